@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Geometry and number formats of one core: the only place where they are written down.
+
+No Amaranth import: RTL, golden model, benches and scripts all take the same object.
+"""
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+__all__ = ["DEFAULT", "PRESETS", "SMALL", "TINY", "CoreConfig"]
+
+GAIN_FRACTION = 8
+"""Fraction bits of an ADC calibration gain (unsigned 2.8, reset value 1.0 = 256)."""
+
+CALIBRATION_WINDOWS_LOG2 = 4
+"""log2 of the windows averaged per calibration measurement."""
+
+EXPONENT_BITS = 8
+"""Bits of the shared exponent of an error vector, two's complement, saturating."""
+
+ACTIVATION_INDEX_MAX = 255
+"""Largest magnitude of the index of the sigmoid (1/32 per step) and tanh (1/64 per step) tables."""
+
+
+def _log2(value: int) -> int:
+    """Bits that address ``value`` items (``ceil(log2(value))``, at least 1)."""
+    return max(1, (value - 1).bit_length())
+
+
+def _power_of_two(value: int) -> bool:
+    return value > 0 and value & (value - 1) == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreConfig:
+    """Geometry and number formats of one in-memory-computing core."""
+
+    rows: int = 256
+    """Wordlines: driven by a forward, sensed by a backward product. Power of two, 8..1024."""
+
+    cols: int = 256
+    """Bitlines: sensed by a forward, driven by a backward product. Power of two, 8..1024."""
+
+    input_bits: int = 8
+    """Bits of a signed input code; a window lasts ``2**(input_bits - 1)`` cycles. 5..8."""
+
+    output_bits: int = 8
+    """Bits of a signed ADC code, activation or error mantissa. Must be 8 (the lanes are bytes)."""
+
+    g_bits: int = 12
+    """Bits of one device's unsigned conductance code. 6..14."""
+
+    devices_per_polarity: int = 1
+    """Devices that form G+ (and as many G-) of one weight. 1, 2, 4 or 8."""
+
+    range_min: int = 10
+    """Finest ADC range; a range ``r`` makes one count worth ``2**r`` charge units. 4..16."""
+
+    range_max: int = 21
+    """Coarsest ADC range. ``range_min``..28."""
+
+    post_lanes: int = 64
+    """Lanes of post-processing and bytes of a vector-memory word. Power of two, 8..256."""
+
+    update_lanes: int = 128
+    """Weights whose chi is updated per cycle. Power of two, 4..256, at most ``cols``."""
+
+    acc_bits: int = 24
+    """Bits of a saturating partial-sum accumulator. 24..32."""
+
+    chi_bits: int = 16
+    """Bits of one chi word, two's complement, saturating. 8..24."""
+
+    pulse_bits: int = 3
+    """Bits of the magnitude of a pulse count; one visit emits at most ``2**pulse_bits - 1``. 1..4."""
+
+    queue_depth: int = 64
+    """Entries of the pulse queue. Power of two, 2..1024."""
+
+    slots: int = 16
+    """Vectors in the vector memory. Power of two, 4..32."""
+
+    affine_tables: int = 4
+    """Per-line scale and offset tables. Power of two, 1..8."""
+
+    segments: int = 8
+    """Segment descriptors (layers or tiles that share the crossbar). Power of two, 1..16."""
+
+    program_depth: int = 128
+    """64-bit instructions in the program memory. Power of two, 16..1024."""
+
+    stream_bytes: int = 8
+    """Bytes of an AXI-Stream beat. 8 (the header is one beat)."""
+
+    verify_iterations: int = 30
+    """Most pulses that program-and-verify gives one device. 1..63."""
+
+    set_cycles: int = 50
+    """Cycles of one SET pulse, during which the macro takes no other. 1..1023 (assumed: 50 ns at 1 GHz)."""
+
+    reset_cycles: int = 50
+    """Cycles of one RESET pulse. 1..1023 (assumed)."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if type(value) is not int:
+                raise TypeError(f"{field.name} must be an integer, not {value!r}")
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} must be in {low}..{high}, not {value}")
+        for name in _POWERS_OF_TWO:
+            value = getattr(self, name)
+            if not _power_of_two(value):
+                raise ValueError(f"{name} must be a power of two, not {value}")
+        if self.range_max < self.range_min:
+            raise ValueError(
+                f"range_max must be at least range_min ({self.range_min}), not {self.range_max}"
+            )
+        if self.post_lanes > min(self.rows, self.cols):
+            raise ValueError(
+                f"post_lanes must be at most rows and cols ({min(self.rows, self.cols)}),"
+                f" not {self.post_lanes}"
+            )
+        if self.update_lanes > self.cols:
+            raise ValueError(
+                f"update_lanes must be at most cols ({self.cols}), not {self.update_lanes}"
+            )
+
+    @property
+    def lines(self) -> int:
+        """Elements of a vector: one per line of the longer side."""
+        return max(self.rows, self.cols)
+
+    @property
+    def line_bits(self) -> int:
+        """Bits that address a line."""
+        return _log2(self.lines)
+
+    @property
+    def row_bits(self) -> int:
+        """Bits that address a row."""
+        return _log2(self.rows)
+
+    @property
+    def col_bits(self) -> int:
+        """Bits that address a column."""
+        return _log2(self.cols)
+
+    @property
+    def blocks(self) -> int:
+        """Vector-memory words of a vector, passes of the post-processing lanes."""
+        return self.lines // self.post_lanes
+
+    @property
+    def block_bits(self) -> int:
+        """Bits that address a block of a vector."""
+        return _log2(self.blocks)
+
+    @property
+    def slot_bits(self) -> int:
+        """Bits that address a slot."""
+        return _log2(self.slots)
+
+    @property
+    def vector_address_bits(self) -> int:
+        """Bits that address a word of the vector memory (``slot * blocks + block``)."""
+        return _log2(self.slots * self.blocks)
+
+    @property
+    def code_max(self) -> int:
+        """Largest magnitude of an 8-bit code; codes are symmetric."""
+        return 2 ** (self.output_bits - 1) - 1
+
+    @property
+    def window_cycles(self) -> int:
+        """Cycles of a full-precision integration window."""
+        return 2 ** (self.input_bits - 1)
+
+    @property
+    def range_bits(self) -> int:
+        """Bits that hold an ADC range."""
+        return self.range_max.bit_length()
+
+    @property
+    def g_max(self) -> int:
+        """Largest conductance code."""
+        return 2**self.g_bits - 1
+
+    @property
+    def increment_bits(self) -> int:
+        """Bits of a line's signed CCO increment per cycle.
+
+        The largest current is ``rows * devices * g_max`` (or the reference); a gain below 2
+        doubles it, and one bit each is left for the sign and for offset and noise.
+        """
+        current = _log2(self.lines) + _log2(2 * self.devices_per_polarity) - 1 + self.g_bits
+        return max(current + 1 - self.range_min + 2, 4)
+
+    @property
+    def count_bits(self) -> int:
+        """Bits of a line's signed up/down counter: never overflows within a window."""
+        return self.increment_bits + self.input_bits - 1
+
+    @property
+    def reference_current(self) -> int:
+        """Current, in conductance codes, that the macro's reference puts on every sensed line.
+
+        Sized so that a full window at ``range_min`` counts 1024.
+        """
+        return 2 ** (self.range_min + 10 - (self.input_bits - 1))
+
+    @property
+    def calibration_offset_bits(self) -> int:
+        """Bits of a line's signed offset register (1/16 count at ``range_min``, full window)."""
+        return 14
+
+    @property
+    def gain_bits(self) -> int:
+        """Bits of a line's unsigned gain register."""
+        return 2 + GAIN_FRACTION
+
+    @property
+    def chi_blocks(self) -> int:
+        """chi-memory words per row."""
+        return self.cols // self.update_lanes
+
+    @property
+    def chi_depth(self) -> int:
+        """chi-memory words (``row * chi_blocks + block``)."""
+        return self.rows * self.chi_blocks
+
+    @property
+    def pulse_max(self) -> int:
+        """Most pulses that one visit of a weight emits."""
+        return 2**self.pulse_bits - 1
+
+    @property
+    def devices(self) -> int:
+        """Devices of the array: ``((row * cols + col) * 2 + polarity) * N + device``."""
+        return self.rows * self.cols * 2 * self.devices_per_polarity
+
+    def replace(self, **changes: int) -> "CoreConfig":
+        """A copy with some fields changed (checked again)."""
+        return replace(self, **changes)
+
+    def to_json(self) -> str:
+        """All fields as one JSON object."""
+        return json.dumps(asdict(self), indent=2)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "CoreConfig":
+        """Build from a mapping; missing keys keep their defaults, unknown keys are refused."""
+        known = {field.name for field in fields(cls)}
+        for key in values:
+            if key not in known:
+                raise ValueError(f"unknown configuration key {key!r}; known: {', '.join(sorted(known))}")
+        return cls(**values)
+
+    @classmethod
+    def from_json(cls, text: str) -> "CoreConfig":
+        """Build from the text of one JSON object."""
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"configuration is not JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise ValueError(f"configuration must be a JSON object, not {type(values).__name__}")
+        return cls.from_dict(values)
+
+    @classmethod
+    def load(cls, preset: str | None = None, path: str | Path | None = None) -> "CoreConfig":
+        """A named preset, or a JSON file, or the default."""
+        if path is not None:
+            try:
+                return cls.from_json(Path(path).read_text())
+            except OSError as error:
+                raise ValueError(f"cannot read configuration {path}: {error.strerror}") from error
+        name = preset or "default"
+        if name not in PRESETS:
+            raise ValueError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
+        return PRESETS[name]
+
+
+_RANGES = [
+    ("rows", 8, 1024),
+    ("cols", 8, 1024),
+    ("input_bits", 5, 8),
+    ("output_bits", 8, 8),
+    ("g_bits", 6, 14),
+    ("devices_per_polarity", 1, 8),
+    ("range_min", 4, 16),
+    ("range_max", 4, 28),
+    ("post_lanes", 8, 256),
+    ("update_lanes", 4, 256),
+    ("acc_bits", 24, 32),
+    ("chi_bits", 8, 24),
+    ("pulse_bits", 1, 4),
+    ("queue_depth", 2, 1024),
+    ("slots", 4, 32),
+    ("affine_tables", 1, 8),
+    ("segments", 1, 16),
+    ("program_depth", 16, 1024),
+    ("stream_bytes", 8, 8),
+    ("verify_iterations", 1, 63),
+    ("set_cycles", 1, 1023),
+    ("reset_cycles", 1, 1023),
+]
+
+_POWERS_OF_TWO = [
+    "rows", "cols", "devices_per_polarity", "post_lanes", "update_lanes", "queue_depth", "slots",
+    "affine_tables", "segments", "program_depth",
+]  # fmt: skip
+
+DEFAULT = CoreConfig()
+SMALL = CoreConfig(rows=64, cols=64, post_lanes=32, update_lanes=32, queue_depth=16)
+TINY = CoreConfig(
+    rows=16, cols=16, post_lanes=8, update_lanes=8, queue_depth=4, slots=8, segments=4,
+    affine_tables=2, program_depth=64, set_cycles=5, reset_cycles=5,
+)  # fmt: skip
+PRESETS = {"tiny": TINY, "small": SMALL, "default": DEFAULT}

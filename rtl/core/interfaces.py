@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Signatures and command layouts by which the blocks of a core are connected."""
+
+from amaranth.hdl import signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.config import EXPONENT_BITS, CoreConfig
+
+__all__ = [
+    "AdcRead",
+    "Exponents",
+    "ExponentWrite",
+    "IncrementTiming",
+    "MacroProgram",
+    "MvmCommand",
+    "MvmSource",
+    "PostCommand",
+    "Pulse",
+    "RowCommand",
+    "UpdateCommand",
+    "VectorRead",
+    "VectorWrite",
+]
+
+
+class MvmSource:
+    """What drives the lines of a window."""
+
+    SLOT = 0
+    ONE_HOT = 1
+    NOTHING = 2
+    REFERENCE = 3
+
+
+class MvmCommand(data.StructLayout):
+    """One matrix-vector multiplication.
+
+    ``source`` MvmSource; ``backward`` 0 drives rows, 1 columns; ``slot`` of the codes, of which
+    lines ``start .. start + count - 1`` are driven and all others silent; ``line`` driven with the
+    largest code when ONE_HOT; ``precision`` p (5..input_bits); ``range`` of the ADC;
+    ``input_signs`` and ``polarities`` as in the instruction.
+    """
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({
+            "source": 2,
+            "backward": 1,
+            "slot": config.slot_bits,
+            "start": config.line_bits,
+            "count": config.line_bits + 1,
+            "line": config.line_bits,
+            "precision": 4,
+            "range": config.range_bits,
+            "input_signs": 2,
+            "polarities": 2,
+        })
+
+
+class PostCommand(data.StructLayout):
+    """One ACTIVATE (``error`` = 0) or ERROR (``error`` = 1) over lines start..start+count-1.
+
+    ``first`` is the destination line of line ``start`` (the rest follow, modulo lines); ``tag``
+    the number (mod 4) of windows issued so far, whose latest result is processed; ``shift`` is
+    the accumulator shift of ACTIVATE or the fixed shift of ERROR.
+    """
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({
+            "error": 1,
+            "from_slot": 1,
+            "tag": 2,
+            "start": config.line_bits,
+            "count": config.line_bits + 1,
+            "slot": config.slot_bits,
+            "output": config.slot_bits,
+            "accumulate": 1,
+            "function": 3,
+            "shift": 5,
+            "fixed": 1,
+            "bias": signed(7),
+            "affine": 1,
+            "table": max(1, (config.affine_tables - 1).bit_length()),
+            "destination": config.slot_bits,
+            "first": config.line_bits,
+        })
+
+
+class UpdateCommand(data.StructLayout):
+    """One OUTER (``outer`` = 1) and/or TRANSFER (``transfer`` = 1) over a segment."""
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({
+            "outer": 1,
+            "transfer": 1,
+            "x_slot": config.slot_bits,
+            "d_slot": config.slot_bits,
+            "row_start": config.row_bits,
+            "row_count": config.row_bits + 1,
+            "col_start": config.col_bits,
+            "col_count": config.col_bits + 1,
+            "threshold": config.chi_bits - 1,
+            "chi_shift": signed(8),
+        })
+
+
+class Pulse(data.StructLayout):
+    """``count`` blind SET pulses on G- (``negative``) or G+ of one weight; count >= 1."""
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({
+            "row": config.row_bits,
+            "col": config.col_bits,
+            "negative": 1,
+            "count": config.pulse_bits,
+        })
+
+
+class RowCommand(data.StructLayout):
+    """REFRESH (``program`` = 0) of a segment's rows, or PROGRAM (1) of one ``row`` from ``slot``."""
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({
+            "program": 1,
+            "all_rows": 1,
+            "row": config.row_bits,
+            "slot": config.slot_bits,
+            "row_start": config.row_bits,
+            "row_count": config.row_bits + 1,
+            "col_start": config.col_bits,
+            "col_count": config.col_bits + 1,
+        })
+
+
+class VectorRead(wiring.Signature):
+    """Read channel of the vector memory, seen from the client.
+
+    A read is taken in a cycle with ``valid & ready``; its word (``post_lanes`` signed bytes, lane
+    0 lowest) is on ``data`` in the next cycle only.
+    """
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({
+            "valid": Out(1),
+            "ready": In(1),
+            "address": Out(config.vector_address_bits),
+            "data": In(8 * config.post_lanes),
+        })
+
+
+class VectorWrite(wiring.Signature):
+    """Write channel of the vector memory, seen from the client; ``mask`` has one bit per byte."""
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({
+            "valid": Out(1),
+            "ready": In(1),
+            "address": Out(config.vector_address_bits),
+            "mask": Out(config.post_lanes),
+            "data": Out(8 * config.post_lanes),
+        })
+
+
+class ExponentWrite(wiring.Signature):
+    """Writes the shared exponent of a slot in a cycle with ``valid``, seen from the client."""
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({
+            "valid": Out(1),
+            "slot": Out(config.slot_bits),
+            "exponent": Out(signed(EXPONENT_BITS)),
+        })
+
+
+def Exponents(config: CoreConfig) -> data.ArrayLayout:
+    """Shared exponents of all slots."""
+    return data.ArrayLayout(signed(EXPONENT_BITS), config.slots)
+
+
+class AdcRead(wiring.Signature):
+    """Read port of the ADC interface, seen from the client.
+
+    ``en`` asks for ``block`` (lines ``block * post_lanes`` and up) of the held counts; their
+    calibrated 8-bit codes are on ``codes`` exactly two cycles later. Clipped codes are counted
+    among the lanes of ``mask``.
+    """
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({
+            "en": Out(1),
+            "block": Out(config.block_bits),
+            "mask": Out(config.post_lanes),
+            "codes": In(8 * config.post_lanes),
+        })
+
+
+class IncrementTiming(wiring.Signature):
+    """Window timing from the input driver (Out) to the ADC interface.
+
+    Aligned with the PWM lines: the macro's increments of a cycle arrive one cycle later.
+    ``first`` and ``last`` mark the first and last cycle of a window, ``active`` all of them.
+    ``range``, ``precision`` and ``exponent`` (of the driven slot, 0 without one) are valid with
+    ``active``.
+    """
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({
+            "first": Out(1),
+            "active": Out(1),
+            "last": Out(1),
+            "range": Out(config.range_bits),
+            "precision": Out(4),
+            "exponent": Out(signed(EXPONENT_BITS)),
+        })
+
+
+class MacroProgram(wiring.Signature):
+    """Programming port of the crossbar macro, seen from the programmer.
+
+    Each transfer (``valid & ready``) selects one device; the transfer with ``fire`` pulses it and
+    all devices selected since the last ``fire``. Selected devices of one fire share the row and
+    ``reset`` and differ from each other. ``ready`` is low while the pulse lasts.
+    """
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({
+            "valid": Out(1),
+            "ready": In(1),
+            "row": Out(config.row_bits),
+            "col": Out(config.col_bits),
+            "negative": Out(1),
+            "device": Out(max(1, (config.devices_per_polarity - 1).bit_length())),
+            "reset": Out(1),
+            "fire": Out(1),
+        })
