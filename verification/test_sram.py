@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SRAM wrapper and behavioural model."""
+
+import pytest
+
+from rtl.config import TINY
+from rtl.sram import Sram
+
+
+@pytest.mark.parametrize("sim", ["icarus", "verilator"])
+def test_sram_matches_a_list(simulate, sim):
+    simulate(Sram(width=32, depth=16, granularity=8), TINY, bench="verification.bench_sram", sim=sim)
+
+
+def test_mask_must_divide_the_width():
+    with pytest.raises(ValueError, match=r"^no SRAM of 16 x 32 bits with a mask per 7$"):
+        Sram(width=32, depth=16, granularity=7)
