@@ -129,7 +129,7 @@ def _judge(log: str, *, name: str, inductive: bool, tmp_path: Path) -> None:
     steps = re.findall(r"in step (\d+)", log)
     when = f" in cycle {steps[-1]}" if steps and not inductive else ""
     reasons = [
-        f"{what}{'' if what.startswith('unreached') else when}: {where}"
+        f"{what}{'' if what.startswith('unreached') else when}: {_place(where)}"
         for pattern, what in _REASONS
         for where in dict.fromkeys(re.findall(pattern, log))
     ]
@@ -141,6 +141,15 @@ def _judge(log: str, *, name: str, inductive: bool, tmp_path: Path) -> None:
 
 
 _REASONS = [
-    (r"Assert failed in [^:]+: (.+)", "assertion fails"),
-    (r"Unreached cover statement at (.+?)\.?\n", "unreached cover"),
+    (r"Assert failed in [^:\n]+: (.+)", "assertion fails"),
+    (r"Unreached cover statement at [^:\n]+: (.+)", "unreached cover"),
 ]
+
+
+def _place(text: str) -> str:
+    """``file:line (path of the submodule)`` from a location and the name of a flattened cell."""
+    match = re.fullmatch(r"(\S+) \((?:\$flatten)?/?(.*?)\.?\$\d+\)", text)
+    if match is None:
+        return text
+    location, path = match.groups()
+    return f"{location} ({path})" if path else location

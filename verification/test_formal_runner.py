@@ -8,8 +8,8 @@ import pytest
 from amaranth.hdl import Assert, Assume, Cover, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from rtl.sram import Sram
 
+from rtl.sram import Sram
 from verification.formal import Refuted, prove
 
 
