@@ -96,12 +96,13 @@ class StreamContract(wiring.Component):
 
 
 def handshakes(
-    component: wiring.Component, requests: tuple[str, ...] = ()
+    component: Any, requests: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, wiring.Flow, tuple[ValueLike, ValueLike, ValueLike]]]:
     """Name, direction (seen by the component), ``(valid, ready, payload)`` of every handshake."""
     for name in requests:
         if name not in component.signature.members:
-            raise ValueError(f"{type(component).__name__} has no port {name!r}")
+            known = ", ".join(component.signature.members)
+            raise ValueError(f"no port {name!r}; ports: {known}")
 
     def walk(name: str, port: Any, signature: wiring.Signature, flow: wiring.Flow) -> Any:
         if isinstance(signature, stream.Signature):
