@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training data as input codes: MNIST pooled to 14 x 14, or scikit-learn's 8 x 8 digits."""
+
+import gzip
+import hashlib
+import math
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["MNIST_FILES", "NAMES", "DataError", "Dataset", "MnistFile", "load", "read_idx"]
+
+DATA_VARIABLE = "PHASECORE_DATA"
+"""Environment variable that names the folder of the MNIST files."""
+
+CODE_MAX = 127
+"""Input code of a fully bright pixel."""
+
+MNIST_VALIDATION = 10_000
+"""Last training images of MNIST, kept for choosing hyper-parameters."""
+
+DIGITS_SEED = 20_190
+"""Seed of the one shuffle that splits the digits; the split is the same everywhere."""
+
+DIGITS_HELD_OUT = 300
+"""Images of the digits' validation part, and as many of its test part."""
+
+NAMES = ("mnist14", "digits")
+
+
+class DataError(ValueError):
+    """Data files are missing, damaged or not what they should be."""
+
+
+@dataclass(frozen=True)
+class MnistFile:
+    """One idx file: ``shape`` of its content and checksums of the .gz and of what it holds."""
+
+    name: str
+    shape: tuple[int, ...]
+    md5_gz: str
+    sha256_gz: str
+    sha256: str
+
+
+MNIST_FILES: Mapping[str, MnistFile] = {
+    "train_x": MnistFile(
+        "train-images-idx3-ubyte",
+        (60_000, 28, 28),
+        "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    ),
+    "train_y": MnistFile(
+        "train-labels-idx1-ubyte",
+        (60_000,),
+        "d53e105ee54ea40749a09fcbcd1e9432",
+        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    ),
+    "test_x": MnistFile(
+        "t10k-images-idx3-ubyte",
+        (10_000, 28, 28),
+        "9fb629c4189551a2d022fa330f9573f3",
+        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    ),
+    "test_y": MnistFile(
+        "t10k-labels-idx1-ubyte",
+        (10_000,),
+        "ec29112dd5afa0611ce80d1b7f02629c",
+        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images as uint8 codes 0..127, shape (images, inputs), and their uint8 labels."""
+
+    name: str
+    train_x: NDArray[np.uint8]
+    train_y: NDArray[np.uint8]
+    validation_x: NDArray[np.uint8]
+    validation_y: NDArray[np.uint8]
+    test_x: NDArray[np.uint8]
+    test_y: NDArray[np.uint8]
+
+    @property
+    def inputs(self) -> int:
+        """Codes of one image."""
+        return int(self.train_x.shape[1])
+
+
+def load(name: str, data_dir: str | Path | None = None) -> Dataset:
+    """Load ``mnist14`` from ``data_dir`` (default: the folder in PHASECORE_DATA), or ``digits``.
+
+    MNIST files may be compressed (.gz) or not; their content must have the known checksum.
+    """
+    if name == "digits":
+        return _digits()
+    if name == "mnist14":
+        return _mnist14(_mnist_folder(data_dir))
+    raise DataError(f"unknown data set {name!r}; known: {', '.join(NAMES)}")
+
+
+def read_idx(content: bytes, shape: tuple[int, ...], source: str) -> NDArray[np.uint8]:
+    """Array of unsigned bytes of an idx file; its magic, shape and length are checked."""
+    header = 4 + 4 * len(shape)
+    magic = bytes([0, 0, 8, len(shape)])
+    if content[:4] != magic:
+        raise DataError(f"{source} has magic {content[:4].hex()}, not {magic.hex()}")
+    if len(content) < header:
+        raise DataError(f"{source} ends within its header")
+    found = tuple(int(size) for size in np.frombuffer(content[4:header], dtype=">u4"))
+    if found != shape:
+        raise DataError(f"{source} has shape {found}, not {shape}")
+    if len(content) - header != math.prod(shape):
+        raise DataError(f"{source} has {len(content) - header} data bytes, not {math.prod(shape)}")
+    return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
+
+
+def pool(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Mean of 2 x 2 pixels of 28 x 28 images as codes 0..127, shape (images, 196)."""
+    sums = images.reshape(-1, 14, 2, 14, 2).sum(axis=(2, 4), dtype=np.int64)
+    codes: NDArray[np.uint8] = ((sums * CODE_MAX + 510) // 1020).astype(np.uint8)
+    return codes.reshape(-1, 196)
+
+
+def _mnist_folder(data_dir: str | Path | None) -> Path:
+    chosen = data_dir or os.environ.get(DATA_VARIABLE)
+    if not chosen:
+        raise DataError(
+            f"no MNIST folder: give --data DIR or set {DATA_VARIABLE};"
+            " `phasecore data --out DIR` downloads the files"
+        )
+    folder = Path(chosen)
+    if not folder.is_dir():
+        raise DataError(f"MNIST folder {folder} does not exist")
+    return folder
+
+
+def _content(folder: Path, file: MnistFile) -> bytes:
+    """Decompressed content of ``file``, whichever form of it is there."""
+    packed, plain = folder / f"{file.name}.gz", folder / file.name
+    try:
+        content = gzip.decompress(packed.read_bytes()) if packed.exists() else plain.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{file.name} (or {file.name}.gz) is missing in {folder}") from None
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(f"cannot read {file.name} in {folder}: {error}") from error
+    return content
+
+
+def _mnist14(folder: Path) -> Dataset:
+    arrays = {}
+    for key, file in MNIST_FILES.items():
+        content = _content(folder, file)
+        array = read_idx(content, file.shape, file.name)
+        found = hashlib.sha256(content).hexdigest()
+        if found != file.sha256:
+            raise DataError(f"{file.name} has sha256 {found[:16]}..., not {file.sha256[:16]}...")
+        arrays[key] = array
+    train_x, train_y = pool(arrays["train_x"]), arrays["train_y"]
+    return Dataset(
+        "mnist14",
+        train_x[:-MNIST_VALIDATION],
+        train_y[:-MNIST_VALIDATION],
+        train_x[-MNIST_VALIDATION:],
+        train_y[-MNIST_VALIDATION:],
+        pool(arrays["test_x"]),
+        arrays["test_y"],
+    )
+
+
+def _digits() -> Dataset:
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    order = np.random.Generator(np.random.PCG64(DIGITS_SEED)).permutation(len(images))
+    codes = ((images.astype(np.int64) * CODE_MAX + 8) // 16).astype(np.uint8)[order]
+    classes = labels.astype(np.uint8)[order]
+    train = len(images) - 2 * DIGITS_HELD_OUT
+    validation = slice(train, train + DIGITS_HELD_OUT)
+    test = slice(train + DIGITS_HELD_OUT, None)
+    return Dataset(
+        "digits",
+        codes[:train],
+        classes[:train],
+        codes[validation],
+        classes[validation],
+        codes[test],
+        classes[test],
+    )
