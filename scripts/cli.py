@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ``phasecore`` command.
+
+Every sub-command is a module of this package with
+
+- ``add_parser(subparsers) -> argparse.ArgumentParser``: adds its parser, named like the module;
+- ``run(args) -> dict``: does the work and returns what ``--json`` prints;
+- ``OPTIONS`` (optional): which of the common options ``config``, ``seed``, ``out`` it takes
+  (default: all);
+- ``report(result) -> str`` (optional): the text for people.
+
+``args`` carries ``config`` (a ``CoreConfig``), ``seed``, ``out`` (a ``Path`` or ``None``) and
+``command`` (the command line for result files). A result with ``"ok": False`` makes the command
+exit with 1. Modules are imported only when used. Progress goes to ``logging``, i.e. to stderr.
+"""
+
+import argparse
+import importlib
+import json
+import logging
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+from rtl.config import PRESETS, CoreConfig
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS = {
+    "generate": "write Verilog, register map and C header of a core",
+    "simulate": "run the RTL against the golden model, bit for bit",
+    "train": "train a network in the golden model",
+    "synth": "estimate the area of every block with Yosys",
+    "bench": "measure cycles per operation and simulation speed",
+    "faults": "plant faults and see that the tests catch them",
+    "data": "show or import data sets",
+}
+
+EPILOG = """\
+examples:
+  phasecore generate --preset default --out build/core
+  phasecore generate --config mine.json --out build/mine
+  phasecore synth --preset tiny --json
+  phasecore faults --block update_unit
+
+A configuration file is a JSON object with the fields of rtl/config.py; missing ones keep their
+defaults. `phasecore COMMAND --help` shows the options of one command.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        _complain(message)
+        raise SystemExit(2)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    try:
+        return _dispatch(arguments)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        _complain(str(error) or type(error).__name__)
+        return 1
+
+
+def _dispatch(arguments: list[str]) -> int:
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    parser = _Parser(
+        prog="phasecore",
+        description="Open in-memory-computing core that trains neural networks.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subparsers = parser.add_subparsers(dest="name", metavar="COMMAND", title="commands")
+    module: ModuleType | None = None
+    for name, summary in COMMANDS.items():
+        if name == chosen:
+            module = _load(name)
+            _add_common(module.add_parser(subparsers), getattr(module, "OPTIONS", None))
+        else:
+            subparsers.add_parser(name, help=summary)
+    args = parser.parse_args(arguments)
+    if module is None:
+        parser.error(f"a command is needed: {', '.join(COMMANDS)} (see phasecore --help)")
+    _complete(args, arguments)
+    with _stdout_to_stderr(args.json):
+        result: dict[str, Any] = module.run(args)
+    if args.json:
+        print(json.dumps(result))
+    elif hasattr(module, "report"):
+        print(module.report(result))
+    else:
+        for key, value in result.items():
+            print(f"{key}: {value}")
+    sys.stdout.flush()
+    return 0 if result.get("ok", True) else 1
+
+
+def _load(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(f"scripts.{name}")
+    except ModuleNotFoundError as error:
+        raise RuntimeError(f"command {name!r} is not usable here: {error}") from error
+
+
+def _add_common(parser: argparse.ArgumentParser, options: Sequence[str] | None) -> None:
+    """Add the common options that a command takes (all if ``options`` is ``None``)."""
+    group = parser.add_argument_group("common options")
+    if options is None or "config" in options:
+        which = group.add_mutually_exclusive_group()
+        which.add_argument(
+            "--preset", metavar="NAME",
+            help=f"configuration preset: {', '.join(PRESETS)} (default: default)",
+        )  # fmt: skip
+        which.add_argument(
+            "--config", dest="config_path", metavar="FILE", help="configuration from a JSON file"
+        )
+    if options is None or "seed" in options:
+        group.add_argument(
+            "--seed", type=_seed, default=1, help="seed of everything random (default: 1)"
+        )
+    if options is None or "out" in options:
+        group.add_argument("--out", type=Path, metavar="PATH", help="where results are written")
+    group.add_argument(
+        "--json", action="store_true", help="print exactly one JSON object on standard output"
+    )
+    group.add_argument("--debug", action="store_true", help="show the Python traceback of an error")
+
+
+def _seed(text: str) -> int:
+    try:
+        value = int(text, 0)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"must be in 0..{2**32 - 1}, not {text!r}")
+    return value
+
+
+def _complete(args: argparse.Namespace, arguments: list[str]) -> None:
+    """Resolve the configuration and the command line for result files."""
+    if hasattr(args, "config_path"):
+        args.config = CoreConfig.load(args.preset, args.config_path)
+    args.command = shlex.join(["phasecore", *map(_portable, arguments)])
+
+
+def _portable(word: str) -> str:
+    """The argument without folders of this machine."""
+    option, equals, value = word.rpartition("=")
+    path = Path(value)
+    if not path.is_absolute():
+        return word
+    root = Path(__file__).resolve().parents[1]
+    short = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
+    return f"{option}{equals}{short}"
+
+
+@contextmanager
+def _stdout_to_stderr(active: bool) -> Iterator[None]:
+    """Send what the command and its child processes print to stderr."""
+    if not active:
+        yield
+        return
+    sys.stdout.flush()
+    saved = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+
+
+def _complain(message: str) -> None:
+    """One line on stderr."""
+    print(f"phasecore: error: {' '.join(message.split())}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

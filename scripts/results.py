@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Result files: what was measured, by which command, on which commit, with which configuration."""
+
+import json
+import subprocess
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rtl.config import PRESETS, CoreConfig
+
+__all__ = ["RESULTS", "ROOT", "commit", "preset_name", "record", "write"]
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "results"
+"""Committed results; a command writes there when told to with ``--out``."""
+
+
+def commit() -> str:
+    """Hash of the checked-out commit, ``-dirty`` after it if a tracked file differs.
+
+    Result files do not count: writing the first of several must not taint the next.
+    """
+    head = _git("rev-parse", "HEAD")
+    if head is None:
+        return "unknown"
+    changes = _git("status", "--porcelain", "--untracked-files=no", "--", ":!docs/results")
+    return f"{head}-dirty" if changes else head
+
+
+def _git(*arguments: str) -> str | None:
+    """Output of a git command in this checkout, or ``None``."""
+    try:
+        result = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return result.stdout.strip()
+
+
+def preset_name(config: CoreConfig) -> str:
+    """Name of the preset that equals ``config``, or ``custom``."""
+    return next((name for name, preset in PRESETS.items() if preset == config), "custom")
+
+
+def record(
+    *, command: str, config: CoreConfig | None = None, seed: int | None = None, **values: Any
+) -> dict[str, Any]:
+    """One result with the keys that all have in common, then the measured ``values``.
+
+    Names used by several commands: ``images``, ``mismatches``, ``accuracy_rtl``,
+    ``accuracy_model``, ``cycles_per_image``, ``images_per_second``.
+    """
+    return {
+        "command": command,
+        "commit": commit(),
+        "preset": preset_name(config) if config else None,
+        "config": asdict(config) if config else None,
+        "seed": seed,
+        **values,
+    }
+
+
+def write(name: str, result: dict[str, Any], folder: Path | None = None) -> Path:
+    """Write ``folder/name.json`` (default ``docs/results``) and return its path."""
+    folder = RESULTS if folder is None else folder
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    return path
