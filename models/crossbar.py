@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The crossbar macro: state of every device, products in closed form, programming.
+
+Written from docs/architecture.md section 2; all results are the bits of the macro.
+"""
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from models.arithmetic import Int
+from models.device import (
+    IDEAL,
+    N_MAX,
+    DeviceProfile,
+    Stream,
+    gauss,
+    initial_state,
+    key,
+    line_errors,
+    line_keys,
+    mix,
+)
+from rtl.config import CoreConfig
+
+__all__ = ["Crossbar"]
+
+_MASK = 0xFFFFFFFF
+
+
+class Crossbar:
+    """One crossbar with its converters.
+
+    Parameters
+    ----------
+    config : geometry
+    profile : device and converter physics
+    seed : of everything random, 32 bits
+    g : conductance codes to start from, shape (rows, cols, 2, N) or broadcastable to it;
+        otherwise :func:`models.device.initial_state`
+
+    Attributes
+    ----------
+    g, n, e : int64 arrays, shape (rows, cols, 2, N)
+        Conductance code, pulses since RESET and programming events of every device; index 2 is
+        0 for G+, 1 for G-. Call :meth:`refresh_weights` after writing ``g`` directly.
+    gain, offset : int64 arrays, shape (lines,)
+        Errors of the converters, in 1/1024 and in 1/1024 charge per cycle.
+    windows, set_pulses, reset_pulses : int
+        What has been done; ``windows`` numbers the read noise.
+    """
+
+    def __init__(
+        self,
+        config: CoreConfig,
+        profile: DeviceProfile = IDEAL,
+        seed: int = 1,
+        *,
+        g: ArrayLike | None = None,
+    ):
+        if not 0 <= seed <= _MASK:
+            raise ValueError(f"seed must be in 0..{_MASK}, not {seed}")
+        self.config = config
+        self.profile = profile
+        self.seed = seed
+        self.tables = profile.tables(config)
+        self.gain, self.offset = line_errors(config, profile, seed)
+        self._noise_keys = line_keys(seed, Stream.READ_NOISE, np.arange(config.lines))
+        self.g, self.n = initial_state(config, profile, seed)
+        if g is not None:
+            codes = np.asarray(g, dtype=np.int64)
+            if codes.min() < 0 or codes.max() > config.g_max:
+                raise ValueError(f"conductance codes must be in 0..{config.g_max}")
+            self.g[...] = codes
+        self.e: Int = np.zeros_like(self.g)
+        self.windows = 0
+        self.set_pulses = 0
+        self.reset_pulses = 0
+        self.refresh_weights()
+
+    def refresh_weights(self) -> None:
+        """Recompute the cached weights from ``g``."""
+        signed = self.g[:, :, 0].sum(axis=-1) - self.g[:, :, 1].sum(axis=-1)
+        self._weights: NDArray[np.float64] = signed.astype(np.float64)
+
+    @property
+    def weights(self) -> Int:
+        """G+ - G- of every weight in conductance codes, shape (rows, cols)."""
+        return self._weights.astype(np.int64)
+
+    def window(
+        self,
+        codes: ArrayLike,
+        *,
+        range: int,
+        precision: int | None = None,
+        backward: bool = False,
+        polarities: int = 3,
+        devices: int | None = None,
+        reference: bool = False,
+    ) -> Int:
+        """Final counts of one integration window.
+
+        Parameters
+        ----------
+        codes : integers, at least as many as driven lines
+            Signed pulse width of every line in cycles, magnitude below ``2**(precision - 1)``; the
+            input driver has removed signs and bits already. What exceeds the driven side of the
+            array is ignored.
+        range : ADC range
+        precision : the window lasts ``2**(precision - 1)`` cycles; default ``input_bits``
+        backward : drive columns and sense rows
+        polarities : bit 0 connects G+, bit 1 G-
+        devices : mask of device enables; default all
+        reference : put the reference current on every sensed line
+
+        Returns
+        -------
+        int64 array, shape (lines,)
+            Counts, 0 on lines that are not sensed.
+        """
+        cycles, x = self._pulses(codes, precision, backward)
+        sensed = self.config.rows if backward else self.config.cols
+        # Sums stay below 2**53, so that the float product is exact.
+        if polarities == 3 and self._all_devices(devices):
+            product = self._weights @ x if backward else x @ self._weights
+            charge = product.astype(np.int64)
+        else:
+            driven = np.flatnonzero(x)
+            weights = self._enabled(driven, backward, polarities, devices)
+            charge = x[driven].astype(np.int64) @ weights
+        if reference:
+            charge += self.config.reference_current * cycles
+        phase = self.gain[:sensed] * charge + self.offset[:sensed] * cycles
+        phase += self._noise(int(np.count_nonzero(x)), range)[:sensed]
+        counts: Int = np.zeros(self.config.lines, dtype=np.int64)
+        counts[:sensed] = phase >> (range + 10)
+        return counts
+
+    def increments(
+        self,
+        codes: ArrayLike,
+        *,
+        range: int,
+        precision: int | None = None,
+        backward: bool = False,
+        polarities: int = 3,
+        devices: int | None = None,
+        reference: bool = False,
+    ) -> Int:
+        """Increments of every cycle of one window, shape (cycles, lines); slow, for tests.
+
+        Takes what :meth:`window` takes and integrates cycle by cycle.
+        """
+        cycles, x = self._pulses(codes, precision, backward)
+        sensed = self.config.rows if backward else self.config.cols
+        weights = self._enabled(np.arange(len(x)), backward, polarities, devices)
+        phase = self._noise(int(np.count_nonzero(x)), range)[:sensed].copy()
+        result = np.zeros((cycles, self.config.lines), dtype=np.int64)
+        before = np.zeros(sensed, dtype=np.int64)
+        for cycle in np.arange(cycles):
+            drive = np.sign(x).astype(np.int64) * (np.abs(x) > cycle)
+            current = drive @ weights + (self.config.reference_current if reference else 0)
+            phase += current * self.gain[:sensed] + self.offset[:sensed]
+            after = phase // 2 ** (range + 10)
+            result[cycle, :sensed] = after - before
+            before = after
+        return result
+
+    def _pulses(
+        self, codes: ArrayLike, precision: int | None, backward: bool
+    ) -> tuple[int, NDArray[np.float64]]:
+        """Cycles of the window and pulse widths of the driven lines."""
+        cycles = 1 << ((self.config.input_bits if precision is None else precision) - 1)
+        driven = self.config.cols if backward else self.config.rows
+        x = np.asarray(codes)[:driven].astype(np.float64)
+        if len(x) != driven:
+            raise ValueError(f"{driven} lines are driven, but there are {len(x)} codes")
+        if np.abs(x).max() >= cycles:
+            raise ValueError(f"pulse widths must be below the {cycles} cycles of the window")
+        return cycles, x
+
+    def _all_devices(self, devices: int | None) -> bool:
+        return devices is None or devices == (1 << self.config.devices_per_polarity) - 1
+
+    def _enabled(
+        self, driven: NDArray[np.intp], backward: bool, polarities: int, devices: int | None
+    ) -> Int:
+        """Weights of the enabled devices, shape (driven lines, sensed lines)."""
+        g = self.g[:, driven].swapaxes(0, 1) if backward else self.g[driven]
+        if not self._all_devices(devices):
+            assert devices is not None
+            g = g * (devices >> np.arange(self.config.devices_per_polarity) & 1)
+        sums = g.sum(axis=-1)
+        weights: Int = sums[:, :, 0] * (polarities & 1) - sums[:, :, 1] * (polarities >> 1 & 1)
+        return weights
+
+    def _noise(self, driven: int, range: int) -> Int:
+        """Read noise of the next window in 1/1024 charge, shape (lines,)."""
+        norm = math.isqrt(driven << 12)
+        scale = (self.tables.g_noise * norm << 10) + (self.tables.adc_noise << (range + 10) >> 8)
+        window = self.windows
+        self.windows = window + 1 & _MASK
+        if scale == 0:
+            return np.zeros(self.config.lines, dtype=np.int64)
+        noise: Int = scale * gauss(mix(self._noise_keys ^ np.uint64(window))) >> 8
+        return noise
+
+    def program(
+        self,
+        row: ArrayLike,
+        col: ArrayLike,
+        negative: ArrayLike,
+        device: ArrayLike = 0,
+        reset: ArrayLike = False,
+    ) -> None:
+        """One SET or RESET pulse on each device named; the arguments are broadcast.
+
+        The devices of one call must differ from each other.
+        """
+        rows, cols, polarity, number, kind = np.broadcast_arrays(
+            *map(np.atleast_1d, (row, col, negative, device, reset))
+        )
+        index = (rows.astype(np.int64) * self.config.cols + cols) * 2 + polarity
+        index = index * self.config.devices_per_polarity + number
+        if index.size > 1 and np.unique(index).size != index.size:
+            raise ValueError("a device is named twice in one call")
+        is_reset = kind.astype(bool)
+        self._set(index[~is_reset])
+        self._reset(index[is_reset])
+        sums = self.g[rows, cols].sum(axis=-1)
+        self._weights[rows, cols] = sums[..., 0] - sums[..., 1]
+
+    def _set(self, index: Int) -> None:
+        if not index.size:
+            return
+        tables = self.tables
+        g, n, e = self.g.reshape(-1), self.n.reshape(-1), self.e.reshape(-1)
+        old, pulses = g[index], n[index]
+        z = gauss(key(self.seed, Stream.SET, index, e[index]))
+        mean = tables.mu_table[pulses] + (old * tables.mu_slope >> 8)
+        deviation = np.maximum(tables.sd_table[pulses] + (old * tables.sd_slope >> 8), 0)
+        delta = (mean * 256 + deviation * z + 2048) >> 12
+        g[index] = np.clip(old + delta, tables.g_min, self.config.g_max)
+        n[index] = np.minimum(pulses + 1, N_MAX)
+        e[index] = e[index] + 1 & _MASK
+        self.set_pulses += index.size
+
+    def _reset(self, index: Int) -> None:
+        if not index.size:
+            return
+        tables = self.tables
+        g, n, e = self.g.reshape(-1), self.n.reshape(-1), self.e.reshape(-1)
+        z = gauss(key(self.seed, Stream.RESET, index, e[index]))
+        value = (tables.reset_mean * 256 + tables.reset_sd * z + 2048) >> 12
+        g[index] = np.clip(value, 0, self.config.g_max)
+        n[index] = 0
+        e[index] = e[index] + 1 & _MASK
+        self.reset_pulses += index.size
+
+    def write_macro_files(self, prefix: str | Path) -> None:
+        """Write ``<prefix>.{params,g,n,e}.hex``, which the macro loads with +phasecore_macro."""
+        tables = self.tables
+        scalars = [
+            self.seed, self.windows, tables.g_min, tables.mu_slope, tables.sd_slope,
+            tables.reset_mean, tables.reset_sd, tables.g_noise, tables.adc_noise,
+        ]  # fmt: skip
+        arrays = (tables.mu_table, tables.sd_table, self.gain, self.offset)
+        words = scalars + [int(value) for array in arrays for value in array]
+        for name, values in (
+            ("params", words),
+            ("g", self.g.reshape(-1).tolist()),
+            ("n", self.n.reshape(-1).tolist()),
+            ("e", self.e.reshape(-1).tolist()),
+        ):
+            Path(f"{prefix}.{name}.hex").write_text(_hex(values))
+
+    def read_macro_files(self, prefix: str | Path) -> None:
+        """Take devices and window count from files that the macro's ``dump`` task wrote."""
+        for name in ("g", "n", "e"):
+            values = _read_hex(Path(f"{prefix}.{name}.hex"))
+            getattr(self, name)[...] = np.reshape(values, self.g.shape)
+        self.windows = _read_hex(Path(f"{prefix}.params.hex"))[1]
+        self.refresh_weights()
+
+    def save(self, path: str | Path) -> None:
+        """Write the state of the devices and the window count to a ``.npz`` file."""
+        np.savez_compressed(path, g=self.g, n=self.n, e=self.e, windows=self.windows)
+
+    def load(self, path: str | Path) -> None:
+        """Take the state that :meth:`save` wrote."""
+        with np.load(path) as state:
+            if state["g"].shape != self.g.shape:
+                raise ValueError(
+                    f"{path} holds {state['g'].shape} devices, the crossbar {self.g.shape}"
+                )
+            for name in ("g", "n", "e"):
+                getattr(self, name)[...] = state[name]
+            self.windows = int(state["windows"])
+        self.refresh_weights()
+
+
+def _hex(values: Iterable[Any]) -> str:
+    return "".join(f"{value & _MASK:x}\n" for value in values)
+
+
+def _read_hex(path: Path) -> list[int]:
+    """Words of a ``$writememh`` file."""
+    lines = (line.split("//")[0] for line in path.read_text().splitlines())
+    return [int(word, 16) for line in lines for word in line.split() if not word.startswith("@")]

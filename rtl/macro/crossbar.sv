@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: Apache-2.0
+// Behavioural crossbar of phase-change devices; contract in docs/architecture.md section 2.
+// Simulators only (Icarus 11, Verilator 5): synthesis takes crossbar_blackbox.v.
+//
+// State and device profile come from the files <prefix>.{params,g,n,e}.hex, loaded at time 0 with
+// +phasecore_macro=<prefix> or by calling load(); dump() writes them. Without files: the ideal
+// profile and every conductance 0.
+module phasecore_crossbar #(
+    parameter [31:0] ROWS = 256,
+    parameter [31:0] COLS = 256,
+    parameter [31:0] LINES = 256,
+    parameter [31:0] DEVICES = 1,
+    parameter [31:0] G_BITS = 12,
+    parameter [31:0] INCREMENT_BITS = 13,
+    parameter [31:0] RANGE_BITS = 5,
+    parameter [31:0] SET_CYCLES = 50,
+    parameter [31:0] RESET_CYCLES = 50,
+    parameter [31:0] REFERENCE = 8192
+) (
+    input                                              clk,
+    input                                              backward,
+    input      [1:0]                                   polarities,
+    input      [DEVICES-1:0]                           devices,
+    input      [RANGE_BITS-1:0]                        range,
+    input                                              first,
+    input                                              active,
+    input                                              reference,
+    input      [LINES-1:0]                             pwm_positive,
+    input      [LINES-1:0]                             pwm_negative,
+    output reg [LINES*INCREMENT_BITS-1:0]              increments,
+    input                                              program_valid,
+    output reg                                         program_ready,
+    input      [$clog2(ROWS)-1:0]                      program_row,
+    input      [$clog2(COLS)-1:0]                      program_col,
+    input                                              program_negative,
+    input      [(DEVICES > 1 ? $clog2(DEVICES) : 1)-1:0] program_device,
+    input                                              program_reset,
+    input                                              program_fire
+);
+    localparam COUNT = ROWS * COLS * 2 * DEVICES;
+    localparam G_MAX = (1 << G_BITS) - 1;
+    localparam N_MAX = 31;
+    // Lines are searched for edges in words, most of which have none.
+    localparam WORD = LINES < 32 ? 8 : 32;
+    localparam WORDS = LINES / WORD;
+
+    // Words of <prefix>.params.hex.
+    localparam P_SEED = 0;
+    localparam P_WINDOWS = 1;
+    localparam P_G_MIN = 2;
+    localparam P_MU_SLOPE = 3;
+    localparam P_SD_SLOPE = 4;
+    localparam P_RESET_MEAN = 5;
+    localparam P_RESET_SD = 6;
+    localparam P_G_NOISE = 7;
+    localparam P_ADC_NOISE = 8;
+    localparam P_MU_TABLE = 9;
+    localparam P_SD_TABLE = P_MU_TABLE + N_MAX + 1;
+    localparam P_GAIN = P_SD_TABLE + N_MAX + 1;
+    localparam P_OFFSET = P_GAIN + LINES;
+    localparam PARAMS = P_OFFSET + LINES;
+
+    // Devices, index ((row * COLS + col) * 2 + negative) * DEVICES + device.
+    reg [G_BITS-1:0] g [0:COUNT-1];
+    reg [4:0]        n [0:COUNT-1];
+    reg [31:0]       e [0:COUNT-1];
+    reg [31:0]       params [0:PARAMS-1];
+
+    // Weights with everything enabled, once per direction so that both sum contiguous memory.
+    int weight_forward [0:ROWS-1][0:COLS-1];
+    int weight_backward [0:COLS-1][0:ROWS-1];
+    int gain [0:LINES-1];
+    int offset [0:LINES-1];
+
+    // Counters, for benches.
+    reg [31:0] windows /* verilator public_flat_rd */;
+    reg [31:0] set_pulses /* verilator public_flat_rd */;
+    reg [31:0] reset_pulses /* verilator public_flat_rd */;
+    reg [31:0] errors /* verilator public_flat_rd */;
+    // File that takes one line per programmed device; a bench may set it.
+    integer trace_fd = 0;
+
+    // The window. Loops over lines count with unsigned variables, because a C++ compiler can
+    // vectorise the simulator's code only then.
+    int current [0:LINES-1];
+    int drift [0:LINES-1];
+    longint phase [0:LINES-1];
+    int counted [0:LINES-1];
+    reg [LINES-1:0] positive_before;
+    reg [LINES-1:0] negative_before;
+    int busy;
+
+    function automatic [31:0] mix(input [31:0] value);
+        reg [31:0] x;
+        begin
+            x = value;
+            x = x ^ (x >> 16);
+            x = x * 32'h7feb352d;
+            x = x ^ (x >> 15);
+            x = x * 32'h846ca68b;
+            mix = x ^ (x >> 16);
+        end
+    endfunction
+
+    function automatic [31:0] key(
+        input [31:0] stream, input [31:0] index, input [31:0] event_count
+    );
+        key = mix(mix(mix(params[P_SEED] ^ (stream * 32'h9e3779b9)) ^ index) ^ event_count);
+    endfunction
+
+    function automatic int gauss(input [31:0] k);
+        reg [31:0] a, b;
+        int t;
+        begin
+            a = mix(k);
+            b = mix(k ^ 32'h85ebca6b);
+            t = int'(a[7:0]) + int'(a[15:8]) + int'(a[23:16]) + int'(a[31:24])
+                + int'(b[7:0]) + int'(b[15:8]) + int'(b[23:16]) + int'(b[31:24]) - 1020;
+            gauss = (t * 1254 + 512) >>> 10;
+        end
+    endfunction
+
+    function automatic int isqrt(input int value);
+        int root, trial, step;
+        begin
+            root = 0;
+            for (step = 15; step >= 0; step = step - 1) begin
+                trial = root | (1 << step);
+                if (longint'(trial) * longint'(trial) <= longint'(value)) root = trial;
+            end
+            isqrt = root;
+        end
+    endfunction
+
+    function automatic longint clip(input longint value, input longint low, input longint high);
+        clip = value < low ? low : value > high ? high : value;
+    endfunction
+
+    function automatic int weight(input int unsigned row, input int unsigned col, input [1:0] polarity,
+                                  input [DEVICES-1:0] device);
+        int base, d;
+        begin
+            weight = 0;
+            base = (row * COLS + col) * 2 * DEVICES;
+            for (d = 0; d < DEVICES; d = d + 1)
+                if (device[d]) begin
+                    if (polarity[0]) weight = weight + int'(g[base + d]);
+                    if (polarity[1]) weight = weight - int'(g[base + DEVICES + d]);
+                end
+        end
+    endfunction
+
+    task automatic cache_weight(input int unsigned row, input int unsigned col);
+        int w;
+        begin
+            w = weight(row, col, 2'b11, {DEVICES{1'b1}});
+            weight_forward[row][col] = w;
+            weight_backward[col][row] = w;
+        end
+    endtask
+
+    // Everything that is derived from params and the devices.
+    task automatic update_caches;
+        int unsigned row, col, j;
+        begin
+            for (j = 0; j < LINES; j = j + 1) begin
+                gain[j] = params[P_GAIN + j];
+                offset[j] = params[P_OFFSET + j];
+            end
+            for (row = 0; row < ROWS; row = row + 1)
+                for (col = 0; col < COLS; col = col + 1) cache_weight(row, col);
+            windows = params[P_WINDOWS];
+        end
+    endtask
+
+    // Load profile and devices from <prefix>.{params,g,n,e}.hex.
+    task load(input string prefix);
+        integer fd;
+        begin
+            fd = $fopen({prefix, ".params.hex"}, "r");
+            if (fd == 0) begin
+                $display("ERROR: %m: cannot read %0s.params.hex", prefix);
+                $finish;
+            end else begin
+                $fclose(fd);
+                $readmemh({prefix, ".params.hex"}, params);
+                $readmemh({prefix, ".g.hex"}, g);
+                $readmemh({prefix, ".n.hex"}, n);
+                $readmemh({prefix, ".e.hex"}, e);
+                update_caches;
+            end
+        end
+    endtask
+
+    // Write the same files, to be loaded again or compared with the model.
+    task dump(input string prefix);
+        begin
+            params[P_WINDOWS] = windows;
+            $writememh({prefix, ".params.hex"}, params);
+            $writememh({prefix, ".g.hex"}, g);
+            $writememh({prefix, ".n.hex"}, n);
+            $writememh({prefix, ".e.hex"}, e);
+        end
+    endtask
+
+    // The ideal profile of models/device.py: 0.77 uS per SET, 0.1 uS after RESET, 12 uS full scale.
+    task automatic set_ideal;
+        int unsigned i;
+        begin
+            for (i = 0; i < PARAMS; i = i + 1) params[i] = 0;
+            params[P_G_MIN] = (G_MAX * 10 + 600) / 1200;
+            params[P_RESET_MEAN] = (16 * G_MAX * 10 + 600) / 1200;
+            for (i = 0; i <= N_MAX; i = i + 1)
+                params[P_MU_TABLE + i] = (16 * G_MAX * 77 + 600) / 1200;
+            for (i = 0; i < LINES; i = i + 1) params[P_GAIN + i] = 1024;
+            for (i = 0; i < COUNT; i = i + 1) begin
+                g[i] = 0;
+                n[i] = 0;
+                e[i] = 0;
+            end
+            update_caches;
+        end
+    endtask
+
+    // One SET or RESET event of one device.
+    task automatic program_once;
+        int row, col, index, value;
+        longint mean, deviation, z;
+        begin
+            row = program_row;
+            col = program_col;
+            index = ((row * COLS + col) * 2 + int'(program_negative)) * DEVICES
+                + int'(program_device);
+            value = g[index];
+            if (program_reset) begin
+                z = gauss(key(3, index, e[index]));
+                mean = $signed(params[P_RESET_MEAN]);
+                deviation = $signed(params[P_RESET_SD]);
+                value = clip((mean * 256 + deviation * z + 2048) >>> 12, 0, G_MAX);
+                n[index] = 0;
+                reset_pulses = reset_pulses + 1;
+            end else begin
+                z = gauss(key(2, index, e[index]));
+                mean = $signed(params[P_MU_TABLE + n[index]])
+                    + ((value * $signed(params[P_MU_SLOPE])) >>> 8);
+                deviation = $signed(params[P_SD_TABLE + n[index]])
+                    + ((value * $signed(params[P_SD_SLOPE])) >>> 8);
+                if (deviation < 0) deviation = 0;
+                value = clip(value + ((mean * 256 + deviation * z + 2048) >>> 12),
+                             params[P_G_MIN], G_MAX);
+                if (n[index] != N_MAX) n[index] = n[index] + 1;
+                set_pulses = set_pulses + 1;
+            end
+            g[index] = value;
+            e[index] = e[index] + 1;
+            cache_weight(row, col);
+            if (trace_fd != 0)
+                $fwrite(trace_fd, "P %0d %0d %0d %0d %0d %0d\n", row, col, program_negative,
+                        program_device, program_reset, value);
+        end
+    endtask
+
+    // Noise and empty integrators for a new window.
+    task automatic start_window;
+        int unsigned j;
+        int driven, norm;
+        longint scale;
+        begin
+            driven = 0;
+            for (j = 0; j < (backward ? COLS : ROWS); j = j + 1)
+                if (pwm_positive[j] != pwm_negative[j]) driven = driven + 1;
+            norm = isqrt(driven << 12);
+            scale = ((longint'(params[P_G_NOISE]) * norm) << 10)
+                + ((longint'(params[P_ADC_NOISE]) << (int'(range) + 10)) >>> 8);
+            for (j = 0; j < LINES; j = j + 1) begin
+                current[j] = 0;
+                drift[j] = 0;
+                counted[j] = 0;
+                phase[j] = 0;
+                if (j < (backward ? ROWS : COLS)) begin
+                    if (reference) current[j] = REFERENCE;
+                    drift[j] = offset[j];
+                    if (scale != 0) phase[j] = (scale * gauss(key(1, j, windows))) >>> 8;
+                end
+            end
+            positive_before = 0;
+            negative_before = 0;
+            windows = windows + 1;
+        end
+    endtask
+
+    // Add `sign` times the weights of driven line `line` to the currents of the sensed lines.
+    task automatic add_line(input int unsigned line, input int sign);
+        int unsigned j;
+        begin
+            if (polarities == 2'b11 && &devices) begin
+                if (backward)
+                    for (j = 0; j < ROWS; j = j + 1)
+                        current[j] = current[j] + sign * weight_backward[line][j];
+                else
+                    for (j = 0; j < COLS; j = j + 1)
+                        current[j] = current[j] + sign * weight_forward[line][j];
+            end else if (backward)
+                for (j = 0; j < ROWS; j = j + 1)
+                    current[j] = current[j] + sign * weight(j, line, polarities, devices);
+            else
+                for (j = 0; j < COLS; j = j + 1)
+                    current[j] = current[j] + sign * weight(line, j, polarities, devices);
+        end
+    endtask
+
+    task automatic add_edges;
+        int unsigned word, line;
+        reg [WORD-1:0] p, q;
+        begin
+            // verilator unroll_disable
+            for (word = 0; word < WORDS; word = word + 1) begin
+                p = pwm_positive[word*WORD +: WORD] ^ positive_before[word*WORD +: WORD];
+                q = pwm_negative[word*WORD +: WORD] ^ negative_before[word*WORD +: WORD];
+                line = word * WORD;
+                if (line >= (backward ? COLS : ROWS)) begin
+                    p = 0;
+                    q = 0;
+                end
+                while ((p | q) != 0) begin
+                    if (p[0]) add_line(line, pwm_positive[line] ? 1 : -1);
+                    if (q[0]) add_line(line, pwm_negative[line] ? -1 : 1);
+                    p = p >> 1;
+                    q = q >> 1;
+                    line = line + 1;
+                end
+            end
+            positive_before = pwm_positive;
+            negative_before = pwm_negative;
+        end
+    endtask
+
+    task automatic integrate;
+        int unsigned j;
+        int count, shift;
+        int steps [0:LINES-1];
+        reg [LINES*INCREMENT_BITS-1:0] result;
+        begin
+            shift = int'(range) + 10;
+            // verilator unroll_disable
+            for (j = 0; j < LINES; j = j + 1) begin
+                phase[j] = phase[j] + longint'(current[j]) * longint'(gain[j])
+                    + longint'(drift[j]);
+                count = phase[j] >>> shift;
+                steps[j] = count - counted[j];
+                counted[j] = count;
+            end
+            // verilator unroll_full
+            for (j = 0; j < LINES; j = j + 1)
+                result[j*INCREMENT_BITS +: INCREMENT_BITS] = steps[j];
+            increments <= result;
+        end
+    endtask
+
+    string prefix;
+    initial begin
+        increments = 0;
+        program_ready = 1;
+        set_pulses = 0;
+        reset_pulses = 0;
+        errors = 0;
+        busy = 0;
+        set_ideal;
+        if ($value$plusargs("phasecore_macro=%s", prefix)) load(prefix);
+    end
+
+    always @(posedge clk) begin
+        if (active) begin
+            if (first) start_window;
+            add_edges;
+            integrate;
+        end
+        if (program_valid && program_ready) program_once;
+        if (active && (first && !program_ready || program_valid && program_ready)) begin
+            errors = errors + 1;
+            $display("ERROR: %m: programming in an integration window at %0t", $time);
+        end
+        if (busy != 0) begin
+            busy = busy - 1;
+            if (busy == 0) program_ready <= 1;
+        end
+        if (program_valid && program_ready && program_fire) begin
+            busy = program_reset ? RESET_CYCLES : SET_CYCLES;
+            program_ready <= 0;
+        end
+    end
+endmodule
