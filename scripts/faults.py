@@ -276,4 +276,6 @@ def report(result: dict[str, Any]) -> str:
         f"{entry['block']:{widths[0]}}  {entry['name']:{widths[1]}}  {entry['verdict']}"
         for entry in entries
     ]
+    if all(entry["verdict"] == "not run" for entry in entries):
+        return "\n".join([*lines, f"{result['total']} faults"])
     return "\n".join([*lines, f"{result['caught']} of {result['total']} caught"])

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The phasecore command as a user sees it: exit status, standard output, one-line errors, files."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import results
+from scripts.cli import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def phasecore(
+    *arguments: str | Path, cwd: Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command in a folder that is not the checkout."""
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.cli", *map(str, arguments)],
+        cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+
+
+def test_help_lists_all_commands(tmp_path: Path) -> None:
+    result = phasecore("--help", cwd=tmp_path)
+    assert result.returncode == 0
+    for name, summary in COMMANDS.items():
+        assert re.search(rf"^ +{name} +{re.escape(summary)}$", result.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["generate", "synth", "faults"])
+def test_help_of_a_command_shows_the_common_options(tmp_path: Path, name: str) -> None:
+    result = phasecore(name, "--help", cwd=tmp_path)
+    assert result.returncode == 0
+    assert result.stdout.startswith(f"usage: phasecore {name} ")
+    assert "--json" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "status"),
+    [
+        ([], r"a command is needed: generate, .*", 2),
+        (["frobnicate"], r"argument COMMAND: invalid choice: 'frobnicate' .*", 2),
+        (["generate", "--frobnicate"], r"unrecognized arguments: --frobnicate", 2),
+        (
+            ["generate", "--preset", "huge"],
+            r"unknown preset 'huge'; known: tiny, small, default",
+            1,
+        ),
+        (
+            ["generate", "--preset", "tiny", "--config", "x.json"],
+            r"argument --config: not allowed with argument --preset",
+            2,
+        ),
+        (
+            ["generate", "--config", "missing.json"],
+            r"cannot read configuration missing.json: No such file or directory",
+            1,
+        ),
+        (["faults", "--name", "no-such-fault"], r"no fault of name 'no-such-fault'; known: .*", 1),
+    ],
+)
+def test_errors_are_one_line(
+    tmp_path: Path, arguments: list[str], message: str, status: int
+) -> None:
+    result = phasecore(*arguments, cwd=tmp_path)
+    assert result.returncode == status
+    assert result.stdout == ""
+    assert re.fullmatch(rf"phasecore: error: {message}\n", result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"rows": 16, "colums": 16}', r"unknown configuration key 'colums'; known: .*"),
+        ('{"rows": 17}', r"rows must be a power of two, not 17"),
+        ('{"rows": "16"}', r"rows must be an integer, not '16'"),
+        ("[]", r"configuration must be a JSON object, not list"),
+        ("rows = 16", r"configuration is not JSON: .*"),
+    ],
+)
+def test_wrong_configurations_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "core.json").write_text(text)
+    result = phasecore("generate", "--config", "core.json", "--json", cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert re.fullmatch(rf"phasecore: error: {message}\n", result.stderr)
+    assert [path.name for path in tmp_path.iterdir()] == ["core.json"]
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    result = phasecore("generate", "--preset", "huge", "--debug", cwd=tmp_path)
+    assert result.stderr.startswith("Traceback")
+    assert result.stderr.endswith("\nphasecore: error: unknown preset 'huge'; known: "
+                                  "tiny, small, default\n")  # fmt: skip
+
+
+def test_generate_is_deterministic_and_free_of_paths(tmp_path: Path) -> None:
+    outputs = []
+    for hash_seed in ("1", "2"):
+        out = tmp_path / f"out{hash_seed}"
+        result = phasecore(
+            "generate", "--preset", "tiny", "--out", out, "--json",
+            cwd=tmp_path, PYTHONHASHSEED=hash_seed,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        answer = json.loads(result.stdout)
+        assert answer["out"] == str(out)
+        assert sorted(answer["files"]) == sorted(path.name for path in out.iterdir())
+        outputs.append({path.name: path.read_text() for path in out.iterdir()})
+    assert outputs[0] == outputs[1]
+    for name, text in outputs[0].items():
+        assert str(ROOT) not in text, name
+        assert str(tmp_path) not in text, name
+        assert "attribute" not in text.partition("module")[0]
+    assert re.search(r"^module phasecore_core\(", outputs[0]["phasecore_core.v"], re.MULTILINE)
+
+
+def test_generated_core_compiles(tmp_path: Path) -> None:
+    result = phasecore("generate", "--preset", "tiny", "--out", tmp_path, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"{tmp_path}:\n")
+    compiled = subprocess.run(
+        ["iverilog", "-g2012", "-t", "null", "-s", "phasecore_core", "phasecore_core.v",
+         "phasecore_crossbar.sv", "phasecore_sram.sv"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert compiled.returncode == 0, compiled.stderr
+
+
+def test_record_has_the_common_keys(tmp_path: Path) -> None:
+    result = results.record(command="phasecore x", seed=3, images=5)
+    path = results.write("x", result, tmp_path)
+    assert json.loads(path.read_text()) == result
+    assert list(result) == ["command", "commit", "preset", "config", "seed", "images"]
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?|unknown", str(result["commit"]))
