@@ -19,6 +19,7 @@ __all__ = ["TOP", "add_parser", "files", "report", "run"]
 OPTIONS = ("config", "out")
 
 TOP = "phasecore_core"
+LICENCE = "// SPDX-License-Identifier: Apache-2.0"
 
 log = logging.getLogger("phasecore")
 
@@ -62,7 +63,7 @@ def files(config: CoreConfig) -> dict[str, str]:
     return {
         f"{TOP}.v": to_verilog(Core(config), name=TOP),
         **macros,
-        "phasecore_blackboxes.v": "".join(map(black_box, macros.values())),
+        "phasecore_blackboxes.v": "\n".join([LICENCE, *map(black_box, macros.values())]),
         "phasecore_registers.md": csr.markdown(config),
         "phasecore_registers.h": csr.c_header(config),
         "config.json": config.to_json() + "\n",
@@ -73,7 +74,7 @@ def black_box(source: str) -> str:
     """The header of a macro's only module, without its body, for synthesis."""
     start = source.index("\nmodule ") + 1
     end = source.index(");\n", source.index(") (", start)) + 3
-    return f"(* blackbox *)\n{source[start:end]}endmodule\n\n"
+    return f"(* blackbox *)\n{source[start:end]}endmodule\n"
 
 
 def report(result: dict[str, Any]) -> str:

@@ -200,7 +200,7 @@ def _prepare(folder: Path, text: str) -> None:
     from rtl.verilog import MACRO_SOURCES
 
     (folder / "design.il").write_text(text)
-    headers = "".join(black_box(path.read_text()) for path in MACRO_SOURCES)
+    headers = "\n".join(black_box(path.read_text()) for path in MACRO_SOURCES)
     (folder / "blackboxes.v").write_text(headers)
 
 
