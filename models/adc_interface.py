@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ADC interface: calibrated, saturating read-out of the counts of a window, and calibration."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from models.arithmetic import Int, round_shift, saturate
+from rtl.config import CALIBRATION_WINDOWS_LOG2, GAIN_FRACTION, CoreConfig
+
+__all__ = ["AdcInterface"]
+
+REFERENCE_COUNT = 1024
+"""What the reference counts in a full window at ``range_min``."""
+
+
+class AdcInterface:
+    """Calibration registers of all lines and the converter's counters.
+
+    Attributes
+    ----------
+    offsets : int64 array, shape (lines,)
+        1/16 count of a full window at ``range_min``.
+    gains : int64 array, shape (lines,)
+        Unsigned 2.8.
+    clipped : int
+        Codes clipped so far.
+    calibration_errors : int
+        Lines, over all calibrations, whose reference counted nothing.
+    """
+
+    offsets: Int
+    gains: Int
+
+    def __init__(self, config: CoreConfig):
+        self.config = config
+        self.offsets = np.zeros(config.lines, dtype=np.int64)
+        self.gains = np.full(config.lines, 1 << GAIN_FRACTION, dtype=np.int64)
+        self.clipped = 0
+        self.calibration_errors = 0
+
+    def read_out(
+        self,
+        counts: ArrayLike,
+        range_: int,
+        precision: int,
+        mask: NDArray[np.bool_] | None = None,
+    ) -> Int:
+        """8-bit codes of the final counts of a window.
+
+        Parameters
+        ----------
+        counts : shape (lines,)
+        range_, precision : of the window
+        mask : shape (lines,); lines whose clipped codes are counted, None for all
+
+        Returns
+        -------
+        int64 array, shape (lines,), -127..127
+        """
+        config = self.config
+        if not config.range_min <= range_ <= config.range_max:
+            raise ValueError(
+                f"range must be in {config.range_min}..{config.range_max}, not {range_}"
+            )
+        if not 5 <= precision <= config.input_bits:
+            raise ValueError(f"precision must be in 5..{config.input_bits}, not {precision}")
+        shift = 4 + (range_ - config.range_min) + (config.input_bits - precision)
+        difference = np.asarray(counts, dtype=np.int64) - round_shift(self.offsets, shift)
+        value = round_shift(difference * self.gains, GAIN_FRACTION)
+        codes = saturate(value, config.output_bits, symmetric=True)
+        clipped = codes != value
+        self.clipped += int(np.count_nonzero(clipped if mask is None else clipped & mask))
+        return codes
+
+    def calibrate(self, sum0: ArrayLike, sum1: ArrayLike) -> int:
+        """Set the registers from two measurements.
+
+        Parameters
+        ----------
+        sum0, sum1 : shape (lines,)
+            Counts summed over the calibration windows without a current and with the reference.
+
+        Returns
+        -------
+        int
+            Lines whose reference counted nothing; they keep a gain of 1.
+        """
+        zero = np.asarray(sum0, dtype=np.int64)
+        difference = np.asarray(sum1, dtype=np.int64) - zero
+        failed = difference <= 0
+        divisor = np.where(failed, 1, difference)
+        nominal = REFERENCE_COUNT << (CALIBRATION_WINDOWS_LOG2 + GAIN_FRACTION)
+        gain = np.minimum((nominal + (divisor >> 1)) // divisor, (1 << self.config.gain_bits) - 1)
+        self.offsets = saturate(zero, self.config.calibration_offset_bits)
+        self.gains = np.where(failed, 1 << GAIN_FRACTION, gain)
+        errors = int(np.count_nonzero(failed))
+        self.calibration_errors += errors
+        return errors

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ADC interface: counters, hold registers, calibrated read-out and the calibration sequence."""
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, ValueLike, signed
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from rtl.arithmetic import any_outside, round_shift, saturate
+from rtl.config import (
+    CALIBRATION_WINDOWS_LOG2,
+    EXPONENT_BITS,
+    GAIN_FRACTION,
+    CoreConfig,
+)
+from rtl.core.interfaces import AdcRead, IncrementTiming, MvmCommand, MvmSource
+from rtl.sram import Sram
+
+__all__ = ["AdcInterface"]
+
+UNIT_GAIN = 1 << GAIN_FRACTION
+
+REFERENCE_COUNT = 1024
+"""What the reference counts in a full window at ``range_min``."""
+
+
+class AdcInterface(wiring.Component):
+    """Counts the increments of a window per line and gives calibrated 8-bit codes.
+
+    The counts of a window are held from T + 1 cycles after its first cycle to the end of the next
+    window; codes of ``read`` belong to the counts held in the cycle of ``en``.
+
+    The calibration sequence (about 70 cycles per line and 32 windows) expects to be alone: no
+    other window and no read from ``calibrate`` until ``calibrating`` falls. It leaves the summed
+    difference of the two measurements of every line in an SRAM and divides serially.
+
+    Parameters
+    ----------
+    config : CoreConfig
+
+    Members
+    -------
+    timing : In(IncrementTiming(config)); increments arrive one cycle later
+    increments : In(lines * increment_bits); signed, line 0 lowest
+    read : In(AdcRead(config))
+    latched : Out(2); windows held so far, modulo 4
+    exponent : Out(signed(8)); of the held window
+    clipped : Out; clipped codes among those now on ``read.codes``
+    calibrate : In(1); starts the calibration sequence
+    calibrating : Out(1); from the cycle after ``calibrate`` until the registers are written
+    calibration_error : Out(1); one cycle per line whose reference counted nothing
+    mvm : Out(stream.Signature(MvmCommand(config))); windows of the calibration
+    line : In(line_bits); selects ``offset`` and ``gain``
+    offset, gain : Out; calibration registers of ``line`` of the previous cycle, which stand still
+        during reads and calibration
+    """
+
+    def __init__(self, config: CoreConfig):
+        self.config = config
+        super().__init__({
+            "timing": In(IncrementTiming(config)),
+            "increments": In(config.lines * config.increment_bits),
+            "read": In(AdcRead(config)),
+            "latched": Out(2),
+            "exponent": Out(signed(EXPONENT_BITS)),
+            "clipped": Out(range(config.post_lanes + 1)),
+            "calibrate": In(1),
+            "calibrating": Out(1),
+            "calibration_error": Out(1),
+            "mvm": Out(stream.Signature(MvmCommand(config))),
+            "line": In(config.line_bits),
+            "offset": Out(signed(config.calibration_offset_bits)),
+            "gain": Out(config.gain_bits, init=UNIT_GAIN),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        self._held = Signal(config.lines * config.count_bits)
+        self._offsets = Signal(config.lines * config.calibration_offset_bits)
+        self._gains = Signal(
+            config.lines * config.gain_bits,
+            init=sum(UNIT_GAIN << (j * config.gain_bits) for j in range(config.lines)),
+        )
+        self._count_shift = Signal(range(self._shift_max + 1), init=4)
+        self._calibrated_line = Signal(config.line_bits)
+
+        selected = Signal(config.line_bits)
+        lane_bits = exact_log2(config.post_lanes)
+        lane = selected[:lane_bits]
+        block = Signal(config.block_bits)
+        m.d.comb += [
+            selected.eq(Mux(self.calibrating, self._calibrated_line, self.line)),
+            block.eq(Mux(self.read.en, self.read.block, selected[lane_bits:])),
+        ]
+        counts = self._lanes(m, self._held, block, signed(config.count_bits), "count")
+        offsets = self._lanes(
+            m, self._offsets, block, signed(config.calibration_offset_bits), "lane_offset"
+        )
+        gains = self._lanes(m, self._gains, block, config.gain_bits, "lane_gain")
+        with m.If(~self.read.en & ~self.calibrating):
+            m.d.sync += [self.offset.eq(Array(offsets)[lane]), self.gain.eq(Array(gains)[lane])]
+
+        latch = Signal()
+        self._count(m, latch)
+        self._read_out(m, counts, offsets, gains)
+        self._calibrate(m, latch, Array(counts)[lane])
+        return m
+
+    @property
+    def _shift_max(self) -> int:
+        """Largest right shift of an offset register."""
+        config = self.config
+        return 4 + config.range_max - config.range_min + config.input_bits - 5
+
+    def _lanes(self, m: Module, lines: Value, block: Value, shape, name: str) -> list[Signal]:
+        """The items of ``block`` out of a vector of one item per line, one signal per lane."""
+        config = self.config
+        width = len(lines) // config.blocks
+        word = Signal(width, name=f"{name}s")
+        m.d.comb += word.eq(Array(lines.word_select(i, width) for i in range(config.blocks))[block])
+        lanes = []
+        for lane in range(config.post_lanes):
+            item = Signal(shape, name=f"{name}_{lane}")
+            m.d.comb += item.eq(word.word_select(lane, len(item)))
+            lanes.append(item)
+        return lanes
+
+    def _count(self, m: Module, latch: Signal) -> None:
+        """Accumulate the increments of a window and hold the final counts."""
+        config, timing = self.config, self.timing
+        first = Signal()
+        active = Signal()
+        shift = Signal.like(self._count_shift)
+        exponent = Signal.like(self.exponent)
+        m.d.sync += [
+            first.eq(timing.first),
+            active.eq(timing.active),
+            latch.eq(timing.active & timing.last),
+        ]
+        with m.If(timing.active):
+            m.d.sync += [
+                shift.eq(
+                    4 + config.input_bits - config.range_min + timing.range - timing.precision
+                ),
+                exponent.eq(timing.exponent),
+            ]
+
+        sums = []
+        for j in range(config.lines):
+            count = Signal(signed(config.count_bits), name=f"counter_{j}")
+            total = Signal(signed(config.count_bits), name=f"total_{j}")
+            increment = self.increments.word_select(j, config.increment_bits).as_signed()
+            m.d.comb += total.eq(Mux(first, 0, count) + increment)
+            with m.If(active):
+                m.d.sync += count.eq(total)
+            sums.append(total)
+        with m.If(latch):
+            m.d.sync += [
+                self._held.eq(Cat(sums)),
+                self._count_shift.eq(shift),
+                self.exponent.eq(exponent),
+                self.latched.eq(self.latched + 1),
+            ]
+
+    def _read_out(self, m: Module, counts: list, offsets: list, gains: list) -> None:
+        """Two stages: subtract the offset; multiply by the gain, round and saturate."""
+        config = self.config
+        high = config.code_max
+        mask = Signal(config.post_lanes)
+        clips = Signal(config.post_lanes)
+        m.d.sync += mask.eq(Mux(self.read.en, self.read.mask, 0))
+        for lane, (count, offset, gain) in enumerate(zip(counts, offsets, gains, strict=True)):
+            difference = Signal(signed(config.count_bits + 1), name=f"difference_{lane}")
+            factor = Signal(config.gain_bits, name=f"factor_{lane}")
+            rounded = round_shift(offset, self._count_shift, shift_max=self._shift_max)
+            with m.If(self.read.en):
+                m.d.sync += [difference.eq(count - rounded), factor.eq(gain)]
+
+            code = Signal(signed(config.count_bits + 4), name=f"code_{lane}")
+            m.d.comb += code.eq(round_shift(difference * factor, GAIN_FRACTION))
+            m.d.sync += [
+                self.read.codes.word_select(lane, config.output_bits).eq(
+                    saturate(code, config.output_bits, symmetric=True)
+                ),
+                clips[lane].eq(mask[lane] & any_outside(code, -high, high)),
+            ]
+        m.d.comb += self.clipped.eq(_population(list(clips)))
+
+    def _calibrate(self, m: Module, latch: Value, count: Value) -> None:
+        """Sum the held counts of every window; turn the sums into registers."""
+        config = self.config
+        line = self._calibrated_line
+        windows = 1 << CALIBRATION_WINDOWS_LOG2
+        numerator = REFERENCE_COUNT * windows * UNIT_GAIN
+        window = Signal(CALIBRATION_WINDOWS_LOG2 + 1)
+        reference = window[-1]
+        ends = window[:-1] == windows - 1
+        last_line = line == config.lines - 1
+        sum_bits = config.count_bits + CALIBRATION_WINDOWS_LOG2 + 1
+        m.submodules.sums = sums = Sram(width=sum_bits, depth=config.lines)
+        total = Signal(signed(sum_bits))
+        before = Mux(window == 0, 0, sums.r_data.as_signed())
+        step = Signal(range(config.gain_bits + 1))
+        divisor = Signal(sum_bits + config.gain_bits)
+        remainder = Signal.like(divisor)
+        quotient = Signal(config.gain_bits)
+        fits = remainder >= divisor
+
+        m.d.comb += [
+            sums.r_address.eq(line),
+            sums.w_address.eq(line),
+            sums.w_mask.eq(1),
+            sums.w_data.eq(total),
+            total.eq(Mux(reference, before + count, before - count)),
+            self.mvm.p.source.eq(Mux(reference, MvmSource.REFERENCE, MvmSource.NOTHING)),
+            self.mvm.p.precision.eq(config.input_bits),
+            self.mvm.p.range.eq(config.range_min),
+            self.mvm.p.input_signs.eq(0b11),
+            self.mvm.p.polarities.eq(0b11),
+        ]
+
+        def set_register(registers: Value, value: ValueLike, width: int) -> None:
+            m.d.sync += registers.word_select(line, width).eq(value)
+
+        with m.FSM() as fsm:
+            m.d.comb += self.calibrating.eq(~fsm.ongoing("IDLE"))
+
+            def next_line() -> None:
+                m.d.sync += line.eq(line + 1)
+                m.next = "FETCH"
+                with m.If(last_line):
+                    m.d.sync += [line.eq(0), window.eq(window + 1)]
+                    m.next = "REQUEST"
+                    with m.If(reference & ends):
+                        m.next = "IDLE"
+
+            with m.State("IDLE"), m.If(self.calibrate):
+                m.next = "REQUEST"
+
+            with m.State("REQUEST"):
+                m.d.comb += self.mvm.valid.eq(1)
+                with m.If(self.mvm.ready):
+                    m.next = "WINDOW"
+
+            with m.State("WINDOW"), m.If(latch):
+                m.next = "FETCH"
+
+            with m.State("FETCH"):
+                m.d.comb += sums.r_en.eq(1)
+                m.next = "ADD"
+
+            with m.State("ADD"):
+                m.d.comb += sums.w_en.eq(1)
+                m.d.sync += [
+                    step.eq(0),
+                    divisor.eq(total[:-1] << (config.gain_bits - 1)),
+                    remainder.eq(numerator + (total[:-1] >> 1)),
+                ]
+                with m.If(reference & ends & (total > 0)):
+                    m.next = "DIVIDE"
+                with m.Else():
+                    next_line()
+                with m.If(~reference & ends):
+                    bits = config.calibration_offset_bits
+                    set_register(self._offsets, saturate(-total, bits), bits)
+                with m.If(reference & ends & (total <= 0)):
+                    m.d.comb += self.calibration_error.eq(1)
+                    set_register(self._gains, UNIT_GAIN, config.gain_bits)
+
+            # A quotient above the largest gain leaves every bit set.
+            with m.State("DIVIDE"):
+                m.d.sync += [
+                    step.eq(step + 1),
+                    divisor.eq(divisor >> 1),
+                    quotient.eq(Cat(fits, quotient)),
+                ]
+                with m.If(fits):
+                    m.d.sync += remainder.eq(remainder - divisor)
+                with m.If(step == config.gain_bits):
+                    set_register(self._gains, quotient, config.gain_bits)
+                    next_line()
+
+
+def _population(bits: list[Value]) -> Value:
+    """Number of ones, as a balanced tree of adders (combinational)."""
+    if len(bits) == 1:
+        return bits[0]
+    half = len(bits) // 2
+    return _population(bits[:half]) + _population(bits[half:])
