@@ -183,6 +183,7 @@ def estimate(
             index, (name, module) = item
             isolate = sorted(set(children.values())) if name == GLUE else []
             started = time.monotonic()
+            log.info("synthesizing %s", name)
             area = _synthesize(Path(folder), f"block{index}", module, isolate)
             seconds = time.monotonic() - started
             bits = modules[module].sram_bits if name == GLUE else _sram_bits(modules, module)
