@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one rounding and the one saturation of the arithmetic contract, in numpy."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -19,16 +17,18 @@ def round_shift(value: ArrayLike, shift: int) -> Int:
     """
     values = np.asarray(value, dtype=np.int64)
     if shift <= 0:
-        return values << -shift
+        scaled: Int = values << -shift
+        return scaled
     quotient = values >> shift
     remainder = values & ((1 << shift) - 1)
     half = 1 << (shift - 1)
     up = (remainder > half) | ((remainder == half) & (quotient & 1 == 1))
-    return quotient + up
+    rounded: Int = quotient + up
+    return rounded
 
 
 def saturate(value: ArrayLike, bits: int, *, symmetric: bool = False) -> Int:
     """Clip to ``bits`` two's-complement bits; ``symmetric`` excludes the most negative code."""
     high = (1 << (bits - 1)) - 1
-    result: Any = np.clip(np.asarray(value, dtype=np.int64), -high if symmetric else -high - 1, high)
+    result: Int = np.clip(np.asarray(value, dtype=np.int64), -high if symmetric else -high - 1, high)
     return result

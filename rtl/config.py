@@ -173,12 +173,12 @@ class CoreConfig:
     @property
     def code_max(self) -> int:
         """Largest magnitude of an 8-bit code; codes are symmetric."""
-        return 2 ** (self.output_bits - 1) - 1
+        return (1 << (self.output_bits - 1)) - 1
 
     @property
     def window_cycles(self) -> int:
         """Cycles of a full-precision integration window."""
-        return 2 ** (self.input_bits - 1)
+        return 1 << (self.input_bits - 1)
 
     @property
     def range_bits(self) -> int:
@@ -188,7 +188,7 @@ class CoreConfig:
     @property
     def g_max(self) -> int:
         """Largest conductance code."""
-        return 2**self.g_bits - 1
+        return (1 << self.g_bits) - 1
 
     @property
     def increment_bits(self) -> int:
@@ -211,7 +211,7 @@ class CoreConfig:
 
         Sized so that a full window at ``range_min`` counts 1024.
         """
-        return 2 ** (self.range_min + 10 - (self.input_bits - 1))
+        return 1 << (self.range_min + 10 - (self.input_bits - 1))
 
     @property
     def calibration_offset_bits(self) -> int:
@@ -236,7 +236,7 @@ class CoreConfig:
     @property
     def pulse_max(self) -> int:
         """Most pulses that one visit of a weight emits."""
-        return 2**self.pulse_bits - 1
+        return (1 << self.pulse_bits) - 1
 
     @property
     def devices(self) -> int:

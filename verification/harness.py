@@ -16,9 +16,9 @@ from pathlib import Path
 from cocotb_tools.runner import get_runner
 
 from rtl.config import CoreConfig
-from rtl.verilog import MACRO_SOURCES
+from rtl.verilog import MACRO_SOURCES, to_verilog
 
-__all__ = ["BenchError", "build", "config_from_env", "run_bench", "verilator_environment"]
+__all__ = ["BenchError", "build", "config_from_env", "core_verilog", "run_bench", "verilator_environment"]
 
 BUILD_ROOT = Path(os.environ.get("PHASECORE_BUILD", Path(__file__).parents[1] / "build"))
 
@@ -27,6 +27,10 @@ VERILATOR_LINT = [
     "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCOMPLETE", "-Wno-UNSIGNED", "-Wno-UNOPTFLAT",
 ]  # fmt: skip
 VERILATOR_TEST = ["-O3", "--x-assign", "fast", "--x-initial", "fast", *VERILATOR_LINT]
+VERILATOR_FAST = [
+    "--timing", "--no-public-flat-rw", "--public-depth", "1", "-fno-inline", *VERILATOR_TEST,
+]  # fmt: skip
+"""The top makes its own clock; only its own signals are visible to Python."""
 
 
 class BenchError(Exception):
@@ -62,6 +66,23 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(saved)
 
 
+def core_verilog(config: CoreConfig) -> str:
+    """Verilog of a whole core, kept per configuration and state of the RTL sources."""
+    rtl = Path(__file__).parents[1] / "rtl"
+    texts = [path.read_text() for path in sorted(rtl.rglob("*.py"))]
+    digest = hashlib.sha256("\0".join([config.to_json(), *texts]).encode()).hexdigest()[:16]
+    folder = BUILD_ROOT / f"verilog-{digest}"
+    with _locked(folder):
+        path = folder / "core.v"
+        if not path.exists():
+            from rtl.core.core import Core
+
+            text = to_verilog(Core(config), name="phasecore_core")
+            path.with_suffix(".tmp").write_text(text)
+            path.with_suffix(".tmp").rename(path)
+        return path.read_text()
+
+
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     path.mkdir(parents=True, exist_ok=True)
@@ -77,6 +98,7 @@ def build(
     sim: str,
     sources: Sequence[Path] = (),
     build_args: Sequence[str] | None = None,
+    parameters: Mapping[str, int] = {},
     waves: bool = False,
 ) -> Path:
     """Compile Verilog text, the macros it uses and ``sources`` for ``sim``; return the folder.
@@ -89,7 +111,7 @@ def build(
     macros = [path for path in MACRO_SOURCES if f"phasecore_{path.stem}" in verilog]
     sources = [*macros, *sources]
     digest = hashlib.sha256("\0".join([
-        verilog, top, sim, str(waves), *build_args, *(Path(s).read_text() for s in sources),
+        verilog, top, sim, str(waves), str(parameters), *build_args, *(Path(s).read_text() for s in sources),
     ]).encode()).hexdigest()[:16]  # fmt: skip
     folder = BUILD_ROOT / f"{top}-{sim}-{digest}"
     with _locked(folder):
@@ -102,6 +124,7 @@ def build(
                         hdl_toplevel=top,
                         build_dir=folder,
                         build_args=[*build_args, *(["-g2012"] if sim == "icarus" else [])],
+                        parameters=dict(parameters),
                         timescale=("1ns", "1ps"),
                         waves=waves,
                         log_file=folder / "build.log",

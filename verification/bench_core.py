@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the batches that lie in the test folder through ``core_top``; Python wakes once a batch."""
+
+import os
+import time
+from pathlib import Path
+
+import cocotb
+from cocotb.triggers import RisingEdge, Timer
+
+
+@cocotb.test()
+async def run_batches(dut):
+    """Raise ``go`` for every batch as soon as its files are there; note the time it took."""
+    count = int(os.environ["PHASECORE_BATCHES"])
+    await Timer(100, unit="ns")
+    for batch in range(count):
+        while not Path(f"stream_{batch}.hex").exists():
+            time.sleep(0.01)
+        started = time.process_time()
+        dut.go.value = 1
+        await RisingEdge(dut.done)
+        dut.go.value = 0
+        await Timer(100, unit="ns")
+        Path(f"seconds_{batch}.tmp").write_text(f"{time.process_time() - started:.6f}\n")
+        Path(f"seconds_{batch}.tmp").rename(f"seconds_{batch}.txt")
+        assert not int(dut.failed.value), f"batch {batch}: the core did not halt"
