@@ -136,8 +136,10 @@ module phasecore_crossbar #(
         clip = value < low ? low : value > high ? high : value;
     endfunction
 
-    function automatic int weight(input int unsigned row, input int unsigned col, input [1:0] polarity,
-                                  input [DEVICES-1:0] device);
+    function automatic int weight(
+        input int unsigned row, input int unsigned col, input [1:0] polarity,
+        input [DEVICES-1:0] device
+    );
         int base, d;
         begin
             weight = 0;
