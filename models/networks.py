@@ -1,0 +1,490 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Perceptrons on one crossbar: placement, integer training recipe, instruction programs.
+
+Real values of the codes (layer l; x input, a activation, d error, all per image):
+
+- input and activation: code / 127. Every layer has a bias row that is driven with code 127.
+- weight: w = (G+ - G-) / unit, unit = ``2**(range_forward + 5 - index_log2) / 127`` codes.
+  A charge q = sum x w is x . w in units of 127 unit, a count is 2**range_forward of q, and
+  ACTIVATE multiplies the count by 2**index_log2 (shift 7 - index_log2), which gives
+  ``2**index_log2 q / 2**range_forward = 32 x . w``: the index of the sigmoid table. So no affine
+  table is needed.
+- error of the last layer: v = 2 (t - y) y (127 - y), real value (t - y) y (1 - y), so that a
+  mantissa with exponent 0 is worth u = 1 / (2 * 127**3).
+- error of layer l: q = sum d w, m = 2 c + 1, v = m a (127 - a); m is worth 2**(range_backward - 1)
+  of q, q is worth u / unit of layer l + 1, a (127 - a) is worth 127**-2. ERROR adds ``bias`` to
+  the exponent, so u of layer l = u unit**-1 2**(range_backward - 1 - bias) / 127**2 of layer l + 1;
+  bias brings that as near to the last layer's u as a power of two can.
+- chi: inc = x d 2**(exponent + chi_shift) stands for eta x d, hence one count of chi is worth
+  eta u / (127 * 2**chi_shift). One pulse is worth pulse / unit, so
+  ``threshold = (pulse / unit) 127 2**chi_shift / (eta u)``.
+
+chi_shift is fixed for a training run, as chi keeps its contents: the largest one with which the
+threshold of the smallest eta still leaves room for one increment below chi's saturation. A
+falling eta raises the threshold.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.device import DeviceProfile
+from models.packets import vector_packet
+from rtl.config import DEFAULT, SMALL, CoreConfig
+from rtl.isa import Function, Opcode, Segment, encode
+
+__all__ = [
+    "NETWORKS",
+    "Layer",
+    "Network",
+    "Recipe",
+    "Training",
+    "classes",
+    "inference_packets",
+    "inference_program",
+    "mean_pulse",
+    "setup_packets",
+    "setup_program",
+    "training_packets",
+    "training_program",
+]
+
+ONE = 127
+"""Code of 1.0."""
+
+INDEX_LOG2 = 5
+"""log2 of the sigmoid table's steps per unit."""
+
+OUTPUT_UNIT = 1 / (2 * ONE**3)
+"""Real value of a mantissa 1 with exponent 0 in the last layer's error vector."""
+
+THRESHOLD_ROOM = 0.85
+"""Largest threshold as a fraction of the chi range."""
+
+GROUP = 8
+"""Packets start at multiples of this many lines."""
+
+X, TARGET = 0, 1
+"""Slots of the image and of the target vector; activations and errors follow."""
+
+
+def mean_pulse(profile: DeviceProfile, *, pulses: int = 10) -> float:
+    """Mean of the first ``pulses`` increments after RESET of a device without spread, uS.
+
+    With the ten pulses of the default the pcm profile has the 0.77 uS of the literature.
+
+    >>> mean_pulse(DeviceProfile(set_mean=0.5))
+    0.5
+    """
+    g = profile.reset_mean
+    for count in range(1, pulses + 1):
+        memory = math.exp(-count / profile.memory_decay)
+        g += profile.set_mean_slope * g + profile.set_mean + profile.set_mean_memory * memory
+    return (g - profile.reset_mean) / pulses
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A fully connected sigmoid layer and its place; the row after its inputs is the bias.
+
+    Ranges are for 12-bit conductances, one device per polarity and 8-bit inputs;
+    :class:`Recipe` shifts them for other configurations.
+    """
+
+    inputs: int
+    outputs: int
+    row_start: int
+    col_start: int
+
+    range_forward: int = 15
+    """ADC range of forward products."""
+
+    range_backward: int = 13
+    """ADC range of backward products."""
+
+    index_log2: int = 2
+    """log2 of the sigmoid table's steps per ADC count; at most 7."""
+
+    eta_scale: float = 1.0
+    """Learning rate of this layer in units of the network's."""
+
+    @property
+    def rows(self) -> int:
+        """Rows with the bias row."""
+        return self.inputs + 1
+
+    @property
+    def bias_line(self) -> int:
+        """Line of the bias row."""
+        return self.row_start + self.inputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Hyper-parameters of a training run."""
+
+    eta: float = 0.9
+    """Learning rate at the start."""
+
+    eta_end: float = 0.09
+    """Learning rate at the end; it falls geometrically, image by image."""
+
+    refresh_interval: int = 200
+    """Images from one REFRESH to the next."""
+
+    refresh_high: int = 50
+    """A worn pair's larger code exceeds this (one code is about 0.1 uS) ..."""
+
+    refresh_low: int = 30
+    """... and its smaller code this."""
+
+    target_margin: int = 5
+    """Targets are this code and 127 minus it: a saturated sigmoid passes no error back."""
+
+    def rate(self, progress: float) -> float:
+        """Learning rate after the fraction ``progress`` of the run."""
+        return float(self.eta * (self.eta_end / self.eta) ** progress)
+
+    def targets(self, outputs: int) -> NDArray[np.int64]:
+        """Target codes by class, shape (outputs, outputs)."""
+        span = ONE - 2 * self.target_margin
+        codes: NDArray[np.int64] = self.target_margin + span * np.eye(outputs, dtype=np.int64)
+        return codes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """Layers on one crossbar, the data set they are for and how they are trained."""
+
+    name: str
+    dataset: str
+    layers: tuple[Layer, ...]
+    config: CoreConfig
+    training: Training = Training()
+
+    @property
+    def last(self) -> int:
+        """Number of the last layer."""
+        return len(self.layers) - 1
+
+    def check(self, config: CoreConfig) -> None:
+        """Raise ``ValueError`` unless the layers fit into ``config`` without sharing a cell."""
+        used = np.zeros((config.rows, config.cols), dtype=np.bool_)
+        for number, layer in enumerate(self.layers):
+            bottom, right = layer.row_start + layer.rows, layer.col_start + layer.outputs
+            if bottom > config.rows or right > config.cols:
+                raise ValueError(
+                    f"{self.name} needs {bottom} rows and {right} columns for layer {number};"
+                    f" the crossbar has {config.rows} and {config.cols}"
+                )
+            if number and layer.inputs != self.layers[number - 1].outputs:
+                raise ValueError(
+                    f"{self.name} layer {number} has {layer.inputs} inputs;"
+                    f" the layer before has {self.layers[number - 1].outputs} outputs"
+                )
+            cells = used[layer.row_start : bottom, layer.col_start : right]
+            if cells.any():
+                raise ValueError(f"{self.name} layer {number} shares cells with another layer")
+            cells[:] = True
+        if self.layers[0].row_start % GROUP:
+            raise ValueError(
+                f"row_start of layer 0 must be a multiple of {GROUP},"
+                f" not {self.layers[0].row_start}"
+            )
+        for name, size, needed in [
+            ("slots", config.slots, 2 * len(self.layers) + 2),
+            ("segments", config.segments, len(self.layers)),
+        ]:
+            if size < needed:
+                raise ValueError(f"{self.name} needs {needed} {name}, not {size}")
+
+    def output(self, layer: int) -> int:
+        """Slot of a layer's activations, where the next layer's rows (or its columns) are."""
+        return TARGET + 1 + layer
+
+    def error(self, layer: int) -> int:
+        """Slot of a layer's error vector, on its columns."""
+        return TARGET + 1 + len(self.layers) + layer
+
+    def input(self, layer: int) -> int:
+        """Slot of a layer's inputs, on its rows."""
+        return self.output(layer - 1) if layer else X
+
+
+class Recipe:
+    """Integer parameters of a network on one configuration.
+
+    Parameters
+    ----------
+    network, config, profile : what is trained on what
+    eta_min : smallest learning rate of the run; default: the network's ``eta_end``
+
+    Attributes
+    ----------
+    weight_units : conductance codes of a weight of 1.0, by layer
+    shifts : ``shift`` of ACTIVATE, by layer
+    biases : exponent ``bias`` of ERROR, by layer
+    error_units : real value of an error mantissa 1 with exponent 0, by layer
+    chi_shifts : by layer
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        config: CoreConfig,
+        profile: DeviceProfile,
+        *,
+        eta_min: float | None = None,
+    ):
+        network.check(config)
+        self.network, self.config, self.profile = network, config, profile
+        eta_min = network.training.eta_end if eta_min is None else eta_min
+        pulse = mean_pulse(profile) * config.g_max / profile.g_full_scale
+        coarser = (
+            config.g_bits - 12 + config.devices_per_polarity.bit_length() - 1
+            + config.input_bits - 8
+        )  # fmt: skip
+        layers = network.layers
+        self._ranges = [
+            (layer.range_forward + coarser, layer.range_backward + coarser) for layer in layers
+        ]
+        # The charge of fewer input bits is smaller, not the weight.
+        self.weight_units = [
+            2.0 ** (forward + INDEX_LOG2 - layer.index_log2 + 8 - config.input_bits) / ONE
+            for layer, (forward, _) in zip(layers, self._ranges, strict=True)
+        ]
+        self.shifts = [7 - layer.index_log2 for layer in layers]
+        self.biases = [0] * len(layers)
+        self.error_units = [OUTPUT_UNIT] * len(layers)
+        for index in reversed(range(network.last)):
+            backward = self._ranges[index + 1][1] + 8 - config.input_bits
+            ratio = 2.0 ** (backward - 1) / (self.weight_units[index + 1] * ONE**2)
+            exact = self.error_units[index + 1] * ratio
+            self.biases[index] = round(math.log2(exact / OUTPUT_UNIT))
+            self.error_units[index] = exact * 2.0 ** -self.biases[index]
+        limit = THRESHOLD_ROOM * 2 ** (config.chi_bits - 1)
+        one = [
+            pulse / weight * ONE / (layer.eta_scale * unit)
+            for layer, weight, unit in zip(layers, self.weight_units, self.error_units, strict=True)
+        ]
+        self.chi_shifts = [math.floor(math.log2(limit * eta_min / value)) for value in one]
+        self._thresholds = [
+            value * 2.0**shift for value, shift in zip(one, self.chi_shifts, strict=True)
+        ]
+
+    def weights(self, codes: NDArray[np.int64]) -> list[NDArray[np.float64]]:
+        """Weights of every layer, bias last, from all G+ - G- of the crossbar (rows, cols)."""
+        return [
+            codes[layer.row_start :, layer.col_start :][: layer.rows, : layer.outputs] / unit
+            for layer, unit in zip(self.network.layers, self.weight_units, strict=True)
+        ]
+
+    def segments(self, eta: float) -> list[Segment]:
+        """Segment descriptors for one learning rate."""
+        most = (1 << (self.config.chi_bits - 1)) - 1
+        segments = [
+            Segment(
+                row_start=layer.row_start,
+                row_count=layer.rows,
+                col_start=layer.col_start,
+                col_count=layer.outputs,
+                threshold=min(max(round(threshold / eta), 1), most),
+                chi_shift=shift,
+                range_forward=forward,
+                range_backward=backward,
+            )
+            for layer, threshold, shift, (forward, backward) in zip(
+                self.network.layers, self._thresholds, self.chi_shifts, self._ranges, strict=True
+            )
+        ]
+        for segment in segments:
+            segment.check(self.config)
+        return segments
+
+
+def training_program(
+    recipe: Recipe, images: int, *, refresh_interval: int = 0, read: bool = False
+) -> list[int]:
+    """Program that trains on ``images`` images, one at a time.
+
+    It takes the packets of :func:`training_packets`. All layers are refreshed after every
+    ``refresh_interval`` images (0: never), of which ``images`` must be a multiple; ``read`` sends
+    the output vector of every image.
+    """
+    network = recipe.network
+    inner = refresh_interval or images
+    if images < 1 or images % inner:
+        raise ValueError(f"images must be a positive multiple of {inner}, not {images}")
+    program = [
+        encode(Opcode.LOAD, affine=0, slot=X),
+        encode(Opcode.LOAD, affine=0, slot=TARGET),
+        *_forward(recipe),
+    ]
+    if read:
+        program.append(_read(network))
+    program += _backward(recipe)
+    # A layer's pulses leave after the backward product that still needs its weights.
+    program += [
+        encode(
+            Opcode.OUTER, segment=layer, slot=network.input(layer), error=network.error(layer),
+            transfer=1,
+        )
+        for layer in reversed(range(len(network.layers)))
+    ]  # fmt: skip
+    program += _loop(0, inner)
+    if refresh_interval:
+        program += [
+            encode(Opcode.REFRESH, segment=layer, all_rows=0)
+            for layer in range(len(network.layers))
+        ]
+        program += _loop(1, images // inner)
+    return [*program, encode(Opcode.HALT)]
+
+
+def inference_program(recipe: Recipe, images: int) -> list[int]:
+    """Program that sends the output vectors of the ``images`` of :func:`inference_packets`."""
+    program = [
+        encode(Opcode.LOAD, affine=0, slot=X),
+        *_forward(recipe),
+        _read(recipe.network),
+        *_loop(0, images),
+    ]
+    return [*program, encode(Opcode.HALT)]
+
+
+def training_packets(
+    recipe: Recipe, images: NDArray[np.uint8], labels: NDArray[np.uint8]
+) -> list[bytes]:
+    """Image and target packet of every image, in order."""
+    targets = _target_packets(recipe)
+    packets = inference_packets(recipe, images)
+    return [
+        packet
+        for image, label in zip(packets, labels, strict=True)
+        for packet in (image, targets[int(label)])
+    ]
+
+
+def inference_packets(recipe: Recipe, images: NDArray[np.uint8]) -> list[bytes]:
+    """Image packets: the codes of the first layer's rows, the bias code last."""
+    first = recipe.network.layers[0]
+    if images.ndim != 2 or images.shape[1] != first.inputs:
+        raise ValueError(
+            f"images must have shape (images, {first.inputs}), not {tuple(images.shape)}"
+        )
+    driven = np.pad(images, ((0, 0), (0, 1)), constant_values=ONE)
+    return [vector_packet(row, config=recipe.config, start=first.row_start) for row in driven]
+
+
+def classes(network: Network, vectors: Sequence[NDArray[np.int8]]) -> NDArray[np.int64]:
+    """Class of every vector sent by READ: its largest output, the first of equals."""
+    skipped = network.layers[-1].col_start % GROUP
+    best: NDArray[np.int64] = np.argmax(np.stack(vectors)[:, skipped:], axis=1)
+    return best
+
+
+def setup_program(recipe: Recipe) -> list[int]:
+    """Program to run once before training: calibration, then the packets of
+    :func:`setup_packets`."""
+    network = recipe.network
+    return [
+        encode(Opcode.CALIBRATE),
+        *(
+            encode(Opcode.LOAD, affine=0, slot=network.output(layer))
+            for layer in range(network.last)
+        ),
+        encode(Opcode.HALT),
+    ]
+
+
+def setup_packets(recipe: Recipe) -> list[bytes]:
+    """Bias code of every hidden layer's output slot; ACTIVATE never writes that line."""
+    code = np.array([ONE])
+    layers = recipe.network.layers[1:]
+    return [_aligned(layer.bias_line, code, recipe.config) for layer in layers]
+
+
+def _forward(recipe: Recipe) -> Iterator[int]:
+    network = recipe.network
+    for index, layer in enumerate(network.layers):
+        yield encode(
+            Opcode.FORWARD, segment=index, slot=network.input(index),
+            precision=recipe.config.input_bits, input_signs=3, polarities=3,
+        )  # fmt: skip
+        is_last = index == network.last
+        yield encode(
+            Opcode.ACTIVATE, segment=index, side=0, from_slot=0, slot=0, accumulate=0,
+            function=Function.SIGMOID, shift=recipe.shifts[index], affine=0, table=0,
+            destination=network.output(index),
+            start=layer.col_start if is_last else network.layers[index + 1].row_start,
+        )  # fmt: skip
+
+
+def _backward(recipe: Recipe) -> Iterator[int]:
+    network = recipe.network
+    for index in reversed(range(len(network.layers))):
+        is_last = index == network.last
+        if not is_last:
+            yield encode(
+                Opcode.BACKWARD, segment=index + 1, slot=network.error(index + 1),
+                precision=recipe.config.input_bits, input_signs=3, polarities=3,
+            )  # fmt: skip
+        yield encode(
+            Opcode.ERROR, segment=index if is_last else index + 1, side=0 if is_last else 1,
+            from_slot=int(is_last), slot=TARGET if is_last else 0, output=network.output(index),
+            function=Function.SIGMOID, fixed=0, shift=0, bias=recipe.biases[index],
+            destination=network.error(index), start=network.layers[index].col_start,
+        )  # fmt: skip
+
+
+def _loop(counter: int, count: int) -> list[int]:
+    """Back to the start of the program until the body has run ``count`` times."""
+    return [encode(Opcode.LOOP, counter=counter, target=0, count=count)] if count > 1 else []
+
+
+def _read(network: Network) -> int:
+    layer = network.layers[-1]
+    start = layer.col_start // GROUP * GROUP
+    return encode(
+        Opcode.READ, slot=network.output(network.last), start=start,
+        length=layer.col_start + layer.outputs - start,
+    )  # fmt: skip
+
+
+def _aligned(line: int, codes: NDArray[np.int64], config: CoreConfig) -> bytes:
+    """Packet of ``codes`` for ``line`` and up, with zeros before to the start of a group."""
+    skipped = line % GROUP
+    padded = np.pad(codes, (skipped, 0))
+    return vector_packet(padded, config=config, start=line - skipped)
+
+
+def _target_packets(recipe: Recipe) -> list[bytes]:
+    """Target packet by label."""
+    layer = recipe.network.layers[-1]
+    codes = recipe.network.training.targets(layer.outputs)
+    return [_aligned(layer.col_start, row, recipe.config) for row in codes]
+
+
+def _perceptron(
+    name: str, dataset: str, inputs: int, config: CoreConfig, training: Training
+) -> Network:
+    """50 hidden units; the second layer lies above the first, so that both start at column 0."""
+    hidden, outputs = 50, 10
+    first = Layer(inputs=inputs, outputs=hidden, row_start=56, col_start=0)
+    second = Layer(inputs=hidden, outputs=outputs, row_start=0, col_start=0, index_log2=3)
+    return Network(
+        name=name, dataset=dataset, layers=(first, second), config=config, training=training
+    )
+
+
+NETWORKS: Mapping[str, Network] = {
+    network.name: network
+    for network in (
+        _perceptron("mlp-196-50-10", "mnist14", 196, DEFAULT, Training()),
+        _perceptron("mlp-64-50-10", "digits", 64, SMALL.replace(rows=128), Training()),
+    )
+}
+"""Networks by name; ``config`` is the one they were tuned for."""

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Placement, recipe and programs of the built-in networks."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.device import IDEAL, PCM, DeviceProfile
+from models.networks import (
+    NETWORKS,
+    ONE,
+    Layer,
+    Network,
+    Recipe,
+    Training,
+    classes,
+    inference_packets,
+    inference_program,
+    mean_pulse,
+    setup_packets,
+    setup_program,
+    training_packets,
+    training_program,
+)
+from models.packets import parse_input
+from rtl.config import DEFAULT, SMALL, TINY, CoreConfig
+from rtl.isa import Opcode, decode
+
+SMALL_NETWORK = Network(
+    name="small",
+    dataset="digits",
+    layers=(
+        Layer(inputs=5, outputs=4, row_start=8, col_start=0),
+        Layer(inputs=4, outputs=3, row_start=0, col_start=2, eta_scale=0.5),
+    ),
+    config=TINY,
+    training=Training(eta=1.0, eta_end=1.0),
+)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_fit_their_configuration_and_the_default(name):
+    network = NETWORKS[name]
+    network.check(network.config)
+    network.check(DEFAULT)
+    for config in (network.config, DEFAULT):
+        for profile in (IDEAL, PCM):
+            recipe = Recipe(network, config, profile)
+            for eta in (network.training.eta, network.training.eta_end):
+                for segment in recipe.segments(eta):
+                    assert 256 <= segment.threshold <= 0.85 * 2**15
+
+
+def test_recipe_by_hand():
+    recipe = Recipe(SMALL_NETWORK, TINY, IDEAL)
+    # A weight of 1.0, all inputs 1.0: one line's charge is 127 units; 2**15 / count, 4 steps each.
+    unit = 2 ** (15 + 5 - 2) / 127
+    assert recipe.weight_units == [unit, unit]
+    assert 127 * unit / 2**15 * 4 == 32
+    assert recipe.shifts == [5, 5]
+    # 2**(13 - 1) / (2064.126 * 127**2) = 1.2303e-4 = 1.00787 * 2**-13
+    assert recipe.biases == [-13, 0]
+    assert recipe.error_units[1] == 1 / (2 * 127**3)
+    assert recipe.error_units[0] == pytest.approx(1.00787 / (2 * 127**3), rel=1e-5)
+    # 0.77 uS of 12 uS = 262.7625 codes = 0.127300 weights; eta 0.5:
+    # 0.1273 * 127 * 2 * 127**3 / 0.5 = 1.32463e8 -> * 2**-13 = 16169.8 <= 27852
+    segment = recipe.segments(1.0)[1]
+    assert (segment.chi_shift, segment.threshold) == (-13, 16170)
+
+
+def test_thresholds_rise_as_the_rate_falls():
+    network = replace(SMALL_NETWORK, training=Training(eta=1.0, eta_end=0.25))
+    recipe = Recipe(network, TINY, IDEAL)
+    fast, slow = recipe.segments(1.0), recipe.segments(0.25)
+    for one, other in zip(fast, slow, strict=True):
+        assert one.chi_shift == other.chi_shift
+        assert other.threshold == pytest.approx(4 * one.threshold, abs=2)
+    assert Training(eta=1.0, eta_end=0.25).rate(0.5) == 0.5
+
+
+@pytest.mark.parametrize(
+    "changes", [{"g_bits": 10}, {"g_bits": 14}, {"devices_per_polarity": 4}, {"input_bits": 7}]
+)
+def test_other_formats_keep_weights_on_the_same_scale(changes):
+    """A weight of half the full scale is the same number whatever the formats are."""
+    config = TINY.replace(**changes)
+    recipe, reference = (Recipe(SMALL_NETWORK, c, IDEAL) for c in (config, TINY))
+    for unit, plain in zip(recipe.weight_units, reference.weight_units, strict=True):
+        full_scale = 2**config.g_bits * config.devices_per_polarity
+        assert unit / full_scale == pytest.approx(plain / 2**TINY.g_bits)
+    assert recipe.biases == reference.biases
+    assert recipe.error_units == pytest.approx(reference.error_units)
+
+
+def test_mean_pulse():
+    assert mean_pulse(IDEAL) == pytest.approx(0.77)
+    assert mean_pulse(PCM) == pytest.approx(0.766, abs=0.001)
+    decaying = DeviceProfile(set_mean=0.0, set_mean_memory=1.0, memory_decay=1.0)
+    assert mean_pulse(decaying, pulses=1) == pytest.approx(np.exp(-1))
+
+
+def test_training_program_by_instruction():
+    recipe = Recipe(SMALL_NETWORK, TINY, IDEAL)
+    program = [decode(word) for word in training_program(recipe, 6, refresh_interval=3)]
+    names = [opcode.name for opcode, _ in program]
+    assert names == [
+        "LOAD", "LOAD", "FORWARD", "ACTIVATE", "FORWARD", "ACTIVATE", "ERROR", "BACKWARD",
+        "ERROR", "OUTER", "OUTER", "LOOP", "REFRESH", "REFRESH", "LOOP", "HALT",
+    ]  # fmt: skip
+    fields = [values for _, values in program]
+    assert (fields[3]["start"], fields[5]["start"]) == (0, 2)
+    assert (fields[6]["side"], fields[6]["from_slot"], fields[6]["start"]) == (0, 1, 2)
+    assert (fields[8]["side"], fields[8]["segment"], fields[8]["bias"]) == (1, 1, -13)
+    assert (fields[11]["counter"], fields[11]["count"]) == (0, 3)
+    assert (fields[14]["counter"], fields[14]["count"]) == (1, 2)
+    assert "READ" in [decode(word)[0].name for word in training_program(recipe, 6, read=True)]
+
+
+def test_one_image_needs_no_loop():
+    recipe = Recipe(SMALL_NETWORK, TINY, IDEAL)
+    for program in (training_program(recipe, 1), inference_program(recipe, 1)):
+        assert Opcode.LOOP not in [decode(word)[0] for word in program]
+
+
+@pytest.mark.parametrize(("images", "interval"), [(0, 0), (7, 3)])
+def test_images_must_fill_the_intervals(images, interval):
+    recipe = Recipe(SMALL_NETWORK, TINY, IDEAL)
+    message = rf"^images must be a positive multiple of {interval}, not {images}$"
+    with pytest.raises(ValueError, match=message):
+        training_program(recipe, images, refresh_interval=interval)
+
+
+def test_packets_put_codes_on_their_lines():
+    recipe = Recipe(SMALL_NETWORK, TINY, IDEAL)
+    image = np.array([[1, 2, 3, 4, 5]], dtype=np.uint8)
+    x, target = (
+        parse_input(packet, config=TINY)
+        for packet in training_packets(recipe, image, np.array([1], dtype=np.uint8))
+    )
+    assert (x.start, x.codes.tolist()) == (8, [1, 2, 3, 4, 5, ONE])
+    margin = SMALL_NETWORK.training.target_margin
+    assert (target.start, target.codes.tolist()) == (0, [0, 0, margin, ONE - margin, margin])
+    (bias,) = (parse_input(packet, config=TINY) for packet in setup_packets(recipe))
+    assert (bias.start, bias.codes.tolist()) == (0, [0, 0, 0, 0, ONE])
+    assert [decode(word)[0].name for word in setup_program(recipe)] == ["CALIBRATE", "LOAD", "HALT"]
+
+
+def test_images_of_the_wrong_size():
+    recipe = Recipe(SMALL_NETWORK, TINY, IDEAL)
+    with pytest.raises(ValueError, match=r"^images must have shape \(images, 5\), not \(2, 4\)$"):
+        inference_packets(recipe, np.zeros((2, 4), dtype=np.uint8))
+
+
+def test_classes_skip_the_lines_before_the_outputs():
+    vectors = [np.array([90, 90, 1, 2, 3]), np.array([90, 90, 5, 5, 3])]
+    assert classes(SMALL_NETWORK, vectors).tolist() == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("config", "layers", "message"),
+    [
+        (SMALL, None, r"^mlp-196-50-10 needs 253 rows and 50 columns for layer 0; the crossbar"),
+        (TINY, (0, {"row_start": 4}), r"^small layer 1 shares cells with another layer$"),
+        (TINY, (1, {"inputs": 3}), r"^small layer 1 has 3 inputs; the layer before has 4 outputs$"),
+        (TINY.replace(rows=32), (0, {"row_start": 9}), r"^row_start of layer 0 must be a multiple"),
+        (TINY.replace(slots=4), (0, {}), r"^small needs 6 slots, not 4$"),
+        (TINY.replace(segments=1), (0, {}), r"^small needs 2 segments, not 1$"),
+    ],
+)
+def test_placement_errors(config: CoreConfig, layers, message):
+    network = NETWORKS["mlp-196-50-10"]
+    if layers is not None:
+        index, changes = layers
+        changed = list(SMALL_NETWORK.layers)
+        changed[index] = replace(changed[index], **changes)
+        network = replace(SMALL_NETWORK, layers=tuple(changed))
+    with pytest.raises(ValueError, match=message):
+        network.check(config)
