@@ -95,7 +95,8 @@ class AxiLiteSlave(wiring.Component):
 
         m.d.comb += [
             axil.awready.eq(~has_address),
-            axil.wready.eq(~has_data),
+            # The data register is the bus's own: it must not change during an access.
+            axil.wready.eq(~has_data & ~bus.valid),
             axil.arready.eq(~has_read),
         ]
         with m.If(axil.awvalid & axil.awready):
