@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programmer: RTL against the golden model, and the model against numbers worked by hand."""
 
+import gc
+
 import numpy as np
 import pytest
+from amaranth.hdl import Assume, ResetSignal
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +13,8 @@ from models.programmer import Programmer as Model
 from rtl.config import SMALL, TINY
 from rtl.core.programmer import Programmer
 from rtl.isa import Segment
+from verification.formal import prove
+from verification.formal_streams import StreamContract
 
 CONFIGS = {
     "tiny": TINY.replace(verify_iterations=6),
@@ -36,6 +41,20 @@ def test_verilator_agrees(simulate):
     )  # fmt: skip
 
 
+def test_handshakes_keep_the_stream_rules(tmp_path):
+    """Offers stay until they are taken, as long as the crossbar stays idle."""
+
+    def environment(m, programmer):
+        m.d.comb += [Assume(~ResetSignal()), Assume(programmer.crossbar_idle)]
+
+    config = TINY.replace(rows=8, cols=8, queue_depth=2, pulse_bits=1)
+    contract = StreamContract(
+        Programmer(config), requests=("macro", "read"), environment=environment
+    )
+    prove(contract, name="programmer", tmp_path=tmp_path, depth=12)
+
+
+@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 def test_range_of_row_reads_must_exist():
     config = TINY.replace(devices_per_polarity=4, range_max=11)
     with pytest.raises(
@@ -43,6 +62,7 @@ def test_range_of_row_reads_must_exist():
         match=r"^reading rows of 4 devices per polarity takes ADC range 12, range_max is 11$",
     ):
         Programmer(config)
+    gc.collect()
 
 
 class Log:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programmer: blind pulses from a queue, selective refresh and program-and-verify of rows."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -85,17 +85,19 @@ class Programmer(wiring.Component):
         blind_left = self._blind(m, queue, blind)
         settled = self._output(m, blind, engine)
         dirty = Signal(config.rows)
-        with m.If(blind.valid & blind.ready):
-            m.d.sync += dirty.bit_select(blind.p.row, 1).eq(1)
+        row_mask = Signal(config.rows)
+        m.d.comb += row_mask.eq(Const(1) << Mux(engine.busy, engine.row, blind.p.row))
         with m.If(engine.clean):
-            m.d.sync += dirty.bit_select(engine.row, 1).eq(0)
+            m.d.sync += dirty.eq(dirty & ~row_mask)
+        with m.Elif(blind.valid & blind.ready):
+            m.d.sync += dirty.eq(dirty | row_mask)
         quiet = ~blind_left & settled
         m.d.comb += [
             engine.rows.payload.eq(self.rows.payload),
             engine.rows.valid.eq(self.rows.valid & quiet),
             self.rows.ready.eq(engine.rows.ready & quiet),
             engine.settled.eq(settled),
-            engine.dirty.eq(dirty.bit_select(engine.row, 1)),
+            engine.dirty.eq((dirty & row_mask).any()),
             engine.latched.eq(self.latched),
             engine.refresh_high.eq(self.refresh_high),
             engine.refresh_low.eq(self.refresh_low),
@@ -114,6 +116,7 @@ class Programmer(wiring.Component):
         # Belongs to an entry of count > 1: its pulses fire alone.
         repeated = Signal()
         following = queue.o.p
+        # Decided in the cycle in which the selection is taken, hence not stable before.
         joins = (
             queue.o.valid
             & (following.row == entry.row)

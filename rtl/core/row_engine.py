@@ -29,6 +29,10 @@ class Selection(data.StructLayout):
         })
 
 
+LANES = 16
+"""Columns handled per cycle: a window takes longer than all of them, and more lanes do not pay."""
+
+
 class Purpose(enum.Enum, shape=2):
     """What the codes of a read are for."""
 
@@ -40,8 +44,8 @@ class Purpose(enum.Enum, shape=2):
 class RowEngine(wiring.Component):
     """Reads rows through the converter, RESETs pairs and verifies their SETs (architecture.md 7).
 
-    Everything else on the crossbar is idle meanwhile. Codes and targets are handled
-    ``post_lanes`` at a time, selections one per cycle.
+    Everything else on the crossbar is idle meanwhile. Codes and targets are handled in blocks of
+    at most 16 columns per cycle, selections one per cycle.
 
     Members
     -------
@@ -95,14 +99,14 @@ class RowEngine(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        lanes = config.post_lanes
+        lanes = min(LANES, config.post_lanes)
         blocks = config.cols // lanes
 
         def masks(name: str) -> Array:
             return Array(Signal(lanes, name=f"{name}_{block}") for block in range(blocks))
 
         self._command = Signal(RowCommand(config))
-        # Block asked for, and block whose bytes are at the lanes in this cycle.
+        # Block asked for, and block whose bytes have arrived in this cycle.
         self._block = Signal(range(max(2, blocks)))
         self._asking = Signal()
         self._arrived, self._arrived_block = Signal(), Signal.like(self._block)
@@ -122,9 +126,15 @@ class RowEngine(wiring.Component):
         self._control(m)
         return m
 
+    def _part(self, word: Value) -> Value:
+        """Bytes of the arrived block in the word of ``post_lanes`` bytes that it came with."""
+        width = 8 * len(self._word)
+        parts = Array(word[low : low + width] for low in range(0, len(word), width))
+        return parts[self._arrived_block % len(parts)]
+
     def _segment(self) -> Value:
         """Lanes of the arrived block that are columns of the segment."""
-        lanes = self.config.post_lanes
+        lanes = len(self._word)
         log2 = lanes.bit_length() - 1
         ones = (1 << lanes) - 1
         start = self._command.col_start
@@ -140,9 +150,15 @@ class RowEngine(wiring.Component):
     def _lanes(self, m: Module) -> None:
         """What is done with the bytes of a block when they arrive."""
         targets = self._targets
+        lanes = len(self._word)
+        codes, loaded = Signal(8 * lanes), Signal(8 * lanes)
+        m.d.comb += [
+            codes.eq(self._part(self.adc.codes)),
+            loaded.eq(self._part(self.read.data)),
+        ]
         found, done, below, nonzero, words = [], [], [], [], []
-        for lane in range(self.config.post_lanes):
-            code = self.adc.codes.word_select(lane, 8).as_signed()
+        for lane in range(lanes):
+            code = codes.word_select(lane, 8).as_signed()
             stored = targets.r_data.word_select(lane, 8)
             value = Signal(range(-128, 129), name=f"value_{lane}")
             difference = Signal(range(-255, 256), name=f"difference_{lane}")
@@ -152,7 +168,7 @@ class RowEngine(wiring.Component):
                 difference.eq(
                     Mux(
                         self._loading,
-                        self.read.data.word_select(lane, 8).as_signed(),
+                        loaded.word_select(lane, 8).as_signed(),
                         stored.as_signed() - value,
                     )
                 ),
@@ -166,7 +182,7 @@ class RowEngine(wiring.Component):
             nonzero.append(difference != 0)
             words.append(Cat(Mux(magnitude > 127, 127, magnitude)[:7], difference < 0))
 
-        worn = Signal(self.config.post_lanes)
+        worn = Signal(lanes)
         pending = Signal.like(worn)
         negative = Signal.like(worn)
         reached = Signal.like(worn)
@@ -178,7 +194,7 @@ class RowEngine(wiring.Component):
             targets.w_en.eq(self._arrived & (self._purpose != Purpose.VERIFY)),
             targets.w_mask.eq(1),
             targets.w_address.eq(self._arrived_block),
-            targets.w_data.eq(Mux(self._purpose == Purpose.STORE, self.adc.codes, Cat(words))),
+            targets.w_data.eq(Mux(self._purpose == Purpose.STORE, codes, Cat(words))),
         ]
         with m.If(self._arrived), m.Switch(self._purpose):
             with m.Case(Purpose.DETECT):
@@ -196,7 +212,7 @@ class RowEngine(wiring.Component):
     def _scan(self, m: Module) -> None:
         """Selects the columns of a mask in ascending order; ``_remaining`` starts it."""
         config = self.config
-        lanes, devices = config.post_lanes, config.devices_per_polarity
+        lanes, devices = len(self._word), config.devices_per_polarity
         block = Signal.like(self._block)
         next_block = Signal.like(block)
         below = Signal(lanes)
@@ -241,8 +257,9 @@ class RowEngine(wiring.Component):
     def _control(self, m: Module) -> None:
         """Order of reads, RESETs and SETs."""
         config = self.config
-        blocks = len(self._remaining)
-        last_block = blocks - 1
+        last_block = len(self._remaining) - 1
+        # Words of the converter and of the vector memory hold several blocks.
+        word = self._block // (config.post_lanes // len(self._word))
         command = self._command
         left = Signal(config.row_bits + 1)
         iteration = Signal(range(config.verify_iterations + 1))
@@ -263,8 +280,8 @@ class RowEngine(wiring.Component):
             self.mvm.p.range.eq(self.range),
             self.mvm.p.input_signs.eq(0b11),
             self.mvm.p.polarities.eq(Mux(self._negative, 0b10, 0b01)),
-            self.adc.block.eq(self._block),
-            self.read.address.eq(command.slot * config.blocks + self._block),
+            self.adc.block.eq(word),
+            self.read.address.eq(command.slot * config.blocks + word),
             self._targets.r_en.eq(asked),
             self._targets.r_address.eq(asked_block),
             self.unverified.eq(self.o.valid & self.o.ready & ~self._resetting & exhausted),
