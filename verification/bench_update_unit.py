@@ -237,6 +237,24 @@ async def matches_the_model(dut, read_duty, pulse_duty):
 
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
+async def shifts_and_clips(dut):
+    """Products of the extreme bytes under every shift that changes anything, and some beyond."""
+    bench = Bench(dut)
+    await bench.start(read_duty=1.0, pulse_duty=1.0)
+    x = np.resize([1, -1, 2, -2, 3, -3, 127, -127, -128], CONFIG.lines)
+    d = np.resize([-1, 1, 0, 3, -3, 5, -127, 127, -128], CONFIG.lines)
+    for shift in range(-18, CONFIG.chi_bits + 3):
+        bench.load(0)
+        segment = Segment(
+            row_start=0, row_count=CONFIG.rows, col_start=0, col_count=CONFIG.cols,
+            threshold=CHI_MAX, chi_shift=shift // 2,
+        )  # fmt: skip
+        await bench.run(
+            segment, outer=True, transfer=False, x=x, d=d, exponent=shift - shift // 2
+        )
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
 async def keeps_pace(dut):
     """Nothing but loading and the pipeline comes on top of one cycle per visited word."""
     bench = Bench(dut)
