@@ -24,7 +24,8 @@ BUILD_ROOT = Path(os.environ.get("PHASECORE_BUILD", Path(__file__).parents[1] / 
 
 # Width lints on Yosys-written Verilog repeat what Amaranth has resolved already.
 VERILATOR_LINT = [
-    "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCOMPLETE", "-Wno-UNSIGNED", "-Wno-UNOPTFLAT",
+    "-Wno-WIDTHEXPAND", "-Wno-WIDTHTRUNC", "-Wno-CASEINCOMPLETE", "-Wno-CASEOVERLAP",
+    "-Wno-UNSIGNED", "-Wno-UNOPTFLAT", "-Wno-CMPCONST", "-Wno-SYMRSVDWORD",
 ]  # fmt: skip
 VERILATOR_TEST = ["-O3", "--x-assign", "fast", "--x-initial", "fast", *VERILATOR_LINT]
 VERILATOR_FAST = [
@@ -111,7 +112,8 @@ def build(
     macros = [path for path in MACRO_SOURCES if f"phasecore_{path.stem}" in verilog]
     sources = [*macros, *sources]
     digest = hashlib.sha256("\0".join([
-        verilog, top, sim, str(waves), str(parameters), *build_args, *(Path(s).read_text() for s in sources),
+        verilog, top, sim, str(waves), str(parameters), *build_args,
+        *(Path(source).read_text() for source in sources),
     ]).encode()).hexdigest()[:16]  # fmt: skip
     folder = BUILD_ROOT / f"{top}-{sim}-{digest}"
     with _locked(folder):
@@ -129,7 +131,7 @@ def build(
                         waves=waves,
                         log_file=folder / "build.log",
                     )
-                except SystemExit as error:
+                except (SystemExit, RuntimeError) as error:
                     tail = (folder / "build.log").read_text()[-3000:]
                     raise BenchError(f"{sim} does not compile {top}:\n{tail}") from error
             (folder / "done").touch()

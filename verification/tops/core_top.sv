@@ -36,7 +36,8 @@ module core_top;
     reg [71:0] script [0:SCRIPT_DEPTH-1];
     reg [31:0] beat = 1;
     reg [31:0] beats = 0;
-    wire tvalid = beat <= beats;
+    reg restart = 0;
+    wire tvalid = beat <= beats && !restart;
     wire tready;
     wire [79:0] current = stream[beat];
 
@@ -59,7 +60,9 @@ module core_top;
         .m_axis_tvalid(m_tvalid), .m_axis_tready(1'b1)
     );
 
-    always @(posedge clk) if (tvalid && tready) beat <= beat + 1;
+    always @(posedge clk)
+        if (restart) beat <= 1;
+        else if (tvalid && tready) beat <= beat + 1;
 
     // Trace: M result beat, V vector-memory write, A ADC read-out (codes two cycles after en);
     // the macro adds P lines, the register transactions R and E lines.
@@ -79,30 +82,35 @@ module core_top;
         end
     end
 
+    // The host changes its signals at falling edges, so that nothing races with the core.
     task axil_write(input [31:0] address, input [31:0] value);
+        reg address_taken, data_taken;
         begin
-            awaddr <= address; wdata <= value; awvalid <= 1; wvalid <= 1;
-            @(posedge clk);
+            awaddr = address; wdata = value; awvalid = 1; wvalid = 1;
             while (awvalid || wvalid) begin
-                if (awready) awvalid <= 0;
-                if (wready) wvalid <= 0;
-                @(posedge clk);
+                address_taken = awready; data_taken = wready;
+                @(negedge clk);
+                if (address_taken) awvalid = 0;
+                if (data_taken) wvalid = 0;
             end
-            while (!bvalid) @(posedge clk);
+            while (!bvalid) @(negedge clk);
             if (bresp != 0) $fwrite(fd, "E write %h %h\n", address, bresp);
+            @(negedge clk);
         end
     endtask
 
     task axil_read(input [31:0] address);
+        reg taken;
         begin
-            araddr <= address; arvalid <= 1;
-            @(posedge clk);
+            araddr = address; arvalid = 1;
             while (arvalid) begin
-                if (arready) arvalid <= 0;
-                @(posedge clk);
+                taken = arready;
+                @(negedge clk);
+                if (taken) arvalid = 0;
             end
-            while (!rvalid) @(posedge clk);
+            while (!rvalid) @(negedge clk);
             $fwrite(fd, "R %h %h %h\n", address, rdata, rresp);
+            @(negedge clk);
         end
     endtask
 
@@ -117,20 +125,21 @@ module core_top;
             $readmemh(name, script);
             name = $sformatf("stream_%0d.hex", batch);
             $readmemh(name, stream);
-            beats <= stream[0][31:0];
-            beat <= 1;
+            beats = stream[0][31:0];
+            restart = 1;
             index = 0;
-            @(posedge clk);
+            @(negedge clk);
+            restart = 0;
             while (script[index][71:64] != 0 && !failed) begin
                 case (script[index][71:64])
                     1: axil_write(script[index][63:32], script[index][31:0]);
                     2: axil_read(script[index][63:32]);
                     3: begin
                         waited = 0;
-                        repeat (8) @(posedge clk);
+                        repeat (8) @(negedge clk);
                         while (!halted && waited < cycle_limit) begin
                             waited = waited + 1;
-                            @(posedge clk);
+                            @(negedge clk);
                         end
                         failed = !halted;
                     end
@@ -154,20 +163,20 @@ module core_top;
     initial begin
         if (!$value$plusargs("batches=%d", batches)) batches = 0;
         if (!$value$plusargs("trace=%d", trace)) trace = 1;
-        repeat (4) @(posedge clk);
-        rst <= 0;
-        @(posedge clk);
+        repeat (4) @(negedge clk);
+        rst = 0;
+        @(negedge clk);
         if (batches != 0) begin
             while (batch < batches && !failed) run_batch;
             $display("batches %0d failed %0d", batch, failed);
             $finish;
         end
         else forever begin
-            while (!go) @(posedge clk);
+            while (!go) @(negedge clk);
             done = 0;
             run_batch;
             done = 1;
-            while (go) @(posedge clk);
+            while (go) @(negedge clk);
         end
     end
 endmodule
