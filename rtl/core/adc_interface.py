@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """ADC interface: counters, hold registers, calibrated read-out and the calibration sequence."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, ValueLike, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -76,7 +76,9 @@ class AdcInterface(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        self._held = Signal(config.lines * config.count_bits)
+        self._held = [
+            Signal(signed(config.count_bits), name=f"held_{j}") for j in range(config.lines)
+        ]
         self._offsets = Signal(config.lines * config.calibration_offset_bits)
         self._gains = Signal(
             config.lines * config.gain_bits,
@@ -93,18 +95,19 @@ class AdcInterface(wiring.Component):
             selected.eq(Mux(self.calibrating, self._calibrated_line, self.line)),
             block.eq(Mux(self.read.en, self.read.block, selected[lane_bits:])),
         ]
-        counts = self._lanes(m, self._held, block, signed(config.count_bits), "count")
-        offsets = self._lanes(
-            m, self._offsets, block, signed(config.calibration_offset_bits), "lane_offset"
-        )
-        gains = self._lanes(m, self._gains, block, config.gain_bits, "lane_gain")
+        counts = self._lanes(self._held, block)
+        offsets = self._lanes([item.as_signed() for item in self._items(self._offsets)], block)
+        gains = self._lanes(self._items(self._gains), block)
         with m.If(~self.read.en & ~self.calibrating):
-            m.d.sync += [self.offset.eq(Array(offsets)[lane]), self.gain.eq(Array(gains)[lane])]
+            m.d.sync += [
+                self.offset.eq(_select(offsets, lane)),
+                self.gain.eq(_select(gains, lane)),
+            ]
 
         latch = Signal()
         self._count(m, latch)
         self._read_out(m, counts, offsets, gains)
-        self._calibrate(m, latch, Array(counts)[lane])
+        self._calibrate(m, latch, _select(counts, lane))
         return m
 
     @property
@@ -113,18 +116,15 @@ class AdcInterface(wiring.Component):
         config = self.config
         return 4 + config.range_max - config.range_min + config.input_bits - 5
 
-    def _lanes(self, m: Module, lines: Value, block: Value, shape, name: str) -> list[Signal]:
-        """The items of ``block`` out of a vector of one item per line, one signal per lane."""
-        config = self.config
-        width = len(lines) // config.blocks
-        word = Signal(width, name=f"{name}s")
-        m.d.comb += word.eq(Array(lines.word_select(i, width) for i in range(config.blocks))[block])
-        lanes = []
-        for lane in range(config.post_lanes):
-            item = Signal(shape, name=f"{name}_{lane}")
-            m.d.comb += item.eq(word.word_select(lane, len(item)))
-            lanes.append(item)
-        return lanes
+    def _items(self, registers: Value) -> list[Value]:
+        """The registers of all lines out of their vector."""
+        width = len(registers) // self.config.lines
+        return [registers.word_select(j, width) for j in range(self.config.lines)]
+
+    def _lanes(self, items: list[Value], block: Value) -> list[Value]:
+        """The items of ``block``, one per lane, out of one per line (combinational)."""
+        lanes = self.config.post_lanes
+        return [_select(items[lane::lanes], block) for lane in range(lanes)]
 
     def _count(self, m: Module, latch: Signal) -> None:
         """Accumulate the increments of a window and hold the final counts."""
@@ -157,7 +157,7 @@ class AdcInterface(wiring.Component):
             sums.append(total)
         with m.If(latch):
             m.d.sync += [
-                self._held.eq(Cat(sums)),
+                [held.eq(total) for held, total in zip(self._held, sums, strict=True)],
                 self._count_shift.eq(shift),
                 self.exponent.eq(exponent),
                 self.latched.eq(self.latched + 1),
@@ -220,8 +220,9 @@ class AdcInterface(wiring.Component):
             self.mvm.p.polarities.eq(0b11),
         ]
 
-        def set_register(registers: Value, value: ValueLike, width: int) -> None:
-            m.d.sync += registers.word_select(line, width).eq(value)
+        # Lines are visited in ascending order, all of them: no register needs an address.
+        def push(registers: Value, value: Value) -> None:
+            m.d.sync += registers.eq(Cat(registers, value)[len(value) :])
 
         with m.FSM() as fsm:
             m.d.comb += self.calibrating.eq(~fsm.ongoing("IDLE"))
@@ -262,11 +263,10 @@ class AdcInterface(wiring.Component):
                 with m.Else():
                     next_line()
                 with m.If(~reference & ends):
-                    bits = config.calibration_offset_bits
-                    set_register(self._offsets, saturate(-total, bits), bits)
+                    push(self._offsets, saturate(-total, config.calibration_offset_bits))
                 with m.If(reference & ends & (total <= 0)):
                     m.d.comb += self.calibration_error.eq(1)
-                    set_register(self._gains, UNIT_GAIN, config.gain_bits)
+                    push(self._gains, Const(UNIT_GAIN, config.gain_bits))
 
             # A quotient above the largest gain leaves every bit set.
             with m.State("DIVIDE"):
@@ -278,7 +278,7 @@ class AdcInterface(wiring.Component):
                 with m.If(fits):
                     m.d.sync += remainder.eq(remainder - divisor)
                 with m.If(step == config.gain_bits):
-                    set_register(self._gains, quotient, config.gain_bits)
+                    push(self._gains, quotient)
                     next_line()
 
 
@@ -288,3 +288,12 @@ def _population(bits: list[Value]) -> Value:
         return bits[0]
     half = len(bits) // 2
     return _population(bits[:half]) + _population(bits[half:])
+
+
+def _select(items: list[Value], index: Value) -> Value:
+    """Item ``index`` of a power of two of items, as a tree of multiplexers (combinational)."""
+    for bit in index:
+        if len(items) > 1:
+            pairs = zip(items[::2], items[1::2], strict=True)
+            items = [Mux(bit, odd, even) for even, odd in pairs]
+    return items[0]
