@@ -21,6 +21,19 @@ def named(m: Module, value: Value) -> Signal:
     return signal
 
 
+def registers(count: int, width: int, name: str) -> list[Signal]:
+    """Data registers, which need no reset: they are written before they are used."""
+    return [Signal(width, name=f"{name}_{i}", reset_less=True) for i in range(count)]
+
+
+def choose(m: Module, value: Value, index: Value, count: int) -> Value:
+    """Word ``index`` of the ``count`` (a power of two) words of ``value``."""
+    for bit in reversed(range((count - 1).bit_length())):
+        half = len(value) // 2
+        value = named(m, Mux(index[bit], value[half:], value[:half]))
+    return value
+
+
 def first_one(m: Module, bits: Value, items: Value) -> tuple[Value, Value, Value]:
     """Search for the lowest one of ``bits`` (a power of two), with one item each.
 
@@ -102,9 +115,9 @@ class UpdateUnit(wiring.Component):
         self._shift = Signal(signed(EXPONENT_BITS + 1))
         post = config.post_lanes
         # One signal per word that is written as a whole: x and d as they are read.
-        self._x = [Signal(8 * post, name=f"x_{i}") for i in range(config.rows // post)]
-        self._d = [Signal(8 * post, name=f"d_{i}") for i in range(config.cols // post)]
-        self._cols = [Signal(post, name=f"cols_{i}") for i in range(config.cols // post)]
+        self._x = registers(config.rows // post, 8 * post, "x")
+        self._d = registers(config.cols // post, 8 * post, "d")
+        self._cols = registers(config.cols // post, post, "cols")
         self._rows_new = Signal(config.rows)
         self._rows_left = Signal(config.rows)
         # Words in the pipeline move on.
@@ -127,7 +140,7 @@ class UpdateUnit(wiring.Component):
         block = Signal(config.block_bits)
         arrived_d, arrived_x = Signal(), Signal()
         arrived_block = Signal(config.block_bits)
-        arrived_mask = Signal(lanes)
+        arrived_mask = Signal(lanes, reset_less=True)
 
         first, last = Signal(config.line_bits), Signal(config.line_bits)
         with m.If(load_d):
@@ -220,7 +233,7 @@ class UpdateUnit(wiring.Component):
 
         valid_read, row_read = Signal(), Signal(config.row_bits)
         block_read = Signal(self._block_bits)
-        x_shifted = Signal(signed(config.chi_bits + 1))
+        x_shifted = Signal(signed(config.chi_bits + 1), reset_less=True)
         left = Signal(range(config.chi_bits + 1))
         with m.If(self._shift > 0):
             # Whatever is not 0 saturates from a shift by chi_bits on.
@@ -243,15 +256,11 @@ class UpdateUnit(wiring.Component):
         m.submodules.chi = chi = Sram(width=lanes * bits, depth=max(2, config.chi_depth))
         valid_store, row_store = Signal(), Signal(config.row_bits)
         block_store = Signal(self._block_bits)
-        transfer = Signal(lanes)
+        transfer = Signal(lanes, reset_less=True)
         block_address_bits = (config.chi_blocks - 1).bit_length()
 
-        d, cols = Signal(8 * lanes), Signal(lanes)
-        with m.Switch(block):
-            for word in range(config.chi_blocks):
-                with m.Case(word):
-                    m.d.comb += d.eq(Cat(self._d).word_select(word, 8 * lanes))
-                    m.d.comb += cols.eq(Cat(self._cols).word_select(word, lanes))
+        d = choose(m, Cat(self._d), block, config.chi_blocks)
+        cols = choose(m, Cat(self._cols), block, config.chi_blocks)
         right = Signal(range(RIGHT_SHIFT_MAX + 1))
         half = Signal(RIGHT_SHIFT_MAX - 1)
         parity = Signal(RIGHT_SHIFT_MAX + 1)
@@ -277,12 +286,13 @@ class UpdateUnit(wiring.Component):
                 block_store.eq(block),
                 transfer.eq(Mux(command.transfer, cols, 0)),
             ]
+        increments = registers(lanes, bits, "increment")
         units = []
         for index in range(lanes):
             m.submodules[f"increment_{index}"] = product = ChiIncrement(config)
             m.submodules[f"lane_{index}"] = lane = ChiLane(config)
             units.append(lane)
-            increment = Signal(signed(bits), name=f"increment_{index}")
+            increment = increments[index]
             m.d.comb += [
                 product.x.eq(x),
                 product.d.eq(d.word_select(index, 8)),
@@ -308,7 +318,7 @@ class UpdateUnit(wiring.Component):
         lanes = len(units)
         clipped, full, left = Signal(lanes), Signal(lanes), Signal(lanes)
         code = data.StructLayout({"count": config.pulse_bits, "negative": 1})
-        codes = Signal(code.size * lanes)
+        codes = Signal(code.size * lanes, reset_less=True)
         row_out, block_out = Signal(config.row_bits), Signal(self._block_bits)
         index, item, more = first_one(m, left, codes)
 
