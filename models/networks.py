@@ -132,6 +132,9 @@ class Training:
     eta_end: float = 0.09
     """Learning rate at the end; it falls geometrically, image by image."""
 
+    epochs: int = 5
+    """Times that the training images are seen, unless said otherwise."""
+
     refresh_interval: int = 200
     """Images from one REFRESH to the next."""
 

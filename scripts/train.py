@@ -1,0 +1,389 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``phasecore train``: train a network in the golden model, next to its float twin.
+
+Every product runs in the crossbar model and every update through chi and pulses. The twin is
+plain SGD from the same initial weights, on the same images at the same rates.
+"""
+
+import argparse
+import io
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.core import Core
+from models.datasets import Dataset, load
+from models.device import PROFILES, DeviceProfile
+from models.float_reference import FloatTwin
+from models.networks import (
+    NETWORKS,
+    ONE,
+    Network,
+    Recipe,
+    classes,
+    inference_packets,
+    inference_program,
+    setup_packets,
+    setup_program,
+    training_packets,
+    training_program,
+)
+from models.packets import Result
+from rtl.config import CoreConfig
+from scripts import results
+
+__all__ = ["Run", "Trainer", "add_parser", "report", "run"]
+
+EARLY_IMAGES = 2000
+"""The curve has a validated point after so many images, besides one per epoch."""
+
+CHECKPOINT_IMAGES = 5000
+"""Images between checkpoints."""
+
+INFERENCE_IMAGES = 500
+"""Images per inference program."""
+
+log = logging.getLogger("phasecore")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What is trained: the part of a checkpoint that a resumed run must share."""
+
+    network: str
+    config: CoreConfig
+    profile: DeviceProfile
+    seed: int
+    epochs: int
+    images: int
+    """Images per epoch."""
+
+
+class Trainer:
+    """A core and a float twin that learn the same images.
+
+    Attributes
+    ----------
+    done : images learnt
+    curve : one entry per stretch of images between two refreshes
+    """
+
+    def __init__(self, run: Run, data: Dataset):
+        self.run = run
+        self.data = data
+        self.network: Network = NETWORKS[run.network]
+        self.recipe = Recipe(self.network, run.config, run.profile)
+        self.core = Core(run.config, run.profile, run.seed)
+        training = self.network.training
+        self.core.refresh_high, self.core.refresh_low = training.refresh_high, training.refresh_low
+        self._set_rate(training.eta)
+        self.core.run(setup_program(self.recipe), setup_packets(self.recipe))
+        self.twin = FloatTwin(self.network, self.recipe.weights(self.core.crossbar.weights))
+        self.done = 0
+        self.curve: list[dict[str, Any]] = []
+
+    @property
+    def total(self) -> int:
+        """Images of the whole run."""
+        return self.run.epochs * self.run.images
+
+    def stretches(self) -> Iterator[dict[str, Any]]:
+        """Learn what is left; yield the curve's entries as they come."""
+        while self.done < self.total:
+            epoch, start = divmod(self.done, self.run.images)
+            order = self._order(epoch)[: self.run.images]
+            count = min(self.network.training.refresh_interval, self.run.images - start)
+            self._learn(order[start : start + count])
+            yield self.curve[-1]
+
+    def accuracy(self, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> float:
+        """Fraction of images that the core classifies as labelled."""
+        right = 0
+        for start in range(0, len(images), INFERENCE_IMAGES):
+            part = images[start : start + INFERENCE_IMAGES]
+            sent = self._run(
+                inference_program(self.recipe, len(part)), inference_packets(self.recipe, part)
+            )
+            found = classes(self.network, [result.codes for result in sent])
+            right += int(np.count_nonzero(found == labels[start : start + INFERENCE_IMAGES]))
+        return right / len(images)
+
+    def save(self, path: Path) -> None:
+        """Write everything that :meth:`resume` needs to go on as if never stopped."""
+        meta = {"run": _described(self.run), "done": self.done, "curve": self.curve}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, meta=np.array(json.dumps(meta)), **self._state())
+        partial = path.with_name(f"{path.name}.part")
+        partial.write_bytes(buffer.getvalue())
+        partial.replace(path)
+
+    def resume(self, path: Path) -> None:
+        """Take the state of a checkpoint of the same run."""
+        try:
+            with np.load(path) as stored:
+                meta = json.loads(str(stored["meta"]))
+                state = {name: stored[name] for name in stored.files if name != "meta"}
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{path} is not a checkpoint: {error}") from error
+        for name, value in _described(self.run).items():
+            if meta["run"].get(name) != value:
+                raise ValueError(f"{path} is of a run with another {name}")
+        self._restore(state)
+        self.done, self.curve = meta["done"], meta["curve"]
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        rng = np.random.Generator(np.random.PCG64([self.run.seed, epoch]))
+        return rng.permutation(len(self.data.train_x))
+
+    def _learn(self, chosen: NDArray[np.int64]) -> None:
+        began = time.perf_counter()
+        images, labels = self.data.train_x[chosen], self.data.train_y[chosen]
+        eta = self.network.training.rate(self.done / self.total)
+        self._set_rate(eta)
+        sent = self._run(
+            training_program(self.recipe, len(chosen), refresh_interval=len(chosen), read=True),
+            training_packets(self.recipe, images, labels),
+        )
+        seconds = time.perf_counter() - began
+        self.twin.train(images, labels, [eta] * len(chosen))
+        self.done += len(chosen)
+        loss, online = self._online(sent, labels)
+        self.curve.append(
+            {
+                "images": self.done,
+                "eta": round(eta, 6),
+                "loss": round(loss, 6),
+                "online_accuracy": round(online, 4),
+                "seconds": round(seconds, 3),
+            }
+        )
+
+    def _online(self, sent: list[Result], labels: NDArray[np.uint8]) -> tuple[float, float]:
+        """Mean squared error and accuracy on images before they were learnt."""
+        layer = self.network.layers[-1]
+        outputs = np.stack([result.codes[-layer.outputs :] for result in sent]) / ONE
+        targets = self.network.training.targets(layer.outputs)[labels] / ONE
+        found = classes(self.network, [result.codes for result in sent])
+        return float(np.mean(np.sum((outputs - targets) ** 2, 1))), float(np.mean(found == labels))
+
+    def _set_rate(self, eta: float) -> None:
+        segments = self.recipe.segments(eta)
+        self.core.segments[: len(segments)] = segments
+
+    def _run(self, program: list[int], packets: list[bytes]) -> list[Result]:
+        sent = self.core.run(program, packets)
+        trace = self.core.trace
+        for kept in (trace.codes, trace.vectors, trace.devices):
+            kept.clear()
+        return sent
+
+    def _state(self) -> dict[str, Any]:
+        core = self.core
+        state = {
+            f"{part}.{name}": getattr(getattr(core, part), name)
+            for part, names in _STATE.items()
+            for name in names
+        }
+        state |= {"slots": core.slots, "exponents": core.exponents}
+        return state | {f"twin.{i}": weights for i, weights in enumerate(self.twin.weights)}
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        core = self.core
+        for part, names in _STATE.items():
+            owner = getattr(core, part)
+            for name in names:
+                value = state[f"{part}.{name}"]
+                old = getattr(owner, name)
+                if isinstance(old, np.ndarray):
+                    old[...] = value
+                else:
+                    setattr(owner, name, type(old)(value.tolist()))
+        core.crossbar.refresh_weights()
+        core.slots[...], core.exponents[...] = state["slots"], state["exponents"]
+        self.twin.weights = [state[f"twin.{i}"] for i in range(len(self.twin.weights))]
+
+
+_STATE = {
+    "crossbar": ("g", "n", "e", "windows", "set_pulses", "reset_pulses"),
+    "adc": ("offsets", "gains"),
+    "update": ("chi", "chi_saturations", "transfer_saturations"),
+    "programmer": ("selection", "dirty", "set_pulses", "reset_pulses", "refreshed", "unverified"),
+}
+"""Attributes of the core's blocks that outlive an instruction."""
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "train",
+        help="train a network in the golden model",
+        description=(
+            "Train a network in the golden model, next to plain SGD in floating point from the"
+            " same initial weights. --out names the folder of the JSON result and the learning"
+            " curve (default: build/train). Without --preset or --config the network's own"
+            " configuration is taken."
+        ),
+    )
+    parser.add_argument("--network", choices=NETWORKS, default="mlp-64-50-10")
+    parser.add_argument("--profile", choices=PROFILES, default="pcm", help="device profile")
+    parser.add_argument("--epochs", type=_count, help="times each image is seen")
+    parser.add_argument(
+        "--images", type=_count, metavar="N", help="images per epoch (default: all)"
+    )
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the MNIST files")
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="FILE",
+        help=f"write the state here every {CHECKPOINT_IMAGES} images",
+    )  # fmt: skip
+    parser.add_argument("--resume", type=Path, metavar="FILE", help="go on from a checkpoint")
+    return parser
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    network = NETWORKS[args.network]
+    given = args.preset is not None or args.config_path is not None
+    data = load(network.dataset, args.data)
+    trainer = Trainer(
+        Run(
+            network=network.name,
+            config=args.config if given else network.config,
+            profile=PROFILES[args.profile],
+            seed=args.seed,
+            epochs=args.epochs or network.training.epochs,
+            images=min(args.images or len(data.train_x), len(data.train_x)),
+        ),
+        data,
+    )
+    if args.resume:
+        trainer.resume(args.resume)
+    _train(trainer, args.checkpoint)
+    result = _result(trainer, args.command)
+    name = f"train-{network.name}-{args.profile}"
+    folder: Path = args.out or Path("build") / "train"
+    path = results.write(name, result, folder)
+    _plot(result, path.with_suffix(".png"))
+    return {**result, "out": str(path)}
+
+
+def report(result: dict[str, Any]) -> str:
+    return "\n".join(
+        [
+            f"network                    {result['network']}, {result['weights']} weights",
+            f"devices                    {result['profile']}",
+            f"images learnt              {result['images']}",
+            f"test accuracy              {100 * result['accuracy_model']:.2f} %",
+            f"float twin                 {100 * result['accuracy_float']:.2f} %",
+            f"pulses per weight, image   {result['pulses_per_weight_per_image']:.1e}",
+            f"written                    {result['out']}",
+        ]
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive integer, not {text!r}")
+    return int(text)
+
+
+def _train(trainer: Trainer, checkpoint: Path | None) -> None:
+    run, data = trainer.run, trainer.data
+    for point in trainer.stretches():
+        done = point["images"]
+        if done % run.images == 0 or done == EARLY_IMAGES:
+            point["validation_accuracy"] = trainer.accuracy(data.validation_x, data.validation_y)
+            point["validation_accuracy_float"] = trainer.twin.accuracy(
+                data.validation_x, data.validation_y
+            )
+        log.info(_progress(trainer, point))
+        stretch = trainer.network.training.refresh_interval
+        if checkpoint and (done % CHECKPOINT_IMAGES < stretch or done == trainer.total):
+            trainer.save(checkpoint)
+
+
+def _progress(trainer: Trainer, point: Mapping[str, Any]) -> str:
+    line = (
+        f"{point['images']}/{trainer.total} images, eta {point['eta']:.3f},"
+        f" loss {point['loss']:.4f}, online {100 * point['online_accuracy']:.1f} %"
+    )
+    if "validation_accuracy" in point:
+        line += (
+            f", validation {100 * point['validation_accuracy']:.2f} %"
+            f" (float {100 * point['validation_accuracy_float']:.2f} %)"
+        )
+    return line
+
+
+def _result(trainer: Trainer, command: str) -> dict[str, Any]:
+    run, data, programmer = trainer.run, trainer.data, trainer.core.programmer
+    weights = sum(layer.rows * layer.outputs for layer in trainer.network.layers)
+    seconds = sum(point["seconds"] for point in trainer.curve)
+    return results.record(
+        command=command,
+        config=run.config,
+        seed=run.seed,
+        network=run.network,
+        profile=run.profile.name,
+        epochs=run.epochs,
+        images=trainer.done,
+        weights=weights,
+        training=asdict(trainer.network.training),
+        accuracy_model=trainer.accuracy(data.test_x, data.test_y),
+        accuracy_float=trainer.twin.accuracy(data.test_x, data.test_y),
+        pulses_per_weight_per_image=programmer.set_pulses / weights / trainer.done,
+        set_pulses=programmer.set_pulses,
+        reset_pulses=programmer.reset_pulses,
+        refreshed_pairs=programmer.refreshed,
+        chi_saturations=trainer.core.update.chi_saturations,
+        images_per_second=round(trainer.done / seconds, 1),
+        curve=trainer.curve,
+    )
+
+
+def _plot(result: Mapping[str, Any], path: Path) -> None:
+    """Learning curve: online and validation error against images."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
+    from matplotlib import pyplot
+
+    curve = result["curve"]
+    marked = [point for point in curve if "validation_accuracy" in point]
+    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    images = [point["images"] for point in curve]
+    online = [100 * (1 - point["online_accuracy"]) for point in curve]
+    axes.plot(images, online, color="0.75", linewidth=0.8, label="online")
+    for key, label, style in [
+        ("validation_accuracy", f"golden model, {result['profile']}", "o-"),
+        ("validation_accuracy_float", "float twin", "s--"),
+    ]:
+        errors = [100 * (1 - point[key]) for point in marked]
+        axes.plot([point["images"] for point in marked], errors, style, markersize=4, label=label)
+    axes.set(
+        yscale="log",
+        xlabel="training images",
+        ylabel="error, %",
+        title=f"{result['network']}, test accuracy {100 * result['accuracy_model']:.2f} %"
+        f" (float {100 * result['accuracy_float']:.2f} %)",
+    )
+    axes.grid(visible=True, which="both", alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
+def _described(run: Run) -> dict[str, Any]:
+    return {
+        "network": run.network,
+        "config": asdict(run.config),
+        "profile": asdict(run.profile),
+        "seed": run.seed,
+        "epochs": run.epochs,
+        "images": run.images,
+    }
