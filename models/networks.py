@@ -138,13 +138,13 @@ class Training:
     refresh_interval: int = 200
     """Images from one REFRESH to the next."""
 
-    refresh_high: int = 50
+    refresh_high: int = 40
     """A worn pair's larger code exceeds this (one code is about 0.1 uS) ..."""
 
-    refresh_low: int = 30
+    refresh_low: int = 25
     """... and its smaller code this."""
 
-    target_margin: int = 5
+    target_margin: int = 6
     """Targets are this code and 127 minus it: a saturated sigmoid passes no error back."""
 
     def rate(self, progress: float) -> float:
@@ -246,8 +246,9 @@ class Recipe:
         self.network, self.config, self.profile = network, config, profile
         eta_min = network.training.eta_end if eta_min is None else eta_min
         pulse = mean_pulse(profile) * config.g_max / profile.g_full_scale
+        # Several devices: weights of twice the range, made of smaller pulses.
         coarser = (
-            config.g_bits - 12 + config.devices_per_polarity.bit_length() - 1
+            config.g_bits - 12 + config.devices_per_polarity.bit_length() // 2
             + config.input_bits - 8
         )  # fmt: skip
         layers = network.layers

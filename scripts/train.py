@@ -236,6 +236,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--images", type=_count, metavar="N", help="images per epoch (default: all)"
     )
+    parser.add_argument(
+        "--devices", type=_count, metavar="N", help="devices per polarity of a weight: 1, 2, 4 or 8"
+    )
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the MNIST files")
     parser.add_argument(
         "--checkpoint", type=Path, metavar="FILE",
@@ -248,11 +251,14 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     network = NETWORKS[args.network]
     given = args.preset is not None or args.config_path is not None
+    config = args.config if given else network.config
+    if args.devices:
+        config = config.replace(devices_per_polarity=args.devices)
     data = load(network.dataset, args.data)
     trainer = Trainer(
         Run(
             network=network.name,
-            config=args.config if given else network.config,
+            config=config,
             profile=PROFILES[args.profile],
             seed=args.seed,
             epochs=args.epochs or network.training.epochs,
@@ -264,7 +270,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         trainer.resume(args.resume)
     _train(trainer, args.checkpoint)
     result = _result(trainer, args.command)
-    name = f"train-{network.name}-{args.profile}"
+    name = f"train-{network.name}-{args.profile}-{config.devices_per_polarity}"
     folder: Path = args.out or Path("build") / "train"
     path = results.write(name, result, folder)
     _plot(result, path.with_suffix(".png"))
@@ -272,10 +278,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def report(result: dict[str, Any]) -> str:
+    devices = result["config"]["devices_per_polarity"]
     return "\n".join(
         [
             f"network                    {result['network']}, {result['weights']} weights",
-            f"devices                    {result['profile']}",
+            f"devices                    {devices} per polarity, {result['profile']}",
             f"images learnt              {result['images']}",
             f"test accuracy              {100 * result['accuracy_model']:.2f} %",
             f"float twin                 {100 * result['accuracy_float']:.2f} %",
@@ -360,7 +367,7 @@ def _plot(result: Mapping[str, Any], path: Path) -> None:
     online = [100 * (1 - point["online_accuracy"]) for point in curve]
     axes.plot(images, online, color="0.75", linewidth=0.8, label="online")
     for key, label, style in [
-        ("validation_accuracy", f"golden model, {result['profile']}", "o-"),
+        ("validation_accuracy", f"golden model, {result['profile']} devices", "o-"),
         ("validation_accuracy_float", "float twin", "s--"),
     ]:
         errors = [100 * (1 - point[key]) for point in marked]

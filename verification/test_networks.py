@@ -80,15 +80,22 @@ def test_thresholds_rise_as_the_rate_falls():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"g_bits": 10}, {"g_bits": 14}, {"devices_per_polarity": 4}, {"input_bits": 7}]
+    ("changes", "range_of_weights"),
+    [
+        ({"g_bits": 10}, 1),
+        ({"g_bits": 14}, 1),
+        ({"devices_per_polarity": 4}, 2),
+        ({"input_bits": 7}, 1),
+    ],
 )
-def test_other_formats_keep_weights_on_the_same_scale(changes):
-    """A weight of half the full scale is the same number whatever the formats are."""
+def test_other_formats_keep_the_range_of_weights(changes, range_of_weights):
+    """The largest weight is the same number; four devices double it."""
     config = TINY.replace(**changes)
     recipe, reference = (Recipe(SMALL_NETWORK, c, IDEAL) for c in (config, TINY))
     for unit, plain in zip(recipe.weight_units, reference.weight_units, strict=True):
         full_scale = 2**config.g_bits * config.devices_per_polarity
-        assert unit / full_scale == pytest.approx(plain / 2**TINY.g_bits)
+        largest = full_scale / unit
+        assert largest == pytest.approx(range_of_weights * 2**TINY.g_bits / plain)
     assert recipe.biases == reference.biases
     assert recipe.error_units == pytest.approx(reference.error_units)
 

@@ -80,14 +80,15 @@ def test_not_a_checkpoint(digits, tmp_path):
 
 
 def test_command_writes_result_and_curve(tmp_path, capsys):
-    arguments = ["train", "--epochs", "1", "--images", "300", "--json", "--out", str(tmp_path)]
+    arguments = ["train", "--epochs", "1", "--images", "300", "--json", "--devices", "2"]
     checkpoint = tmp_path / "state.npz"
-    assert main([*arguments, "--checkpoint", str(checkpoint)]) == 0
+    assert main([*arguments, "--out", str(tmp_path), "--checkpoint", str(checkpoint)]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["images"] == 300
+    assert result["config"]["devices_per_polarity"] == 2
     assert 0.3 < result["accuracy_model"] < 1
     assert 0 < result["pulses_per_weight_per_image"] < 0.01
-    written = tmp_path / "train-mlp-64-50-10-pcm.json"
+    written = tmp_path / "train-mlp-64-50-10-pcm-2.json"
     stored = json.loads(written.read_text())
     assert [point["images"] for point in stored["curve"]] == [200, 300]
     assert "validation_accuracy_float" in stored["curve"][-1]
