@@ -579,6 +579,31 @@ async def units_work_side_by_side(dut):
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.parametrize(first=["load", "post"])
+async def affine_tables_are_slots_too(dut, first):
+    """Neither does ACTIVATE read tables in loading, nor LOAD write tables that ACTIVATE reads."""
+    host, units = await start(dut, duty=1.0)
+    segment = Segment(row_start=0, row_count=8, col_start=0, col_count=8)
+    await host.fill("SEGMENT", [segment.pack()])
+    activate = {
+        "segment": 0, "side": 0, "from_slot": 0, "slot": 0, "accumulate": 0, "function": 1,
+        "shift": 0, "affine": 1, "table": 1, "destination": 1, "start": 0,
+    }  # fmt: skip
+    words = {"load": encode(Opcode.LOAD, affine=1, slot=1),
+             "post": encode(Opcode.ACTIVATE, **activate)}  # fmt: skip
+    second = "post" if first == "load" else "load"
+    units.hang = {first}
+    await host.fill("PROGRAM", [words[first], words[second], encode(Opcode.HALT)])
+    await host.set("CONTROL", 1)
+    await ClockCycles(dut.clk, 50)
+    assert [name for name, _ in units.issued] == [first]
+    assert await host.get("COUNT_STALL_HAZARD") > 30
+    units.work[first] = None
+    await host.wait()
+    assert [name for name, _ in units.issued] == [first, second]
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
 @cocotb.parametrize(refused=[False, True])
 async def abort_stops_and_the_core_can_run_again(dut, refused):
     """Abort ends a wait; an offered command is not withdrawn, and a LOAD is cancelled once."""

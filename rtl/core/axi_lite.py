@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """AXI4-Lite slave in front of the register bus."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -114,15 +114,13 @@ class AxiLiteSlave(wiring.Component):
 
         can_write = has_address & has_data & ~axil.bvalid
         can_read = has_read & ~axil.rvalid
+        # A channel that was served is empty in the next cycle here, so the other one gets its turn.
         with m.If(~bus.valid):
-            write = can_write & (~can_read | ~bus.write)
             m.d.sync += [
                 bus.valid.eq(can_write | can_read),
-                bus.write.eq(write),
-                bus.address.eq(read_address),
+                bus.write.eq(can_write),
+                bus.address.eq(Mux(can_write, write_address, read_address)),
             ]
-            with m.If(write):
-                m.d.sync += bus.address.eq(write_address)
         with m.Elif(bus.ready):
             m.d.sync += bus.valid.eq(0)
             response = Signal(2)
