@@ -42,7 +42,11 @@ from scripts import results
 __all__ = ["Run", "Trainer", "add_parser", "report", "run"]
 
 EARLY_IMAGES = 2000
-"""The curve has a validated point after so many images, besides one per epoch."""
+VALIDATION_IMAGES = 10_000
+"""Validated points of the curve: one early, then at these intervals, besides one per epoch."""
+
+SMOOTHED = 5
+"""Stretches over which the plotted online error is averaged."""
 
 CHECKPOINT_IMAGES = 5000
 """Images between checkpoints."""
@@ -302,7 +306,7 @@ def _train(trainer: Trainer, checkpoint: Path | None) -> None:
     run, data = trainer.run, trainer.data
     for point in trainer.stretches():
         done = point["images"]
-        if done % run.images == 0 or done == EARLY_IMAGES:
+        if done == EARLY_IMAGES or done % run.images == 0 or done % VALIDATION_IMAGES == 0:
             point["validation_accuracy"] = trainer.accuracy(data.validation_x, data.validation_y)
             point["validation_accuracy_float"] = trainer.twin.accuracy(
                 data.validation_x, data.validation_y
@@ -358,14 +362,16 @@ def _plot(result: Mapping[str, Any], path: Path) -> None:
 
     matplotlib.use("Agg")
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     curve = result["curve"]
     marked = [point for point in curve if "validation_accuracy" in point]
     figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
-    images = [point["images"] for point in curve]
-    online = [100 * (1 - point["online_accuracy"]) for point in curve]
-    axes.plot(images, online, color="0.75", linewidth=0.8, label="online")
+    online = np.array([100 * (1 - point["online_accuracy"]) for point in curve])
+    window = min(SMOOTHED, len(curve))
+    smooth = np.convolve(online, np.full(window, 1 / window), mode="valid")
+    images = [point["images"] for point in curve[window - 1 :]]
+    axes.plot(images, smooth, color="0.75", linewidth=0.8, label="online")
     for key, label, style in [
         ("validation_accuracy", f"golden model, {result['profile']} devices", "o-"),
         ("validation_accuracy_float", "float twin", "s--"),
@@ -379,6 +385,8 @@ def _plot(result: Mapping[str, Any], path: Path) -> None:
         title=f"{result['network']}, test accuracy {100 * result['accuracy_model']:.2f} %"
         f" (float {100 * result['accuracy_float']:.2f} %)",
     )
+    axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+    axes.yaxis.set_minor_formatter(ticker.FormatStrFormatter("%g"))
     axes.grid(visible=True, which="both", alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=150)
