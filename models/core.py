@@ -244,10 +244,13 @@ class Core:
     def _calibrate(self, values: dict[str, int]) -> None:
         precision, range_ = self.config.input_bits, self.config.range_min
         drive = np.zeros(self.config.lines, dtype=np.int64)
+        all_sensed = {"backward": self.config.rows > self.config.cols}
         sums = []
         for reference in (False, True):
             windows = [
-                self.crossbar.window(drive, precision=precision, range=range_, reference=reference)
+                self.crossbar.window(
+                    drive, precision=precision, range=range_, reference=reference, **all_sensed
+                )
                 for _ in range(1 << CALIBRATION_WINDOWS_LOG2)
             ]
             sums.append(np.sum(windows, axis=0))

@@ -4,6 +4,7 @@
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
 import sysconfig
@@ -19,6 +20,9 @@ from rtl.config import CoreConfig
 from rtl.verilog import MACRO_SOURCES, to_verilog
 
 __all__ = ["BenchError", "build", "config_from_env", "core_verilog", "run_bench", "verilator_environment"]
+
+logging.getLogger("Icarus").setLevel(logging.WARNING)
+logging.getLogger("Verilator").setLevel(logging.WARNING)
 
 BUILD_ROOT = Path(os.environ.get("PHASECORE_BUILD", Path(__file__).parents[1] / "build"))
 

@@ -214,6 +214,8 @@ class AdcInterface(wiring.Component):
             sums.w_data.eq(total),
             total.eq(Mux(reference, before + count, before - count)),
             self.mvm.p.source.eq(Mux(reference, MvmSource.REFERENCE, MvmSource.NOTHING)),
+            # The direction that senses all lines.
+            self.mvm.p.backward.eq(int(config.rows > config.cols)),
             self.mvm.p.precision.eq(config.input_bits),
             self.mvm.p.range.eq(config.range_min),
             self.mvm.p.input_signs.eq(0b11),
