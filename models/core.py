@@ -22,6 +22,7 @@ from rtl.isa import Function, Opcode, PacketKind, Segment, decode
 __all__ = ["Core", "Trace"]
 
 READ_PRECISION = 6
+"""Input precision of row reads, where the core has as many bits."""
 
 
 @dataclass
@@ -258,15 +259,16 @@ class Core:
         self.adc.calibrate(*sums)
 
     def _read_row(self, row: int, polarities: int) -> Int:
-        drive = drive_one_hot(self.config, row, precision=READ_PRECISION)
-        range_ = self.config.range_min + self.config.devices_per_polarity.bit_length() - 1
+        precision = min(READ_PRECISION, self.config.input_bits)
+        drive = drive_one_hot(self.config, row, precision=precision)
+        range_ = self.config.read_range
         counts = self.crossbar.window(
-            drive, precision=READ_PRECISION, range=range_, polarities=polarities
+            drive, precision=precision, range=range_, polarities=polarities
         )
-        self._window = _Window(counts, range_, READ_PRECISION, 0)
+        self._window = _Window(counts, range_, precision, 0)
         # Row reads look at devices, not at results: their clipped codes are not counted.
         nothing = np.zeros(self.config.lines, dtype=np.bool_)
-        return self.adc.read_out(counts, range_, READ_PRECISION, nothing)
+        return self.adc.read_out(counts, range_, precision, nothing)
 
     def _set(self, row: ArrayLike, col: ArrayLike, negative: ArrayLike, device: ArrayLike) -> None:
         self._pulse(row, col, negative, device, reset=False)

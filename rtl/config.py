@@ -74,7 +74,7 @@ class CoreConfig:
     """Bits of one chi word, two's complement, saturating. 8..24."""
 
     pulse_bits: int = 3
-    """Bits of the magnitude of a pulse count; one visit emits at most ``2**pulse_bits - 1``. 1..4."""
+    """Bits of a pulse count's magnitude; one visit emits at most ``2**pulse_bits - 1``. 1..4."""
 
     queue_depth: int = 64
     """Entries of the pulse queue. Power of two, 2..1024."""
@@ -98,7 +98,9 @@ class CoreConfig:
     """Most pulses that program-and-verify gives one device. 1..63."""
 
     set_cycles: int = 50
-    """Cycles of one SET pulse, during which the macro takes no other. 1..1023 (assumed: 50 ns at 1 GHz)."""
+    """Cycles of one SET pulse, during which the macro takes no other. 1..1023.
+
+    Assumed: 50 ns at 1 GHz."""
 
     reset_cycles: int = 50
     """Cycles of one RESET pulse. 1..1023 (assumed)."""
@@ -119,6 +121,11 @@ class CoreConfig:
         if self.range_max < self.range_min:
             raise ValueError(
                 f"range_max must be at least range_min ({self.range_min}), not {self.range_max}"
+            )
+        if self.read_range > self.range_max:
+            raise ValueError(
+                f"range_max must be at least {self.read_range} for row reads,"
+                f" not {self.range_max}"
             )
         if self.post_lanes > min(self.rows, self.cols):
             raise ValueError(
@@ -186,6 +193,11 @@ class CoreConfig:
         return self.range_max.bit_length()
 
     @property
+    def read_range(self) -> int:
+        """ADC range of the row reads of refresh and program-and-verify."""
+        return self.range_min + self.devices_per_polarity.bit_length() - 1
+
+    @property
     def g_max(self) -> int:
         """Largest conductance code."""
         return (1 << self.g_bits) - 1
@@ -197,8 +209,10 @@ class CoreConfig:
         The largest current is ``rows * devices * g_max`` (or the reference); a gain below 2
         doubles it, and one bit each is left for the sign and for offset and noise.
         """
-        current = _log2(self.lines) + _log2(2 * self.devices_per_polarity) - 1 + self.g_bits
-        return max(current + 1 - self.range_min + 2, 4)
+        devices = _log2(2 * self.devices_per_polarity) - 1
+        array = _log2(self.lines) + devices + self.g_bits
+        current = max(array, self.reference_current.bit_length())
+        return current + 1 - self.range_min + 2
 
     @property
     def count_bits(self) -> int:
@@ -257,7 +271,8 @@ class CoreConfig:
         known = {field.name for field in fields(cls)}
         for key in values:
             if key not in known:
-                raise ValueError(f"unknown configuration key {key!r}; known: {', '.join(sorted(known))}")
+                names = ", ".join(sorted(known))
+                raise ValueError(f"unknown configuration key {key!r}; known: {names}")
         return cls(**values)
 
     @classmethod

@@ -71,12 +71,6 @@ class RowEngine(wiring.Component):
 
     def __init__(self, config: CoreConfig):
         self.config = config
-        self.range = config.range_min + config.devices_per_polarity.bit_length() - 1
-        if self.range > config.range_max:
-            raise ValueError(
-                f"reading rows of {config.devices_per_polarity} devices per polarity takes ADC"
-                f" range {self.range}, range_max is {config.range_max}"
-            )
         super().__init__({
             "rows": In(stream.Signature(RowCommand(config))),
             "o": Out(stream.Signature(Selection(config))),
@@ -277,7 +271,7 @@ class RowEngine(wiring.Component):
             self.mvm.p.count.eq(config.lines),
             self.mvm.p.line.eq(self.row),
             self.mvm.p.precision.eq(min(6, config.input_bits)),
-            self.mvm.p.range.eq(self.range),
+            self.mvm.p.range.eq(config.read_range),
             self.mvm.p.input_signs.eq(0b11),
             self.mvm.p.polarities.eq(Mux(self._negative, 0b10, 0b01)),
             self.adc.block.eq(word),

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configuration: ranges, derived widths, JSON, and errors that name parameter and value."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtl.config import _RANGES, DEFAULT, PRESETS, SMALL, TINY, CoreConfig
+
+LEGAL = {"range_max": 28, "rows": 1024, "cols": 1024}
+
+
+@pytest.mark.parametrize(("name", "low", "high"), _RANGES)
+def test_every_field_names_its_range_and_value(name, low, high):
+    for value in (low - 1, high + 1):
+        with pytest.raises(ValueError, match=rf"^{name} must be in {low}\.\.{high}, not {value}$"):
+            CoreConfig(**{**LEGAL, name: value})
+
+
+@pytest.mark.parametrize("name", ["rows", "post_lanes", "slots", "segments"])
+def test_sizes_that_address_must_be_powers_of_two(name):
+    with pytest.raises(ValueError, match=rf"^{name} must be a power of two, not 12$"):
+        CoreConfig(**{**LEGAL, name: 12})
+
+
+@pytest.mark.parametrize("value", [8.0, "8", True, None])
+def test_only_integers_are_taken(value):
+    with pytest.raises(TypeError, match=rf"^chi_bits must be an integer, not {value!r}$"):
+        CoreConfig(chi_bits=value)
+
+
+def test_fields_that_depend_on_each_other():
+    with pytest.raises(ValueError, match=r"^post_lanes must be at most rows and cols \(16\), not"):
+        CoreConfig(rows=16, update_lanes=16)
+    with pytest.raises(ValueError, match=r"^update_lanes must be at most cols \(64\), not 128$"):
+        CoreConfig(cols=64)
+    with pytest.raises(ValueError, match=r"^range_max must be at least range_min \(12\), not 11$"):
+        CoreConfig(range_min=12, range_max=11)
+
+
+def test_row_reads_need_their_range():
+    with pytest.raises(ValueError, match=r"^range_max must be at least 13 for row reads, not 12$"):
+        CoreConfig(range_max=12, devices_per_polarity=8)
+
+
+def test_a_configuration_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        DEFAULT.rows = 128
+
+
+@pytest.mark.parametrize("config", PRESETS.values(), ids=PRESETS)
+def test_json_round_trip(config, tmp_path):
+    path = tmp_path / "core.json"
+    path.write_text(config.to_json())
+    assert CoreConfig.load(path=path) == config
+
+
+def test_missing_keys_keep_their_defaults():
+    assert CoreConfig.from_json('{"chi_bits": 20}') == DEFAULT.replace(chi_bits=20)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"colums": 8}', r"^unknown configuration key 'colums'; known: acc_bits, "),
+        ("[1]", r"^configuration must be a JSON object, not list$"),
+        ("{", r"^configuration is not JSON: "),
+        (json.dumps({"rows": 300}), r"^rows must be a power of two, not 300$"),
+    ],
+)
+def test_bad_json_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        CoreConfig.from_json(text)
+
+
+def test_unknown_preset_and_unreadable_file(tmp_path):
+    with pytest.raises(ValueError, match=r"^unknown preset 'huge'; known: tiny, small, default$"):
+        CoreConfig.load("huge")
+    with pytest.raises(ValueError, match=r"^cannot read configuration .*: No such file"):
+        CoreConfig.load(path=tmp_path / "none.json")
+
+
+def test_presets_have_their_sizes():
+    assert [(c.rows, c.cols) for c in (TINY, SMALL, DEFAULT)] == [(16, 16), (64, 64), (256, 256)]
+    assert (DEFAULT.post_lanes, DEFAULT.update_lanes, DEFAULT.chi_bits) == (64, 128, 16)
+
+
+def test_default_widths_by_hand():
+    """256 x 256, 12 bits: |I| < 2**20, gain < 2, range 10, sign and one spare: 13 bits."""
+    assert DEFAULT.increment_bits == 13
+    assert DEFAULT.count_bits == 20
+    assert DEFAULT.chi_depth == 512
+    assert DEFAULT.vector_address_bits == 6
+
+
+@given(
+    rows=st.sampled_from([8, 64, 256, 1024]),
+    g_bits=st.integers(6, 14),
+    devices=st.sampled_from([1, 2, 4, 8]),
+    range_min=st.integers(4, 16),
+)
+def test_increments_and_counts_never_overflow(rows, g_bits, devices, range_min):
+    config = CoreConfig(
+        rows=rows, cols=rows, g_bits=g_bits, devices_per_polarity=devices, range_min=range_min,
+        range_max=28, post_lanes=8, update_lanes=8,
+    )  # fmt: skip
+    current = max(rows * devices * config.g_max, config.reference_current)
+    largest = (2 * current >> range_min) + 1
+    assert largest < 1 << (config.increment_bits - 1)
+    assert largest * config.window_cycles < 1 << (config.count_bits - 1)
