@@ -53,7 +53,7 @@ def derivative(y: Int, function: Function) -> Int:
         passed: Int = np.where(y > 0, CODE_MAX**2, 0)
         return passed
     if function is Function.SIGMOID:
-        clipped = np.maximum(y, 0)
+        clipped: Int = np.maximum(y, 0)
         return clipped * (CODE_MAX - clipped)
     if function is Function.TANH:
         return CODE_MAX**2 - y * y

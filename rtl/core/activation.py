@@ -4,7 +4,7 @@
 from math import exp, tanh
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import ACTIVATION_INDEX_MAX
@@ -32,6 +32,8 @@ class Activation(wiring.Component):
 
     Members
     -------
+    enable : In(1)
+        Without it all results are 0, which keeps idle lanes quiet.
     function : In(3)
         Function other than NONE.
     values : In, one per lane, -255..255
@@ -45,8 +47,9 @@ class Activation(wiring.Component):
     def __init__(self, lanes: int):
         self.lanes = lanes
         super().__init__({
+            "enable": In(1),
             "function": In(3),
-            "values": In(data.ArrayLayout(signed(9), lanes)),
+            "values": In(signed(9)).array(lanes),
             "codes": Out(8 * lanes),
             "saturated": Out(lanes),
         })
@@ -65,33 +68,24 @@ class Activation(wiring.Component):
             is_relu.eq(self.function == Function.RELU),
         ]
         codes = []
-        for lane in range(self.lanes):
-            value = self.values[lane]
+        saturated = []
+        for value in self.values:
             negative = value[-1]
             magnitude = Signal(8)
-            port = table.read_port(domain="comb")
-            m.d.comb += [
-                magnitude.eq(Mux(negative, -value, value)),
-                port.addr.eq(Cat(magnitude, is_tanh)),
-                self.saturated[lane].eq(
-                    magnitude[7] & ~(is_sigmoid | is_tanh | (is_relu & negative))
-                ),
-            ]
-            linear = Mux(magnitude[7], Const(_MAX, 7), magnitude[:7])
             result = Signal(7)
-            code = Signal(8)
-            m.d.comb += [
-                result.eq(Mux(is_sigmoid | is_tanh, port.data, linear)),
-                code.eq(result),
-            ]
-            with m.If(negative):
-                m.d.comb += code.eq(-result)
-                with m.If(is_sigmoid):
-                    m.d.comb += code.eq(Cat(~result, Const(0, 1)))
-                with m.Elif(is_relu):
-                    m.d.comb += code.eq(0)
-            codes.append(code)
-        m.d.comb += self.codes.eq(Cat(codes))
+            port = table.read_port(domain="comb")
+            linear = Mux(magnitude[7], Const(_MAX, 7), magnitude[:7])
+            with m.If(self.enable):
+                m.d.comb += [
+                    magnitude.eq(Mux(negative, -value, value)),
+                    port.addr.eq(Cat(magnitude, is_tanh)),
+                    result.eq(Mux(is_sigmoid | is_tanh, port.data, linear)),
+                ]
+            mirrored = Mux(is_sigmoid, Cat(~result, Const(0, 1)), Mux(is_relu, 0, -result)[:8])
+            codes.append(Mux(negative, mirrored, result)[:8])
+            saturated.append(magnitude[7] & ~(is_sigmoid | is_tanh | (is_relu & negative)))
+        with m.If(self.enable):
+            m.d.comb += [self.codes.eq(Cat(codes)), self.saturated.eq(Cat(saturated))]
         return m
 
 
@@ -107,6 +101,8 @@ class Derivative(wiring.Component):
 
     Members
     -------
+    enable : In(1)
+        Without it all factors are 0, which keeps idle lanes quiet.
     function : In(3)
         Function other than NONE.
     outputs : In(8 * lanes)
@@ -117,9 +113,10 @@ class Derivative(wiring.Component):
     def __init__(self, lanes: int):
         self.lanes = lanes
         super().__init__({
+            "enable": In(1),
             "function": In(3),
             "outputs": In(8 * lanes),
-            "factors": Out(data.ArrayLayout(signed(15), lanes)),
+            "factors": Out(signed(15)).array(lanes),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -134,17 +131,9 @@ class Derivative(wiring.Component):
         ]
         for lane in range(self.lanes):
             y = self.outputs.word_select(lane, 8).as_signed()
-            falling = Signal(8)
-            rising = Signal(signed(9))
-            m.d.comb += [
-                falling.eq(Mux(is_sigmoid | is_tanh, _MAX - y, _MAX)),
-                rising.eq(_MAX),
-            ]
-            with m.If(is_tanh):
-                m.d.comb += rising.eq(_MAX + y)
-            with m.Elif(is_sigmoid):
-                m.d.comb += rising.eq(Mux(y < 0, 0, y))
-            with m.Elif(is_relu & (y <= 0)):
-                m.d.comb += rising.eq(0)
-            m.d.comb += self.factors[lane].eq(falling * rising)
+            falling = Mux(is_sigmoid | is_tanh, _MAX - y, _MAX)[:8]
+            linear = Mux(is_relu & (y <= 0), 0, _MAX)
+            rising = Mux(is_tanh, _MAX + y, Mux(is_sigmoid, Mux(y < 0, 0, y)[:7], linear))
+            with m.If(self.enable):
+                m.d.comb += self.factors[lane].eq(falling * rising)
         return m

@@ -172,54 +172,42 @@ class PostProcessing(wiring.Component):
         self._affine = affine
         m.submodules.derivative = derivative = Derivative(lanes)
         m.d.comb += [
+            derivative.enable.eq(self._output_valid),
             derivative.function.eq(command.function),
             derivative.outputs.eq(self.read.data),
         ]
 
-        scaled = Signal()
-        plain_offset = Signal()
-        plain_scale = Const(128, 8)
-        m.d.comb += [
-            scaled.eq(command.affine & ~command.error),
-            plain_offset.eq(~command.affine & ~command.error & ~command.from_slot),
-        ]
+        subtract = Signal()
+        outputs = Signal(8 * lanes, reset_less=True)
+        m.d.comb += subtract.eq(command.error & command.from_slot)
+        with m.If(self._output_valid):
+            m.d.sync += outputs.eq(self.read.data)
         products = []
         for lane in range(lanes):
-            output = Signal(signed(8))
-            factor = Signal(signed(15))
+            factor = Signal(signed(15), reset_less=True)
             with m.If(self._output_valid):
                 m.d.sync += factor.eq(derivative.factors[lane])
-                # Only the difference to a target needs the output itself.
-                with m.If(command.from_slot):
-                    m.d.sync += output.eq(self.read.data.word_select(lane, 8))
-            with m.If(self.i.valid & self.i.ready):
-                m.d.sync += output.eq(0)
+            output = Mux(subtract, outputs.word_select(lane, 8), 0).as_signed()
             code = Mux(
                 command.from_slot,
                 self.read.data.word_select(lane, 8),
                 self.adc.codes.word_select(lane, 8),
             ).as_signed()
-            difference = code - output
             table = affine.r_data.word_select(lane, 16)
-            scale = Mux(scaled, table[:8], plain_scale)
-            offset = Mux(scaled, table[8:].as_signed(), Cat(plain_offset, Const(0, 1)).as_signed())
-            multiplicand = Signal(signed(10))
-            multiplier = Signal(signed(15))
-            m.d.comb += [
-                multiplicand.eq(Mux(
-                    command.error,
-                    Cat(~command.from_slot, difference).as_signed(),
-                    difference,
-                )),
-                multiplier.eq(Mux(command.error, factor, scale)),
-            ]  # fmt: skip
-            product = Signal(signed(_PRODUCT_BITS), name=f"product_{lane}")
-            with m.If(self._codes_valid):
-                m.d.sync += product.eq(
-                    multiplicand * multiplier + Cat(Const(0, 6), offset).as_signed()
-                )
+            scale = Mux(command.affine, table[:8], Const(128, 8))
+            offset = Mux(command.affine, table[8:].as_signed(), ~command.from_slot)
+            # An error is 2 (target - output) or 2 code + 1 times the factor.
+            multiplier = Mux(command.error, Cat(Const(0, 1), factor).as_signed(), scale)
+            addend = Mux(
+                command.error,
+                Mux(command.from_slot, 0, factor),
+                Cat(Const(0, 6), offset).as_signed(),
+            )
+            product = Signal(signed(_PRODUCT_BITS), name=f"product_{lane}", reset_less=True)
             with m.If(self._clear_product):
                 m.d.sync += product.eq(0)
+            with m.If(self._codes_valid):
+                m.d.sync += product.eq((code - output) * multiplier + addend)
             products.append(product)
         return products
 
@@ -248,28 +236,33 @@ class PostProcessing(wiring.Component):
                 self._sum_block.eq(self._product_block),
             ]
         sums = []
-        saturated = Signal(lanes)
+        overflows = []
+        load = Signal()
+        m.d.comb += load.eq(advance & self._product_valid)
         for lane, product in enumerate(products):
             total = Signal(signed(bits + 1))
             old = memory.r_data.word_select(lane, bits).as_signed()
-            m.d.comb += total.eq(product + Mux(add, old, 0))
-            result = Signal(signed(bits), name=f"sum_{lane}")
-            with m.If(advance & self._product_valid):
-                m.d.sync += [
-                    result.eq(saturate(total, bits)),
-                    saturated[lane].eq(total[bits] ^ total[bits - 1]),
-                ]
+            result = Signal(signed(bits), name=f"sum_{lane}", reset_less=True)
+            with m.If(load):
+                m.d.comb += total.eq(product + Mux(add, old, 0))
+                m.d.sync += result.eq(saturate(total, bits))
             sums.append(result)
+            overflows.append(total[bits] ^ total[bits - 1])
+        saturated = Signal(lanes, reset_less=True)
+        with m.If(load):
+            m.d.sync += saturated.eq(Cat(overflows))
         keep = Signal()
         m.d.comb += [
             keep.eq(self._accumulating & self._sum_valid),
             memory.w_en.eq(keep),
             memory.w_address.eq(self._sum_block),
             memory.w_mask.eq(mask),
-            memory.w_data.eq(Cat(sums)),
         ]
         with m.If(keep):
-            m.d.comb += self.accumulator_saturations.eq(_ones(saturated & mask))
+            m.d.comb += [
+                memory.w_data.eq(Cat(sums)),
+                self.accumulator_saturations.eq(_ones(saturated & mask)),
+            ]
         with m.If(keep & command.error):
             m.d.sync += self._peak.eq(self._peak | _any_magnitude(sums, mask))
         self._sum_mask = mask
@@ -284,23 +277,26 @@ class PostProcessing(wiring.Component):
         left = Signal(range(_SHIFT_MAX + 1))
         m.d.comb += left.eq(Mux(self._shift > _SHIFT_MAX, 0, _SHIFT_MAX - self._shift))
         mask = Signal(lanes)
+        load = Signal()
         self._take_sum = Signal()
+        m.d.comb += load.eq(rotator.move & self._take_sum)
         with m.If(rotator.move):
             m.d.sync += self._value_valid.eq(self._take_sum)
-        with m.If(rotator.move & self._take_sum):
+        with m.If(load):
             m.d.sync += mask.eq(self._sum_mask)
         for lane, total in enumerate(sums):
             aligned = Signal(signed(bits + _SHIFT_MAX))
             rounded = Signal(signed(bits + 1))
-            m.d.comb += [
-                aligned.eq(total << left),
-                rounded.eq(round_shift(aligned, _SHIFT_MAX)),
-            ]
-            value = Signal(signed(9), name=f"value_{lane}")
-            with m.If(rotator.move & self._take_sum):
+            value = Signal(signed(9), name=f"value_{lane}", reset_less=True)
+            with m.If(load):
+                m.d.comb += [
+                    aligned.eq(total << left),
+                    rounded.eq(round_shift(aligned, _SHIFT_MAX)),
+                ]
                 m.d.sync += value.eq(saturate(rounded, 9, symmetric=True))
             m.d.comb += activation.values[lane].eq(value)
         m.d.comb += [
+            activation.enable.eq(self._value_valid),
             activation.function.eq(Mux(command.error, Function.IDENTITY, command.function)),
             rotator.valid.eq(self._value_valid),
             rotator.codes.eq(activation.codes),

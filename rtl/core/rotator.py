@@ -63,12 +63,14 @@ class Rotator(wiring.Component):
         config = self.config
         lanes = config.post_lanes
 
+        step = Signal()
         codes = Signal(8 * lanes)
         mask = Signal(lanes)
         m.d.comb += [
             codes.eq(self._rotate(self.codes, 8)),
             mask.eq(self._rotate(Mux(self.valid, self.mask, 0), 1)),
             self.move.eq(~self.write.valid | self.write.ready),
+            step.eq(self.move & (self.valid | self.flush)),
         ]
 
         word_codes = Signal(8 * lanes)
@@ -77,7 +79,7 @@ class Rotator(wiring.Component):
         if config.blocks == 1:
             m.d.comb += [word_codes.eq(codes), word_mask.eq(mask)]
         else:
-            wait_codes = Signal(8 * lanes)
+            wait_codes = Signal(8 * lanes, reset_less=True)
             wrapped = Signal(lanes)
             m.d.comb += [
                 wrapped.eq(~((((1 << lanes) - 1) << self.rotation)[:lanes])),
@@ -91,23 +93,26 @@ class Rotator(wiring.Component):
                     for lane in range(lanes)
                 )),
             ]  # fmt: skip
-            with m.If(self.move & (self.valid | self.flush)):
+            with m.If(step):
                 m.d.sync += [wait_codes.eq(codes), wait_mask.eq(mask & wrapped)]
 
         word = Signal(config.block_bits)
+        write_data = Signal(8 * lanes, reset_less=True)
         with m.If(self.move):
-            m.d.sync += self.write.valid.eq(0)
-            with m.If(self.valid | self.flush):
-                m.d.sync += [
-                    word.eq(word + 1),
-                    self.write.valid.eq(word_mask.any()),
-                    self.write.address.eq(Cat(word[: exact_log2(config.blocks)], self.slot)),
-                    self.write.mask.eq(word_mask),
-                    self.write.data.eq(word_codes),
-                ]
+            m.d.sync += self.write.valid.eq(step & word_mask.any())
+        with m.If(step):
+            m.d.sync += [
+                word.eq(word + 1),
+                self.write.address.eq(Cat(word[: exact_log2(config.blocks)], self.slot)),
+                self.write.mask.eq(word_mask),
+                write_data.eq(word_codes),
+            ]
         with m.If(self.begin):
             m.d.sync += word.eq(self.word)
-        m.d.comb += self.idle.eq(self.move & ~wait_mask.any())
+        m.d.comb += [
+            self.write.data.eq(write_data),
+            self.idle.eq(self.move & ~wait_mask.any()),
+        ]
         return m
 
     def _rotate(self, value: Value, width: int) -> Value:
