@@ -7,6 +7,8 @@
 //
 // script word: {op[7:0], address[31:0], data[31:0]}; op 0 ends the batch, 1 writes, 2 reads
 // and traces, 3 waits until the core has halted, 4 dumps chi and conductances.
+// +events=1 also writes events_k.txt, for measuring: a line "cycle hex" whenever the flags of
+// `flags` change; scripts/bench.py names them.
 // stream word: {unused, last, keep[7:0], data[63:0]}; word 0 is the number of beats.
 `timescale 1ns / 1ps
 module core_top;
@@ -82,6 +84,32 @@ module core_top;
         end
     end
 
+    integer events = 0;
+    integer events_fd = 0;
+    reg [14:0] flags = 0, flags_before = 0;
+    always @(posedge clk)
+        if (events_fd != 0) begin
+            flags = {
+                core.adc.latched,
+                !core.crossbar.macro.program_ready,
+                core.crossbar.macro.program_valid && core.crossbar.macro.program_ready
+                    && core.crossbar.macro.program_fire,
+                core.crossbar.macro.program_valid && core.crossbar.macro.program_ready,
+                core.update.pulses__valid && core.update.pulses__ready,
+                core.update.busy,
+                core.update.i__valid && core.update.i__ready,
+                core.vectors.memory.macro.w_en,
+                core.post.busy,
+                core.post.i__valid && core.post.i__ready,
+                core.adc.read__en,
+                core.driver.active,
+                core.driver.timing__first,
+                core.driver.i__valid && core.driver.i__ready
+            };
+            if (flags != flags_before) $fwrite(events_fd, "%0d %h\n", $time / 10, flags);
+            flags_before = flags;
+        end
+
     // The host changes its signals at falling edges, so that nothing races with the core.
     task axil_write(input [31:0] address, input [31:0] value);
         reg address_taken, data_taken;
@@ -121,6 +149,11 @@ module core_top;
             name = $sformatf("trace_%0d.txt", batch);
             fd = $fopen(name, "w");
             core.crossbar.macro.trace_fd = trace ? fd : 0;
+            if (events != 0) begin
+                name = $sformatf("events_%0d.txt", batch);
+                events_fd = $fopen(name, "w");
+                flags_before = 0;
+            end
             name = $sformatf("script_%0d.hex", batch);
             $readmemh(name, script);
             name = $sformatf("stream_%0d.hex", batch);
@@ -156,6 +189,8 @@ module core_top;
             core.crossbar.macro.trace_fd = 0;
             $fclose(fd);
             fd = 0;
+            if (events != 0) $fclose(events_fd);
+            events_fd = 0;
             batch = batch + 1;
         end
     endtask
@@ -163,6 +198,7 @@ module core_top;
     initial begin
         if (!$value$plusargs("batches=%d", batches)) batches = 0;
         if (!$value$plusargs("trace=%d", trace)) trace = 1;
+        if (!$value$plusargs("events=%d", events)) events = 0;
         repeat (4) @(negedge clk);
         rst = 0;
         @(negedge clk);
