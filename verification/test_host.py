@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole core under a host that was not written with it: good programs and bad input."""
+
+import pytest
+
+from models.core import Core
+from models.device import DeviceProfile
+from rtl.config import TINY
+from verification import harness
+
+PROFILE = "pcm"
+
+
+@pytest.mark.parametrize(
+    ("case", "pauses"),
+    [
+        ("random_programs", False),
+        ("random_programs", True),
+        ("bad_packets_are_dropped_whole", False),
+        ("bad_packets_are_dropped_whole", True),
+        ("illegal_instructions_are_skipped", False),
+        ("refused_register_accesses", True),
+        ("programs_that_do_not_end", False),
+        ("programs_that_do_not_end", True),
+    ],
+    ids=lambda value: {False: "none", True: "pauses"}.get(value, value),
+)
+def test_host(simulate, tmp_path, seed, case, pauses):
+    Core(TINY, DeviceProfile.load(PROFILE), seed).crossbar.write_macro_files(tmp_path / "macro")
+    simulate(
+        None, TINY, bench="verification.bench_host", top="phasecore_core",
+        verilog=harness.core_verilog(TINY), plusargs=[f"+phasecore_macro={tmp_path / 'macro'}"],
+        env={
+            "COCOTB_TEST_FILTER": rf"\.{case}$", "PHASECORE_SEED": str(seed),
+            "PHASECORE_PROFILE": PROFILE, "PHASECORE_PAUSES": str(int(pauses)),
+        },
+    )  # fmt: skip
