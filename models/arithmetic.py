@@ -30,5 +30,6 @@ def round_shift(value: ArrayLike, shift: int) -> Int:
 def saturate(value: ArrayLike, bits: int, *, symmetric: bool = False) -> Int:
     """Clip to ``bits`` two's-complement bits; ``symmetric`` excludes the most negative code."""
     high = (1 << (bits - 1)) - 1
-    result: Int = np.clip(np.asarray(value, dtype=np.int64), -high if symmetric else -high - 1, high)
+    low = -high if symmetric else -high - 1
+    result: Int = np.clip(np.asarray(value, dtype=np.int64), low, high)
     return result

@@ -6,14 +6,23 @@ import hashlib
 import math
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MNIST_FILES", "NAMES", "DataError", "Dataset", "MnistFile", "load", "read_idx"]
+__all__ = [
+    "MNIST_FILES",
+    "NAMES",
+    "DataError",
+    "Dataset",
+    "MnistFile",
+    "load",
+    "order",
+    "read_idx",
+]
 
 DATA_VARIABLE = "PHASECORE_DATA"
 """Environment variable that names the folder of the MNIST files."""
@@ -33,7 +42,7 @@ DIGITS_HELD_OUT = 300
 _CODE_OF_SUM = ((np.arange(4 * 255 + 1) * CODE_MAX + 510) // 1020).astype(np.uint8)
 """Code of the mean of four pixels, by their sum."""
 
-NAMES = ("mnist14", "digits")
+NAMES = ("mnist14", "digits", "digits48", "digits8")
 
 
 class DataError(ValueError):
@@ -104,13 +113,21 @@ class Dataset:
 def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     """Load ``mnist14`` from ``data_dir`` (default: the folder in PHASECORE_DATA), or ``digits``.
 
+    For small crossbars there are ``digits48``, the digits without their first and last column,
+    and ``digits8``, the mean of every row of pixels.
+
     MNIST files may be compressed (.gz) or not; their content must have the known checksum.
     """
-    if name == "digits":
-        return _digits()
+    if name in _DIGITS:
+        return _digits(name)
     if name == "mnist14":
         return _mnist14(_mnist_folder(data_dir))
     raise DataError(f"unknown data set {name!r}; known: {', '.join(NAMES)}")
+
+
+def order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Order in which ``count`` training images are seen in an epoch of a run."""
+    return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(count)
 
 
 def read_idx(content: bytes, shape: tuple[int, ...], source: str) -> NDArray[np.uint8]:
@@ -182,18 +199,27 @@ def _mnist14(folder: Path) -> Dataset:
     )
 
 
-def _digits() -> Dataset:
+_DIGITS: Mapping[str, Callable[[NDArray[np.int64]], NDArray[np.int64]]] = {
+    "digits": lambda images: images.reshape(-1, 64),
+    "digits48": lambda images: images[:, :, 1:-1].reshape(-1, 48),
+    "digits8": lambda images: images.mean(axis=2).round().astype(np.int64),
+}
+"""Inputs in 1/16 from 8 x 8 images, by data set."""
+
+
+def _digits(name: str) -> Dataset:
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
-    order = np.random.Generator(np.random.PCG64(DIGITS_SEED)).permutation(len(images))
-    codes = ((images.astype(np.int64) * CODE_MAX + 8) // 16).astype(np.uint8)[order]
-    classes = labels.astype(np.uint8)[order]
+    shuffled = np.random.Generator(np.random.PCG64(DIGITS_SEED)).permutation(len(images))
+    pixels = _DIGITS[name](images.reshape(-1, 8, 8).astype(np.int64))
+    codes = ((pixels * CODE_MAX + 8) // 16).astype(np.uint8)[shuffled]
+    classes = labels.astype(np.uint8)[shuffled]
     train = len(images) - 2 * DIGITS_HELD_OUT
     validation = slice(train, train + DIGITS_HELD_OUT)
     test = slice(train + DIGITS_HELD_OUT, None)
     return Dataset(
-        "digits",
+        name,
         codes[:train],
         classes[:train],
         codes[validation],

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from models.device import DeviceProfile
 from models.packets import vector_packet
-from rtl.config import DEFAULT, SMALL, CoreConfig
+from rtl.config import DEFAULT, SMALL, TINY, CoreConfig
 from rtl.isa import Function, Opcode, Segment, encode
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "inference_packets",
     "inference_program",
     "mean_pulse",
+    "online_figures",
     "setup_packets",
     "setup_program",
     "training_packets",
@@ -390,6 +391,17 @@ def classes(network: Network, vectors: Sequence[NDArray[np.int8]]) -> NDArray[np
     return best
 
 
+def online_figures(
+    network: Network, sent: Sequence[NDArray[np.int8]], labels: NDArray[np.uint8]
+) -> tuple[float, float]:
+    """Mean squared error and accuracy of output vectors sent before their images were learnt."""
+    outputs = network.layers[-1].outputs
+    values = np.stack(sent)[:, -outputs:] / ONE
+    targets = network.training.targets(outputs)[labels] / ONE
+    right = classes(network, sent) == labels
+    return float(np.mean(np.sum((values - targets) ** 2, axis=1))), float(np.mean(right))
+
+
 def setup_program(recipe: Recipe) -> list[int]:
     """Program to run once before training: calibration, then the packets of
     :func:`setup_packets`."""
@@ -472,28 +484,29 @@ def _target_packets(recipe: Recipe) -> list[bytes]:
     return [_aligned(layer.col_start, row, recipe.config) for row in codes]
 
 
-def _perceptron(name: str, dataset: str, inputs: int, config: CoreConfig) -> Network:
-    """50 hidden units; the second layer lies above the first, so that both start at column 0."""
-    hidden, outputs = 50, 10
-    first = Layer(inputs=inputs, outputs=hidden, row_start=56, col_start=0)
-    second = Layer(inputs=hidden, outputs=outputs, row_start=0, col_start=0, index_log2=3)
+def _perceptron(
+    dataset: str, inputs: int, hidden: int, config: CoreConfig, *, rows: tuple[int, int]
+) -> Network:
+    """Two layers that begin at column 0 and at the given rows."""
+    first, second = rows
     return Network(
-        name=name,
+        name=f"mlp-{inputs}-{hidden}-10",
         dataset=dataset,
-        layers=(first, second),
-        config=config.replace(devices_per_polarity=PER_POLARITY),
+        layers=(
+            Layer(inputs=inputs, outputs=hidden, row_start=first, col_start=0),
+            Layer(inputs=hidden, outputs=10, row_start=second, col_start=0, index_log2=3),
+        ),
+        config=config,
     )
 
-
-PER_POLARITY = 2
-"""Devices per polarity for training, as in the 8T4R cell of the HERMES core. With one the same
-perceptrons end up about a point lower, as single pulses are too large and too uncertain."""
 
 NETWORKS: Mapping[str, Network] = {
     network.name: network
     for network in (
-        _perceptron("mlp-196-50-10", "mnist14", 196, DEFAULT),
-        _perceptron("mlp-64-50-10", "digits", 64, SMALL.replace(rows=128)),
+        _perceptron("mnist14", 196, 50, DEFAULT, rows=(56, 0)),
+        _perceptron("digits", 64, 50, SMALL.replace(rows=128), rows=(56, 0)),
+        _perceptron("digits48", 48, 14, SMALL, rows=(0, 49)),
+        _perceptron("digits8", 8, 6, TINY, rows=(0, 9)),
     )
 }
 """Networks by name; ``config`` is the one they were tuned for."""

@@ -52,8 +52,10 @@ class CoreConfig:
     g_bits: int = 12
     """Bits of one device's unsigned conductance code. 6..14."""
 
-    devices_per_polarity: int = 1
-    """Devices that form G+ (and as many G-) of one weight. 1, 2, 4 or 8."""
+    devices_per_polarity: int = 2
+    """Devices that form G+ (and as many G-) of one weight. 1, 2, 4 or 8.
+
+    Two, as in the 8T4R cell of the HERMES core."""
 
     range_min: int = 10
     """Finest ADC range; a range ``r`` makes one count worth ``2**r`` charge units. 4..16."""
@@ -333,7 +335,7 @@ _POWERS_OF_TWO = [
 DEFAULT = CoreConfig()
 SMALL = CoreConfig(rows=64, cols=64, post_lanes=32, update_lanes=32, queue_depth=16)
 TINY = CoreConfig(
-    rows=16, cols=16, post_lanes=8, update_lanes=8, queue_depth=4, slots=8, segments=4,
-    affine_tables=2, program_depth=64, set_cycles=5, reset_cycles=5,
+    rows=16, cols=16, devices_per_polarity=1, post_lanes=8, update_lanes=8, queue_depth=4,
+    slots=8, segments=4, affine_tables=2, program_depth=64, set_cycles=5, reset_cycles=5,
 )  # fmt: skip
 PRESETS = {"tiny": TINY, "small": SMALL, "default": DEFAULT}

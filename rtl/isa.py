@@ -180,7 +180,7 @@ SEGMENT: tuple[Field, ...] = (
     Field("col_start", 16, "first column"),
     Field("col_count", 16, "columns, at least 1"),
     Field("threshold", 32, "chi threshold of one pulse, 1..2**(chi_bits-1)-1"),
-    Field("chi_shift", 8, "left shift added to the exponent of d in the chi increment", signed=True),
+    Field("chi_shift", 8, "left shift of the chi increment besides the exponent of d", signed=True),
     Field("range_forward", 8, "ADC range of forward products"),
     Field("range_backward", 8, "ADC range of backward products"),
 )

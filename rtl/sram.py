@@ -30,7 +30,9 @@ class Sram(wiring.Component):
         self.width, self.depth = width, depth
         self.granularity = granularity or width
         if depth < 2 or width % self.granularity:
-            raise ValueError(f"no SRAM of {depth} x {width} bits with a mask per {self.granularity}")
+            raise ValueError(
+                f"no SRAM of {depth} x {width} bits with a mask per {self.granularity}"
+            )
         address = (depth - 1).bit_length()
         super().__init__({
             "w_en": In(1),

@@ -23,5 +23,6 @@ def to_verilog(component: Elaboratable, *, name: str) -> str:
     from amaranth._toolchain.yosys import find_yosys
 
     text = rtlil.convert(component, name=name, emit_src=False)
-    script = f"read_rtlil <<rtlil\n{text}\nrtlil\nproc\nmemory_collect\nopt_clean\nwrite_verilog -noattr\n"
+    script = f"read_rtlil <<rtlil\n{text}\nrtlil\n"
+    script += "proc\nmemory_collect\nopt_clean\nwrite_verilog -noattr\n"
     return find_yosys(lambda version: version >= (0, 40)).run(["-q", "-"], script)

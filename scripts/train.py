@@ -19,17 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.core import Core
-from models.datasets import Dataset, load
+from models.datasets import Dataset, load, order
 from models.device import PROFILES, DeviceProfile
 from models.float_reference import FloatTwin
 from models.networks import (
     NETWORKS,
-    ONE,
     Network,
     Recipe,
     classes,
     inference_packets,
     inference_program,
+    online_figures,
     setup_packets,
     setup_program,
     training_packets,
@@ -102,9 +102,9 @@ class Trainer:
         """Learn what is left; yield the curve's entries as they come."""
         while self.done < self.total:
             epoch, start = divmod(self.done, self.run.images)
-            order = self._order(epoch)[: self.run.images]
+            chosen = order(len(self.data.train_x), self.run.seed, epoch)[: self.run.images]
             count = min(self.network.training.refresh_interval, self.run.images - start)
-            self._learn(order[start : start + count])
+            self._learn(chosen[start : start + count])
             yield self.curve[-1]
 
     def accuracy(self, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> float:
@@ -142,10 +142,6 @@ class Trainer:
         self._restore(state)
         self.done, self.curve = meta["done"], meta["curve"]
 
-    def _order(self, epoch: int) -> NDArray[np.int64]:
-        rng = np.random.Generator(np.random.PCG64([self.run.seed, epoch]))
-        return rng.permutation(len(self.data.train_x))
-
     def _learn(self, chosen: NDArray[np.int64]) -> None:
         began = time.perf_counter()
         images, labels = self.data.train_x[chosen], self.data.train_y[chosen]
@@ -158,7 +154,8 @@ class Trainer:
         seconds = time.perf_counter() - began
         self.twin.train(images, labels, [eta] * len(chosen))
         self.done += len(chosen)
-        loss, online = self._online(sent, labels)
+        outputs = [result.codes for result in sent]
+        loss, online = online_figures(self.network, outputs, labels)
         self.curve.append(
             {
                 "images": self.done,
@@ -168,14 +165,6 @@ class Trainer:
                 "seconds": round(seconds, 3),
             }
         )
-
-    def _online(self, sent: list[Result], labels: NDArray[np.uint8]) -> tuple[float, float]:
-        """Mean squared error and accuracy on images before they were learnt."""
-        layer = self.network.layers[-1]
-        outputs = np.stack([result.codes[-layer.outputs :] for result in sent]) / ONE
-        targets = self.network.training.targets(layer.outputs)[labels] / ONE
-        found = classes(self.network, [result.codes for result in sent])
-        return float(np.mean(np.sum((outputs - targets) ** 2, 1))), float(np.mean(found == labels))
 
     def _set_rate(self, eta: float) -> None:
         segments = self.recipe.segments(eta)

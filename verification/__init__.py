@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Benches, scoreboards, formal proofs and fault injection that hold RTL against the golden model."""
+"""Benches, scoreboards, proofs and planted faults that hold RTL against the golden model."""

@@ -23,7 +23,9 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def simulate(request: pytest.FixtureRequest, tmp_path, seed, record_property) -> Callable[..., None]:
+def simulate(
+    request: pytest.FixtureRequest, tmp_path, seed, record_property
+) -> Callable[..., None]:
     """Function that simulates a component under a bench and fails with the bench's own messages.
 
     ``simulate(component, config, bench="verification.bench_x", top="x", sim="icarus", env={},
@@ -34,7 +36,7 @@ def simulate(request: pytest.FixtureRequest, tmp_path, seed, record_property) ->
     waves = request.config.getoption("--waves")
 
     def run(
-        component, config, *, bench, top="dut", sim="icarus", env={}, sources=(), plusargs=(),
+        component, config, *, bench, top="dut", sim="icarus", env=None, sources=(), plusargs=(),
         verilog=None, build_args=None,
     ):  # fmt: skip
         sim = request.config.getoption("--sim") or sim
@@ -45,7 +47,7 @@ def simulate(request: pytest.FixtureRequest, tmp_path, seed, record_property) ->
             )
             harness.run_bench(
                 folder, top=top, sim=sim, bench=bench, test_dir=tmp_path, seed=seed,
-                config=config, env=env, plusargs=plusargs, waves=waves,
+                config=config, env=env or {}, plusargs=plusargs, waves=waves,
             )  # fmt: skip
         except harness.BenchError as error:
             pytest.fail(str(error), pytrace=False)

@@ -181,7 +181,9 @@ def _difference(name: str, hardware: Int, model: Int) -> list[str]:
     return [text] + [f"{name}: another"] * (count - 1)
 
 
-def compare(hardware: HardwareTrace, trace: Trace, results: Sequence[Result], lines: int) -> list[str]:
+def compare(
+    hardware: HardwareTrace, trace: Trace, results: Sequence[Result], lines: int
+) -> list[str]:
     """One text per mismatch between a batch and the model's trace of the same program."""
     empty = np.zeros(0, dtype=np.int64)
     written = [

@@ -19,7 +19,15 @@ from cocotb_tools.runner import get_runner
 from rtl.config import CoreConfig
 from rtl.verilog import MACRO_SOURCES, to_verilog
 
-__all__ = ["BenchError", "build", "config_from_env", "core_verilog", "run_bench", "verilator_environment"]
+__all__ = [
+    "VERILATOR_FAST",
+    "BenchError",
+    "build",
+    "config_from_env",
+    "core_verilog",
+    "run_bench",
+    "verilator_environment",
+]
 
 logging.getLogger("Icarus").setLevel(logging.WARNING)
 logging.getLogger("Verilator").setLevel(logging.WARNING)

@@ -88,9 +88,9 @@ def test_presets_have_their_sizes():
 
 
 def test_default_widths_by_hand():
-    """256 x 256, 12 bits: |I| < 2**20, gain < 2, range 10, sign and one spare: 13 bits."""
-    assert DEFAULT.increment_bits == 13
-    assert DEFAULT.count_bits == 20
+    """256 rows of 2 x 12 bits: |I| < 2**21, gain < 2, range 10, sign and one spare: 14 bits."""
+    assert DEFAULT.increment_bits == 14
+    assert DEFAULT.count_bits == 21
     assert DEFAULT.chi_depth == 512
     assert DEFAULT.vector_address_bits == 6
 

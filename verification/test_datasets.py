@@ -109,7 +109,7 @@ def test_folder_missing(tmp_path):
 
 
 def test_unknown_name():
-    with pytest.raises(DataError, match=r"^unknown data set 'cifar'; known: mnist14, digits$"):
+    with pytest.raises(DataError, match=r"^unknown data set 'cifar'; known: mnist14, digits, "):
         load("cifar")
 
 

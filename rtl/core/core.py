@@ -38,8 +38,10 @@ class Core(wiring.Component):
     def __init__(self, config: CoreConfig):
         self.config = config
         self._groups = {
-            "s_axil": In(AxiLiteBus(ADDRESS_BITS)), "s_axis": In(AxiStream(config)), "m_axis": Out(AxiStream(config))
-        }  # fmt: skip
+            "s_axil": In(AxiLiteBus(ADDRESS_BITS)),
+            "s_axis": In(AxiStream(config)),
+            "m_axis": Out(AxiStream(config)),
+        }
         ports = {
             f"{group}_{name}": member
             for group, wanted in self._groups.items()

@@ -9,8 +9,8 @@ from rtl.config import EXPONENT_BITS, CoreConfig
 
 __all__ = [
     "AdcRead",
-    "Exponents",
     "ExponentWrite",
+    "Exponents",
     "IncrementTiming",
     "MacroProgram",
     "MvmCommand",
@@ -117,7 +117,7 @@ class Pulse(data.StructLayout):
 
 
 class RowCommand(data.StructLayout):
-    """REFRESH (``program`` = 0) of a segment's rows, or PROGRAM (1) of one ``row`` from ``slot``."""
+    """REFRESH (``program`` = 0) of a segment's rows, or PROGRAM (1) of ``row`` from ``slot``."""
 
     def __init__(self, config: CoreConfig):
         super().__init__({
