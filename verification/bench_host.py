@@ -112,6 +112,7 @@ READ_SLOTS = [read(slot) for slot in range(CONFIG.slots)]
 HALT = encode(Opcode.HALT)
 PROBE = [
     *READ_SLOTS,
+    outer(slot=5, error=6),
     load(0),
     mvm(),
     activate(affine=1),
@@ -121,7 +122,8 @@ PROBE = [
     error(from_slot=1, output=1),
     outer(),
     mvm(Opcode.BACKWARD, slot=3),
-    error(side=1, output=2, destination=4),
+    error(side=1, output=2, bias=-13, destination=4),
+    outer(slot=3, error=4),
     encode(Opcode.TRANSFER, segment=PART),
     mvm(slot=4, precision=CONFIG.input_bits),
     activate(affine=1, table=1, destination=5),
@@ -235,10 +237,9 @@ async def random_programs(dut):
         await session.compare(program.words, program.packets)
         assert await host.read_register("COUNT_LOADS") == len(program.packets)
         await session.check_counters()
-        await session.run(READ_SLOTS)
-    await host.load_program([], SEGMENTS)
-    model.segments[: len(SEGMENTS)] = SEGMENTS
-    await session.close()
+        await host.load_program([], SEGMENTS)
+        model.segments[: len(SEGMENTS)] = SEGMENTS
+        await session.close()
 
 
 def _beats(packet, *, keep):
@@ -288,7 +289,8 @@ async def bad_packets_are_dropped_whole(dut):
     for code, frame in bad_packets():
         good = vector(random.randint(1, 8), 8 * random.randrange(2))
         session.host.source.send_nowait(AxiStreamFrame(frame))
-        await session.run([load(random.randrange(CONFIG.slots)), *READ_SLOTS], [good])
+        slot = random.randrange(CONFIG.slots)
+        await session.run([load(slot), read(slot), *READ_SLOTS], [good])
         await session.expect(code)
     session.host.source.send_nowait(AxiStreamFrame(vector()))
     await session.run([load(1, affine=1)], [affine(3, 8)])
