@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from models.core import Core, Trace
 from models.datasets import Dataset, load, order
 from models.device import PROFILES
+from models.float_reference import FloatTwin
 from models.networks import (
     NETWORKS,
     Network,
@@ -66,7 +67,9 @@ class Stretch:
     """``setup``, ``train`` or ``test``."""
     program: list[int]
     packets: list[bytes]
+    eta: float
     segments: list[Segment]
+    images: NDArray[np.uint8]
     labels: NDArray[np.uint8]
 
 
@@ -89,6 +92,7 @@ class Simulation:
         self.core = Core(config, PROFILES[profile], seed)
         training = network.training
         self.core.refresh_high, self.core.refresh_low = training.refresh_high, training.refresh_low
+        self.twin = FloatTwin(network, self.recipe.weights(self.core.crossbar.weights))
         self.images, self.test = images, test
         self.stretches = list(self._stretches(data, seed))
         self._thread: threading.Thread | None = None
@@ -96,30 +100,32 @@ class Simulation:
 
     def _stretches(self, data: Dataset, seed: int) -> Iterator[Stretch]:
         recipe, training = self.recipe, self.network.training
-        nothing = np.zeros(0, dtype=np.uint8)
-        segments = recipe.segments(training.eta)
-        yield Stretch("setup", setup_program(recipe), setup_packets(recipe), segments, nothing)
-        images = order(len(data.train_x), seed, 0)[: self.images]
+
+        def stretch(kind: str, program: list[int], packets: list[bytes], eta: float,
+                    *part: NDArray[np.uint8]) -> Stretch:  # fmt: skip
+            return Stretch(kind, program, packets, eta, recipe.segments(eta), *part)
+
+        yield stretch(
+            "setup", setup_program(recipe), setup_packets(recipe), training.eta,
+            data.train_x[:0], data.train_y[:0],
+        )  # fmt: skip
+        chosen = order(len(data.train_x), seed, 0)[: self.images]
         total = training.epochs * len(data.train_x)
-        for start in range(0, len(images), training.refresh_interval):
-            chosen = images[start : start + training.refresh_interval]
-            labels = data.train_y[chosen]
-            yield Stretch(
+        for start in range(0, len(chosen), training.refresh_interval):
+            part = chosen[start : start + training.refresh_interval]
+            images, labels = data.train_x[part], data.train_y[part]
+            yield stretch(
                 "train",
-                training_program(recipe, len(chosen), refresh_interval=len(chosen), read=True),
-                training_packets(recipe, data.train_x[chosen], labels),
-                recipe.segments(training.rate(start / total)),
-                labels,
-            )
+                training_program(recipe, len(part), refresh_interval=len(part), read=True),
+                training_packets(recipe, images, labels), training.rate(start / total),
+                images, labels,
+            )  # fmt: skip
         for start in range(0, self.test, TEST_IMAGES):
-            part = slice(start, min(start + TEST_IMAGES, self.test))
-            yield Stretch(
-                "test",
-                inference_program(recipe, part.stop - part.start),
-                inference_packets(recipe, data.test_x[part]),
-                recipe.segments(training.eta_end),
-                data.test_y[part],
-            )
+            images = data.test_x[start : min(start + TEST_IMAGES, self.test)]
+            yield stretch(
+                "test", inference_program(recipe, len(images)), inference_packets(recipe, images),
+                training.eta_end, images, data.test_y[start : start + len(images)],
+            )  # fmt: skip
 
     def write(self, folder: Path) -> None:
         """Write the macro's initial state and the files of every batch."""
@@ -279,6 +285,7 @@ def _follow(simulation: Simulation, folder: Path) -> dict[str, Any]:
     done = mismatches = compared = 0
     train_seconds = test_seconds = 0.0
     right = {"rtl": 0, "model": 0}
+    float_right = 0.0
     totals = dict.fromkeys((event.name for event in events(config)), 0)
     curve: list[dict[str, Any]] = []
     point: dict[str, Any]
@@ -292,6 +299,9 @@ def _follow(simulation: Simulation, folder: Path) -> dict[str, Any]:
         for text in found[:3]:
             log.error("mismatch in batch %d (%s): %s", index, stretch.kind, text)
         if stretch.kind == "train":
+            simulation.twin.train(
+                stretch.images, stretch.labels, [stretch.eta] * len(stretch.labels)
+            )
             done += len(stretch.labels)
             train_seconds += seconds
             for event in events(config):
@@ -309,6 +319,9 @@ def _follow(simulation: Simulation, folder: Path) -> dict[str, Any]:
             )  # fmt: skip
         elif stretch.kind == "test":
             test_seconds += seconds
+            float_right += simulation.twin.accuracy(stretch.images, stretch.labels) * len(
+                stretch.labels
+            )
             for machine, sent in (("rtl", hardware.results), ("model", expected)):
                 found_classes = classes(network, [result.codes for result in sent])
                 right[machine] += int(np.count_nonzero(found_classes == stretch.labels))
@@ -322,9 +335,11 @@ def _follow(simulation: Simulation, folder: Path) -> dict[str, Any]:
         "values_compared": compared,
         "accuracy_rtl": right["rtl"] / simulation.test,
         "accuracy_model": right["model"] / simulation.test,
+        "accuracy_float": float_right / simulation.test,
         "loss_rtl": curve[-1]["loss_rtl"],
         "loss_model": curve[-1]["loss_model"],
         "cycles_per_image": _phases(totals, done),
+        "weights": sum(layer.rows * layer.outputs for layer in network.layers),
         "set_pulses": programmer.set_pulses,
         "reset_pulses": programmer.reset_pulses,
         "refreshed_pairs": programmer.refreshed,
@@ -356,6 +371,7 @@ def report(result: dict[str, Any]) -> str:
         ("", "and all chi words and devices after every batch"),
         ("loss, RTL / model", f"{result['loss_rtl']:.4f} / {result['loss_model']:.4f}"),
         ("test accuracy, RTL / model", f"{accuracy} of {result['test_images']} images"),
+        ("  float twin", f"{100 * result['accuracy_float']:.2f} %"),
         ("cycles per image", f"{cycles['total']:.0f}"),
         ("  of which busy (overlap)", busy),
         ("SET / RESET pulses", f"{result['set_pulses']} / {result['reset_pulses']}"),

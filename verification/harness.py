@@ -29,8 +29,9 @@ __all__ = [
     "verilator_environment",
 ]
 
-logging.getLogger("Icarus").setLevel(logging.WARNING)
-logging.getLogger("Verilator").setLevel(logging.WARNING)
+# The runner sets its own level; only its warnings and errors are for people.
+for _simulator in ("Icarus", "Verilator"):
+    logging.getLogger(_simulator).addFilter(lambda record: record.levelno >= logging.WARNING)
 
 BUILD_ROOT = Path(os.environ.get("PHASECORE_BUILD", Path(__file__).parents[1] / "build"))
 
