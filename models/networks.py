@@ -139,10 +139,10 @@ class Training:
     refresh_interval: int = 200
     """Images from one REFRESH to the next."""
 
-    refresh_high: int = 40
+    refresh_high: int = 75
     """A worn pair's larger code exceeds this (one code is about 0.1 uS) ..."""
 
-    refresh_low: int = 25
+    refresh_low: int = 30
     """... and its smaller code this."""
 
     target_margin: int = 6
