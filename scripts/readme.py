@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from rtl.config import DEFAULT
+from rtl.config import DEFAULT, PRESETS
 from rtl.csr import markdown
 from scripts import bench, simulate
 from scripts.results import RESULTS, ROOT
@@ -54,17 +54,22 @@ def _bench() -> str:
 
 def _area() -> str:
     """NAND2 equivalents of the blocks, by preset."""
-    areas = {name: _load(f"area-{name}") for name in ("tiny", "small", "default")}
-    blocks = [row["block"] for row in areas["default"]["blocks"]]
-    lines = ["**Area** in NAND2 equivalents, generic cells, pre-layout (`phasecore synth`):", ""]
-    lines += [f"| block | {' | '.join(areas)} |", "|---|" + "--:|" * len(areas)]
-    for block in blocks:
-        cells = []
-        for area in areas.values():
-            found = [row["nand2"] for row in area["blocks"] if row["block"] == block]
-            cells.append(f"{found[0]:,.0f}" if found else "")
-        lines.append(f"| {block} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    areas = [_load(f"synth-{name}") for name in PRESETS]
+    rows = [
+        [block, *(f"{area['blocks'][block]['nand2']:,}" for area in areas)]
+        for block in areas[0]["blocks"]
+    ]
+    bits = [f"{area['blocks']['core']['sram_bits']:,}" for area in areas]
+    rows.append(["SRAM bits, apart", *bits])
+    rows.append(["crossbar devices, apart", *(f"{area['crossbar_devices']:,}" for area in areas)])
+    lines = [
+        "**Area** in NAND2 equivalents: generic two-input gates, pre-layout, no cell library",
+        "(`phasecore synth --preset ...`):",
+        "",
+        f"| block | {' | '.join(PRESETS)} |",
+        "|---|" + "--:|" * len(areas),
+    ]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def _section(text: str, name: str, content: str) -> str:
