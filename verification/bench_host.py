@@ -220,8 +220,9 @@ async def random_programs(dut):
     await session.run([encode(Opcode.CALIBRATE), *rows])
     for line in range(LINES):
         await host.write_register("CALIBRATION_LINE", line)
-        assert await host.read_register("CALIBRATION_OFFSET") == model.adc.offsets[line], line
-        assert await host.read_register("CALIBRATION_GAIN") == model.adc.gains[line], line
+        for name, expected in (("OFFSET", model.adc.offsets), ("GAIN", model.adc.gains)):
+            got = await host.read_register(f"CALIBRATION_{name}")
+            assert got == expected[line], f"{name} of line {line}: {got}, not {expected[line]}"
     model.refresh_high, model.refresh_low = 40, 5
     await host.write_register("REFRESH_HIGH", model.refresh_high)
     await host.write_register("REFRESH_LOW", model.refresh_low)
