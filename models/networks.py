@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from models.device import DeviceProfile
 from models.packets import vector_packet
 from rtl.config import DEFAULT, SMALL, TINY, CoreConfig
-from rtl.isa import Function, Opcode, Segment, encode
+from rtl.isa import GROUP, Function, Opcode, Segment, encode
 
 __all__ = [
     "NETWORKS",
@@ -64,9 +64,6 @@ OUTPUT_UNIT = 1 / (2 * ONE**3)
 
 THRESHOLD_ROOM = 0.85
 """Largest threshold as a fraction of the chi range."""
-
-GROUP = 8
-"""Packets start at multiples of this many lines."""
 
 X, TARGET = 0, 1
 """Slots of the image and of the target vector; activations and errors follow."""

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from models.arithmetic import Int
 from rtl.config import CoreConfig
-from rtl.isa import HEADER, PACKET_MAGIC, PacketKind, pack, unpack
+from rtl.isa import GROUP, HEADER, PACKET_MAGIC, PacketKind, pack, unpack
 
 __all__ = [
     "Packet",
@@ -19,9 +19,6 @@ __all__ = [
     "parse_result",
     "vector_packet",
 ]
-
-GROUP = 8
-"""Packets start at multiples of this many lines."""
 
 HEADER_BYTES = sum(field.width for field in HEADER) // 8
 

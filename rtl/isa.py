@@ -13,6 +13,7 @@ from enum import IntEnum
 from rtl.config import CoreConfig
 
 __all__ = [
+    "GROUP",
     "HEADER",
     "INSTRUCTIONS",
     "PACKET_MAGIC",
@@ -187,6 +188,9 @@ SEGMENT: tuple[Field, ...] = (
 """Segment descriptor, packed from bit 0 into four 32-bit registers (the last 8 bits unused)."""
 
 PACKET_MAGIC = 0x5043
+
+GROUP = 8
+"""Lines of a stream beat: packets start at multiples of it."""
 
 HEADER: tuple[Field, ...] = (
     Field("kind", 8, "PacketKind"),

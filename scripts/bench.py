@@ -25,6 +25,7 @@ from models.datasets import load
 from rtl.config import CoreConfig
 from rtl.verilog import MACRO_SOURCES
 from scripts import results
+from scripts.options import add_data, positive
 from scripts.simulate import Simulation, build_top, choose_network
 from verification import core_timing, harness
 
@@ -220,22 +221,14 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         ),
     )
     parser.add_argument(
-        "--images", type=_count, default=400, metavar="N", help="training images (default 400)"
+        "--images", type=positive, default=400, metavar="N", help="training images (default 400)"
     )
     parser.add_argument(
-        "--repeats", type=_count, default=3, metavar="N", help="turns of the speed (default 3)"
+        "--repeats", type=positive, default=3, metavar="N", help="turns of the speed (default 3)"
     )
     parser.add_argument("--cycles-only", action="store_true", help="do not measure speed")
-    parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="folder of the MNIST files (or PHASECORE_DATA)"
-    )
+    add_data(parser)
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a positive integer, not {text!r}")
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -272,6 +265,12 @@ def _simulation(args: argparse.Namespace) -> Simulation:
 
 
 def report(result: dict[str, Any]) -> str:
+    network = f"; {result['network']}, {result['images']} images" if result["network"] else ""
+    return f"{table(result)}\n\nPreset {result['preset']}{network}. Written: {result['out']}"
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """The rows of a result as a Markdown table."""
     lines = [
         "| operation | measured | unit | target | reference | source | |",
         "|---|--:|---|--:|--:|---|---|",
@@ -284,8 +283,7 @@ def report(result: dict[str, Any]) -> str:
             f"| {row['name']} | {_number(row['value'])} | {row['unit']} | {target} | {reference} |"
             f" {row['source']} | {row['verdict']} |"
         )
-    network = f"; {result['network']}, {result['images']} images" if result["network"] else ""
-    return "\n".join([*lines, "", f"Preset {result['preset']}{network}. Written: {result['out']}"])
+    return "\n".join(lines)
 
 
 def _number(value: float) -> str:

@@ -41,6 +41,7 @@ from rtl.config import CoreConfig
 from rtl.csr import events
 from rtl.isa import Segment
 from scripts import results
+from scripts.options import add_data, positive
 from verification import harness
 from verification.core_session import (
     Batch,
@@ -233,25 +234,17 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("--network", choices=NETWORKS)
     parser.add_argument(
-        "--images", type=_count, default=1000, metavar="N", help="training images (default 1000)"
+        "--images", type=positive, default=1000, metavar="N", help="training images (default 1000)"
     )
     parser.add_argument(
-        "--test", type=_count, default=500, metavar="N", help="test images (default 500)"
+        "--test", type=positive, default=500, metavar="N", help="test images (default 500)"
     )
     parser.add_argument("--sim", choices=["verilator", "icarus"], default="verilator")
     parser.add_argument("--profile", choices=PROFILES, default="pcm", help="device profile")
-    parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="folder of the MNIST files (or PHASECORE_DATA)"
-    )
+    add_data(parser)
     parser.add_argument("--waves", action="store_true", help="record waveforms (slow)")
     parser.add_argument("--name", help="name of the result files (default: simulate-NETWORK)")
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a positive integer, not {text!r}")
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

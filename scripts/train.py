@@ -38,6 +38,7 @@ from models.networks import (
 from models.packets import Result
 from rtl.config import CoreConfig
 from scripts import results
+from scripts.options import add_data, positive
 
 __all__ = ["Run", "Trainer", "add_parser", "report", "run"]
 
@@ -225,14 +226,15 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("--network", choices=NETWORKS, default="mlp-64-50-10")
     parser.add_argument("--profile", choices=PROFILES, default="pcm", help="device profile")
-    parser.add_argument("--epochs", type=_count, help="times each image is seen")
+    parser.add_argument("--epochs", type=positive, help="times each image is seen")
     parser.add_argument(
-        "--images", type=_count, metavar="N", help="images per epoch (default: all)"
+        "--images", type=positive, metavar="N", help="images per epoch (default: all)"
     )
     parser.add_argument(
-        "--devices", type=_count, metavar="N", help="devices per polarity of a weight: 1, 2, 4 or 8"
+        "--devices", type=positive, metavar="N",
+        help="devices per polarity of a weight: 1, 2, 4 or 8",
     )
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of the MNIST files")
+    add_data(parser)
     parser.add_argument(
         "--checkpoint", type=Path, metavar="FILE",
         help=f"write the state here every {CHECKPOINT_IMAGES} images",
@@ -283,12 +285,6 @@ def report(result: dict[str, Any]) -> str:
             f"written                    {result['out']}",
         ]
     )
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a positive integer, not {text!r}")
-    return int(text)
 
 
 def _train(trainer: Trainer, checkpoint: Path | None) -> None:

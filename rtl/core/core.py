@@ -136,7 +136,7 @@ class Core(wiring.Component):
             controller.post_writes.eq(post.writes),
             controller.update_busy.eq(update.busy),
             controller.update_reads.eq(update.reads),
-            controller.programmer_busy.eq(programmer.busy | programmer.queued),
+            controller.programmer_busy.eq(programmer.busy),
             controller.programmer_reads.eq(programmer.reads),
             controller.load_busy.eq(stream_in.busy),
             controller.load_writes.eq(stream_in.writes),

@@ -9,6 +9,7 @@ from rtl.config import EXPONENT_BITS, CoreConfig
 
 __all__ = [
     "AdcRead",
+    "AffineWrite",
     "ExponentWrite",
     "Exponents",
     "IncrementTiming",
@@ -191,6 +192,22 @@ class AdcRead(wiring.Signature):
             "block": Out(config.block_bits),
             "mask": Out(config.post_lanes),
             "codes": In(8 * config.post_lanes),
+        })
+
+
+class AffineWrite(wiring.Signature):
+    """Fills the affine tables, seen from the client; taken in a cycle with ``en``.
+
+    ``address`` is ``table * blocks + block``; a lane has the scale in its low byte and the offset
+    in its high byte; ``mask`` has one bit per lane.
+    """
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({
+            "en": Out(1),
+            "address": Out(range(max(2, config.affine_tables * config.blocks))),
+            "mask": Out(config.post_lanes),
+            "data": Out(16 * config.post_lanes),
         })
 
 

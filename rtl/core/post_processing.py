@@ -11,34 +11,25 @@ from amaranth.utils import exact_log2
 from rtl.arithmetic import round_shift, saturate
 from rtl.config import EXPONENT_BITS, CoreConfig
 from rtl.core.activation import Activation, Derivative
-from rtl.core.interfaces import AdcRead, ExponentWrite, PostCommand, VectorRead, VectorWrite
+from rtl.core.interfaces import (
+    AdcRead,
+    AffineWrite,
+    ExponentWrite,
+    PostCommand,
+    VectorRead,
+    VectorWrite,
+)
 from rtl.core.rotator import Rotator
 from rtl.isa import Function
 from rtl.sram import Sram
 
-__all__ = ["AffineWrite", "PostProcessing"]
+__all__ = ["PostProcessing"]
 
 _PRODUCT_BITS = 24
 """Bits of an error value: twice a difference of bytes times a derivative of at most 127 * 127."""
 
 _SHIFT_MAX = 24
 """Every larger right shift of an error value gives 0 like this one."""
-
-
-class AffineWrite(wiring.Signature):
-    """Fills the affine tables, seen from the client; taken in a cycle with ``en``.
-
-    ``address`` is ``table * blocks + block``; a lane has the scale in its low byte and the offset
-    in its high byte; ``mask`` has one bit per lane.
-    """
-
-    def __init__(self, config: CoreConfig):
-        super().__init__({
-            "en": Out(1),
-            "address": Out(range(max(2, config.affine_tables * config.blocks))),
-            "mask": Out(config.post_lanes),
-            "data": Out(16 * config.post_lanes),
-        })
 
 
 class PostProcessing(wiring.Component):

@@ -37,7 +37,6 @@ class Programmer(wiring.Component):
     crossbar_idle : nothing is transferred to the macro while it is 0
     refresh_high, refresh_low : thresholds of a worn pair
     busy : something is queued or in progress, or a pulse lasts
-    queued : the queue is not empty
     reads : slot that will still be read, one bit per slot
     set_pulses, reset_pulses : devices selected for a pulse in this cycle
     refreshed : worn pairs RESET in this cycle
@@ -63,7 +62,6 @@ class Programmer(wiring.Component):
             "refresh_high": In(7),
             "refresh_low": In(7),
             "busy": Out(1),
-            "queued": Out(1),
             "reads": Out(config.slots),
             "set_pulses": Out(1),
             "reset_pulses": Out(1),
@@ -102,7 +100,6 @@ class Programmer(wiring.Component):
             engine.refresh_high.eq(self.refresh_high),
             engine.refresh_low.eq(self.refresh_low),
             self.busy.eq(engine.busy | ~quiet),
-            self.queued.eq(queue.o.valid),
             self.reads.eq(engine.reads),
             self.refreshed.eq(engine.refreshed),
             self.unverified.eq(engine.unverified),

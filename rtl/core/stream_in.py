@@ -6,15 +6,12 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import CoreConfig
-from rtl.core.interfaces import ExponentWrite, VectorWrite
+from rtl.core.interfaces import AffineWrite, ExponentWrite, VectorWrite
 from rtl.csr import ErrorCode
-from rtl.isa import HEADER, PACKET_MAGIC, PacketKind
+from rtl.isa import GROUP, HEADER, PACKET_MAGIC, PacketKind
 from rtl.sram import Sram
 
-__all__ = ["AffineWrite", "AxiStream", "LoadCommand", "StreamIn"]
-
-GROUP = 8
-"""Lines of a VECTOR beat; starts are multiples of it."""
+__all__ = ["AxiStream", "LoadCommand", "StreamIn"]
 
 
 class AxiStream(wiring.Signature):
@@ -35,27 +32,6 @@ class LoadCommand(data.StructLayout):
 
     def __init__(self, config: CoreConfig):
         super().__init__({"affine": 1, "slot": config.slot_bits})
-
-
-class AffineWrite(wiring.Signature):
-    """Write of the scale and offset tables, always taken, seen from the client.
-
-    ``address`` is ``table * blocks + block``; ``mask`` has a bit and ``data`` 16 bits per lane
-    (scale in the low byte, offset in the high byte).
-    """
-
-    def __init__(self, config: CoreConfig):
-        super().__init__({
-            "en": Out(1),
-            "address": Out(affine_address_bits(config)),
-            "mask": Out(config.post_lanes),
-            "data": Out(16 * config.post_lanes),
-        })
-
-
-def affine_address_bits(config: CoreConfig) -> int:
-    """Bits that address a word of the affine tables."""
-    return max(1, (config.affine_tables * config.blocks - 1).bit_length())
 
 
 def header_layout() -> data.StructLayout:
