@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a chi lane promises, as assertions over every operand."""
 
-from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal, signed
+from amaranth.hdl import Assert, Assume, Const, Cover, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from rtl.config import CoreConfig
-from rtl.core.chi_lane import RIGHT_SHIFT_MAX, ChiIncrement, ChiLane
+from rtl.core.chi_lane import PRODUCT_BITS, RIGHT_SHIFT_MAX, ChiIncrement, ChiLane
 
 __all__ = ["ChiIncrementContract", "ChiLaneContract"]
 
@@ -80,6 +80,7 @@ class ChiIncrementContract(wiring.Component):
             "x": In(signed(8)),
             "d": In(signed(8)),
             "shift": In(range(RIGHT_SHIFT_MAX + 1)),
+            "left": In(range(config.chi_bits)),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -87,20 +88,25 @@ class ChiIncrementContract(wiring.Component):
         bits = self.config.chi_bits
         m.submodules.increment = unit = ChiIncrement(self.config)
         one = Signal(RIGHT_SHIFT_MAX + 1)
-        product, error = Signal(signed(16)), Signal(signed(bits + RIGHT_SHIFT_MAX + 2))
+        product = Signal(signed(PRODUCT_BITS + bits))
+        error = Signal(signed(PRODUCT_BITS + bits + 1))
         m.d.comb += [
+            Assume((self.shift == 0) | (self.left == 0)),
+            Assume(self.left < bits),
             one.eq(1 << self.shift),
             unit.x.eq(self.x),
             unit.d.eq(self.d),
             unit.shift.eq(self.shift),
             unit.half.eq(Mux(self.shift == 0, 0, (one >> 1) - 1)),
             unit.parity.eq(Mux(self.shift == 0, 0, one)),
-            product.eq(self.x * self.d),
+            unit.left.eq(self.left),
+            unit.sign.eq(Const(-(2 ** (bits - 1)), signed(bits)) >> self.left),
+            product.eq((self.x * self.d) << self.left),
             error.eq(product - (unit.increment << self.shift)),
         ]
         high = unit.increment == 2 ** (bits - 1) - 1
         low = unit.increment == -(2 ** (bits - 1))
-        twice = Signal(signed(bits + RIGHT_SHIFT_MAX + 3))
+        twice = Signal(signed(PRODUCT_BITS + bits + 2))
         m.d.comb += [
             twice.eq(2 * error),
             Assert((twice <= one) | high),

@@ -13,44 +13,54 @@ __all__ = ["RIGHT_SHIFT_MAX", "ChiIncrement", "ChiLane"]
 RIGHT_SHIFT_MAX = 15
 """Largest right shift that matters: the product of two bytes is at most 2**14, so 15 leaves 0."""
 
+PRODUCT_BITS = 16
+"""Bits of the product of two bytes, two's complement."""
+
 
 class ChiIncrement(wiring.Component):
     """Increment of one chi word by an outer product (combinational).
 
     What depends on the row or the command alone is computed once for all lanes and comes in ready
-    for use: a left shift is already in ``x``, a right shift s (0 without one) is in three forms.
+    for use: a right shift s (0 without one) in three forms, a left shift l (0 without one) in two.
 
     Members
     -------
-    x : element of the row, shifted left and clipped to ``chi_bits + 1`` bits
-    d : element of the column
+    x, d : elements of the row and the column
     shift : s
     half : 2**(s - 1) - 1, 0 without a shift
     parity : bit mask 2**s, 0 without a shift
-    increment : x d / 2**s rounded to nearest, ties to even, saturated
+    left : l, at most ``chi_bits - 1``, which takes even 1 out of the range of chi
+    sign : mask of the bits of x d that must equal its sign lest l shifts it beyond the range
+    increment : x d 2**l / 2**s rounded to nearest, ties to even, saturated
     """
 
     def __init__(self, config: CoreConfig):
         self.config = config
         super().__init__({
-            "x": In(signed(config.chi_bits + 1)),
+            "x": In(signed(8)),
             "d": In(signed(8)),
             "shift": In(RIGHT_SHIFT_MAX.bit_length()),
             "half": In(RIGHT_SHIFT_MAX - 1),
             "parity": In(RIGHT_SHIFT_MAX + 1),
+            "left": In(range(config.chi_bits)),
+            "sign": In(signed(config.chi_bits)),
             "increment": Out(signed(config.chi_bits)),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        product = Signal(signed(self.config.chi_bits + 9))
-        rounded = Signal(signed(self.config.chi_bits + 10))
+        bits = self.config.chi_bits
+        product = Signal(signed(PRODUCT_BITS))
+        rounded = Signal(signed(PRODUCT_BITS))
         # The carry into an odd quotient is what turns a tie to even.
         odd = (product & self.parity).any()
+        low, high = Const(-(2 ** (bits - 1)), signed(bits)), Const(2 ** (bits - 1) - 1)
+        outside = ((rounded ^ (rounded >> (PRODUCT_BITS - 1))) & self.sign) != 0
+        kept = (rounded << self.left)[:bits]
         m.d.comb += [
             product.eq(self.x * self.d),
             rounded.eq((product + self.half + odd) >> self.shift),
-            self.increment.eq(saturate(rounded, self.config.chi_bits)),
+            self.increment.eq(Mux(outside, Mux(rounded < 0, low, high), kept)),
         ]
         return m
 

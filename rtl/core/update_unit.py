@@ -5,7 +5,6 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.arithmetic import saturate
 from rtl.config import EXPONENT_BITS, CoreConfig
 from rtl.core.chi_lane import RIGHT_SHIFT_MAX, ChiIncrement, ChiLane
 from rtl.core.interfaces import Exponents, Pulse, UpdateCommand, VectorRead
@@ -233,20 +232,15 @@ class UpdateUnit(wiring.Component):
 
         valid_read, row_read = Signal(), Signal(config.row_bits)
         block_read = Signal(self._block_bits)
-        x_shifted = Signal(signed(config.chi_bits + 1), reset_less=True)
-        left = Signal(range(config.chi_bits + 1))
-        with m.If(self._shift > 0):
-            # Whatever is not 0 saturates from a shift by chi_bits on.
-            enough = Const(config.chi_bits, left.shape())
-            m.d.comb += left.eq(Mux(self._shift < config.chi_bits, self._shift, enough))
+        x_read = Signal(signed(8), reset_less=True)
         with m.If(self._advance):
             m.d.sync += [
                 valid_read.eq(valid),
                 row_read.eq(row),
                 block_read.eq(block),
-                x_shifted.eq(saturate(x << left, config.chi_bits + 1)),
+                x_read.eq(x),
             ]
-        stored = self._lanes(m, valid_read, row_read, block_read, x_shifted)
+        stored = self._lanes(m, valid_read, row_read, block_read, x_read)
         return self._rows_left.any() | valid | valid_read | stored
 
     def _lanes(self, m: Module, valid: Value, row: Value, block: Value, x: Value) -> Value:
@@ -271,6 +265,11 @@ class UpdateUnit(wiring.Component):
                 parity.eq(Const(1) << right),
                 half.eq((parity >> 1) - 1),
             ]
+        left, sign = Signal(range(bits)), Signal(signed(bits))
+        with m.If(self._shift > 0):
+            enough = Const(bits - 1, left.shape())
+            m.d.comb += left.eq(Mux(self._shift < bits - 1, self._shift, enough))
+        m.d.comb += sign.eq(Const(-(2 ** (bits - 1)), signed(bits)) >> left)
 
         m.d.comb += [
             chi.r_en.eq(valid & self._advance),
@@ -299,6 +298,8 @@ class UpdateUnit(wiring.Component):
                 product.shift.eq(right),
                 product.half.eq(half),
                 product.parity.eq(parity),
+                product.left.eq(left),
+                product.sign.eq(sign),
                 lane.stored.eq(chi.r_data.word_select(index, bits)),
                 lane.increment.eq(increment),
                 lane.threshold.eq(command.threshold),
