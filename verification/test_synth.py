@@ -10,7 +10,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.sram import Sram
-from scripts.synth import Area, blocks, estimate, table
+from scripts.synth import Area, blocks, comparison, estimate, merge_equal, table
 
 
 class Gate(wiring.Component):
@@ -74,12 +74,106 @@ def test_unknown_block(text: str) -> None:
         estimate(text, top="top", names=["third"])
 
 
+def rtlil_module(name: str, children: dict[str, str]) -> str:
+    cells = "".join(
+        f"  cell \\{module} \\{instance}\n    connect \\a \\a\n  end\n\n"
+        for instance, module in children.items()
+    )
+    ports = "  wire width 1 input 0  \\a\n\n  wire width 1 output 1  \\o\n\n"
+    return f"attribute \\generator 1\nmodule \\{name}\n{ports}{cells}connect \\o \\a\nend\n\n"
+
+
+def test_equal_modules_are_one() -> None:
+    text = (
+        rtlil_module("top", {"x": "top.x", "y": "top.y", "z": "top.z"})
+        + rtlil_module("top.x", {"u": "top.x.u"}) + rtlil_module("top.x.u", {})
+        + rtlil_module("top.y", {"u": "top.y.u"}) + rtlil_module("top.y.u", {})
+        + rtlil_module("top.z", {"v": "top.x.u"})
+    )  # fmt: skip
+    merged = merge_equal(text)
+    modules = blocks(merged)
+    assert {name: block.children for name, block in modules.items()} == {
+        "\\top": {"x": "\\top.x", "y": "\\top.x", "z": "\\top.z"},
+        "\\top.x": {"u": "\\top.x.u"},
+        "\\top.x.u": {},
+        "\\top.z": {"v": "\\top.x.u"},
+    }
+    kept = re.findall(r"keep_hierarchy 1\nmodule (\S+)", merged)
+    assert kept == ["\\top.x", "\\top.x.u"]
+
+
+class Lane(wiring.Component):
+    """A gate and a flip-flop; every port is used inside, so that all lanes are the same text."""
+
+    a: In(1)
+    o: Out(1)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.sync += self.o.eq(~self.a)
+        return m
+
+
+class Lanes(wiring.Component):
+    a: In(5)
+    o: Out(5)
+
+    def elaborate(self, platform):
+        m = Module()
+        for index in range(5):
+            m.submodules[f"lane_{index}"] = lane = Lane()
+            m.d.comb += [lane.a.eq(self.a[index]), self.o[index].eq(lane.o)]
+        return m
+
+
+class Core(wiring.Component):
+    a: In(5)
+    o: Out(5)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.lanes = lanes = Lanes()
+        m.d.comb += [lanes.a.eq(self.a), self.o.eq(lanes.o)]
+        return m
+
+
+def test_equal_modules_are_multiplied() -> None:
+    text = rtlil.convert(Core(), name="core", emit_src=False)
+    assert set(blocks(merge_equal(text))) == {"\\core", "\\core.lanes", "\\core.lanes.lane_0"}
+    area = estimate(text, top="core")["lanes"]
+    # ~(a | reset): 4 transistors, and 16.
+    assert area == Area(cells=10, flip_flops=5, transistors=100, sram_bits=0)
+    assert area.cpu_seconds > 0
+    assert area.peak_mb > 10
+
+
 def test_hierarchy(text: str) -> None:
     modules = blocks(text)
     assert modules["\\top"].children == {
         "first": "\\top.first", "second": "\\top.second", "ram": "\\top.ram",
     }  # fmt: skip
     assert modules["\\top.ram"].sram_bits == 128
+
+
+def test_comparison() -> None:
+    def result(preset: str, nand2: int) -> dict:
+        values = {"cells": 1, "flip_flops": 2, "sram_bits": 3, "cpu_seconds": 1.6, "peak_mb": 5}
+        return {
+            "preset": preset, "yosys": "0.70", "crossbar_devices": 512,
+            "config": {"rows": 16, "cols": 8, "post_lanes": 8, "update_lanes": 4},
+            "blocks": {
+                "adc": {**values, "nand2": nand2},
+                "crossbar": {**dict.fromkeys(values, 0), "nand2": 0},
+                "core": {**values, "nand2": nand2},
+            },
+        }  # fmt: skip
+
+    lines = comparison([result("tiny", 1000), result("small", 2000)]).splitlines()
+    assert "| block | tiny, 16 x 8 | small, 16 x 8 |" in lines
+    assert "| adc | 1,000 | 2,000 |" in lines
+    assert "| **all blocks** | 1,000 | 2,000 |" in lines
+    assert "| Yosys, CPU seconds | 2 | 2 |" in lines
+    assert not any("| crossbar |" in line for line in lines)
 
 
 def test_table() -> None:
