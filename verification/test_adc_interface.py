@@ -26,7 +26,8 @@ def test_rtl_matches_golden_model(simulate, config):
 
 def test_default_preset_generates_verilog():
     text = to_verilog(AdcInterface(DEFAULT), name="adc_interface")
-    assert "input [3327:0] increments" in text
+    bits = DEFAULT.lines * DEFAULT.increment_bits
+    assert f"input [{bits - 1}:0] increments" in text
 
 
 def lines(*values):
