@@ -148,7 +148,8 @@ class AdcInterface(wiring.Component):
 
         sums = []
         for j in range(config.lines):
-            count = Signal(signed(config.count_bits), name=f"counter_{j}")
+            # The first increment of a window overwrites what is left from the one before.
+            count = Signal(signed(config.count_bits), name=f"counter_{j}", reset_less=True)
             total = Signal(signed(config.count_bits), name=f"total_{j}")
             increment = self.increments.word_select(j, config.increment_bits).as_signed()
             m.d.comb += total.eq(Mux(first, 0, count) + increment)
@@ -171,8 +172,10 @@ class AdcInterface(wiring.Component):
         clips = Signal(config.post_lanes)
         m.d.sync += mask.eq(Mux(self.read.en, self.read.mask, 0))
         for lane, (count, offset, gain) in enumerate(zip(counts, offsets, gains, strict=True)):
-            difference = Signal(signed(config.count_bits + 1), name=f"difference_{lane}")
-            factor = Signal(config.gain_bits, name=f"factor_{lane}")
+            difference = Signal(
+                signed(config.count_bits + 1), name=f"difference_{lane}", reset_less=True
+            )
+            factor = Signal(config.gain_bits, name=f"factor_{lane}", reset_less=True)
             rounded = round_shift(offset, self._count_shift, shift_max=self._shift_max)
             with m.If(self.read.en):
                 m.d.sync += [difference.eq(count - rounded), factor.eq(gain)]

@@ -219,7 +219,10 @@ class InputDriver(wiring.Component):
         """Run a window: a line is cleared when the elapsed cycles reach its magnitude."""
         config, command = self.config, self._next
         lines = config.lines
-        magnitude = [Signal(lines, name=f"magnitude_{k}") for k in range(config.input_bits - 1)]
+        magnitude = [
+            Signal(lines, name=f"magnitude_{k}", reset_less=True)
+            for k in range(config.input_bits - 1)
+        ]
         elapsed = Signal(config.input_bits)
         length = Signal(config.input_bits)
         expired = Signal(lines)
