@@ -38,6 +38,7 @@ COMMANDS = {
     "train": "train a network in the golden model",
     "synth": "estimate the area of every block with Yosys",
     "bench": "measure cycles per operation and simulation speed",
+    "fabric": "measure latency and saturation of the fabric on the RTL",
     "faults": "plant faults and see that the tests catch them",
     "data": "show or import data sets",
 }
