@@ -23,6 +23,9 @@ EXPONENT_BITS = 8
 ACTIVATION_INDEX_MAX = 255
 """Largest magnitude of the index of the sigmoid (1/32 per step) and tanh (1/64 per step) tables."""
 
+SHORTEST_WINDOW = 16
+"""Cycles of a window at the lowest input precision, 5 bits."""
+
 
 def _log2(value: int) -> int:
     """Bits that address ``value`` items (``ceil(log2(value))``, at least 1)."""
@@ -64,7 +67,10 @@ class CoreConfig:
     """Coarsest ADC range. ``range_min``..28."""
 
     post_lanes: int = 64
-    """Lanes of post-processing and bytes of a vector-memory word. Power of two, 8..256."""
+    """Lanes of post-processing and bytes of a vector-memory word. Power of two, 8..256.
+
+    At least 1/16 of the lines: counts are read out, a word per cycle, within the shortest window,
+    at whose end those of the next one take their place."""
 
     update_lanes: int = 128
     """Weights whose chi is updated per cycle. Power of two, 4..256, at most ``cols``."""
@@ -133,6 +139,11 @@ class CoreConfig:
             raise ValueError(
                 f"post_lanes must be at most rows and cols ({min(self.rows, self.cols)}),"
                 f" not {self.post_lanes}"
+            )
+        if self.blocks > SHORTEST_WINDOW:
+            raise ValueError(
+                f"post_lanes must be at least {self.lines // SHORTEST_WINDOW} for {self.lines}"
+                f" lines, not {self.post_lanes}"
             )
         if self.update_lanes > self.cols:
             raise ValueError(
@@ -293,9 +304,12 @@ class CoreConfig:
         """A named preset, or a JSON file, or the default."""
         if path is not None:
             try:
-                return cls.from_json(Path(path).read_text())
+                text = Path(path).read_text(encoding="utf-8")
             except OSError as error:
                 raise ValueError(f"cannot read configuration {path}: {error.strerror}") from error
+            except UnicodeDecodeError as error:
+                raise ValueError(f"cannot read configuration {path}: not UTF-8 text") from error
+            return cls.from_json(text)
         name = preset or "default"
         if name not in PRESETS:
             raise ValueError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")

@@ -34,6 +34,8 @@ def test_only_integers_are_taken(value):
 def test_fields_that_depend_on_each_other():
     with pytest.raises(ValueError, match=r"^post_lanes must be at most rows and cols \(16\), not"):
         CoreConfig(rows=16, update_lanes=16)
+    with pytest.raises(ValueError, match=r"^post_lanes must be at least 16 for 256 lines, not 8$"):
+        CoreConfig(post_lanes=8)
     with pytest.raises(ValueError, match=r"^update_lanes must be at most cols \(64\), not 128$"):
         CoreConfig(cols=64)
     with pytest.raises(ValueError, match=r"^range_max must be at least range_min \(12\), not 11$"):
@@ -80,6 +82,9 @@ def test_unknown_preset_and_unreadable_file(tmp_path):
         CoreConfig.load("huge")
     with pytest.raises(ValueError, match=r"^cannot read configuration .*: No such file"):
         CoreConfig.load(path=tmp_path / "none.json")
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=r"^cannot read configuration .*binary.json: not UTF-8 text$"):
+        CoreConfig.load(path=tmp_path / "binary.json")
 
 
 def test_presets_have_their_sizes():
@@ -104,7 +109,7 @@ def test_default_widths_by_hand():
 def test_increments_and_counts_never_overflow(rows, g_bits, devices, range_min):
     config = CoreConfig(
         rows=rows, cols=rows, g_bits=g_bits, devices_per_polarity=devices, range_min=range_min,
-        range_max=28, post_lanes=8, update_lanes=8,
+        range_max=28, post_lanes=max(8, rows // 16), update_lanes=8,
     )  # fmt: skip
     current = max(rows * devices * config.g_max, config.reference_current)
     largest = (2 * current >> range_min) + 1
