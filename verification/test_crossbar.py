@@ -18,7 +18,7 @@ from rtl.crossbar import Crossbar as CrossbarWrapper
 from rtl.verilog import to_verilog
 from verification.harness import VERILATOR_TEST
 
-TOP = Path(__file__).parent / "crossbar_top.sv"
+TOP = Path(__file__).parent / "tops" / "crossbar_top.sv"
 ONE_DEVICE = DEFAULT.replace(devices_per_polarity=1)
 PAIRS = TINY.replace(devices_per_polarity=2)
 TALL = TINY.replace(rows=32, devices_per_polarity=4, reset_cycles=1)
