@@ -3,12 +3,15 @@
 
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from models.core import Core
 from models.device import DeviceProfile
-from rtl.config import SMALL, TINY
+from models.packets import vector_packet
+from rtl.config import SHORTEST_WINDOW, SMALL, TINY
+from rtl.isa import Function, Opcode, Segment, encode
 from verification import harness
 from verification.core_session import Batch, compare, compare_state, read_trace
 from verification.random_programs import COUNTERS, RandomProgram
@@ -20,11 +23,16 @@ def check(config, folder, *, sim, seed, batches, length, profile):
     """Run random programs on hardware and model; return the number of compared ADC codes."""
     rng = random.Random(seed)
     core = Core(config, DeviceProfile.load(profile), seed)
-    core.crossbar.write_macro_files(folder / "macro")
     core.refresh_high, core.refresh_low = 40, 5
-    expected = []
-    for index in range(batches):
-        program = RandomProgram(config, rng, length)
+    programs = [RandomProgram(config, rng, length) for _ in range(batches)]
+    return check_programs(core, programs, folder, sim=sim, seed=seed)
+
+
+def check_programs(core, programs, folder, *, sim, seed):
+    """Run programs on hardware and model; return the number of compared ADC codes."""
+    config = core.config
+    core.crossbar.write_macro_files(folder / "macro")
+    for index, program in enumerate(programs):
         batch = Batch(config, packets=program.packets)
         batch.write("REFRESH_HIGH", core.refresh_high)
         batch.write("REFRESH_LOW", core.refresh_low)
@@ -33,7 +41,6 @@ def check(config, folder, *, sim, seed, batches, length, profile):
         batch.read("ERROR_COUNT", *COUNTERS)
         batch.dump()
         batch.save(folder, index)
-        expected.append(program)
     build = harness.build(
         harness.core_verilog(config), top="core_top", sim=sim, sources=[TOP],
         build_args=harness.VERILATOR_FAST if sim == "verilator" else None,
@@ -41,11 +48,11 @@ def check(config, folder, *, sim, seed, batches, length, profile):
     )  # fmt: skip
     harness.run_bench(
         build, top="core_top", sim=sim, bench="verification.bench_core", test_dir=folder,
-        seed=seed, config=config, env={"PHASECORE_BATCHES": str(batches)},
+        seed=seed, config=config, env={"PHASECORE_BATCHES": str(len(programs))},
         plusargs=[f"+phasecore_macro={folder / 'macro'}"],
     )  # fmt: skip
     codes = 0
-    for index, program in enumerate(expected):
+    for index, program in enumerate(programs):
         core.segments = list(program.segments)
         results = core.run(program.words, program.packets)
         hardware = read_trace(folder / f"trace_{index}.txt", config)
@@ -70,6 +77,56 @@ def test_random_programs_in_icarus(tmp_path, seed, profile, devices):
         config, tmp_path, sim="icarus", seed=seed, batches=6, length=50, profile=profile
     )
     assert codes > 100
+
+
+SHAPES = {
+    "tall": TINY.replace(
+        rows=32, input_bits=6, devices_per_polarity=4, update_lanes=16, chi_bits=24
+    ),
+    "wide": TINY.replace(
+        rows=8, cols=64, input_bits=5, update_lanes=64, chi_bits=13, pulse_bits=1
+    ),
+}
+
+
+@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
+def test_random_programs_on_other_shapes(tmp_path, seed, config):
+    codes = check(
+        config, tmp_path, sim="icarus", seed=seed + 2, batches=4, length=50, profile="pcm"
+    )
+    assert codes > 100
+
+
+def test_read_out_keeps_up_with_the_shortest_windows(tmp_path, seed):
+    """As many words as a window of 5-bit inputs has cycles, products in a stream."""
+    config = TINY.replace(rows=8, cols=128)
+    assert config.blocks == SHORTEST_WINDOW
+    core = Core(config, DeviceProfile.load("pcm"), seed)
+    segment = Segment(
+        row_start=0, row_count=8, col_start=0, col_count=128, range_forward=config.range_min
+    )
+    steps = []
+    for slot in (0, 1, 0, 1):
+        steps += [
+            encode(
+                Opcode.FORWARD, segment=0, slot=slot, precision=5, input_signs=3, polarities=3
+            ),
+            encode(
+                Opcode.ACTIVATE, segment=0, side=0, from_slot=0, slot=0, accumulate=0,
+                function=Function.IDENTITY, shift=7, affine=0, table=0, destination=2, start=0,
+            ),
+        ]  # fmt: skip
+    loads = [encode(Opcode.LOAD, affine=0, slot=slot) for slot in (0, 1)]
+    rng = random.Random(seed)
+    packets = [
+        vector_packet([rng.randint(-127, 127) for _ in range(8)], config=config, start=0)
+        for _ in loads
+    ]
+    program = SimpleNamespace(
+        words=[*loads, *steps, encode(Opcode.HALT)], packets=packets,
+        segments=[segment],
+    )  # fmt: skip
+    assert check_programs(core, [program], tmp_path, sim="icarus", seed=seed) == 4 * 128
 
 
 @pytest.mark.parametrize("config", [TINY, SMALL], ids=["tiny", "small"])
