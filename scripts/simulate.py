@@ -8,6 +8,7 @@ every batch every chi word and every device.
 
 import argparse
 import logging
+import os
 import tempfile
 import threading
 import time
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.core import Core, Trace
-from models.datasets import Dataset, load, order
+from models.datasets import DATA_VARIABLE, Dataset, load, order
 from models.device import PROFILES
 from models.float_reference import FloatTwin
 from models.networks import (
@@ -206,15 +207,24 @@ def build_top(config: CoreConfig, *, sim: str, waves: bool = False) -> Path:
 
 
 def choose_network(name: str | None, config: CoreConfig | None, data: Path | None) -> Network:
-    """The network asked for, or the largest that fits and whose data are there."""
+    """The network asked for, or the largest that fits and whose data are there.
+
+    A folder of MNIST files that was named, but is not usable, is an error.
+    """
     if name is not None:
         return NETWORKS[name]
     reason = ""
     for network in NETWORKS.values():
         try:
             network.check(config or network.config)
+        except ValueError as error:
+            reason = str(error)
+            continue
+        try:
             load(network.dataset, data)
         except (ValueError, OSError) as error:
+            if data is not None or os.environ.get(DATA_VARIABLE):
+                raise
             reason = str(error)
             continue
         return network
@@ -242,7 +252,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--sim", choices=["verilator", "icarus"], default="verilator")
     parser.add_argument("--profile", choices=PROFILES, default="pcm", help="device profile")
     add_data(parser)
-    parser.add_argument("--waves", action="store_true", help="record waveforms (slow)")
+    parser.add_argument("--waves", action="store_true", help="record waveforms in --out (slow)")
     parser.add_argument("--name", help="name of the result files (default: simulate-NETWORK)")
     return parser
 
@@ -269,6 +279,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     )  # fmt: skip
     path = results.write(args.name or f"simulate-{network.name}", result, folder)
     plot(result, path.with_suffix(".png"))
+    if args.waves:
+        result["waves"] = str(harness.wave_file(folder, "core_top", args.sim))
     return {**result, "ok": not result["mismatches"], "out": str(path)}
 
 
@@ -371,6 +383,8 @@ def report(result: dict[str, Any]) -> str:
         ("simulation speed", f"{result['images_per_second']} training images per CPU second"),
         ("written", result["out"]),
     ]  # fmt: skip
+    if "waves" in result:
+        rows.append(("waveforms", result["waves"]))
     return "\n".join(f"{name:28s}{value}" for name, value in rows)
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "core_verilog",
     "run_bench",
     "verilator_environment",
+    "wave_file",
 ]
 
 # The runner sets its own level; only its warnings and errors are for people.
@@ -180,8 +181,11 @@ def run_bench(
     """Run cocotb module ``bench`` on a build; raise :class:`BenchError` when a check fails.
 
     The bench finds the configuration with :func:`config_from_env` and ``env`` in ``os.environ``.
+    ``waves`` (which the build must have had, too) leaves ``wave_file(test_dir, top, sim)``.
     """
     test_dir.mkdir(parents=True, exist_ok=True)
+    if waves and sim == "icarus":
+        plusargs = [*plusargs, f"+dumpfile_path={wave_file(test_dir, top, sim)}"]
     results = test_dir / "results.xml"
     results.unlink(missing_ok=True)
     log = test_dir / "sim.log"
@@ -217,6 +221,11 @@ def run_bench(
     reasons = _failures(results)
     if reasons:
         raise BenchError("\n".join([*reasons, f"seed {seed}, log: {log}"]))
+
+
+def wave_file(test_dir: Path, top: str, sim: str) -> Path:
+    """Waveforms of a run with ``waves``."""
+    return test_dir / (f"{top}.fst" if sim == "icarus" else "dump.vcd")
 
 
 def config_from_env() -> CoreConfig:

@@ -83,7 +83,7 @@ def test_unknown_preset_and_unreadable_file(tmp_path):
     with pytest.raises(ValueError, match=r"^cannot read configuration .*: No such file"):
         CoreConfig.load(path=tmp_path / "none.json")
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe")
-    with pytest.raises(ValueError, match=r"^cannot read configuration .*binary.json: not UTF-8 text$"):
+    with pytest.raises(ValueError, match=r"^cannot read .*binary.json: not UTF-8 text$"):
         CoreConfig.load(path=tmp_path / "binary.json")
 
 

@@ -75,6 +75,7 @@ def test_a_wrong_result_is_reported(capsys, tmp_path, monkeypatch):
         (["--images", "0"], "must be a positive integer, not '0'"),
         (["--network", "mlp-64-50-10", "--preset", "small"], "mlp-64-50-10 needs 121 rows"),
         (["--network", "mlp-196-50-10", "--data", "nowhere"], "nowhere"),
+        (["--data", "nowhere"], "MNIST folder nowhere does not exist"),
         (["--sim", "modelsim"], "invalid choice: 'modelsim'"),
     ],
 )
