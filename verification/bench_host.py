@@ -486,6 +486,22 @@ async def programs_that_do_not_end(dut):
     await session.close()
 
 
+@cocotb.test(timeout_time=4, timeout_unit="ms")
+async def abort_during_a_refresh(dut):
+    """The refresh goes on, and the next program waits for it."""
+    session = await connect(dut)
+    refresh = [encode(Opcode.REFRESH, segment=WHOLE, all_rows=1), HALT]
+    await session.host.load_program(refresh)
+    await session.host.start()
+    await session.host.command("abort")
+    status = await session.host.read_fields("STATUS")
+    assert not status["running"], status
+    assert status["programmer_busy"], status
+    session.model.run(refresh)
+    await session.run([activate(destination=2), read(2)])
+    await session.close()
+
+
 async def _stops(host, code, address):
     """Check that the running program stops with an error."""
     expected = f"^stopped at instruction {address}, first error {code.name}$"

@@ -22,6 +22,7 @@ PROFILE = "pcm"
         ("refused_register_accesses", True),
         ("programs_that_do_not_end", False),
         ("programs_that_do_not_end", True),
+        ("abort_during_a_refresh", False),
     ],
     ids=lambda value: {False: "none", True: "pauses"}.get(value, value),
 )

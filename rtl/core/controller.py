@@ -50,7 +50,8 @@ class Controller(wiring.Component):
     instruction is reported and skipped; all its fields are checked, used or not.
 
     ``abort`` and the watchdog stop the sequencer, but never in the middle of an offered command;
-    units go on with what they have, only ``abort`` gives up a LOAD whose packet is not there.
+    units go on with what they have, only ``abort`` gives up a LOAD whose packet is not there. What
+    runs alone (CALIBRATE, REFRESH, PROGRAM) still does: the next program waits for its end.
     The watchdog counts cycles since the start or the last issue.
 
     Members
@@ -111,9 +112,9 @@ class Controller(wiring.Component):
             fields[code] = data.View(layout, word[OPCODE_BITS : OPCODE_BITS + layout.size])
         self._connect_payloads(m, opcode, fields, segment)
 
-        waiting, hazard = self._waiting(m, opcode, fields), self._hazard(m, opcode, fields)
-        free = ~waiting.any() & ~hazard
         issuing, issued, blocked, jump = Signal(), Signal(), Signal(), Signal()
+        waiting, hazard = self._waiting(m, opcode, fields, issued), self._hazard(m, opcode, fields)
+        free = ~waiting.any() & ~hazard
         offered, accepted = self._offer(m, opcode, issuing & free)
         timed_out = Signal()
         stop, expired = self._stop(m, issued, timed_out)
@@ -244,17 +245,29 @@ class Controller(wiring.Component):
                 m.d.comb += jump.eq(loop + 1 != fields.count)
                 m.d.sync += loop.eq(Mux(jump, loop + 1, 0))
 
-    def _waiting(self, m: Module, opcode: Value, fields: dict[Opcode, data.View]) -> Signal:
+    def _waiting(
+        self, m: Module, opcode: Value, fields: dict[Opcode, data.View], issued: Signal
+    ) -> Signal:
         """Units, as in ``Unit``, that must become idle before the instruction can be issued."""
         port = self.sequencer
         needed, waiting = Signal(len(Unit)), Signal(len(Unit))
+        # REFRESH or PROGRAM goes on after an abort, and the next program waits for its end.
+        rows = Signal()
+        with m.If(issued & opcode.matches(*ROWS)):
+            m.d.sync += rows.eq(1)
+        with m.Elif(~self.programmer_busy):
+            m.d.sync += rows.eq(0)
         m.d.comb += [
             port.calibrating.eq(self.calibrating),
             port.busy.eq(Cat(
                 self.crossbar_busy, self.post_busy, self.update_busy, self.programmer_busy,
                 self.load_busy, self.store_busy,
             )),
-            waiting.eq((port.busy & needed) | (self.calibrating << Unit.CROSSBAR)),
+            waiting.eq(
+                (port.busy & needed)
+                | (self.calibrating << Unit.CROSSBAR)
+                | ((rows & self.programmer_busy) << Unit.PROGRAMMER)
+            ),
         ]  # fmt: skip
         needs = (
             (MVMS, (Unit.UPDATE, Unit.PROGRAMMER)),
