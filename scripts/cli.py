@@ -40,7 +40,7 @@ COMMANDS = {
     "bench": "measure cycles per operation and simulation speed",
     "fabric": "measure latency and saturation of the fabric on the RTL",
     "faults": "plant faults and see that the tests catch them",
-    "data": "show or import data sets",
+    "data": "download MNIST and check its checksums",
 }
 
 EPILOG = """\
@@ -80,7 +80,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        _complain(str(error) or type(error).__name__)
+        text = str(error) or type(error).__name__
+        if isinstance(error, OSError) and error.filename is not None:
+            text = f"{error.filename}: {error.strerror}"
+        _complain(text)
         return 1
 
 

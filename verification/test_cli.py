@@ -63,6 +63,7 @@ def test_help_of_a_command_shows_the_common_options(tmp_path: Path, name: str) -
             r"cannot read configuration missing.json: No such file or directory",
             1,
         ),
+        (["data", "--out", "/dev/null/x"], r"/dev/null/x: Not a directory", 1),
         (["faults", "--name", "no-such-fault"], r"no fault of name 'no-such-fault'; known: .*", 1),
     ],
 )
