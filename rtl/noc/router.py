@@ -385,13 +385,20 @@ class InputChannel(wiring.Component):
 
     def _request(self, m: Module) -> None:
         length = field(self.o, self.header, "length")
-        for port in self.outputs:
+        missing: list[Value] = []
+        for port in CLAIM_ORDER:
+            if port not in self.outputs:
+                continue
             credits = self.credits[port]
             ready = Signal(name=f"ready_{port}")
             m.d.comb += ready.eq((credits != 0) & (self.active | self.free[port]))
             if not self.config.order(self.vc):
+                # A grant that cannot be used would keep others from the output for ever.
                 with m.If(self.wide):
-                    m.d.comb += ready.eq(self.free[port] & (credits >= length))
+                    m.d.comb += ready.eq(
+                        self.free[port] & (credits >= length) & ~Cat(missing).any()
+                    )
+                missing.append(self.need[port] & ~ready)
             m.d.comb += self.request[port].eq(self.present & self.need[port] & ready)
 
     def _leave(self, m: Module) -> None:
