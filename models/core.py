@@ -17,7 +17,7 @@ from models.post_processing import PostProcessing
 from models.programmer import Programmer
 from models.update_unit import UpdateUnit
 from rtl.config import CALIBRATION_WINDOWS_LOG2, CoreConfig
-from rtl.isa import Function, Opcode, PacketKind, Segment, decode
+from rtl.isa import GROUP, Function, Opcode, PacketKind, Segment, decode, encode
 
 __all__ = ["Core", "Trace"]
 
@@ -94,7 +94,7 @@ class Core:
         ``ValueError`` for an instruction that the hardware would refuse.
         """
         source = iter(packets)
-        code = [decode(word) for word in program]
+        code = [self._decode(word) for word in program]
         loops = [0, 0]
         results: list[Result] = []
         pc = 0
@@ -120,6 +120,36 @@ class Core:
                 results.append(Result(values["slot"], start, codes))
             elif opcode is not Opcode.WAIT:
                 _EXECUTE[opcode](self, values)
+
+    def _decode(self, word: int) -> tuple[Opcode, dict[str, int]]:
+        """Opcode and fields of a legal instruction; every field is checked, used or not."""
+        config = self.config
+        opcode, values = decode(word)
+        if encode(opcode, **values) != word:
+            raise ValueError(f"{opcode.name}: unused bits of {word:#x} are not zero")
+        bounds = dict.fromkeys(("slot", "output", "error", "destination"), (0, config.slots - 1))
+        bounds |= {
+            "table": (0, config.affine_tables - 1),
+            "start": (0, config.lines - 1),
+            "length": (1, config.lines - values.get("start", 0)),
+            "function": (int(opcode is Opcode.ERROR), max(Function)),
+            "precision": (5, config.input_bits),
+            "count": (1, 0xFFFF),
+            "target": (0, config.program_depth - 1),
+        }
+        if opcode is Opcode.LOAD and values["affine"]:
+            bounds["slot"] = bounds["table"]
+        if "segment" in values:
+            segment = self._segment(values)
+            segment.check(config)
+            bounds["row"] = (segment.rows.start, segment.rows.stop - 1)
+        for name, value in values.items():
+            low, high = bounds.get(name, (value, value))
+            if not low <= value <= high:
+                raise ValueError(f"{opcode.name}: {name} must be in {low}..{high}, not {value}")
+        if opcode is Opcode.READ and values["start"] % GROUP:
+            raise ValueError(f"READ: start must be a multiple of {GROUP}, not {values['start']}")
+        return opcode, values
 
     def _segment(self, values: dict[str, int]) -> Segment:
         index = values["segment"]
