@@ -96,12 +96,13 @@ class Arbiter(wiring.Component):
 
     def __init__(self, n: int, age_bits: int = 0):
         self.n, self.age_bits = n, age_bits
+        self.later = Signal(n)
         age = {"age": In(data.ArrayLayout(age_bits, n))} if age_bits else {}
         super().__init__({"request": In(n), "grant": Out(n), "used": In(1), **age})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        later = Signal(self.n)
+        later = self.later
         preferred, turn = Signal(self.n), Signal(self.n)
         m.d.comb += [
             preferred.eq(self.request & later),
@@ -396,8 +397,9 @@ class InputChannel(wiring.Component):
                 # A grant that cannot be used would keep others from the output for ever.
                 with m.If(self.wide):
                     m.d.comb += ready.eq(
-                        self.free[port] & (credits >= length) & ~Cat(missing).any()
-                    )
+                        self.free[port] & (credits != 0) & (credits >= length)
+                        & ~Cat(missing).any()
+                    )  # fmt: skip
                 missing.append(self.need[port] & ~ready)
             m.d.comb += self.request[port].eq(self.present & self.need[port] & ready)
 
