@@ -12,11 +12,9 @@ from typing import Any
 
 from rtl import csr
 from rtl.config import CoreConfig
-from scripts.results import preset_name
+from scripts.results import preset_name, record
 
 __all__ = ["TOP", "add_parser", "files", "report", "run"]
-
-OPTIONS = ("config", "out")
 
 TOP = "phasecore_core"
 LICENCE = "// SPDX-License-Identifier: Apache-2.0"
@@ -44,14 +42,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         (folder / name).write_text(text)
-    return {
-        "out": str(folder),
-        "top": TOP,
-        "files": {
-            name: {"bytes": len(text.encode()), "sha256": hashlib.sha256(text.encode()).hexdigest()}
-            for name, text in texts.items()
-        },
+    written = {
+        name: {"bytes": len(text.encode()), "sha256": hashlib.sha256(text.encode()).hexdigest()}
+        for name, text in texts.items()
     }
+    return record(
+        command=args.command, config=args.config, seed=args.seed, out=str(folder), top=TOP,
+        files=written,
+    )  # fmt: skip
 
 
 def files(config: CoreConfig) -> dict[str, str]:

@@ -12,6 +12,12 @@ from rtl.config import PRESETS, CoreConfig
 __all__ = ["RESULTS", "ROOT", "commit", "preset_name", "record", "write"]
 
 ROOT = Path(__file__).resolve().parents[1]
+FIGURES = (
+    "images", "mismatches", "accuracy_rtl", "accuracy_model", "cycles_per_image",
+    "images_per_second",
+)  # fmt: skip
+"""Keys that every result has, whatever was run."""
+
 RESULTS = ROOT / "docs" / "results"
 """Committed results; a command writes there when told to with ``--out``."""
 
@@ -49,8 +55,7 @@ def record(
 ) -> dict[str, Any]:
     """One result with the keys that all have in common, then the measured ``values``.
 
-    Names used by several commands: ``images``, ``mismatches``, ``accuracy_rtl``,
-    ``accuracy_model``, ``cycles_per_image``, ``images_per_second``.
+    The figures of a training run are null where a command does not measure them.
     """
     return {
         "command": command,
@@ -58,6 +63,7 @@ def record(
         "preset": preset_name(config) if config else None,
         "config": asdict(config) if config else None,
         "seed": seed,
+        **dict.fromkeys(FIGURES),
         **values,
     }
 

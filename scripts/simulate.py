@@ -51,6 +51,7 @@ from verification.core_session import (
     compare_state,
     read_trace,
 )
+from verification.random_programs import COUNTERS
 
 __all__ = ["Simulation", "Stretch", "add_parser", "choose_network", "report", "run"]
 
@@ -81,7 +82,7 @@ class Simulation:
     Parameters
     ----------
     network, config, profile, seed : what is trained on what
-    images : the first training images of ``phasecore train``, at the learning rates of its full run
+    images : training images, as ``phasecore train --epochs 1 --images N`` learns them
     test : test images classified after training
     """
 
@@ -112,14 +113,13 @@ class Simulation:
             data.train_x[:0], data.train_y[:0],
         )  # fmt: skip
         chosen = order(len(data.train_x), seed, 0)[: self.images]
-        total = training.epochs * len(data.train_x)
         for start in range(0, len(chosen), training.refresh_interval):
             part = chosen[start : start + training.refresh_interval]
             images, labels = data.train_x[part], data.train_y[part]
             yield stretch(
                 "train",
                 training_program(recipe, len(part), refresh_interval=len(part), read=True),
-                training_packets(recipe, images, labels), training.rate(start / total),
+                training_packets(recipe, images, labels), training.rate(start / len(chosen)),
                 images, labels,
             )  # fmt: skip
         for start in range(0, self.test, TEST_IMAGES):
@@ -185,10 +185,15 @@ class Simulation:
         stretch = self.stretches[index]
         self.core.segments[: len(stretch.segments)] = stretch.segments
         self.core.trace = Trace()
+        before = {name: value(self.core) for name, value in COUNTERS.items()}
         expected = self.core.run(stretch.program, stretch.packets)
         hardware = read_trace(folder / f"trace_{index}.txt", self.config)
         mismatches = compare(hardware, self.core.trace, expected, self.config.lines)
         mismatches += compare_state(folder, index, self.core)
+        for name, value in COUNTERS.items():
+            counted, due = hardware.register(self.config, name), value(self.core) - before[name]
+            if counted != due:
+                mismatches.append(f"{name}: got {counted}, expected {due}")
         if hardware.register(self.config, "ERROR_COUNT"):
             mismatches.append("the core counted errors")
         for path in folder.glob(f"*_{index}.*"):

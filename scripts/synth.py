@@ -32,8 +32,6 @@ __all__ = [
     "run", "table",
 ]  # fmt: skip
 
-OPTIONS = ("config", "out")
-
 TRANSISTORS_PER_NAND2 = 4
 FLIP_FLOP = "$_DFF_P_"
 GLUE = "(glue)"
@@ -96,7 +94,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     result = record(
         command=args.command,
         config=config,
-        seed=None,
+        seed=args.seed,
         yosys=_yosys_version(),
         blocks={name: {**asdict(area), "nand2": area.nand2} for name, area in areas.items()},
         crossbar_devices=config.devices,

@@ -139,5 +139,7 @@ def test_record_has_the_common_keys(tmp_path: Path) -> None:
     result = results.record(command="phasecore x", seed=3, images=5)
     path = results.write("x", result, tmp_path)
     assert json.loads(path.read_text()) == result
-    assert list(result) == ["command", "commit", "preset", "config", "seed", "images"]
+    first = ["command", "commit", "preset", "config", "seed", "images", "mismatches"]
+    assert list(result)[:7] == first
+    assert (result["images"], result["mismatches"], result["accuracy_rtl"]) == (5, None, None)
     assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?|unknown", str(result["commit"]))

@@ -242,7 +242,7 @@ class Controller(wiring.Component):
         """Count a pass of the loop; ``jump`` unless it was the last."""
         for index, loop in enumerate(loops):
             with m.If(fields.counter == index):
-                m.d.comb += jump.eq(loop + 1 != fields.count)
+                m.d.comb += jump.eq(loop + 1 < fields.count)
                 m.d.sync += loop.eq(Mux(jump, loop + 1, 0))
 
     def _waiting(
