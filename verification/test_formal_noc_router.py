@@ -30,7 +30,7 @@ def test_credits_add_up_for_ever(tmp_path, channels):
 
 @pytest.mark.parametrize("port", [Port.WEST, Port.SOUTH], ids=["west", "south"])
 def test_flits_arrive_once_whole_and_where_they_should(tmp_path, port):
-    prove(RouterContract(NARROW, port=port), name="router", tmp_path=tmp_path, depth=7)
+    prove(RouterContract(NARROW, port=port), name="router", tmp_path=tmp_path, depth=6)
 
 
 def test_a_marked_flit_can_leave(tmp_path):

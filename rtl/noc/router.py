@@ -258,7 +258,8 @@ class InputChannel(wiring.Component):
     gets. A packet claims channel ``vc`` of each of its outputs with its head and holds it until
     its tail has left. A packet with several outputs here claims them in ``CLAIM_ORDER``, each
     only with credits for all its flits, and its first flit leaves when it has them all. So a
-    packet that holds several channels and has begun to leave waits for nobody.
+    packet that holds several channels and has begun to leave waits for nobody. A packet of a
+    single flit holds nothing: it leaves by each output as it can.
 
     Members
     -------
@@ -298,7 +299,7 @@ class InputChannel(wiring.Component):
         })
         self.level = Signal(range(config.depth + 1))
         self.present = Signal()
-        self.active = Signal()
+        self.active, self.holding = Signal(), Signal()
         self.held, self.served, self.claimed = Signal(PORTS), Signal(PORTS), Signal(PORTS)
         self.route, self.need = Signal(PORTS), Signal(PORTS)
         self.wide = Signal()
@@ -313,7 +314,7 @@ class InputChannel(wiring.Component):
         ]
         if not self.config.order(self.vc):
             several = (self.route & (self.route - 1)).any()
-            m.d.comb += self.wide.eq(self.present & ~self.active & several)
+            m.d.comb += self.wide.eq(self.present & ~self.active & several & ~self.o.tail)
         self._request(m)
         self._leave(m)
         return m
@@ -392,7 +393,7 @@ class InputChannel(wiring.Component):
                 continue
             credits = self.credits[port]
             ready = Signal(name=f"ready_{port}")
-            m.d.comb += ready.eq((credits != 0) & (self.active | self.free[port]))
+            m.d.comb += ready.eq((credits != 0) & (self.holding | self.free[port]))
             if not self.config.order(self.vc):
                 # A grant that cannot be used would keep others from the output for ever.
                 with m.If(self.wide):
@@ -430,6 +431,7 @@ class InputChannel(wiring.Component):
                 self.claimed.eq(0),
                 self.served.eq(Mux(self.done, 0, self.served | self.send)),
                 self.active.eq(~(self.done & self.o.tail)),
+                self.holding.eq(~self.o.tail | (self.holding & ~self.done)),
             ]
 
 
