@@ -43,7 +43,8 @@ REFERENCE_WORST = 0.10
 
 TOP = Path(__file__).resolve().parents[1] / "verification" / "tops" / "mesh_top.sv"
 VERILATOR = [
-    "--binary", "--timing", "-O3", "-fno-inline", "--unroll-count", "1", "--x-assign", "fast", "--x-initial", "fast",
+    "--binary", "--timing", "-O3", "-fno-inline", "--unroll-count", "1",
+    "--x-assign", "fast", "--x-initial", "fast",
     "-Wno-lint", "-Wno-style", "--top-module", "mesh_top",
 ]  # fmt: skip
 

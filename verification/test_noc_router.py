@@ -80,6 +80,14 @@ def test_a_million_flits_with_stalls_and_multicasts(length):
     assert not result["hung"]
 
 
+def test_broadcast_from_every_node_nearly_fills_the_outputs():
+    """At least 87 % of the ejection bound of one flit per node and cycle."""
+    result = fabric.traffic(
+        SMALL, load=0.9 / SMALL.nodes, pattern="broadcast", measure=5000, limit=0
+    )
+    assert sum(result["ejected"]) >= 0.87 * 5000 * SMALL.nodes
+
+
 def test_saturation_is_that_of_the_ideal_router():
     """3 x 3: a bisection that ends, at a load that the links allow."""
     load = fabric.saturation(SMALL, pattern="uniform", length=1, order="alternate", measure=2000)
