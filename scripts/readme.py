@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from rtl.config import DEFAULT, PRESETS
+from rtl.config import DEFAULT
 from rtl.csr import markdown
 from scripts import bench, simulate
 from scripts.results import RESULTS, ROOT
@@ -53,23 +53,14 @@ def _bench() -> str:
 
 
 def _area() -> str:
-    """NAND2 equivalents of the blocks, by preset."""
-    areas = [_load(f"synth-{name}") for name in PRESETS]
-    rows = [
-        [block, *(f"{area['blocks'][block]['nand2']:,}" for area in areas)]
-        for block in areas[0]["blocks"]
-    ]
-    bits = [f"{area['blocks']['core']['sram_bits']:,}" for area in areas]
-    rows.append(["SRAM bits, apart", *bits])
-    rows.append(["crossbar devices, apart", *(f"{area['crossbar_devices']:,}" for area in areas)])
-    lines = [
-        "**Area** in NAND2 equivalents: generic two-input gates, pre-layout, no cell library",
-        "(`phasecore synth --preset ...`):",
-        "",
-        f"| block | {' | '.join(PRESETS)} |",
-        "|---|" + "--:|" * len(areas),
-    ]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+    """The table that the last ``phasecore synth`` made of all presets."""
+    text = (RESULTS / "area.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    heading = (
+        "**Area** in NAND2 equivalents: generic two-input gates, pre-layout, no cell library"
+        " (`phasecore synth`; [assumptions](docs/results/area.md)):"
+    )
+    return "\n".join([heading, "", *rows])
 
 
 def _section(text: str, name: str, content: str) -> str:
