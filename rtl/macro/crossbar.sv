@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Behavioural crossbar of phase-change devices; contract in docs/architecture.md section 2.
-// Simulators only (Icarus 11, Verilator 5): synthesis takes crossbar_blackbox.v.
+// Simulators only (Icarus 11, Verilator 5): synthesis takes the header alone, as a black box.
 //
 // State and device profile come from the files <prefix>.{params,g,n,e}.hex, loaded at time 0 with
 // +phasecore_macro=<prefix> or by calling load(); dump() writes them. Without files: the ideal
