@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+
+from rtl.noc.config import FabricConfig
 
 __all__ = [
-    "Channel", "Delivery", "Mesh", "Shape", "Traffic", "channel_dependencies", "find_cycle",
+    "Channel", "Delivery", "Mesh", "Traffic", "channel_dependencies", "find_cycle",
     "mesh_dependencies", "mix", "next_port", "path",
 ]  # fmt: skip
 
@@ -21,19 +22,6 @@ LOCAL, NORTH, EAST, SOUTH, WEST = range(5)
 STEP = {NORTH: (0, 1), EAST: (1, 0), SOUTH: (0, -1), WEST: (-1, 0)}
 OPPOSITE = {NORTH: SOUTH, SOUTH: NORTH, EAST: WEST, WEST: EAST}
 CLAIM_ORDER = (EAST, WEST, NORTH, SOUTH, LOCAL)
-
-
-class Shape(Protocol):
-    """What the model reads of a ``FabricConfig``."""
-
-    @property
-    def width(self) -> int: ...
-    @property
-    def height(self) -> int: ...
-    @property
-    def virtual_channels(self) -> int: ...
-    @property
-    def depth(self) -> int: ...
 
 
 def mix(value: int) -> int:
@@ -93,7 +81,7 @@ class Traffic:
     order: str = "xy"
     seed: int = 1
 
-    def destination(self, shape: Shape, source: int, cycle: int) -> int:
+    def destination(self, shape: FabricConfig, source: int, cycle: int) -> int:
         """Node to which ``source`` sends what it makes in ``cycle``."""
         width, height = shape.width, shape.height
         y, x = divmod(source, width)
@@ -104,7 +92,7 @@ class Traffic:
             return (y + shift[1]) % height * width + (x + shift[0]) % width
         return key(self.seed, 5, source, cycle) * width * height >> 32
 
-    def network(self, shape: Shape, source: int, to: int, count: int) -> int:
+    def network(self, shape: FabricConfig, source: int, to: int, count: int) -> int:
         """Virtual network of packet number ``count`` of a source."""
         if shape.virtual_channels == 1:
             return 0
@@ -135,7 +123,7 @@ class _Flit:
 class _Router:
     """State of one router; channels are (port, vc)."""
 
-    def __init__(self, shape: Shape, at: tuple[int, int]):
+    def __init__(self, shape: FabricConfig, at: tuple[int, int]):
         self.at = at
         channels = [(p, v) for p in range(5) for v in range(shape.virtual_channels)]
         self.buffers: dict[tuple[int, int], deque[_Flit]] = {c: deque() for c in channels}
@@ -166,7 +154,7 @@ class _Router:
 class Mesh:
     """Cycle model of a mesh under unicast traffic."""
 
-    def __init__(self, shape: Shape, traffic: Traffic):
+    def __init__(self, shape: FabricConfig, traffic: Traffic):
         self.shape, self.traffic = shape, traffic
         self.nodes = shape.width * shape.height
         self.routers = [
@@ -299,7 +287,7 @@ def channel_dependencies(
     return edges
 
 
-def mesh_dependencies(shape: Shape) -> dict[Channel, set[Channel]]:
+def mesh_dependencies(shape: FabricConfig) -> dict[Channel, set[Channel]]:
     """All waiting in a mesh: both networks' unicasts, and the claims of multicasts.
 
     A packet stays on the channel of its injection. A multicast follows XY paths; where it forks
