@@ -26,6 +26,12 @@ ACTIVATION_INDEX_MAX = 255
 SHORTEST_WINDOW = 16
 """Cycles of a window at the lowest input precision, 5 bits."""
 
+PARTIAL_BITS = 16
+"""Bits of a partial sum on the fabric, two's complement, saturating."""
+
+PARTIAL_SHIFT = 6
+"""Accumulator bits below a partial sum: without affine, a partial sum is 2 code + 1, exact."""
+
 
 def _log2(value: int) -> int:
     """Bits that address ``value`` items (``ceil(log2(value))``, at least 1)."""
@@ -99,6 +105,15 @@ class CoreConfig:
     program_depth: int = 128
     """64-bit instructions in the program memory. Power of two, 16..1024."""
 
+    objects: int = 0
+    """Object descriptors of the network interface, 0..16; 0: a stand-alone core.
+
+    A stand-alone core has AXI-Streams (LOAD, READ) in place of the network interface (SEND,
+    AWAIT, RELEASE)."""
+
+    streams: int = 0
+    """Stream descriptors of the network interface, 0..16; 0 just when ``objects`` is."""
+
     stream_bytes: int = 8
     """Bytes of an AXI-Stream beat. 8 (the header is one beat)."""
 
@@ -144,6 +159,10 @@ class CoreConfig:
             raise ValueError(
                 f"post_lanes must be at least {self.lines // SHORTEST_WINDOW} for {self.lines}"
                 f" lines, not {self.post_lanes}"
+            )
+        if (self.objects == 0) != (self.streams == 0):
+            raise ValueError(
+                f"streams must be 0 just when objects ({self.objects}) is, not {self.streams}"
             )
         if self.update_lanes > self.cols:
             raise ValueError(
@@ -335,6 +354,8 @@ _RANGES = [
     ("affine_tables", 1, 8),
     ("segments", 1, 16),
     ("program_depth", 16, 1024),
+    ("objects", 0, 16),
+    ("streams", 0, 16),
     ("stream_bytes", 8, 8),
     ("verify_iterations", 1, 63),
     ("set_cycles", 1, 1023),

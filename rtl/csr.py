@@ -83,6 +83,7 @@ class ErrorCode(IntEnum):
     LOOP_COUNT = 8
     TARGET = 9
     PROGRAM_END = 10
+    OBJECT = 11
     PACKET_MAGIC = 16
     PACKET_KIND = 17
     PACKET_RANGE = 18
@@ -90,6 +91,10 @@ class ErrorCode(IntEnum):
     PACKET_LATE = 20
     PACKET_KEEP = 21
     PACKET_UNWANTED = 22
+    FABRIC_OBJECT = 24
+    FABRIC_RANGE = 25
+    FABRIC_CREDIT = 26
+    FABRIC_CANCELLED = 27
     REGISTER_UNDEFINED = 32
     REGISTER_READ_ONLY = 33
     REGISTER_PARTIAL = 34
@@ -109,6 +114,7 @@ class ErrorCounter(IntEnum):
     LOCKED = 5
     WATCHDOG = 6
     CALIBRATION = 7
+    FABRIC = 8
 
 
 _ERROR_DOCS = {
@@ -123,6 +129,7 @@ _ERROR_DOCS = {
     ErrorCode.LOOP_COUNT: "LOOP with count 0",
     ErrorCode.TARGET: "LOOP target outside the program memory",
     ErrorCode.PROGRAM_END: "ran past the last instruction; the sequencer has stopped",
+    ErrorCode.OBJECT: "object or stream does not exist",
     ErrorCode.PACKET_MAGIC: "header without the magic number",
     ErrorCode.PACKET_KIND: "kind is neither VECTOR nor AFFINE",
     ErrorCode.PACKET_RANGE: "start not a multiple of 8, length 0, or lines outside the vector",
@@ -130,6 +137,11 @@ _ERROR_DOCS = {
     ErrorCode.PACKET_LATE: "no tlast on the last beat",
     ErrorCode.PACKET_KEEP: "tkeep not full, or on the last beat not the bytes left",
     ErrorCode.PACKET_UNWANTED: "well-formed packet of another kind than its LOAD takes",
+    ErrorCode.FABRIC_OBJECT: "message to or SEND from an undefined object, stream or table, or of"
+    " another kind than the object's",
+    ErrorCode.FABRIC_RANGE: "message with lines outside the vector, or with too many or no flits",
+    ErrorCode.FABRIC_CREDIT: "vector without room in its ring, or more than 255 credits",
+    ErrorCode.FABRIC_CANCELLED: "message cancelled on its way",
     ErrorCode.REGISTER_UNDEFINED: "access to an undefined register",
     ErrorCode.REGISTER_READ_ONLY: "write to a read-only register",
     ErrorCode.REGISTER_PARTIAL: "write without all four byte strobes",
@@ -148,6 +160,7 @@ ERROR_COUNTERS = {
     ErrorCounter.LOCKED: "writes to segments or the program while running",
     ErrorCounter.WATCHDOG: "watchdog expiries",
     ErrorCounter.CALIBRATION: "lines whose gain could not be measured",
+    ErrorCounter.FABRIC: "messages dropped by the network interface",
 }
 
 
@@ -159,7 +172,7 @@ def error_counter(code: ErrorCode) -> ErrorCounter:
         return ErrorCounter[code.name]
     if code == ErrorCode.REGISTER_LOCKED:
         return ErrorCounter.LOCKED
-    for prefix in ("PACKET", "REGISTER"):
+    for prefix in ("PACKET", "REGISTER", "FABRIC"):
         if code.name.startswith(prefix):
             return ErrorCounter[prefix]
     return ErrorCounter.ILLEGAL
@@ -246,7 +259,7 @@ def events(config: CoreConfig) -> tuple[Event, ...]:
             ("update", "update unit"),
             ("programmer", "programmer or its queue"),
             ("load", "LOAD engine"),
-            ("store", "READ engine"),
+            ("store", "READ engine or the network interface's sender"),
         )
     ]
     stalls = [
@@ -257,8 +270,9 @@ def events(config: CoreConfig) -> tuple[Event, ...]:
             ("update", "the update unit"),
             ("programmer", "the programmer or its queue"),
             ("load", "the LOAD engine"),
-            ("store", "the READ engine"),
-            ("hazard", "a slot or table in use"),
+            ("store", "the READ engine or the network interface's sender"),
+            ("hazard", "a slot, a table or the accumulators in use"),
+            ("object", "an object to arrive"),
         )
     ]
     return (

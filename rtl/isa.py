@@ -16,13 +16,17 @@ __all__ = [
     "GROUP",
     "HEADER",
     "INSTRUCTIONS",
+    "OBJECT",
     "PACKET_MAGIC",
     "SEGMENT",
+    "STREAM",
     "Field",
     "Function",
+    "ObjectDescriptor",
     "Opcode",
     "PacketKind",
     "Segment",
+    "StreamDescriptor",
     "Unit",
     "decode",
     "encode",
@@ -51,6 +55,9 @@ class Opcode(IntEnum):
     CALIBRATE = 11
     WAIT = 12
     LOOP = 13
+    SEND = 14
+    AWAIT = 15
+    RELEASE = 16
 
 
 class Function(IntEnum):
@@ -71,7 +78,9 @@ class Unit(IntEnum):
     UPDATE = 2
     PROGRAMMER = 3
     STREAM_IN = 4
+    """LOAD engine; idle on a core with a network interface."""
     STREAM_OUT = 5
+    """READ engine, or the sender of the network interface with its credits."""
 
 
 class PacketKind(IntEnum):
@@ -108,6 +117,7 @@ _MVM = (
     Field("input_signs", 2, "bit 0 drives positive, bit 1 negative inputs"),
     Field("polarities", 2, "bit 0 enables G+, bit 1 G-"),
 )
+_OBJECTS = Field("objects", 16, "mask of object descriptors")
 _DESTINATION = (
     Field("destination", 5, "slot written"),
     Field("start", 10, "line of the destination that takes the first sensed line"),
@@ -173,6 +183,17 @@ INSTRUCTIONS: Mapping[Opcode, tuple[Field, ...]] = {
         Field("target", 10, "instruction to go back to"),
         Field("count", 16, "times the body runs in all, at least 1"),
     ),
+    Opcode.SEND: (
+        Field("stream", 4, "stream descriptor"),
+        Field("partial", 1, "send 0: bytes of ``slot``, 1: the accumulators as partial sums"),
+        _SLOT,
+        Field("start", 10, "first line sent; multiple of 8"),
+        Field("length", 11, "lines sent, 1..lines - start"),
+        Field("merge", 1, "partial: each group goes once it has come in ``object``"),
+        Field("object", 4, "object whose partial sums are waited for, group by group"),
+    ),
+    Opcode.AWAIT: (_OBJECTS,),
+    Opcode.RELEASE: (_OBJECTS,),
 }
 
 SEGMENT: tuple[Field, ...] = (
@@ -186,6 +207,45 @@ SEGMENT: tuple[Field, ...] = (
     Field("range_backward", 8, "ADC range of backward products"),
 )
 """Segment descriptor, packed from bit 0 into four 32-bit registers (the last 8 bits unused)."""
+
+OBJECT: tuple[Field, ...] = (
+    Field("enable", 1, "0: packets for it are dropped and counted"),
+    Field("partial", 1, "0: VECTOR packets into slots, 1: PARTIAL packets into the accumulators"),
+    Field("replace", 1, "partial sums 0: are added, 1: take the accumulators' place"),
+    Field("vc", 2, "virtual channel of its credits"),
+    Field("x", 4, "column of the producer"),
+    Field("y", 4, "row of the producer"),
+    Field("stream", 4, "stream of the producer, which gets the credits"),
+    Field("slot", 5, "first slot of the ring"),
+    Field("depth", 5, "slots of the ring, at least 1; vector n goes to slot + n mod depth"),
+    Field("arrived", 5, "vectors that are there at the start"),
+    Field("height", 8, "rows of the object, H"),
+    Field("width", 8, "columns of the object, W; H x W vectors in raster order are one frame"),
+    Field("out_height", 8, "consumer iterations per frame: rows"),
+    Field("out_width", 8, "consumer iterations per frame: columns"),
+    Field("kernel_height", 8, "rows of the object that an iteration needs, KH"),
+    Field("kernel_width", 8, "columns that it needs, KW"),
+    Field("stride", 4, "S"),
+    Field("padding", 4, "P"),
+)
+"""Object descriptor, packed from bit 0 into four 32-bit registers (unused bits ignored)."""
+
+STREAM: tuple[Field, ...] = (
+    Field("enable", 1, "0: a SEND to it is dropped and counted"),
+    Field("multicast", 1, "0: to (x, y), 1: to all nodes of cols x rows"),
+    Field("vc", 2, "virtual channel"),
+    Field("x", 4, "column of the consumer"),
+    Field("y", 4, "row of the consumer"),
+    Field("cols", 8, "multicast: one bit per column"),
+    Field("rows", 8, "multicast: one bit per row"),
+    Field("object", 4, "object of the consumers"),
+    Field("credits", 8, "credits at the start"),
+    Field("consumers", 8, "credits that a vector takes: one per consumer"),
+    Field("needed", 8, "credits that must be there to send a vector, at least ``consumers``"),
+)
+"""Stream descriptor, packed from bit 0 into two 32-bit registers (unused bits ignored). A ring of
+depth D at each of K consumers: credits = K D, consumers = K, needed = K D - D + 1, so that no ring
+can overflow whoever gives credits first."""
 
 PACKET_MAGIC = 0x5043
 
@@ -291,3 +351,71 @@ class Segment:
                     f"{name} must be in {config.range_min}..{config.range_max},"
                     f" not {getattr(self, name)}"
                 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectDescriptor:
+    """A buffer of vectors that a producer fills; the fields of ``OBJECT``.
+
+    The defaults make every vector a frame of its own, needed by one iteration.
+    """
+
+    x: int
+    y: int
+    stream: int
+    enable: int = 1
+    partial: int = 0
+    replace: int = 0
+    vc: int = 0
+    slot: int = 0
+    depth: int = 1
+    arrived: int = 0
+    height: int = 1
+    width: int = 1
+    out_height: int = 1
+    out_width: int = 1
+    kernel_height: int = 1
+    kernel_width: int = 1
+    stride: int = 1
+    padding: int = 0
+
+    def pack(self) -> int:
+        """The descriptor as one integer."""
+        return pack(OBJECT, vars(self))
+
+    def need(self, row: int, col: int) -> int:
+        """Vectors of the frame that must have arrived for iteration (row, col)."""
+        last_row = min(self.height - 1, row * self.stride - self.padding + self.kernel_height - 1)
+        last_col = min(self.width - 1, col * self.stride - self.padding + self.kernel_width - 1)
+        return last_row * self.width + last_col + 1
+
+    def dead(self, row: int, col: int) -> int:
+        """Vectors of the frame that nobody needs after iteration (row, col)."""
+        if (row, col) == (self.out_height - 1, self.out_width - 1):
+            return self.height * self.width
+        top = row * self.stride - self.padding
+        if top < 0:
+            return 0
+        left = min(max(col * self.stride - self.padding + self.stride, 0), self.width)
+        return min(top * self.width + left, self.height * self.width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamDescriptor:
+    """Where a producer's vectors go; the fields of ``STREAM``."""
+
+    object: int
+    enable: int = 1
+    multicast: int = 0
+    vc: int = 0
+    x: int = 0
+    y: int = 0
+    cols: int = 0
+    rows: int = 0
+    credits: int = 1
+    consumers: int = 1
+    needed: int = 1
+
+    def pack(self) -> int:
+        """The descriptor as one integer."""
+        return pack(STREAM, vars(self))

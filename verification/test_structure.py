@@ -14,7 +14,10 @@ from scripts import faults
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("rtl", "models", "verification", "scripts")
-AMARANTH_FREE = ("rtl.config", "rtl.isa", "rtl.csr", "rtl.noc.config", "rtl.noc.flit")
+AMARANTH_FREE = (
+    "rtl.config", "rtl.isa", "rtl.csr", "rtl.noc.config", "rtl.noc.flit", "rtl.noc.message",
+    "rtl.chip.config",
+)  # fmt: skip
 HDL = ("amaranth", "cocotb")
 SPDX = "SPDX-License-Identifier: Apache-2.0"
 SOURCES = {".py", ".sv", ".v", ".vlt", ".sh"}

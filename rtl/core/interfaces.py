@@ -8,8 +8,10 @@ from amaranth.lib.wiring import In, Out
 from rtl.config import EXPONENT_BITS, CoreConfig
 
 __all__ = [
+    "AccumulatorPort",
     "AdcRead",
     "AffineWrite",
+    "CreditGrant",
     "ExponentWrite",
     "Exponents",
     "IncrementTiming",
@@ -19,6 +21,8 @@ __all__ = [
     "PostCommand",
     "Pulse",
     "RowCommand",
+    "SendCommand",
+    "TableWrite",
     "UpdateCommand",
     "VectorRead",
     "VectorWrite",
@@ -249,4 +253,59 @@ class MacroProgram(wiring.Signature):
             "device": Out(max(1, (config.devices_per_polarity - 1).bit_length())),
             "reset": Out(1),
             "fire": Out(1),
+        })
+
+
+class SendCommand(data.StructLayout):
+    """One SEND; the fields of the instruction."""
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({
+            "stream": 4,
+            "partial": 1,
+            "slot": config.slot_bits,
+            "start": config.line_bits,
+            "length": config.line_bits + 1,
+            "merge": 1,
+            "object": 4,
+        })
+
+
+class CreditGrant(data.StructLayout):
+    """``count`` (1..255) credits to give to the producer of ``object``."""
+
+    def __init__(self) -> None:
+        super().__init__({"object": 4, "count": 8})
+
+
+class TableWrite(data.StructLayout):
+    """A word of an object (``stream`` = 0) or stream descriptor is written in a cycle with ``en``.
+
+    A write to any word of an entry puts the entry's counters to their start values.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({"en": 1, "stream": 1, "index": 4, "word": 2, "data": 32})
+
+
+class AccumulatorPort(wiring.Signature):
+    """Access to the accumulators of post-processing, seen from the client.
+
+    ``ready`` while post-processing is idle. A read is taken in a cycle with ``read & ready``; the
+    block's accumulators (lane 0 lowest) are on ``data`` in the next cycle only. A write is taken in
+    the cycle after a read that was taken, and in every cycle with ``ready``; ``mask`` has one bit
+    per lane.
+    """
+
+    def __init__(self, config: CoreConfig):
+        width = config.acc_bits * config.post_lanes
+        super().__init__({
+            "ready": In(1),
+            "read": Out(1),
+            "block": Out(config.block_bits),
+            "data": In(width),
+            "write": Out(1),
+            "write_block": Out(config.block_bits),
+            "mask": Out(config.post_lanes),
+            "write_data": Out(width),
         })

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters of a chip: its cores, its fabric and where the host is. No Amaranth import."""
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from rtl.config import DEFAULT, SMALL, TINY, CoreConfig
+from rtl.noc.config import FabricConfig
+
+__all__ = ["CHIPS", "ChipConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChipConfig:
+    """A mesh whose nodes are cores of one kind, but for one, where the host bridge is."""
+
+    core: CoreConfig = field(default_factory=lambda: DEFAULT.replace(objects=8, streams=8))
+    """Every core; with objects and streams."""
+
+    fabric: FabricConfig = field(default_factory=lambda: FabricConfig(width=3, height=2))
+    """The mesh; 64 data bits per flit."""
+
+    host: int = 2
+    """Node of the host bridge: ``y * width + x``."""
+
+    host_streams: int = 16
+    """Streams from the host to objects of the cores, 1..16."""
+
+    host_objects: int = 8
+    """Objects of the host, filled by streams of the cores, 1..16."""
+
+    def __post_init__(self) -> None:
+        if not self.core.objects:
+            raise ValueError("core.objects must be at least 1 on a chip, not 0")
+        if self.fabric.flit_bits != 64:
+            raise ValueError(f"fabric.flit_bits must be 64 on a chip, not {self.fabric.flit_bits}")
+        if not 0 <= self.host < self.fabric.nodes:
+            raise ValueError(f"host must be in 0..{self.fabric.nodes - 1}, not {self.host}")
+        for name in ("host_streams", "host_objects"):
+            if not 1 <= getattr(self, name) <= 16:
+                raise ValueError(f"{name} must be in 1..16, not {getattr(self, name)}")
+
+    @property
+    def cores(self) -> tuple[int, ...]:
+        """Nodes with a core, ascending."""
+        return tuple(node for node in range(self.fabric.nodes) if node != self.host)
+
+    def place(self, node: int) -> tuple[int, int]:
+        """Coordinates (x, y) of a node."""
+        return node % self.fabric.width, node // self.fabric.width
+
+    def replace(self, **changes: Any) -> "ChipConfig":
+        """A copy with some fields changed (checked again)."""
+        return replace(self, **changes)
+
+    def to_json(self) -> str:
+        """All fields as one JSON object."""
+        return json.dumps(asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> "ChipConfig":
+        """Build from the text of one JSON object; missing keys keep their defaults."""
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"chip configuration is not JSON: {error}") from error
+        if not isinstance(values, dict):
+            kind = type(values).__name__
+            raise ValueError(f"chip configuration must be a JSON object, not {kind}")
+        known = sorted(cls.__dataclass_fields__)
+        for key in values:
+            if key not in known:
+                raise ValueError(f"unknown chip key {key!r}; known: {', '.join(known)}")
+        parts: dict[str, Any] = dict(values)
+        if "core" in parts:
+            parts["core"] = CoreConfig.from_dict(parts["core"])
+        if "fabric" in parts:
+            parts["fabric"] = FabricConfig.from_json(json.dumps(parts["fabric"]))
+        return cls(**parts)
+
+
+CHIPS = {
+    "tiny": ChipConfig(core=TINY.replace(objects=4, streams=4)),
+    "small": ChipConfig(core=SMALL.replace(objects=8, streams=8)),
+    "default": ChipConfig(),
+}
+"""Chips by the name of their core's preset."""
