@@ -12,6 +12,7 @@ from rtl.arithmetic import round_shift, saturate
 from rtl.config import EXPONENT_BITS, CoreConfig
 from rtl.core.activation import Activation, Derivative
 from rtl.core.interfaces import (
+    AccumulatorPort,
     AdcRead,
     AffineWrite,
     ExponentWrite,
@@ -57,6 +58,8 @@ class PostProcessing(wiring.Component):
     exponent_write : Out(ExponentWrite)
         In the cycle in which a command with a destination ends.
     affine_write : In(AffineWrite)
+    accumulators : In(AccumulatorPort)
+        For the network interface, with ``config.objects``.
     reads, writes : Out(slots)
         Slots that the accepted command will read and write.
     busy : Out(1)
@@ -68,7 +71,9 @@ class PostProcessing(wiring.Component):
 
     def __init__(self, config: CoreConfig):
         self.config = config
+        shared = {"accumulators": In(AccumulatorPort(config))} if config.objects else {}
         super().__init__({
+            **shared,
             "i": In(stream.Signature(PostCommand(config))),
             "adc": Out(AdcRead(config)),
             "latched": In(2),
@@ -254,10 +259,30 @@ class PostProcessing(wiring.Component):
                 memory.w_data.eq(Cat(sums)),
                 self.accumulator_saturations.eq(_ones(saturated & mask)),
             ]
+        if config.objects:
+            self._share(m, memory)
         with m.If(keep & command.error):
             m.d.sync += self._peak.eq(self._peak | _any_magnitude(sums, mask))
         self._sum_mask = mask
         return sums
+
+    def _share(self, m: Module, memory: Sram) -> None:
+        """Give the accumulators to the network interface between commands.
+
+        A command that begins in the cycle of a read needs the memory two cycles later at the
+        earliest, after the write that may follow.
+        """
+        port = self.accumulators
+        m.d.comb += [port.ready.eq(self.i.ready), port.data.eq(memory.r_data)]
+        with m.If(port.read & port.ready):
+            m.d.comb += [memory.r_en.eq(1), memory.r_address.eq(port.block)]
+        with m.If(port.write):
+            m.d.comb += [
+                memory.w_en.eq(1),
+                memory.w_address.eq(port.write_block),
+                memory.w_mask.eq(port.mask),
+                memory.w_data.eq(port.write_data),
+            ]
 
     def _round(self, m: Module, sums: Sequence[Signal]) -> None:
         """Sums shifted right, through the function, to the rotator."""
