@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One in-memory-computing core: crossbar macro, its digital periphery, controller and host side."""
 
-from amaranth.hdl import Module, Mux
+from amaranth.hdl import Module, Mux, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
@@ -20,11 +20,133 @@ from rtl.core.vector_memory import VectorMemory
 from rtl.crossbar import Crossbar
 from rtl.csr import ADDRESS_BITS
 
-__all__ = ["Core"]
+__all__ = ["Core", "Units"]
+
+
+class Units:
+    """The blocks that every core has, and their connections."""
+
+    def __init__(self, m: Module, config: CoreConfig):
+        self.config = config
+        m.submodules.crossbar = self.crossbar = Crossbar(config)
+        m.submodules.driver = self.driver = InputDriver(config)
+        m.submodules.adc = self.adc = AdcInterface(config)
+        m.submodules.post = self.post = PostProcessing(config)
+        m.submodules.update = self.update = UpdateUnit(config)
+        m.submodules.programmer = self.programmer = Programmer(config)
+        m.submodules.controller = self.controller = Controller(config)
+        m.submodules.csr = self.csr = CsrFile(config)
+        self._analog(m)
+        self._read_out(m)
+        self._commands(m)
+        self._registers(m)
+        connect(m, self.controller.sequencer, self.csr.sequencer)
+
+    def share_vectors(self, m: Module, reader: wiring.Component, writer: wiring.Component) -> None:
+        """Vector memory for all units and those two; the order is the priority."""
+        readers = (self.post, self.driver, self.update, self.programmer, reader)
+        m.submodules.vectors = vectors = VectorMemory(self.config, readers=len(readers), writers=2)
+        for index, unit in enumerate(readers):
+            connect(m, unit.read, vectors.read[index])
+        for index, unit in enumerate((self.post, writer)):
+            connect(m, unit.write, vectors.write[index])
+            connect(m, unit.exponent_write, vectors.exponent_write[index])
+        self.exponents = vectors.exponents
+        for unit in (self.driver, self.update):
+            m.d.comb += unit.exponents.eq(vectors.exponents)
+
+    def _analog(self, m: Module) -> None:
+        """The macro between driver, converters and programmer."""
+        for name in (
+            "backward", "polarities", "devices", "range", "first", "active", "reference",
+            "pwm_positive", "pwm_negative",
+        ):  # fmt: skip
+            m.d.comb += getattr(self.crossbar, name).eq(getattr(self.driver, name))
+        connect(m, self.driver.timing, self.adc.timing)
+        connect(m, self.programmer.macro, self.crossbar.program)
+        m.d.comb += [
+            self.adc.increments.eq(self.crossbar.increments),
+            self.programmer.crossbar_idle.eq(~self.driver.busy),
+        ]
+
+    def _read_out(self, m: Module) -> None:
+        """Post-processing and row engine share the read-out; they never work at the same time."""
+        adc, post, programmer = self.adc, self.post, self.programmer
+        m.d.comb += [
+            adc.read.en.eq(post.adc.en | programmer.adc.en),
+            adc.read.block.eq(Mux(programmer.adc.en, programmer.adc.block, post.adc.block)),
+            adc.read.mask.eq(Mux(programmer.adc.en, programmer.adc.mask, post.adc.mask)),
+            post.latched.eq(adc.latched),
+            post.window_exponent.eq(adc.exponent),
+            programmer.latched.eq(adc.latched),
+        ]
+        for client in (post, programmer):
+            m.d.comb += client.adc.codes.eq(adc.read.codes)
+
+    def _commands(self, m: Module) -> None:
+        """Command streams out of the controller, state of the units back to it."""
+        controller, driver, post = self.controller, self.driver, self.post
+        update, programmer = self.update, self.programmer
+        connect(m, controller.post, post.i)
+        connect(m, controller.update, update.i)
+        connect(m, controller.rows, programmer.rows)
+        connect(m, update.pulses, programmer.pulses)
+        # Calibration and row engine run alone, so a fixed priority is an arbiter.
+        m.d.comb += driver.i.payload.eq(controller.mvm.payload)
+        for source in (controller.mvm, programmer.mvm, self.adc.mvm):
+            m.d.comb += source.ready.eq(driver.i.ready)
+            with m.If(source.valid):
+                m.d.comb += [driver.i.valid.eq(1), driver.i.payload.eq(source.payload)]
+        m.d.comb += [
+            self.adc.calibrate.eq(controller.calibrate),
+            controller.calibrating.eq(self.adc.calibrating),
+            controller.crossbar_busy.eq(driver.busy),
+            controller.crossbar_issued.eq(driver.issued),
+            controller.crossbar_reads.eq(driver.reads),
+            controller.post_busy.eq(post.busy),
+            controller.post_reads.eq(post.reads),
+            controller.post_writes.eq(post.writes),
+            controller.update_busy.eq(update.busy),
+            controller.update_reads.eq(update.reads),
+            controller.programmer_busy.eq(programmer.busy),
+            controller.programmer_reads.eq(programmer.reads),
+        ]
+
+    def _registers(self, m: Module) -> None:
+        """Settings to the units, events and errors from them."""
+        csr, adc, post = self.csr, self.adc, self.post
+        update, programmer = self.update, self.programmer
+        m.d.comb += [
+            programmer.refresh_high.eq(csr.settings.refresh_high),
+            programmer.refresh_low.eq(csr.settings.refresh_low),
+            adc.line.eq(csr.settings.calibration_line),
+            csr.calibration_offset.eq(adc.offset),
+            csr.calibration_gain.eq(adc.gain),
+            csr.calibration_errors.eq(adc.calibration_error),
+        ]
+        self.count(m, {
+            "window": self.driver.window,
+            "mvms": self.driver.timing.first,
+            "update_stalled": update.stalled,
+            "chi_blocks": update.products,
+            "set_pulses": programmer.set_pulses,
+            "reset_pulses": programmer.reset_pulses,
+            "refreshed_pairs": programmer.refreshed,
+            "unverified": programmer.unverified,
+            "chi_saturations": update.chi_saturations,
+            "transfer_saturations": update.transfer_saturations,
+            "accumulator_saturations": post.accumulator_saturations,
+            "code_saturations": post.code_saturations,
+            "adc_clips": adc.clipped,
+        })  # fmt: skip
+
+    def count(self, m: Module, events: dict[str, Value]) -> None:
+        """What performance counters add up."""
+        m.d.comb += [self.csr.events[name].eq(value) for name, value in events.items()]
 
 
 class Core(wiring.Component):
-    """A core with its host interface; ports are flat AXI names, active-high ``rst``.
+    """A stand-alone core; ports are flat AXI names, active-high ``rst``.
 
     Members
     -------
@@ -36,6 +158,8 @@ class Core(wiring.Component):
     """
 
     def __init__(self, config: CoreConfig):
+        if config.objects:
+            raise ValueError(f"objects must be 0 on a stand-alone core, not {config.objects}")
         self.config = config
         self._groups = {
             "s_axil": In(AxiLiteBus(ADDRESS_BITS)),
@@ -51,138 +175,29 @@ class Core(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config = self.config
-        m.submodules.crossbar = crossbar = Crossbar(config)
-        m.submodules.driver = driver = InputDriver(config)
-        m.submodules.adc = adc = AdcInterface(config)
-        m.submodules.post = post = PostProcessing(config)
-        m.submodules.update = update = UpdateUnit(config)
-        m.submodules.programmer = programmer = Programmer(config)
-        m.submodules.controller = controller = Controller(config)
-        m.submodules.csr = csr = CsrFile(config)
+        units = Units(m, self.config)
+        controller, csr = units.controller, units.csr
         m.submodules.axil = axil = AxiLiteSlave()
-        m.submodules.stream_in = stream_in = StreamIn(config)
-        m.submodules.stream_out = stream_out = StreamOut(config)
-        readers = (post, driver, update, programmer, stream_out)
-        m.submodules.vectors = vectors = VectorMemory(config, readers=len(readers), writers=2)
-
-        for index, reader in enumerate(readers):
-            connect(m, reader.read, vectors.read[index])
-        for index, writer in enumerate((post, stream_in)):
-            connect(m, writer.write, vectors.write[index])
-            connect(m, writer.exponent_write, vectors.exponent_write[index])
-        for unit in (driver, update):
-            m.d.comb += unit.exponents.eq(vectors.exponents)
-
-        self._analog(m, crossbar, driver, adc, programmer)
-        self._read_out(m, adc, post, programmer)
-        self._commands(m, controller, driver, adc, post, update, programmer, stream_in, stream_out)
-        self._host(m, axil, csr, controller, stream_in, stream_out)
-        self._registers(m, csr, driver, adc, post, update, programmer, stream_in)
-        return m
-
-    def _analog(self, m, crossbar, driver, adc, programmer) -> None:
-        """The macro between driver, converters and programmer."""
-        for name in (
-            "backward", "polarities", "devices", "range", "first", "active", "reference",
-            "pwm_positive", "pwm_negative",
-        ):  # fmt: skip
-            m.d.comb += getattr(crossbar, name).eq(getattr(driver, name))
-        connect(m, driver.timing, adc.timing)
-        connect(m, programmer.macro, crossbar.program)
-        m.d.comb += [
-            adc.increments.eq(crossbar.increments),
-            programmer.crossbar_idle.eq(~driver.busy),
-        ]
-
-    def _read_out(self, m, adc, post, programmer) -> None:
-        """Post-processing and row engine share the read-out; they never work at the same time."""
-        m.d.comb += [
-            adc.read.en.eq(post.adc.en | programmer.adc.en),
-            adc.read.block.eq(Mux(programmer.adc.en, programmer.adc.block, post.adc.block)),
-            adc.read.mask.eq(Mux(programmer.adc.en, programmer.adc.mask, post.adc.mask)),
-            post.latched.eq(adc.latched),
-            post.window_exponent.eq(adc.exponent),
-            programmer.latched.eq(adc.latched),
-        ]
-        for client in (post, programmer):
-            m.d.comb += client.adc.codes.eq(adc.read.codes)
-
-    def _commands(
-        self, m, controller, driver, adc, post, update, programmer, stream_in, stream_out
-    ) -> None:
-        """Command streams out of the controller, state of the units back to it."""
-        connect(m, controller.post, post.i)
-        connect(m, controller.update, update.i)
-        connect(m, controller.rows, programmer.rows)
+        m.submodules.stream_in = stream_in = StreamIn(self.config)
+        m.submodules.stream_out = stream_out = StreamOut(self.config)
+        units.share_vectors(m, stream_out, stream_in)
         connect(m, controller.load, stream_in.i)
         connect(m, controller.store, stream_out.i)
-        connect(m, update.pulses, programmer.pulses)
-        # Calibration and row engine run alone, so a fixed priority is an arbiter.
-        m.d.comb += driver.i.payload.eq(controller.mvm.payload)
-        for source in (controller.mvm, programmer.mvm, adc.mvm):
-            m.d.comb += source.ready.eq(driver.i.ready)
-            with m.If(source.valid):
-                m.d.comb += [driver.i.valid.eq(1), driver.i.payload.eq(source.payload)]
+        connect(m, stream_in.affine_write, units.post.affine_write)
+        connect(m, axil.bus, csr.bus)
         m.d.comb += [
-            adc.calibrate.eq(controller.calibrate),
-            controller.calibrating.eq(adc.calibrating),
             stream_in.cancel.eq(controller.cancel),
-            controller.crossbar_busy.eq(driver.busy),
-            controller.crossbar_issued.eq(driver.issued),
-            controller.crossbar_reads.eq(driver.reads),
-            controller.post_busy.eq(post.busy),
-            controller.post_reads.eq(post.reads),
-            controller.post_writes.eq(post.writes),
-            controller.update_busy.eq(update.busy),
-            controller.update_reads.eq(update.reads),
-            controller.programmer_busy.eq(programmer.busy),
-            controller.programmer_reads.eq(programmer.reads),
             controller.load_busy.eq(stream_in.busy),
             controller.load_writes.eq(stream_in.writes),
             controller.store_busy.eq(stream_out.busy),
             controller.store_reads.eq(stream_out.reads),
+            csr.malformed.eq(stream_in.malformed),
+            csr.malformed_code.eq(stream_in.error),
+            self.halted.eq(controller.sequencer.halted),
         ]
-
-    def _host(self, m, axil, csr, controller, stream_in, stream_out) -> None:
-        """AXI ports; the register bus and the sequencer's registers."""
-        connect(m, axil.bus, csr.bus)
-        connect(m, controller.sequencer, csr.sequencer)
         inner = {"s_axil": axil.axil, "s_axis": stream_in.axis, "m_axis": stream_out.axis}
         for group, wanted in self._groups.items():
             for name, member in wanted.signature.members.items():
                 outside, inside = getattr(self, f"{group}_{name}"), getattr(inner[group], name)
                 m.d.comb += inside.eq(outside) if member.flow == In else outside.eq(inside)
-        m.d.comb += self.halted.eq(controller.sequencer.halted)
-
-    def _registers(self, m, csr, driver, adc, post, update, programmer, stream_in) -> None:
-        """Settings to the units, events and errors from them."""
-        settings = csr.settings
-        m.d.comb += [
-            programmer.refresh_high.eq(settings.refresh_high),
-            programmer.refresh_low.eq(settings.refresh_low),
-            adc.line.eq(settings.calibration_line),
-            csr.calibration_offset.eq(adc.offset),
-            csr.calibration_gain.eq(adc.gain),
-            csr.calibration_errors.eq(adc.calibration_error),
-            csr.malformed.eq(stream_in.malformed),
-            csr.malformed_code.eq(stream_in.error),
-        ]
-        connect(m, stream_in.affine_write, post.affine_write)
-        events = {
-            "window": driver.window,
-            "mvms": driver.timing.first,
-            "update_stalled": update.stalled,
-            "chi_blocks": update.products,
-            "set_pulses": programmer.set_pulses,
-            "reset_pulses": programmer.reset_pulses,
-            "refreshed_pairs": programmer.refreshed,
-            "unverified": programmer.unverified,
-            "chi_saturations": update.chi_saturations,
-            "transfer_saturations": update.transfer_saturations,
-            "accumulator_saturations": post.accumulator_saturations,
-            "code_saturations": post.code_saturations,
-            "adc_clips": adc.clipped,
-        }
-        for name, value in events.items():
-            m.d.comb += csr.events[name].eq(value)
+        return m

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A core of a chip: the units of a core behind a network interface."""
+
+from amaranth.hdl import Module, Mux
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from rtl.config import CoreConfig
+from rtl.core.axi_lite import RegisterBus
+from rtl.core.core import Units
+from rtl.core.local_control import LocalControl
+from rtl.core.network_interface import NetworkInterface
+from rtl.csr import ErrorCode
+from rtl.noc.config import FabricConfig
+from rtl.noc.router import Link
+
+__all__ = ["Tile"]
+
+
+class Tile(wiring.Component):
+    """A core of a chip, with its network interface and local control.
+
+    Members
+    -------
+    bus : In(RegisterBus)
+        The registers of ``rtl/csr.py``.
+    link_in, link_out : In(Link), Out(Link)
+        From and to the local port of the node's router.
+    start : In(1)
+        Starts the program like CONTROL.start.
+    running, halted, failed : Out(1)
+        A program runs; the last one ended with HALT, all units idle; an error was counted.
+    """
+
+    def __init__(self, config: CoreConfig, fabric: FabricConfig):
+        if not config.objects:
+            raise ValueError("objects must be at least 1 in a chip, not 0")
+        self.config, self.fabric = config, fabric
+        super().__init__(
+            {
+                "bus": In(RegisterBus()),
+                "link_in": In(Link(fabric)),
+                "link_out": Out(Link(fabric)),
+                "start": In(1),
+                "running": Out(1),
+                "halted": Out(1),
+                "failed": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        units = Units(m, self.config)
+        controller, csr, post = units.controller, units.csr, units.post
+        m.submodules.network = network = NetworkInterface(self.config, self.fabric)
+        m.submodules.local = local = LocalControl(self.config)
+        units.share_vectors(m, network, network)
+        connect(m, controller.send, network.i)
+        connect(m, controller.release, local.release)
+        connect(m, local.grants, network.grants)
+        connect(m, network.accumulators, post.accumulators)
+        connect(m, network.affine_write, post.affine_write)
+        connect(m, flipped(self.bus), csr.bus)
+        connect(m, flipped(self.link_in), network.link_in)
+        connect(m, network.link_out, flipped(self.link_out))
+        m.d.comb += [
+            network.exponents.eq(units.exponents),
+            network.table.eq(csr.table),
+            local.table.eq(csr.table),
+            local.arrived.eq(network.arrived),
+            network.full.eq(local.full),
+            controller.object_ready.eq(local.ready),
+            controller.local_busy.eq(local.busy),
+            controller.send_busy.eq(network.busy),
+            controller.send_reads.eq(network.reads),
+            controller.send_partial.eq(network.partial),
+            csr.start.eq(self.start),
+            csr.fabric_error.eq(network.error | local.refused),
+            csr.fabric_error_code.eq(
+                Mux(network.error, network.error_code, ErrorCode.FABRIC_OBJECT)
+            ),
+            self.running.eq(controller.sequencer.running),
+            self.halted.eq(controller.sequencer.halted),
+            self.failed.eq(csr.failed),
+        ]
+        units.count(m, {
+            "flits_sent": network.flits_sent,
+            "flits_received": network.flits_received,
+            "credit_stalled": network.credit_stalled,
+        })  # fmt: skip
+        return m
