@@ -41,6 +41,9 @@ of an idealised one-cycle BookSim2; transpose what XY and YX together must reach
 REFERENCE_WORST = 0.10
 """What the worst node of an overloaded 8x8 transpose must get; round robin alone gives 0.016."""
 
+REFERENCE_BROADCAST = 0.87
+"""Part of the ejection bound, one flit per node and cycle, that broadcasts must reach."""
+
 TOP = Path(__file__).resolve().parents[1] / "verification" / "tops" / "mesh_top.sv"
 VERILATOR = [
     "--binary", "--timing", "-O3", "-fno-inline", "--unroll-count", "1",
@@ -227,6 +230,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     points: list[dict[str, Any]] = []
     pairs: list[dict[str, Any]] = []
     worst: list[dict[str, Any]] = []
+    broadcasts: list[dict[str, Any]] = []
     for side in args.side:
         for channels in args.virtual_channels:
             config = FabricConfig(
@@ -237,10 +241,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             points += _points(config, args)
             if channels > 1:
                 worst += _overload(config, args)
+                broadcasts += _broadcasts(config, args)
     result = results.record(
         command=args.command, seed=args.seed,
         fabric=asdict(FabricConfig(depth=args.depth, arbiter=args.arbiter)),
-        zero_load=pairs, saturation=points, overload=worst,
+        zero_load=pairs, saturation=points, overload=worst, broadcast=broadcasts,
     )  # fmt: skip
     folder: Path = args.out or Path("build") / "fabric"
     path = results.write(args.name, result, folder)
@@ -304,6 +309,23 @@ def _overload(config: FabricConfig, args: argparse.Namespace) -> Iterator[dict[s
         }  # fmt: skip
 
 
+def _broadcasts(config: FabricConfig, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Use of the outputs when every node sends as many broadcasts as the outputs can take."""
+    for length in args.length:
+        if length > config.depth:
+            continue
+        result = traffic(
+            config, load=1 / config.nodes, pattern="broadcast", length=length, seed=args.seed,
+            warmup=2000, measure=4000, limit=0,
+        )  # fmt: skip
+        used = [count / 4000 for count in result["ejected"]]
+        yield {
+            "side": config.width, "virtual_channels": config.virtual_channels, "length": length,
+            "of_bound": round(sum(used) / len(used), 3), "worst_node": round(min(used), 3),
+            "reference": REFERENCE_BROADCAST,
+        }  # fmt: skip
+
+
 def report(result: dict[str, Any]) -> str:
     pairs = sum(p["pairs"] for p in result["zero_load"])
     lines = [
@@ -325,6 +347,13 @@ def report(result: dict[str, Any]) -> str:
         lines.append(
             f"{p['side']}x{p['side']:<4}{p['virtual_channels']:>3} {p['arbiter']:11}"
             f"{p['accepted']:8.3f}{p['worst_node']:8.3f}{reference}"
+        )
+    if result["broadcast"]:
+        lines += ["", "broadcast from every node, part of the ejection bound: mean, worst node"]
+    for p in result["broadcast"]:
+        lines.append(
+            f"{p['side']}x{p['side']:<4}{p['virtual_channels']:>3} {p['length']:>2} flits"
+            f"{p['of_bound']:8.3f}{p['worst_node']:8.3f}  (reference {p['reference']:.2f})"
         )
     return "\n".join([*lines, "", f"written: {result['out']}"])
 
