@@ -10,7 +10,9 @@ from amaranth.hdl import Elaboratable
 
 __all__ = ["MACRO_SOURCES", "to_rtlil", "to_verilog"]
 
-MACRO_SOURCES = tuple(Path(__file__).parent / "macro" / name for name in ("crossbar.sv", "sram.sv"))
+MACRO_SOURCES = tuple(
+    Path(__file__).parent / "macro" / name for name in ("crossbar.sv", "sram.sv", "clock_gate.sv")
+)
 """Behavioural macros that a simulation adds to the generated Verilog."""
 
 

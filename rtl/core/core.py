@@ -5,6 +5,7 @@ from amaranth.hdl import Module, Mux, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
+from rtl.clock_gate import add_gated
 from rtl.config import CoreConfig
 from rtl.core.adc_interface import AdcInterface
 from rtl.core.axi_lite import AxiLiteBus, AxiLiteSlave
@@ -29,18 +30,34 @@ class Units:
     def __init__(self, m: Module, config: CoreConfig):
         self.config = config
         m.submodules.crossbar = self.crossbar = Crossbar(config)
-        m.submodules.driver = self.driver = InputDriver(config)
-        m.submodules.adc = self.adc = AdcInterface(config)
-        m.submodules.post = self.post = PostProcessing(config)
-        m.submodules.update = self.update = UpdateUnit(config)
-        m.submodules.programmer = self.programmer = Programmer(config)
         m.submodules.controller = self.controller = Controller(config)
         m.submodules.csr = self.csr = CsrFile(config)
+        self.driver, self.adc = InputDriver(config), AdcInterface(config)
+        self.post, self.update = PostProcessing(config), UpdateUnit(config)
+        self.programmer = Programmer(config)
+        self._gate(m)
         self._analog(m)
         self._read_out(m)
         self._commands(m)
         self._registers(m)
         connect(m, self.controller.sequencer, self.csr.sequencer)
+
+    def _gate(self, m: Module) -> None:
+        """Units with clocks that run while there is work for them."""
+        driver, adc, post = self.driver, self.adc, self.post
+        update, programmer = self.update, self.programmer
+        window = driver.busy | driver.i.valid
+        wanted = post.i.valid | post.busy | post.affine_write.en
+        if self.config.objects:
+            wanted = wanted | post.accumulators.read | post.accumulators.write
+        add_gated(m, "driver", driver, window)
+        add_gated(m, "adc", adc, window | adc.read.en | adc.calibrate | adc.calibrating)
+        add_gated(m, "post", post, wanted)
+        add_gated(m, "update", update, update.i.valid | update.busy)
+        add_gated(
+            m, "programmer", programmer,
+            programmer.busy | programmer.pulses.valid | programmer.rows.valid,
+        )  # fmt: skip
 
     def share_vectors(self, m: Module, reader: wiring.Component, writer: wiring.Component) -> None:
         """Vector memory for all units and those two; the order is the priority."""
