@@ -47,7 +47,7 @@ class Units:
         driver, adc, post = self.driver, self.adc, self.post
         update, programmer = self.update, self.programmer
         window = driver.busy | driver.i.valid
-        wanted = post.i.valid | post.busy | post.affine_write.en
+        wanted = post.i.valid | (post.busy & ~post.waiting) | post.affine_write.en
         if self.config.objects:
             wanted = wanted | post.accumulators.read | post.accumulators.write
         add_gated(m, "driver", driver, window)

@@ -63,6 +63,8 @@ class PostProcessing(wiring.Component):
     reads, writes : Out(slots)
         Slots that the accepted command will read and write.
     busy : Out(1)
+    waiting : Out(1)
+        Nothing but the end of a window can change a register.
     accumulator_saturations, code_saturations : Out
         Lanes that saturated in this cycle.
     """
@@ -85,6 +87,7 @@ class PostProcessing(wiring.Component):
             "reads": Out(config.slots),
             "writes": Out(config.slots),
             "busy": Out(1),
+            "waiting": Out(1),
             "accumulator_saturations": Out(range(config.post_lanes + 1)),
             "code_saturations": Out(range(config.post_lanes + 1)),
         })
@@ -408,15 +411,16 @@ class PostProcessing(wiring.Component):
         config, command = self.config, self._command
         started = self._started = Signal()
         current = Signal()
+        ready = Signal()
         second = Signal()
         step = Signal()
         last = Signal()
         asked_adc = Signal()
-        m.d.comb += current.eq(
-            self._accumulating
-            & self._asking
-            & (started | command.from_slot | (self.latched == command.tag))
-        )
+        m.d.comb += [
+            ready.eq(started | command.from_slot | (self.latched == command.tag)),
+            current.eq(self._accumulating & self._asking & ready),
+            self.waiting.eq(self._accumulating & self._asking & ~ready),
+        ]
         slot = Mux(command.error & ~second, command.output, command.slot)
         m.d.comb += [
             self.read.valid.eq(current & (command.error | command.from_slot)),
