@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training data as input codes: MNIST pooled to 14 x 14, or scikit-learn's 8 x 8 digits."""
+"""Training data as input codes: MNIST, whole or pooled to 14 x 14, or scikit-learn's digits."""
 
 import gzip
 import hashlib
@@ -23,6 +23,7 @@ __all__ = [
     "load",
     "order",
     "read_idx",
+    "whole",
 ]
 
 DATA_VARIABLE = "PHASECORE_DATA"
@@ -43,7 +44,10 @@ DIGITS_HELD_OUT = 300
 _CODE_OF_SUM = ((np.arange(4 * 255 + 1) * CODE_MAX + 510) // 1020).astype(np.uint8)
 """Code of the mean of four pixels, by their sum."""
 
-NAMES = ("mnist14", "digits", "digits48", "digits8")
+_CODE_OF_PIXEL = ((np.arange(256) * 2 * CODE_MAX + 255) // 510).astype(np.uint8)
+"""Code of one pixel."""
+
+NAMES = ("mnist14", "digits", "digits48", "digits8", "mnist")
 
 
 class DataError(ValueError):
@@ -112,7 +116,8 @@ class Dataset:
 
 
 def load(name: str, data_dir: str | Path | None = None) -> Dataset:
-    """Load ``mnist14`` from ``data_dir`` (default: the folder in PHASECORE_DATA), or ``digits``.
+    """Load ``mnist`` or ``mnist14`` from ``data_dir`` (default: the folder in PHASECORE_DATA),
+    or ``digits``.
 
     For small crossbars there are ``digits48``, the digits without their first and last column,
     and ``digits8``, the mean of every row of pixels.
@@ -121,8 +126,8 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     """
     if name in _DIGITS:
         return _digits(name)
-    if name == "mnist14":
-        return _mnist14(_mnist_folder(data_dir))
+    if name in _MNIST:
+        return _mnist(name, _mnist_folder(data_dir))
     raise DataError(f"unknown data set {name!r}; known: {', '.join(NAMES)}")
 
 
@@ -154,6 +159,11 @@ def pool(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return _CODE_OF_SUM[sums].reshape(-1, 196)
 
 
+def whole(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pixels of 28 x 28 images as codes 0..127, shape (images, 784)."""
+    return _CODE_OF_PIXEL[images].reshape(-1, 784)
+
+
 def _mnist_folder(data_dir: str | Path | None) -> Path:
     chosen = data_dir or os.environ.get(DATA_VARIABLE)
     if not chosen:
@@ -179,7 +189,8 @@ def _content(folder: Path, file: MnistFile) -> bytes:
     return content
 
 
-def _mnist14(folder: Path) -> Dataset:
+def _mnist(name: str, folder: Path) -> Dataset:
+    coded = _MNIST[name]
     arrays = {}
     for key, file in MNIST_FILES.items():
         content = _content(folder, file)
@@ -188,16 +199,23 @@ def _mnist14(folder: Path) -> Dataset:
         if found != file.sha256:
             raise DataError(f"{file.name} has sha256 {found[:16]}..., not {file.sha256[:16]}...")
         arrays[key] = array
-    train_x, train_y = pool(arrays["train_x"]), arrays["train_y"]
+    train_x, train_y = coded(arrays["train_x"]), arrays["train_y"]
     return Dataset(
-        "mnist14",
+        name,
         train_x[:-MNIST_VALIDATION],
         train_y[:-MNIST_VALIDATION],
         train_x[-MNIST_VALIDATION:],
         train_y[-MNIST_VALIDATION:],
-        pool(arrays["test_x"]),
+        coded(arrays["test_x"]),
         arrays["test_y"],
     )
+
+
+_MNIST: Mapping[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    "mnist14": pool,
+    "mnist": whole,
+}
+"""Codes from 28 x 28 images, by data set."""
 
 
 _DIGITS: Mapping[str, Callable[[NDArray[np.int64]], NDArray[np.int64]]] = {

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Perceptrons on one crossbar: placement, integer training recipe, instruction programs.
+"""Perceptrons: placement on one crossbar, integer training recipe, instruction programs.
+
+Networks of several crossbars (``CHIP_NETWORKS``) share the recipe; ``models/mapping.py`` places
+them. Their first layer's tiles each give a code per column, and what is added is 2 code + 1 of
+every tile (128 code + 64 in the accumulators), which is the count of the whole layer but for the
+tiles' roundings. So everything below holds for the sum as for one crossbar's code.
 
 Real values of the codes (layer l; x input, a activation, d error, all per image):
 
@@ -33,11 +38,14 @@ from numpy.typing import NDArray
 
 from models.device import DeviceProfile
 from models.packets import vector_packet
+from rtl.chip.config import CHIPS, ChipConfig
 from rtl.config import DEFAULT, SMALL, TINY, CoreConfig
 from rtl.isa import GROUP, Function, Opcode, Segment, encode
 
 __all__ = [
+    "CHIP_NETWORKS",
     "NETWORKS",
+    "ChipNetwork",
     "Layer",
     "Network",
     "Recipe",
@@ -173,18 +181,30 @@ class Network:
 
     def check(self, config: CoreConfig) -> None:
         """Raise ``ValueError`` unless the layers fit into ``config`` without sharing a cell."""
+        self._check_cells(config, 0)
+        for name, size, needed in [
+            ("slots", config.slots, 2 * len(self.layers) + 2),
+            ("segments", config.segments, len(self.layers)),
+        ]:
+            if size < needed:
+                raise ValueError(f"{self.name} needs {needed} {name}, not {size}")
+
+    def _check_cells(self, config: CoreConfig, first: int) -> None:
+        """Check that layers ``first`` and up fit beside each other and follow one another."""
         used = np.zeros((config.rows, config.cols), dtype=np.bool_)
         for number, layer in enumerate(self.layers):
+            if number and layer.inputs != self.layers[number - 1].outputs:
+                raise ValueError(
+                    f"{self.name} layer {number} has {layer.inputs} inputs;"
+                    f" the layer before has {self.layers[number - 1].outputs} outputs"
+                )
+            if number < first:
+                continue
             bottom, right = layer.row_start + layer.rows, layer.col_start + layer.outputs
             if bottom > config.rows or right > config.cols:
                 raise ValueError(
                     f"{self.name} needs {bottom} rows and {right} columns for layer {number};"
                     f" the crossbar has {config.rows} and {config.cols}"
-                )
-            if number and layer.inputs != self.layers[number - 1].outputs:
-                raise ValueError(
-                    f"{self.name} layer {number} has {layer.inputs} inputs;"
-                    f" the layer before has {self.layers[number - 1].outputs} outputs"
                 )
             cells = used[layer.row_start : bottom, layer.col_start : right]
             if cells.any():
@@ -195,12 +215,6 @@ class Network:
                 f"row_start of layer 0 must be a multiple of {GROUP},"
                 f" not {self.layers[0].row_start}"
             )
-        for name, size, needed in [
-            ("slots", config.slots, 2 * len(self.layers) + 2),
-            ("segments", config.segments, len(self.layers)),
-        ]:
-            if size < needed:
-                raise ValueError(f"{self.name} needs {needed} {name}, not {size}")
 
     def output(self, layer: int) -> int:
         """Slot of a layer's activations, where the next layer's rows (or its columns) are."""
@@ -213,6 +227,45 @@ class Network:
     def input(self, layer: int) -> int:
         """Slot of a layer's inputs, on its rows."""
         return self.output(layer - 1) if layer else X
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChipNetwork(Network):
+    """Layers on the cores of a chip: the rows of the first are dealt out over ``tiles`` cores.
+
+    Row i goes to tile i mod ``tiles``: neighbouring inputs, which are often dark together, and so
+    pulses and the cycles of an update, spread evenly. The other layers share the head core. Tiles'
+    rows begin at ``row_start`` of layer 0; its columns are the head's hidden lines.
+    """
+
+    chip: ChipConfig
+    tiles: int
+
+    def tile_rows(self, tile: int) -> int:
+        """Rows of a tile; the bias row is the last of tile ``inputs mod tiles``."""
+        return len(range(tile, self.layers[0].rows, self.tiles))
+
+    def check(self, config: CoreConfig) -> None:
+        """Raise ``ValueError`` unless the tiles and the head's layers fit into ``config``."""
+        first = self.layers[0]
+        if len(self.layers) < 2 or not 1 <= self.tiles <= first.inputs:
+            raise ValueError(
+                f"{self.name} needs 2 layers and 1..{first.inputs} tiles,"
+                f" not {len(self.layers)} and {self.tiles}"
+            )
+        bottom, right = first.row_start + self.tile_rows(0), first.col_start + first.outputs
+        if bottom > config.rows or right > config.cols:
+            raise ValueError(
+                f"{self.name} needs {bottom} rows and {right} columns for each of {self.tiles}"
+                f" tiles of layer 0; the crossbar has {config.rows} and {config.cols}"
+            )
+        self._check_cells(config, 1)
+        hidden = self.layers[1].row_start
+        if first.col_start != hidden or hidden % GROUP:
+            raise ValueError(
+                f"col_start of layer 0 and row_start of layer 1 must be the same multiple of"
+                f" {GROUP}, not {first.col_start} and {hidden}"
+            )
 
 
 class Recipe:
@@ -286,25 +339,25 @@ class Recipe:
 
     def segments(self, eta: float) -> list[Segment]:
         """Segment descriptors for one learning rate."""
+        return [self.segment(index, eta) for index in range(len(self.network.layers))]
+
+    def segment(self, index: int, eta: float, *, rows: int | None = None) -> Segment:
+        """Segment descriptor of a layer, or of its tile of ``rows`` rows."""
+        layer = self.network.layers[index]
         most = (1 << (self.config.chi_bits - 1)) - 1
-        segments = [
-            Segment(
-                row_start=layer.row_start,
-                row_count=layer.rows,
-                col_start=layer.col_start,
-                col_count=layer.outputs,
-                threshold=min(max(round(threshold / eta), 1), most),
-                chi_shift=shift,
-                range_forward=forward,
-                range_backward=backward,
-            )
-            for layer, threshold, shift, (forward, backward) in zip(
-                self.network.layers, self._thresholds, self.chi_shifts, self._ranges, strict=True
-            )
-        ]
-        for segment in segments:
-            segment.check(self.config)
-        return segments
+        forward, backward = self._ranges[index]
+        segment = Segment(
+            row_start=layer.row_start,
+            row_count=layer.rows if rows is None else rows,
+            col_start=layer.col_start,
+            col_count=layer.outputs,
+            threshold=min(max(round(self._thresholds[index] / eta), 1), most),
+            chi_shift=self.chi_shifts[index],
+            range_forward=forward,
+            range_backward=backward,
+        )
+        segment.check(self.config)
+        return segment
 
 
 def training_program(
@@ -507,3 +560,29 @@ NETWORKS: Mapping[str, Network] = {
     )
 }
 """Networks by name; ``config`` is the one they were tuned for."""
+
+
+def _tiled(dataset: str, inputs: int, hidden: int, chip: ChipConfig, tiles: int) -> ChipNetwork:
+    """Two layers, the first of which is dealt out over ``tiles`` cores."""
+    return ChipNetwork(
+        name=f"mlp-{inputs}-{hidden}-10",
+        dataset=dataset,
+        layers=(
+            Layer(inputs=inputs, outputs=hidden, row_start=0, col_start=0),
+            Layer(inputs=hidden, outputs=10, row_start=0, col_start=0, index_log2=3),
+        ),
+        config=chip.core,
+        chip=chip,
+        tiles=tiles,
+    )
+
+
+CHIP_NETWORKS: Mapping[str, ChipNetwork] = {
+    network.name: network
+    for network in (
+        _tiled("mnist", 784, 250, CHIPS["default"], 4),
+        _tiled("digits", 64, 14, CHIPS["small"], 4),
+        _tiled("digits48", 48, 12, CHIPS["tiny"], 4),
+    )
+}
+"""Networks of several cores by name; ``chip`` is the one they were tuned for."""
