@@ -33,21 +33,24 @@ class Batch:
     config: CoreConfig
     script: list[tuple[int, int, int]] = field(default_factory=list)
     packets: list[bytes] = field(default_factory=list)
+    base: int = 0
+    """Address of the core's registers."""
 
     def write(self, register: str, value: int) -> None:
         """Write a single register by name."""
-        self.script.append((WRITE, offsets(self.config)[register], value))
+        self.script.append((WRITE, self.base + offsets(self.config)[register], value))
 
     def read(self, *registers: str) -> None:
         """Read single registers by name into the trace."""
-        self.script += [(READ, offsets(self.config)[register], 0) for register in registers]
+        known = offsets(self.config)
+        self.script += [(READ, self.base + known[register], 0) for register in registers]
 
     def write_words(self, window: str, index: int, word: int, words: int) -> None:
         """Write ``words`` 32-bit words of a window entry from the integer ``word``."""
         target = windows(self.config)[window]
         for position in range(words):
             value = word >> 32 * position & 0xFFFFFFFF
-            self.script.append((WRITE, target.address(index, position), value))
+            self.script.append((WRITE, self.base + target.address(index, position), value))
 
     def load(self, program: Sequence[int], segments: Iterable[Segment] = ()) -> None:
         """Write a program and segment descriptors."""
@@ -91,7 +94,8 @@ class HardwareTrace:
 
     ``bytes``: (slot * lines + line, value) of every vector byte written, in order;
     ``devices``: (device index, reset, conductance code) of every pulse; ``registers``: (offset,
-    value, response) of every read; ``errors``: lines that report a refused transaction.
+    value, response) of every read; ``phases``: cycles of a chip's batch by phase; ``errors``:
+    lines that report a refused transaction.
     """
 
     codes: Int
@@ -99,6 +103,7 @@ class HardwareTrace:
     devices: Int
     results: list[Result]
     registers: list[tuple[int, int, int]]
+    phases: dict[str, int]
     errors: list[str]
 
     def register(self, config: CoreConfig, name: str) -> int:
@@ -107,57 +112,92 @@ class HardwareTrace:
         return [value for where, value, _ in self.registers if where == offset][-1]
 
 
-def _bits(text: str, count: int) -> NDArray[np.bool_]:
-    padded = text.zfill(2 * ((len(text) + 1) // 2))
-    raw = np.frombuffer(bytes.fromhex(padded), dtype=np.uint8)[::-1]
-    return np.unpackbits(raw, bitorder="little")[:count].astype(bool)
+def _hex_fields(lines: list[bytes]) -> list[NDArray[np.uint8]]:
+    """Fields of lines of one form in hexadecimal: little-endian bytes, one row per line."""
+    text = np.frombuffer(b"".join(lines), dtype=np.uint8).reshape(len(lines), -1)
+    nibbles = _NIBBLES[text]
+    fields, start = [], 0
+    for word in lines[0].split():
+        digits = nibbles[:, start : start + len(word)]
+        if (digits > 15).any():
+            raise ValueError(
+                f"not a trace line: {lines[int((digits > 15).any(axis=1).argmax())]!r}"
+            )
+        if len(word) % 2:
+            digits = np.pad(digits, ((0, 0), (1, 0)))
+        fields.append((digits[:, 0::2] << 4 | digits[:, 1::2])[:, ::-1])
+        start += len(word) + 1
+    return fields
 
 
-def _lanes(text: str) -> NDArray[np.int8]:
-    return np.frombuffer(bytes.fromhex(text), dtype=np.int8)[::-1]
+_NIBBLES = np.full(256, 255, dtype=np.uint8)
+_NIBBLES[np.frombuffer(b"0123456789abcdef", dtype=np.uint8)] = np.arange(16)
+
+
+def _integers(field_bytes: NDArray[np.uint8]) -> Int:
+    """Unsigned integers of little-endian bytes, one per row."""
+    weights = np.int64(1) << 8 * np.arange(field_bytes.shape[1], dtype=np.int64)
+    values: Int = field_bytes.astype(np.int64) @ weights
+    return values
+
+
+def _mask(field_bytes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return np.unpackbits(field_bytes, axis=1, bitorder="little").astype(bool)
+
+
+def _read_out(lines: list[bytes]) -> Int:
+    """Codes of A lines, in order: mask, then one byte per lane."""
+    if not lines:
+        return np.zeros(0, dtype=np.int64)
+    mask, codes = _hex_fields(lines)
+    return codes.astype(np.int8)[_mask(mask)].astype(np.int64)
+
+
+def _written(lines: list[bytes]) -> Int:
+    """(address, value) of every byte of V lines: address of the word, mask, one byte per lane."""
+    if not lines:
+        return np.zeros((0, 2), dtype=np.int64)
+    address, mask, data = _hex_fields(lines)
+    lanes = data.shape[1]
+    keys = _integers(address)[:, np.newaxis] * lanes + np.arange(lanes)
+    chosen = _mask(mask)
+    return np.stack([keys[chosen], data.astype(np.int8)[chosen].astype(np.int64)], axis=1)
+
+
+def _programmed(lines: list[bytes], config: CoreConfig) -> Int:
+    """(device, reset, conductance after it) of P lines."""
+    numbers = np.fromstring(b" ".join(lines), dtype=np.int64, sep=" ").reshape(-1, 6)
+    row, col, negative, device, reset, after = numbers.T
+    index = ((row * config.cols + col) * 2 + negative) * config.devices_per_polarity + device
+    return np.stack([index, reset, after], axis=1)
+
+
+def _packets(lines: list[bytes]) -> list[Result]:
+    """RESULT packets of M lines: last, keep, data of a beat."""
+    results, packet = [], b""
+    for line in lines:
+        last, keep, data = line.split()
+        packet += bytes.fromhex(data.decode())[::-1][: int(keep, 16).bit_count()]
+        if last == b"1":
+            results.append(parse_result(packet))
+            packet = b""
+    return results
 
 
 def read_trace(path: Path, config: CoreConfig) -> HardwareTrace:
-    """Parse a trace file of ``core_top``."""
-    codes: list[Int] = []
-    written: list[Int] = []
-    devices: list[tuple[int, int, int]] = []
-    results: list[Result] = []
-    registers: list[tuple[int, int, int]] = []
-    errors: list[str] = []
-    packet = b""
-    lanes = np.arange(config.post_lanes)
-    copies = config.devices_per_polarity
-    for line in path.read_text().splitlines():
-        kind, *parts = line.split()
-        if kind == "A":
-            codes.append(_lanes(parts[1])[_bits(parts[0], config.post_lanes)].astype(np.int64))
-        elif kind == "V":
-            mask = _bits(parts[1], config.post_lanes)
-            keys = int(parts[0], 16) * config.post_lanes + lanes[mask]
-            written.append(np.stack([keys, _lanes(parts[2])[mask].astype(np.int64)], axis=1))
-        elif kind == "P":
-            row, col, negative, device, reset, after = map(int, parts)
-            index = ((row * config.cols + col) * 2 + negative) * copies + device
-            devices.append((index, reset, after))
-        elif kind == "M":
-            count = int(parts[1], 16).bit_count()
-            packet += int(parts[2], 16).to_bytes(8, "little")[:count]
-            if parts[0] == "1":
-                results.append(parse_result(packet))
-                packet = b""
-        elif kind == "R":
-            offset, value, response = (int(part, 16) for part in parts)
-            registers.append((offset, value, response))
-        else:
-            errors.append(line)
+    """Parse a trace file of ``core_top``, or of one core of ``chip_top``."""
+    kinds: dict[bytes, list[bytes]] = {}
+    for line in path.read_bytes().splitlines():
+        kinds.setdefault(line[:1], []).append(line[2:])
+    registers = [tuple(int(part, 16) for part in line.split()) for line in kinds.pop(b"R", [])]
     return HardwareTrace(
-        np.concatenate([np.zeros(0, dtype=np.int64), *codes]),
-        np.concatenate([np.zeros((0, 2), dtype=np.int64), *written]),
-        np.array(devices, dtype=np.int64).reshape(-1, 3),
-        results,
-        registers,
-        errors,
+        _read_out(kinds.pop(b"A", [])),
+        _written(kinds.pop(b"V", [])),
+        _programmed(kinds.pop(b"P", []), config),
+        _packets(kinds.pop(b"M", [])),
+        [(offset, value, response) for offset, value, response in registers],
+        {name: int(count) for name, count in map(bytes.split, kinds.pop(b"C", []))},
+        [line.decode() for rest in kinds.values() for line in rest],
     )
 
 
@@ -208,30 +248,28 @@ def compare(
     return mismatches + [f"error: {line}" for line in hardware.errors]
 
 
-def _words(path: Path) -> list[str]:
-    """Words of a ``$writememh`` file."""
-    return [line for line in path.read_text().splitlines() if line[0] not in "/@"]
+def _memory(path: Path) -> NDArray[np.uint8]:
+    """Words of a ``$writememh`` file as little-endian bytes, one row per word."""
+    lines = path.read_bytes().splitlines()
+    return _hex_fields([line for line in lines if line[:1] not in b"/@"])[0]
 
 
-def _memory(path: Path, bits: int, lanes: int) -> Int:
-    """Signed lanes of a ``$writememh`` file, one row per word."""
-    words = _words(path)
-    rows = np.zeros((len(words), lanes), dtype=np.int64)
-    for index, word in enumerate(words):
-        raw = np.frombuffer(bytes.fromhex(word.zfill(len(word) + len(word) % 2)), dtype=np.uint8)
-        values = np.unpackbits(raw[::-1], bitorder="little")[: bits * lanes].reshape(lanes, bits)
-        rows[index] = values.astype(np.int64) @ (1 << np.arange(bits, dtype=np.int64))
-    return np.where(rows >> (bits - 1) & 1, rows - (1 << bits), rows)
+def _lanes(words: NDArray[np.uint8], bits: int, lanes: int) -> Int:
+    """Signed lanes of memory words, one row per word."""
+    values = np.unpackbits(words, axis=1, bitorder="little")[:, : bits * lanes]
+    weights = np.int64(1) << np.arange(bits, dtype=np.int64)
+    weights[-1] = -weights[-1]
+    signed: Int = values.reshape(len(words), lanes, bits).astype(np.int64) @ weights
+    return signed
 
 
-def compare_state(folder: Path, index: int, core: Core) -> list[str]:
-    """Mismatches of every chi word and every device after batch ``index``."""
+def compare_state(folder: Path, name: str | int, core: Core) -> list[str]:
+    """Mismatches of every chi word and every device in the files of dump ``name``."""
     config = core.config
-    chi = _memory(folder / f"chi_{index}.hex", config.chi_bits, config.update_lanes)
-    hardware = chi[: config.chi_depth].reshape(config.rows, config.cols)
-    mismatches = _difference("chi", hardware.reshape(-1), core.update.chi.reshape(-1))
-    for name, values in (("g", core.crossbar.g), ("n", core.crossbar.n), ("e", core.crossbar.e)):
-        words = _words(folder / f"state_{index}.{name}.hex")
-        found = np.array([int(word, 16) for word in words], dtype=np.int64)
-        mismatches += _difference(f"device {name}", found, values.reshape(-1))
+    words = _memory(folder / f"chi_{name}.hex")[: config.chi_depth]
+    chi = _lanes(words, config.chi_bits, config.update_lanes).reshape(-1)
+    mismatches = _difference("chi", chi, core.update.chi.reshape(-1))
+    for part, values in (("g", core.crossbar.g), ("n", core.crossbar.n), ("e", core.crossbar.e)):
+        found = _integers(_memory(folder / f"state_{name}.{part}.hex"))
+        mismatches += _difference(f"device {part}", found, values.reshape(-1))
     return mismatches
