@@ -51,7 +51,11 @@ class Units:
         if self.config.objects:
             wanted = wanted | post.accumulators.read | post.accumulators.write
         add_gated(m, "driver", driver, window)
-        add_gated(m, "adc", adc, window | adc.read.en | adc.calibrate | adc.calibrating)
+        # The bus: the register that shows the calibration of a line follows CALIBRATION_LINE.
+        add_gated(
+            m, "adc", adc,
+            window | adc.read.en | adc.calibrate | adc.calibrating | self.csr.bus.valid,
+        )  # fmt: skip
         add_gated(m, "post", post, wanted)
         add_gated(m, "update", update, update.i.valid | update.busy)
         add_gated(
