@@ -21,8 +21,7 @@ image's last use of them. X and target vectors come into rings of two slots, so 
 an image ahead: loops run over pairs of images, and :class:`Driver` remembers where the rings are.
 """
 
-from collections.abc import Iterator, Sequence
-from collections.abc import Mapping as MappingOf
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,7 +44,7 @@ from rtl.isa import (
 )
 from rtl.noc.message import LINES_PER_FLIT, PAYLOAD_FLITS, MessageKind
 
-__all__ = ["BRIDGE_FLITS", "Driver", "Mapping", "Work", "place", "vector_flits"]
+__all__ = ["BRIDGE_FLITS", "ChipMapping", "Driver", "Work", "place", "vector_flits"]
 
 BRIDGE_FLITS = 64
 """Flits that the host bridge holds."""
@@ -84,7 +83,7 @@ def place(chip: ChipConfig, tiles: int) -> tuple[tuple[int, ...], int]:
     """Nodes of the tiles in the order of the chain, and of the head.
 
     The tiles fill a rectangle of the mesh (error vectors are multicast to it), the chain winds
-    through it along links, and all is as near to the host as can be.
+    through it along links, its end is as near to the head as can be and then all to the host.
     """
     mesh = chip.fabric
 
@@ -92,7 +91,7 @@ def place(chip: ChipConfig, tiles: int) -> tuple[tuple[int, ...], int]:
         (ax, ay), (bx, by) = chip.place(a), chip.place(b)
         return abs(ax - bx) + abs(ay - by)
 
-    best: tuple[int, tuple[int, ...], int] | None = None
+    best: tuple[tuple[int, int], tuple[int, ...], int] | None = None
     for cols, rows in _rectangles(mesh.width, mesh.height, tiles):
         for path in _snakes(cols, rows):
             chain = tuple(y * mesh.width + x for x, y in path)
@@ -101,8 +100,8 @@ def place(chip: ChipConfig, tiles: int) -> tuple[tuple[int, ...], int]:
             for head in chip.cores:
                 if head in chain:
                     continue
-                cost = distance(chain[-1], head) + distance(head, chip.host)
-                cost += sum(distance(chip.host, node) for node in chain)
+                hops = sum(distance(chip.host, node) for node in (*chain, head))
+                cost = distance(chain[-1], head), hops
                 if best is None or cost < best[0]:
                     best = cost, chain, head
     if best is None:
@@ -123,7 +122,7 @@ def vector_flits(length: int, config: CoreConfig) -> int:
     return flits
 
 
-class Mapping:
+class ChipMapping:
     """A network on a chip.
 
     Parameters
@@ -187,11 +186,11 @@ class Mapping:
         head.append(recipe.segment(1, eta, rows=network.layers[1].inputs))
         return {**segments, self.head: head}
 
-    def weights(self, codes: MappingOf[int, Int]) -> list[NDArray[np.float64]]:
+    def weights(self, codes: Mapping[int, Int]) -> list[NDArray[np.float64]]:
         """Weights of every layer, bias last, from G+ - G- of the crossbars by node."""
         network, units = self.network, self.recipe.weight_units
         first, *others = network.layers
-        whole = np.empty((first.rows, first.outputs))
+        whole: NDArray[np.float64] = np.empty((first.rows, first.outputs))
         for tile, node in enumerate(self.tiles):
             part = codes[node][first.row_start :, first.col_start :]
             whole[tile :: network.tiles] = part[: network.tile_rows(tile), : first.outputs]
@@ -199,7 +198,8 @@ class Mapping:
             codes[self.head][layer.row_start :, layer.col_start :][: layer.rows, : layer.outputs]
             for layer in others
         ]
-        return [part / unit for part, unit in zip([whole, *head], units, strict=True)]
+        parts = [whole, *(part.astype(np.float64) for part in head)]
+        return [part / unit for part, unit in zip(parts, units, strict=True)]
 
     def check(self) -> None:
         """Raise ``ValueError``, naming what is short, unless everything fits into the chip."""
@@ -496,7 +496,7 @@ class Driver:
     images, targets : vectors sent so far to each tile and to the head
     """
 
-    def __init__(self, mapping: Mapping):
+    def __init__(self, mapping: ChipMapping):
         self.mapping = mapping
         self.images = 0
         self.targets = 0
@@ -509,7 +509,7 @@ class Driver:
         self, images: NDArray[np.uint8], labels: NDArray[np.uint8], *, refresh: bool = False,
         read: bool = False,
     ) -> Work:  # fmt: skip
-        """Learn ``images`` in order; see :meth:`Mapping.training_programs`."""
+        """Learn ``images`` in order; see :meth:`ChipMapping.training_programs`."""
         programs = self.mapping.training_programs(
             len(images), x=self.images % RING, target=self.targets % RING, refresh=refresh,
             read=read,

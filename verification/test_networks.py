@@ -8,6 +8,7 @@ import pytest
 
 from models.device import IDEAL, PCM, DeviceProfile
 from models.networks import (
+    CHIP_NETWORKS,
     NETWORKS,
     ONE,
     Layer,
@@ -50,6 +51,58 @@ def test_networks_fit_their_configuration_and_the_default(name):
             for eta in (network.training.eta, network.training.eta_end):
                 for segment in recipe.segments(eta):
                     assert 256 <= segment.threshold <= 0.85 * 2**15
+
+
+@pytest.mark.parametrize("name", CHIP_NETWORKS)
+@pytest.mark.parametrize("devices", [1, 2])
+def test_chip_networks_fit_their_cores(name, devices):
+    network = CHIP_NETWORKS[name]
+    config = network.config.replace(devices_per_polarity=devices)
+    network.check(config)
+    assert config.objects
+    assert config.streams
+    rows = [network.tile_rows(tile) for tile in range(network.tiles)]
+    assert sum(rows) == network.layers[0].rows
+    assert max(rows) - min(rows) <= 1
+    for profile in (IDEAL, PCM):
+        recipe = Recipe(network, config, profile)
+        for eta in (network.training.eta, network.training.eta_end):
+            for segment in (recipe.segment(0, eta, rows=rows[-1]), recipe.segment(1, eta)):
+                assert 256 <= segment.threshold <= 0.85 * 2**15
+
+
+def test_a_tile_is_its_layer_with_fewer_rows():
+    recipe = Recipe(SMALL_NETWORK, TINY, IDEAL)
+    whole, tile = recipe.segments(0.5)[1], recipe.segment(1, 0.5, rows=3)
+    assert tile == replace(whole, row_count=3)
+    with pytest.raises(ValueError, match=r"^segment rows 0\.\.16 are outside 0\.\.15$"):
+        recipe.segment(1, 0.5, rows=17)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tiles": 0}, r"^mlp-48-12-10 needs 2 layers and 1\.\.48 tiles, not 2 and 0$"),
+        ({"tiles": 49}, r"^mlp-48-12-10 needs 2 layers and 1\.\.48 tiles, not 2 and 49$"),
+        ({"tiles": 3}, r"^mlp-48-12-10 needs 17 rows and 12 columns for each of 3 tiles of layer"),
+        ({"first": {"outputs": 17}}, r"^mlp-48-12-10 needs 13 rows and 17 columns for each of 4"),
+        ({"first": {"outputs": 11}}, r"^mlp-48-12-10 layer 1 has 12 inputs; the layer before has"),
+        ({"first": {"row_start": 3}}, r"^row_start of layer 0 must be a multiple of 8, not 3$"),
+        ({"first": {"col_start": 4}}, r"must be the same multiple of 8, not 4 and 0$"),
+        ({"second": {"row_start": 3}}, r"must be the same multiple of 8, not 0 and 3$"),
+        ({"second": {"outputs": 17}}, r"^mlp-48-12-10 needs 13 rows and 17 columns for layer 1;"),
+    ],
+)
+def test_chip_placement_errors(changes, message):
+    network = CHIP_NETWORKS["mlp-48-12-10"]
+    first, second = network.layers
+    layers = (
+        replace(first, **changes.get("first", {})),
+        replace(second, **changes.get("second", {})),
+    )
+    network = replace(network, layers=layers, tiles=changes.get("tiles", network.tiles))
+    with pytest.raises(ValueError, match=message):
+        network.check(network.config)
 
 
 def test_recipe_by_hand():
