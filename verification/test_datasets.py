@@ -83,6 +83,23 @@ def test_pool_rounds_the_mean_to_nearest():
     assert codes.sum() == 127 + 64 + 1
 
 
+def test_whole_rounds_every_pixel_to_nearest():
+    image = np.arange(784).reshape(1, 28, 28) % 256
+    codes = datasets.whole(image.astype(np.uint8))[0]
+    assert np.array_equal(codes, np.rint(image.reshape(-1) * 127 / 255))
+    assert (codes.dtype, codes.max()) == (np.uint8, 127)
+
+
+def test_mnist_whole_and_pooled_are_the_same_images(small_mnist):
+    whole, pooled = load("mnist", small_mnist), load("mnist14", small_mnist)
+    assert (whole.name, whole.inputs, pooled.inputs) == ("mnist", 784, 196)
+    for part in ("train", "validation", "test"):
+        assert np.array_equal(getattr(whole, f"{part}_y"), getattr(pooled, f"{part}_y"))
+        means = getattr(whole, f"{part}_x").reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4))
+        difference = means.reshape(-1, 196) - getattr(pooled, f"{part}_x")
+        assert np.abs(difference).max() <= 1
+
+
 def test_mnist_reads_raw_and_compressed_files(small_mnist):
     small = load("mnist14", small_mnist)
     assert small.train_x.shape == (20, 196)
