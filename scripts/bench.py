@@ -20,14 +20,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from models.core import Trace
 from models.datasets import load
 from rtl.config import CoreConfig
 from rtl.verilog import MACRO_SOURCES
 from scripts import results
+from scripts.machines import CoreMachine
 from scripts.options import add_data, positive
-from scripts.simulate import Simulation, build_top, choose_network
-from verification import core_timing, harness
+from scripts.simulate import Simulation, choose_network
+from verification import core_session, core_timing, harness
+from verification.core_session import build_top
 
 __all__ = ["Row", "add_parser", "cycle_rows", "report", "run"]
 
@@ -133,11 +134,11 @@ def build_plain(config: CoreConfig) -> Path:
 class Speed:
     """The same training batches in the simulator with and without Python, and in the model."""
 
-    def __init__(self, simulation: Simulation, folder: Path, seed: int):
+    def __init__(self, simulation: Simulation, config: CoreConfig, folder: Path, seed: int):
         self.simulation, self.folder, self.seed = simulation, folder, seed
-        self._build = build_top(simulation.config, sim="verilator")
-        self._plain = build_plain(simulation.config)
-        self._macro = f"+phasecore_macro={folder / 'macro'}"
+        self._build = simulation.machine.build(sim="verilator", waves=False)
+        self._plain = build_plain(config)
+        self._macro = f"+phasecore_macro={folder / core_session.MACRO}"
         simulation.write(folder)
 
     def measure(self, repeats: int) -> tuple[float, float]:
@@ -148,7 +149,7 @@ class Speed:
             traces = []
             for machine, speeds in found.items():
                 fixed = _child_seconds(machine, 1)
-                whole = _child_seconds(machine, len(self.simulation.stretches))
+                whole = _child_seconds(machine, self.simulation.batches)
                 speeds.append(self.simulation.images / (whole - fixed))
                 traces.append([path.read_bytes() for path in sorted(self.folder.glob("trace_*"))])
             if traces[0] != traces[1]:
@@ -162,21 +163,18 @@ class Speed:
 
     def model(self) -> float:
         """Images per CPU second of the golden model."""
-        core, seconds = self.simulation.core, 0.0
-        for stretch in self.simulation.stretches:
-            core.segments[: len(stretch.segments)] = stretch.segments
-            core.trace = Trace()
+        seconds = 0.0
+        for stretch in self.simulation.stretches.values():
             began = time.process_time()
-            core.run(stretch.program, stretch.packets)
+            self.simulation.machine.run_model(stretch)
             if stretch.kind == "train":
                 seconds += time.process_time() - began
         return self.simulation.images / seconds
 
     def _through_cocotb(self, batches: int) -> None:
-        harness.run_bench(
-            self._build, top="core_top", sim="verilator", bench="verification.bench_core",
-            test_dir=self.folder, seed=self.seed, config=self.simulation.config,
-            env={"PHASECORE_BATCHES": str(batches)}, plusargs=[self._macro],
+        self.simulation.machine.simulate(
+            self._build, self.folder, sim="verilator", seed=self.seed, batches=batches,
+            waves=False,
         )  # fmt: skip
 
     def _alone(self, batches: int) -> None:
@@ -196,9 +194,11 @@ def _child_seconds(work: Callable[[int], None], batches: int) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def speed_rows(simulation: Simulation, folder: Path, *, seed: int, repeats: int) -> list[Row]:
+def speed_rows(
+    simulation: Simulation, config: CoreConfig, folder: Path, *, seed: int, repeats: int
+) -> list[Row]:
     """Rows of everything that is measured in CPU seconds."""
-    speed = Speed(simulation, folder, seed)
+    speed = Speed(simulation, config, folder, seed)
     cocotb, plain = speed.measure(repeats)
     unit = "images/s"
     return [
@@ -242,7 +242,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     rows = cycle_rows(config, cycles)
     if simulation is not None:
         with tempfile.TemporaryDirectory(prefix="phasecore-") as scratch:
-            rows += speed_rows(simulation, Path(scratch), seed=args.seed, repeats=args.repeats)
+            rows += speed_rows(
+                simulation, config, Path(scratch), seed=args.seed, repeats=args.repeats
+            )
     result = results.record(
         command=args.command, config=config, seed=args.seed,
         network=simulation and simulation.network.name, profile=PROFILE,
@@ -261,7 +263,8 @@ def _simulation(args: argparse.Namespace) -> Simulation:
         raise ValueError(f"{error} (--cycles-only does without)") from error
     data = load(network.dataset, args.data)
     images = min(args.images, len(data.train_x))
-    return Simulation(network, args.config, PROFILE, args.seed, data, images=images, test=0)
+    machine = CoreMachine(network, args.config, PROFILE, args.seed)
+    return Simulation(machine, data, seed=args.seed, images=images, test=0)
 
 
 def report(result: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rtl.chip.config import CHIPS, ChipConfig
 from rtl.config import PRESETS, CoreConfig
 
 __all__ = ["RESULTS", "ROOT", "commit", "preset_name", "record", "write"]
@@ -45,13 +46,18 @@ def _git(*arguments: str) -> str | None:
     return result.stdout.strip()
 
 
-def preset_name(config: CoreConfig) -> str:
-    """Name of the preset that equals ``config``, or ``custom``."""
-    return next((name for name, preset in PRESETS.items() if preset == config), "custom")
+def preset_name(config: CoreConfig | ChipConfig) -> str:
+    """Name of the preset (of a core or a chip) that equals ``config``, or ``custom``."""
+    presets = [*PRESETS.items(), *CHIPS.items()]
+    return next((name for name, preset in presets if preset == config), "custom")
 
 
 def record(
-    *, command: str, config: CoreConfig | None = None, seed: int | None = None, **values: Any
+    *,
+    command: str,
+    config: CoreConfig | ChipConfig | None = None,
+    seed: int | None = None,
+    **values: Any,
 ) -> dict[str, Any]:
     """One result with the keys that all have in common, then the measured ``values``.
 

@@ -12,6 +12,7 @@ import os
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,60 +21,44 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.core import Core, Trace
 from models.datasets import DATA_VARIABLE, Dataset, load, order
 from models.device import PROFILES
 from models.float_reference import FloatTwin
 from models.networks import (
+    CHIP_NETWORKS,
     NETWORKS,
+    ChipNetwork,
     Network,
-    Recipe,
     classes,
-    inference_packets,
-    inference_program,
     online_figures,
-    setup_packets,
-    setup_program,
-    training_packets,
-    training_program,
 )
-from models.packets import Result
+from rtl.chip.config import CHIPS, ChipConfig
 from rtl.config import CoreConfig
-from rtl.csr import events
-from rtl.isa import Segment
 from scripts import results
+from scripts.machines import Checked, CoreMachine, Machine, Stretch
 from scripts.options import add_data, positive
-from verification import harness
-from verification.core_session import (
-    Batch,
-    HardwareTrace,
-    compare,
-    compare_state,
-    read_trace,
-)
-from verification.random_programs import COUNTERS
 
-__all__ = ["Simulation", "Stretch", "add_parser", "choose_network", "report", "run"]
+__all__ = ["Progress", "Simulation", "add_parser", "choose_network", "report", "run"]
 
-TOP = Path(harness.__file__).parent / "tops" / "core_top.sv"
 TEST_IMAGES = 500
 """Test images per batch."""
+
+AHEAD = 3
+"""Batches that are written before the simulator asks for them."""
+
+REPORT_IMAGES = 1000
+"""Training images from one writing of the unfinished result to the next."""
 
 log = logging.getLogger("phasecore")
 
 
 @dataclass
-class Stretch:
-    """One batch: a program, its packets and what it is for."""
+class _Part:
+    """What a batch is made of: images ``chosen`` of the training or test set."""
 
     kind: str
-    """``setup``, ``train`` or ``test``."""
-    program: list[int]
-    packets: list[bytes]
+    chosen: NDArray[np.int64]
     eta: float
-    segments: list[Segment]
-    images: NDArray[np.uint8]
-    labels: NDArray[np.uint8]
 
 
 class Simulation:
@@ -81,82 +66,72 @@ class Simulation:
 
     Parameters
     ----------
-    network, config, profile, seed : what is trained on what
     images : training images, as ``phasecore train --epochs 1 --images N`` learns them
     test : test images classified after training
+
+    Attributes
+    ----------
+    twin : float reference from the same initial weights
+    stretches : batches that are written, by number; checked ones are dropped
+    batches : their number in all
     """
 
-    def __init__(
-        self, network: Network, config: CoreConfig, profile: str, seed: int, data: Dataset,
-        *, images: int, test: int,
-    ):  # fmt: skip
-        self.network, self.config = network, config
-        self.recipe = Recipe(network, config, PROFILES[profile])
-        self.core = Core(config, PROFILES[profile], seed)
-        training = network.training
-        self.core.refresh_high, self.core.refresh_low = training.refresh_high, training.refresh_low
-        self.twin = FloatTwin(network, self.recipe.weights(self.core.crossbar.weights))
-        self.images, self.test = images, test
-        self.stretches = list(self._stretches(data, seed))
+    def __init__(self, machine: Machine, data: Dataset, *, seed: int, images: int, test: int):
+        self.machine, self.network = machine, machine.network
+        self.seed, self.images, self.test = seed, images, test
+        self.twin = FloatTwin(machine.network, machine.weights())
+        self.stretches: dict[int, Stretch] = {}
+        self._data = data
+        self._parts = list(self._planned())
+        self.batches = len(self._parts)
+        self._written = 0
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
 
-    def _stretches(self, data: Dataset, seed: int) -> Iterator[Stretch]:
-        recipe, training = self.recipe, self.network.training
-
-        def stretch(kind: str, program: list[int], packets: list[bytes], eta: float,
-                    *part: NDArray[np.uint8]) -> Stretch:  # fmt: skip
-            return Stretch(kind, program, packets, eta, recipe.segments(eta), *part)
-
-        yield stretch(
-            "setup", setup_program(recipe), setup_packets(recipe), training.eta,
-            data.train_x[:0], data.train_y[:0],
-        )  # fmt: skip
-        chosen = order(len(data.train_x), seed, 0)[: self.images]
+    def _planned(self) -> Iterator[_Part]:
+        training = self.network.training
+        yield _Part("setup", np.arange(0), training.eta)
+        chosen = order(len(self._data.train_x), self.seed, 0)[: self.images]
         for start in range(0, len(chosen), training.refresh_interval):
             part = chosen[start : start + training.refresh_interval]
-            images, labels = data.train_x[part], data.train_y[part]
-            yield stretch(
-                "train",
-                training_program(recipe, len(part), refresh_interval=len(part), read=True),
-                training_packets(recipe, images, labels), training.rate(start / len(chosen)),
-                images, labels,
-            )  # fmt: skip
+            yield _Part("train", part, training.rate(start / len(chosen)))
         for start in range(0, self.test, TEST_IMAGES):
-            images = data.test_x[start : min(start + TEST_IMAGES, self.test)]
-            yield stretch(
-                "test", inference_program(recipe, len(images)), inference_packets(recipe, images),
-                training.eta_end, images, data.test_y[start : start + len(images)],
-            )  # fmt: skip
+            part = np.arange(start, min(start + TEST_IMAGES, self.test))
+            yield _Part("test", part, training.eta_end)
 
-    def write(self, folder: Path) -> None:
-        """Write the macro's initial state and the files of every batch."""
-        self.core.crossbar.write_macro_files(folder / "macro")
-        names = [f"COUNT_{event.name.upper()}" for event in events(self.config)]
-        for index, stretch in enumerate(self.stretches):
-            batch = Batch(self.config, packets=stretch.packets)
-            batch.write("REFRESH_HIGH", self.core.refresh_high)
-            batch.write("REFRESH_LOW", self.core.refresh_low)
-            batch.write("CONTROL", 4)
-            batch.load(stretch.program, stretch.segments)
-            batch.run()
-            batch.read("ERROR_COUNT", *names)
-            batch.dump()
-            batch.save(folder, index)
+    def _stretch(self, part: _Part) -> Stretch:
+        data, machine = self._data, self.machine
+        is_test = part.kind == "test"
+        images = (data.test_x if is_test else data.train_x)[part.chosen]
+        labels = (data.test_y if is_test else data.train_y)[part.chosen]
+        if part.kind == "setup":
+            work = machine.setup()
+        elif is_test:
+            work = machine.inference(images)
+        else:
+            work = machine.training(images, labels)
+        return Stretch(part.kind, work, machine.segments(part.eta), part.eta, images, labels)
 
-    def start(self, folder: Path, *, sim: str, seed: int, waves: bool) -> None:
-        """Build the simulator and start it on the batches in ``folder``."""
-        log.info("building the %s simulation: a minute or two, kept for the next run", sim)
-        build = build_top(self.config, sim=sim, waves=waves)
+    def write(self, folder: Path, batches: int | None = None) -> None:
+        """Write the macros' initial state and the files of the first ``batches`` (all)."""
+        if not self._written:
+            self.machine.write_macros(folder)
+        wanted = self.batches if batches is None else min(batches, self.batches)
+        for index in range(self._written, wanted):
+            self.stretches[index] = self._stretch(self._parts[index])
+            self.machine.save(folder, index, self.stretches[index])
+            self._written = index + 1
+
+    def start(self, folder: Path, *, sim: str, waves: bool) -> None:
+        """Build the simulator and start it on the batches that come into ``folder``."""
+        log.info("building the %s simulation: some minutes at most, kept for the next run", sim)
+        build = self.machine.build(sim=sim, waves=waves)
 
         def simulate() -> None:
             try:
-                harness.run_bench(
-                    build, top="core_top", sim=sim, bench="verification.bench_core",
-                    test_dir=folder, seed=seed, config=self.config,
-                    env={"PHASECORE_BATCHES": str(len(self.stretches))},
-                    plusargs=[f"+phasecore_macro={folder / 'macro'}"], waves=waves,
-                )  # fmt: skip
+                self.machine.simulate(
+                    build, folder, sim=sim, seed=self.seed, batches=self.batches, waves=waves
+                )
             except BaseException as error:
                 self._failure = error
 
@@ -180,44 +155,23 @@ class Simulation:
             time.sleep(0.005)
         return float(path.read_text())
 
-    def check(self, folder: Path, index: int) -> tuple[HardwareTrace, list[Result], list[str]]:
-        """Run batch ``index`` in the model; hardware trace, model results and mismatches."""
-        stretch = self.stretches[index]
-        self.core.segments[: len(stretch.segments)] = stretch.segments
-        self.core.trace = Trace()
-        before = {name: value(self.core) for name, value in COUNTERS.items()}
-        expected = self.core.run(stretch.program, stretch.packets)
-        hardware = read_trace(folder / f"trace_{index}.txt", self.config)
-        mismatches = compare(hardware, self.core.trace, expected, self.config.lines)
-        mismatches += compare_state(folder, index, self.core)
-        for name, value in COUNTERS.items():
-            counted, due = hardware.register(self.config, name), value(self.core) - before[name]
-            if counted != due:
-                mismatches.append(f"{name}: got {counted}, expected {due}")
-        if hardware.register(self.config, "ERROR_COUNT"):
-            mismatches.append("the core counted errors")
-        for path in folder.glob(f"*_{index}.*"):
-            path.unlink()
-        return hardware, expected, mismatches
-
-
-def build_top(config: CoreConfig, *, sim: str, waves: bool = False) -> Path:
-    """Build folder of a core in its simulation top."""
-    folder: Path = harness.build(
-        harness.core_verilog(config), top="core_top", sim=sim, sources=[TOP],
-        build_args=harness.VERILATOR_FAST if sim == "verilator" else None,
-        parameters={"POST_LANES": config.post_lanes}, waves=waves,
-    )  # fmt: skip
-    return folder
+    def check(self, folder: Path, index: int) -> tuple[Stretch, Checked]:
+        """Run batch ``index`` in the model and compare; its files are deleted."""
+        stretch = self.stretches.pop(index)
+        checked = self.machine.check(folder, index, stretch)
+        for pattern in (f"*[a-z]_{index}.*", f"*[a-z]_{index}_*.*"):
+            for path in folder.glob(pattern):
+                path.unlink()
+        return stretch, checked
 
 
 def choose_network(name: str | None, config: CoreConfig | None, data: Path | None) -> Network:
-    """The network asked for, or the largest that fits and whose data are there.
+    """The network asked for, or the largest of one core that fits and whose data are there.
 
     A folder of MNIST files that was named, but is not usable, is an error.
     """
     if name is not None:
-        return NETWORKS[name]
+        return {**NETWORKS, **CHIP_NETWORKS}[name]
     reason = ""
     for network in NETWORKS.values():
         try:
@@ -236,6 +190,30 @@ def choose_network(name: str | None, config: CoreConfig | None, data: Path | Non
     raise ValueError(f"no network fits this configuration: {reason}")
 
 
+def choose_config(
+    network: Network, *, preset: str | None, path: str | None, config: CoreConfig
+) -> CoreConfig | ChipConfig:
+    """Configuration of a network's core or chip: what was asked for, or its own."""
+    if not isinstance(network, ChipNetwork):
+        return config if preset or path else network.config
+    if path:
+        return network.chip.replace(core=config)
+    return CHIPS[preset] if preset else network.chip
+
+
+def make_machine(
+    network: Network, config: CoreConfig | ChipConfig, profile: str, seed: int
+) -> Machine:
+    """The core or chip that trains a network."""
+    if isinstance(config, CoreConfig):
+        return CoreMachine(network, config, profile, seed)
+    from scripts.chip_machine import ChipMachine
+
+    if not isinstance(network, ChipNetwork):
+        raise TypeError(f"{network.name} is a network of one core")
+    return ChipMachine(network, config, profile, seed)
+
+
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "simulate",
@@ -243,11 +221,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         description=(
             "Train a network in the RTL, next to the golden model, and compare every result."
             " Without --network: mlp-196-50-10 if MNIST is found, otherwise a network on the"
-            " digits of scikit-learn. --out names the folder of the JSON result and the learning"
-            " curve (default: build/simulate)."
+            f" digits of scikit-learn. {', '.join(CHIP_NETWORKS)} run on a chip of several cores,"
+            " where --config describes each core. --out names the folder of the JSON result and"
+            " the learning curve (default: build/simulate)."
         ),
     )
-    parser.add_argument("--network", choices=NETWORKS)
+    parser.add_argument("--network", choices=[*NETWORKS, *CHIP_NETWORKS])
     parser.add_argument(
         "--images", type=positive, default=1000, metavar="N", help="training images (default 1000)"
     )
@@ -263,127 +242,156 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    given = args.preset is not None or args.config_path is not None
-    network = choose_network(args.network, args.config if given else None, args.data)
-    config: CoreConfig = args.config if given else network.config
+    given = args.config if args.preset or args.config_path else None
+    network = choose_network(args.network, given, args.data)
+    config = choose_config(network, preset=args.preset, path=args.config_path, config=args.config)
     data = load(network.dataset, args.data)
     simulation = Simulation(
-        network, config, args.profile, args.seed, data,
+        make_machine(network, config, args.profile, args.seed), data, seed=args.seed,
         images=min(args.images, len(data.train_x)), test=min(args.test, len(data.test_x)),
     )  # fmt: skip
     folder: Path = args.out or Path("build") / "simulate"
     folder.mkdir(parents=True, exist_ok=True)
+    name = args.name or f"simulate-{network.name}"
+
+    def write(measured: dict[str, Any]) -> tuple[dict[str, Any], Path]:
+        result = results.record(
+            command=args.command, config=config, seed=args.seed, network=network.name,
+            profile=args.profile, simulator=args.sim, **measured,
+        )  # fmt: skip
+        return result, results.write(name, result, folder)
+
     with tempfile.TemporaryDirectory(prefix="phasecore-") as scratch:
         work = Path(scratch) if not args.waves else folder.resolve()
-        simulation.write(work)
-        simulation.start(work, sim=args.sim, seed=args.seed, waves=args.waves)
-        measured = _follow(simulation, work)
-    result = results.record(
-        command=args.command, config=config, seed=args.seed, network=network.name,
-        profile=args.profile, simulator=args.sim, **measured,
-    )  # fmt: skip
-    path = results.write(args.name or f"simulate-{network.name}", result, folder)
+        progress = Progress(simulation)
+        for measured in progress.follow(work, sim=args.sim, waves=args.waves):
+            write(measured)
+    result, path = write(progress.figures(complete=True))
     plot(result, path.with_suffix(".png"))
     if args.waves:
-        result["waves"] = str(harness.wave_file(folder, "core_top", args.sim))
+        result["waves"] = str(simulation.machine.wave_file(folder, args.sim))
     return {**result, "ok": not result["mismatches"], "out": str(path)}
 
 
-def _follow(simulation: Simulation, folder: Path) -> dict[str, Any]:
-    """Compare batch after batch as the simulator finishes them."""
-    config, network = simulation.config, simulation.network
-    done = mismatches = compared = 0
-    train_seconds = test_seconds = 0.0
-    right = {"rtl": 0, "model": 0}
-    float_right = 0.0
-    totals = dict.fromkeys((event.name for event in events(config)), 0)
-    curve: list[dict[str, Any]] = []
-    point: dict[str, Any]
-    first: list[str] = []
-    for index, stretch in enumerate(simulation.stretches):
-        seconds = simulation.seconds(folder, index)
-        hardware, expected, found = simulation.check(folder, index)
-        mismatches += len(found)
-        compared += len(hardware.codes) + len(hardware.bytes) + len(hardware.devices)
-        first += [f"batch {index} ({stretch.kind}): {text}" for text in found[: 5 - len(first)]]
-        for text in found[:3]:
-            log.error("mismatch in batch %d (%s): %s", index, stretch.kind, text)
-        if stretch.kind == "train":
-            simulation.twin.train(
-                stretch.images, stretch.labels, [stretch.eta] * len(stretch.labels)
-            )
-            done += len(stretch.labels)
-            train_seconds += seconds
-            for event in events(config):
-                totals[event.name] += hardware.register(config, f"COUNT_{event.name.upper()}")
-            point = {"images": done}
-            for machine, sent in (("rtl", hardware.results), ("model", expected)):
-                outputs = [result.codes for result in sent]
-                loss, accuracy = online_figures(network, outputs, stretch.labels)
-                point |= {f"loss_{machine}": loss, f"online_accuracy_{machine}": accuracy}
-            curve.append(point)
-            log.info(
-                "%5d/%d images  loss %.4f  online %.1f %%  %.0f images/s  %d mismatches",
-                done, simulation.images, point["loss_rtl"],
-                100 * point["online_accuracy_rtl"], done / train_seconds, mismatches,
-            )  # fmt: skip
-        elif stretch.kind == "test":
-            test_seconds += seconds
-            float_right += simulation.twin.accuracy(stretch.images, stretch.labels) * len(
-                stretch.labels
-            )
-            for machine, sent in (("rtl", hardware.results), ("model", expected)):
-                found_classes = classes(network, [result.codes for result in sent])
-                right[machine] += int(np.count_nonzero(found_classes == stretch.labels))
-    simulation.finish()
-    programmer = simulation.core.programmer
-    return {
-        "images": done,
-        "test_images": simulation.test,
-        "mismatches": mismatches,
-        "first_mismatches": first,
-        "values_compared": compared,
-        "accuracy_rtl": right["rtl"] / simulation.test,
-        "accuracy_model": right["model"] / simulation.test,
-        "accuracy_float": float_right / simulation.test,
-        "loss_rtl": curve[-1]["loss_rtl"],
-        "loss_model": curve[-1]["loss_model"],
-        "cycles_per_image": _phases(totals, done),
-        "weights": sum(layer.rows * layer.outputs for layer in network.layers),
-        "set_pulses": programmer.set_pulses,
-        "reset_pulses": programmer.reset_pulses,
-        "refreshed_pairs": programmer.refreshed,
-        "counters": totals,
-        "images_per_second": round(done / train_seconds, 1),
-        "test_images_per_second": round(simulation.test / test_seconds, 1),
-        "curve": curve,
-    }
+class Progress:
+    """Runs a simulation to its end and keeps the figures."""
 
+    def __init__(self, simulation: Simulation):
+        self.simulation = simulation
+        self.curve: list[dict[str, Any]] = []
+        self._images = dict.fromkeys(("train", "test"), 0)
+        self._seconds = dict.fromkeys(("train", "test"), 0.0)
+        self._right = dict.fromkeys(("rtl", "model", "float"), 0.0)
+        self._counters: Counter[str] = Counter()
+        self._phases: Counter[str] = Counter()
+        self._mismatches = self._compared = 0
+        self._first: list[str] = []
 
-def _phases(totals: dict[str, int], images: int) -> dict[str, float]:
-    """Cycles per training image: all, and those with each unit busy (units overlap)."""
-    phases = {
-        "total": "cycles", "window": "window", "post_processing": "post_busy",
-        "update": "update_busy", "programming": "programmer_busy", "load": "load_busy",
-        "read": "store_busy",
-    }  # fmt: skip
-    return {name: round(totals[event] / images, 1) for name, event in phases.items()}
+    def follow(self, folder: Path, *, sim: str, waves: bool) -> Iterator[dict[str, Any]]:
+        """Compare batch after batch as the simulator does them; yield figures now and then."""
+        simulation = self.simulation
+        simulation.write(folder, AHEAD)
+        simulation.start(folder, sim=sim, waves=waves)
+        for index in range(simulation.batches):
+            seconds = simulation.seconds(folder, index)
+            simulation.write(folder, index + 1 + AHEAD)
+            stretch, checked = simulation.check(folder, index)
+            before = self._images["train"]
+            self._compare(index, stretch, checked)
+            if stretch.kind != "setup":
+                self._images[stretch.kind] += len(stretch.labels)
+                self._seconds[stretch.kind] += seconds
+            if stretch.kind == "train":
+                self._train(stretch, checked)
+                if before // REPORT_IMAGES != self._images["train"] // REPORT_IMAGES:
+                    yield self.figures(complete=False)
+            elif stretch.kind == "test":
+                self._test(stretch, checked)
+        simulation.finish()
+
+    def _compare(self, index: int, stretch: Stretch, checked: Checked) -> None:
+        self._mismatches += len(checked.mismatches)
+        self._compared += checked.values
+        texts = [f"batch {index} ({stretch.kind}): {text}" for text in checked.mismatches[:5]]
+        self._first += texts[: 5 - len(self._first)]
+        for text in texts[:3]:
+            log.error("mismatch in %s", text)
+
+    def _train(self, stretch: Stretch, checked: Checked) -> None:
+        simulation, done = self.simulation, self._images["train"]
+        simulation.twin.train(stretch.images, stretch.labels, [stretch.eta] * len(stretch.labels))
+        self._counters.update(checked.counters)
+        self._phases.update(checked.phases)
+        point: dict[str, Any] = {"images": done}
+        for machine, outputs in checked.outputs.items():
+            loss, accuracy = online_figures(simulation.network, outputs, stretch.labels)
+            point |= {f"loss_{machine}": loss, f"online_accuracy_{machine}": accuracy}
+        self.curve.append(point)
+        log.info(
+            "%5d/%d images  loss %.4f  online %.1f %%  %.0f images/s  %d mismatches",
+            done, simulation.images, point["loss_rtl"], 100 * point["online_accuracy_rtl"],
+            done / self._seconds["train"], self._mismatches,
+        )  # fmt: skip
+
+    def _test(self, stretch: Stretch, checked: Checked) -> None:
+        twin, labels = self.simulation.twin, stretch.labels
+        self._right["float"] += twin.accuracy(stretch.images, labels) * len(labels)
+        for machine, outputs in checked.outputs.items():
+            found = classes(self.simulation.network, outputs)
+            self._right[machine] += int(np.count_nonzero(found == labels))
+
+    def figures(self, *, complete: bool) -> dict[str, Any]:
+        """What the result file says; accuracies are null before the test."""
+        simulation, images = self.simulation, self._images["train"]
+        machine = simulation.machine
+        tested = self._images["test"]
+        programmers = [core.programmer for core in machine.cores.values()]
+        per_image = {name: count / images for name, count in self._counters.items()}
+        return {
+            "complete": complete,
+            "images": images,
+            "test_images": tested,
+            "mismatches": self._mismatches,
+            "first_mismatches": self._first,
+            "values_compared": self._compared,
+            **{
+                f"accuracy_{name}": right / tested if complete else None
+                for name, right in self._right.items()
+            },
+            "loss_rtl": self.curve[-1]["loss_rtl"],
+            "loss_model": self.curve[-1]["loss_model"],
+            "cycles_per_image": {
+                name: round(count / images, 1) for name, count in self._phases.items()
+            },
+            "phases_add_up": machine.phases_add_up,
+            "bounds": {name: round(bound, 1) for name, bound in machine.bounds(per_image).items()},
+            "cores": len(machine.cores),
+            "weights": sum(layer.rows * layer.outputs for layer in simulation.network.layers),
+            "set_pulses": sum(programmer.set_pulses for programmer in programmers),
+            "reset_pulses": sum(programmer.reset_pulses for programmer in programmers),
+            "refreshed_pairs": sum(programmer.refreshed for programmer in programmers),
+            "counters": dict(self._counters),
+            "images_per_second": round(images / self._seconds["train"], 1),
+            "test_images_per_second": (
+                round(tested / self._seconds["test"], 1) if tested else None
+            ),
+            "curve": self.curve,
+        }
 
 
 def report(result: dict[str, Any]) -> str:
-    cycles = result["cycles_per_image"]
-    busy = ", ".join(f"{name} {value:.0f}" for name, value in cycles.items() if name != "total")
     accuracy = f"{100 * result['accuracy_rtl']:.2f} % / {100 * result['accuracy_model']:.2f} %"
+    cores = "a core" if result["cores"] == 1 else f"{result['cores']} cores"
     rows = [
-        ("network", f"{result['network']}, {result['profile']} devices, {result['simulator']}"),
+        ("network", f"{result['network']} on {cores}, {result['profile']} devices"),
+        ("simulator", result["simulator"]),
         ("images trained", f"{result['images']}"),
         ("mismatches", f"{result['mismatches']} in {result['values_compared']} values"),
         ("", "and all chi words and devices after every batch"),
         ("loss, RTL / model", f"{result['loss_rtl']:.4f} / {result['loss_model']:.4f}"),
         ("test accuracy, RTL / model", f"{accuracy} of {result['test_images']} images"),
         ("  float twin", f"{100 * result['accuracy_float']:.2f} %"),
-        ("cycles per image", f"{cycles['total']:.0f}"),
-        ("  of which busy (overlap)", busy),
+        *_cycle_rows(result),
         ("SET / RESET pulses", f"{result['set_pulses']} / {result['reset_pulses']}"),
         ("simulation speed", f"{result['images_per_second']} training images per CPU second"),
         ("written", result["out"]),
@@ -393,20 +401,39 @@ def report(result: dict[str, Any]) -> str:
     return "\n".join(f"{name:28s}{value}" for name, value in rows)
 
 
+def _cycle_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Cycles per image: phases that add up with their bounds, or busy units."""
+    cycles = dict(result["cycles_per_image"])
+    total = cycles.pop("total")
+    rows = [("cycles per image", f"{total:.0f}")]
+    if not result["phases_add_up"]:
+        busy = ", ".join(f"{name} {value:.0f}" for name, value in cycles.items())
+        return [*rows, ("  of which busy (overlap)", busy)]
+    for name, value in cycles.items():
+        bound = result["bounds"].get(name)
+        text = f"{value:7.1f}" if bound is None else f"{value:7.1f}  (bound {bound:.1f})"
+        rows.append((f"  {name.replace('_', ' ')}", text))
+    return rows
+
+
 def plot(result: dict[str, Any], path: Path) -> None:
-    """Learning curve of RTL and model (they lie on each other) as a PNG."""
+    """Learning curve of RTL and model (they lie on each other) and, of a chip, its cycles."""
     import matplotlib
 
     matplotlib.use("Agg")
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
     from matplotlib import pyplot
 
+    stacked = result["phases_add_up"]
+    figure, panels = pyplot.subplots(
+        1, 3 if stacked else 2, figsize=(12 if stacked else 9, 3.6), layout="constrained",
+        width_ratios=[3, 3, 2] if stacked else None,
+    )  # fmt: skip
     curve = result["curve"]
     images = [point["images"] for point in curve]
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for axes, key, scale, label in (
-        (left, "loss", 1, "squared error per image"),
-        (right, "online_accuracy", 100, "accuracy on the next images, %"),
+        (panels[0], "loss", 1, "squared error per image"),
+        (panels[1], "online_accuracy", 100, "accuracy on the next images, %"),
     ):
         for machine, style in (("rtl", "o-"), ("model", "x--")):
             values = [scale * point[f"{key}_{machine}"] for point in curve]
@@ -415,9 +442,25 @@ def plot(result: dict[str, Any], path: Path) -> None:
         axes.set(xlabel="training images", ylabel=label)
         axes.grid(visible=True, alpha=0.3)
         axes.legend()
+    if stacked:
+        _plot_phases(panels[2], result)
     figure.suptitle(
         f"{result['network']}, {result['profile']} devices: {result['mismatches']} mismatches,"
         f" test accuracy {100 * result['accuracy_rtl']:.1f} %"
     )
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
+
+
+def _plot_phases(axes: Any, result: dict[str, Any]) -> None:
+    """Stacked bar of the cycles of an image, beside it the bounds."""
+    phases = {n: c for n, c in result["cycles_per_image"].items() if n != "total"}
+    tops = dict.fromkeys(("measured", "bound"), 0.0)
+    for number, (name, cycles) in enumerate(phases.items()):
+        for bar, value in (("measured", cycles), ("bound", result["bounds"].get(name, 0))):
+            label = name.replace("_", " ") if bar == "measured" else None
+            axes.bar(bar, value, bottom=tops[bar], color=f"C{number}", label=label, width=0.6)
+            tops[bar] += value
+    axes.set(ylabel="cycles per image", xlim=(-0.5, 3.4))
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(handles[::-1], labels[::-1], loc="center right", fontsize="small")

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the batches that lie in the test folder through ``core_top``; Python wakes once a batch."""
+"""Runs the batches of the test folder through ``core_top`` or ``chip_top``.
+
+Python wakes once a batch.
+"""
 
 import os
 import time
@@ -13,9 +16,11 @@ from cocotb.triggers import RisingEdge, Timer
 async def run_batches(dut):
     """Raise ``go`` for every batch as soon as its files are there; note the time it took."""
     count = int(os.environ["PHASECORE_BATCHES"])
+    parent = os.getppid()
     await Timer(100, unit="ns")
     for batch in range(count):
         while not Path(f"stream_{batch}.hex").exists():
+            assert os.getppid() == parent, "whoever writes the batches is gone"
             time.sleep(0.01)
         started = time.process_time()
         dut.go.value = 1
@@ -24,4 +29,4 @@ async def run_batches(dut):
         await Timer(100, unit="ns")
         Path(f"seconds_{batch}.tmp").write_text(f"{time.process_time() - started:.6f}\n")
         Path(f"seconds_{batch}.tmp").rename(f"seconds_{batch}.txt")
-        assert not int(dut.failed.value), f"batch {batch}: the core did not halt"
+        assert not int(dut.failed.value), f"batch {batch}: not all programs came to their end"

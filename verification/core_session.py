@@ -20,8 +20,23 @@ from models.packets import Result, parse_result
 from rtl.config import CoreConfig
 from rtl.csr import offsets, windows
 from rtl.isa import Segment
+from verification import harness
 
-__all__ = ["Batch", "HardwareTrace", "compare", "compare_state", "read_trace"]
+__all__ = [
+    "Batch",
+    "HardwareTrace",
+    "build_top",
+    "compare",
+    "compare_state",
+    "read_trace",
+    "simulate",
+    "write_macro",
+]
+
+TOP = Path(__file__).parent / "tops" / "core_top.sv"
+
+MACRO = "macro"
+"""Prefix of the files of the macro's state in a test folder."""
 
 END, WRITE, READ, WAIT_HALTED, DUMP = range(5)
 
@@ -76,7 +91,10 @@ class Batch:
         (folder / f"script_{index}.hex").write_text("".join(f"{word:018x}\n" for word in words))
         beats = [beat for packet in self.packets for beat in _beats(packet)]
         lines = [f"{len(beats):020x}\n", *beats]
-        (folder / f"stream_{index}.hex").write_text("".join(lines))
+        # Its appearance says that the batch is there.
+        partial = folder / f"stream_{index}.tmp"
+        partial.write_text("".join(lines))
+        partial.rename(partial.with_suffix(".hex"))
 
 
 def _beats(packet: bytes) -> list[str]:
@@ -273,3 +291,29 @@ def compare_state(folder: Path, name: str | int, core: Core) -> list[str]:
         found = _integers(_memory(folder / f"state_{name}.{part}.hex"))
         mismatches += _difference(f"device {part}", found, values.reshape(-1))
     return mismatches
+
+
+def write_macro(folder: Path, core: Core) -> None:
+    """Write the state of the core's macro."""
+    core.crossbar.write_macro_files(folder / MACRO)
+
+
+def build_top(config: CoreConfig, *, sim: str, waves: bool = False) -> Path:
+    """Build folder of a core in its simulation top."""
+    return harness.build(
+        harness.core_verilog(config), top="core_top", sim=sim, sources=[TOP],
+        build_args=harness.VERILATOR_FAST if sim == "verilator" else None,
+        parameters={"POST_LANES": config.post_lanes}, waves=waves,
+    )  # fmt: skip
+
+
+def simulate(
+    build: Path, folder: Path, config: CoreConfig, *, sim: str, seed: int, batches: int,
+    waves: bool = False,
+) -> None:  # fmt: skip
+    """Run the batches that lie (or will lie) in ``folder``, with the macro's state there."""
+    harness.run_bench(
+        build, top="core_top", sim=sim, bench="verification.bench_core", test_dir=folder,
+        seed=seed, config=config, env={"PHASECORE_BATCHES": str(batches)},
+        plusargs=[f"+phasecore_macro={folder / MACRO}"], waves=waves,
+    )  # fmt: skip

@@ -10,13 +10,14 @@ import shutil
 import sys
 import sysconfig
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from cocotb_tools.runner import get_runner
 
+from rtl.chip.config import ChipConfig
 from rtl.config import CoreConfig
 from rtl.verilog import MACRO_SOURCES, to_verilog
 
@@ -24,6 +25,7 @@ __all__ = [
     "VERILATOR_FAST",
     "BenchError",
     "build",
+    "chip_verilog",
     "config_from_env",
     "core_verilog",
     "run_bench",
@@ -84,17 +86,36 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 def core_verilog(config: CoreConfig) -> str:
     """Verilog of a whole core, kept per configuration and state of the RTL sources."""
+
+    def make() -> str:
+        from rtl.core.core import Core
+
+        return to_verilog(Core(config), name="phasecore_core")
+
+    return _kept(config.to_json(), make)
+
+
+def chip_verilog(config: ChipConfig) -> str:
+    """Verilog of a chip, kept in the same way."""
+
+    def make() -> str:
+        from rtl.chip.chip import chip_verilog
+
+        return chip_verilog(config)
+
+    return _kept(config.to_json(), make)
+
+
+def _kept(key: str, make: Callable[[], str]) -> str:
+    """Text that ``make`` returned for ``key`` and the present RTL sources."""
     rtl = Path(__file__).parents[1] / "rtl"
     texts = [path.read_text() for path in sorted(rtl.rglob("*.py"))]
-    digest = hashlib.sha256("\0".join([config.to_json(), *texts]).encode()).hexdigest()[:16]
+    digest = hashlib.sha256("\0".join([key, *texts]).encode()).hexdigest()[:16]
     folder = BUILD_ROOT / f"verilog-{digest}"
     with _locked(folder):
         path = folder / "core.v"
         if not path.exists():
-            from rtl.core.core import Core
-
-            text = to_verilog(Core(config), name="phasecore_core")
-            path.with_suffix(".tmp").write_text(text)
+            path.with_suffix(".tmp").write_text(make())
             path.with_suffix(".tmp").rename(path)
         return path.read_text()
 

@@ -5,8 +5,8 @@ import pytest
 
 from rtl.config import DEFAULT, TINY
 from scripts.bench import Row, cycle_rows
-from scripts.simulate import build_top
 from verification import core_timing
+from verification.core_session import build_top
 from verification.core_timing import Events
 
 
