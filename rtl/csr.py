@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from enum import Enum, IntEnum
 
 from rtl.config import CoreConfig
-from rtl.isa import INSTRUCTION_BITS, SEGMENT, Unit
+from rtl.isa import INSTRUCTION_BITS, OBJECT, SEGMENT, STREAM, Field, Unit
 
 __all__ = [
     "ADDRESS_BITS",
@@ -41,12 +41,16 @@ VERSION = 0x0001_0000
 
 WORD_BYTES = 4
 SEGMENT_WORDS = 4
+OBJECT_WORDS = 4
+STREAM_WORDS = 2
 INSTRUCTION_WORDS = INSTRUCTION_BITS // 32
 
 _ERROR_COUNTERS = 0x040
 _CONFIGURATION = 0x080
 _EVENTS = 0x100
 _SEGMENTS = 0x200
+_OBJECTS = 0x400
+_STREAMS = 0x500
 _PROGRAM = 0x2000
 
 
@@ -279,7 +283,7 @@ def events(config: CoreConfig) -> tuple[Event, ...]:
         Event(name="cycles", doc="cycles while running", internal=True),
         Event(name="instructions", doc="instructions issued", internal=True),
         Event(name="loads", doc="LOAD instructions issued", internal=True),
-        Event(name="reads", doc="READ instructions issued", internal=True),
+        Event(name="reads", doc="READ or SEND instructions issued", internal=True),
         *cycles,
         *stalls,
         Event(name="window", doc="cycles of integration windows"),
@@ -295,12 +299,21 @@ def events(config: CoreConfig) -> tuple[Event, ...]:
         Event(name="accumulator_saturations", doc="accumulators saturated", width=post),
         Event(name="code_saturations", doc="8-bit results saturated", width=post),
         Event(name="adc_clips", doc="ADC codes clipped", width=post),
+        *(_fabric_events() if config.objects else ()),
+    )
+
+
+def _fabric_events() -> tuple[Event, ...]:
+    return (
+        Event(name="flits_sent", doc="flits sent"),
+        Event(name="flits_received", doc="flits received"),
+        Event(name="credit_stalled", doc="cycles a SEND waited for credits"),
     )
 
 
 def windows(config: CoreConfig) -> dict[str, Window]:
     """The memory windows, by name."""
-    found = (
+    found: tuple[Window, ...] = (
         Window(
             name="SEGMENT", offset=_SEGMENTS, words=SEGMENT_WORDS, depth=config.segments,
             doc="segment descriptors, four words each; write before use",
@@ -310,6 +323,17 @@ def windows(config: CoreConfig) -> dict[str, Window]:
             doc="instructions, low word first; write before use",
         ),
     )  # fmt: skip
+    if config.objects:
+        found += (
+            Window(
+                name="OBJECT", offset=_OBJECTS, words=OBJECT_WORDS, depth=config.objects,
+                doc="object descriptors, four words each; a write restarts the object",
+            ),
+            Window(
+                name="STREAM", offset=_STREAMS, words=STREAM_WORDS, depth=config.streams,
+                doc="stream descriptors, two words each; a write restarts the stream",
+            ),
+        )  # fmt: skip
     return {window.name: window for window in found}
 
 
@@ -430,6 +454,16 @@ def _bits(low: int, width: int) -> str:
     return str(low) if width == 1 else f"{low + width - 1}:{low}"
 
 
+def _entry(name: str, parts: tuple[Field, ...]) -> list[str]:
+    """Documentation of a window's entry."""
+    position, rows = 0, []
+    for part in parts:
+        word, low = divmod(position, 32)
+        rows.append([str(word), _bits(low, part.width), part.name, part.doc])
+        position += part.width
+    return ["", f"## {name} entry", "", *_table(["word", "bits", "field", "meaning"], rows)]
+
+
 def markdown(config: CoreConfig) -> str:
     """Documentation of all registers of a core of ``config``."""
     table = [
@@ -455,12 +489,10 @@ def markdown(config: CoreConfig) -> str:
                 [_bits(field.low, field.width), field.name, field.doc] for field in register.fields
             ]
             lines += ["", f"## {register.name}", "", *_table(["bits", "field", "meaning"], rows)]
-    position, rows = 0, []
-    for part in SEGMENT:
-        word, low = divmod(position, 32)
-        rows.append([str(word), _bits(low, part.width), part.name, part.doc])
-        position += part.width
-    lines += ["", "## SEGMENT entry", "", *_table(["word", "bits", "field", "meaning"], rows)]
+    entries = {"SEGMENT": SEGMENT, "OBJECT": OBJECT, "STREAM": STREAM}
+    for name in windows(config):
+        if name in entries:
+            lines += _entry(name, entries[name])
     codes = [
         [str(int(code)), code.name, error_counter(code).name if code else "-", doc]
         for code, doc in _ERROR_DOCS.items()

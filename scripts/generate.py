@@ -71,7 +71,7 @@ def files(config: CoreConfig) -> dict[str, str]:
 def black_box(source: str) -> str:
     """The header of a macro's only module, without its body, for synthesis."""
     start = source.index("\nmodule ") + 1
-    end = source.index(");\n", source.index(") (", start)) + 3
+    end = source.index("\n);\n", start) + 4
     return f"(* blackbox *)\n{source[start:end]}endmodule\n"
 
 

@@ -4,9 +4,16 @@
 import random
 
 import cocotb
+from amaranth.hdl import unsigned
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from rtl.core.interfaces import MvmCommand, PostCommand, RowCommand, UpdateCommand
+from rtl.core.interfaces import (
+    MvmCommand,
+    PostCommand,
+    RowCommand,
+    SendCommand,
+    UpdateCommand,
+)
 from rtl.core.stream_in import LoadCommand
 from rtl.core.stream_out import StoreCommand
 from rtl.csr import ErrorCode, ErrorCounter, error_counter, offsets, windows
@@ -17,22 +24,34 @@ from verification.streams import reset
 CONFIG = config_from_env()
 OFFSETS = offsets(CONFIG)
 WINDOWS = windows(CONFIG)
+NETWORKED = CONFIG.objects > 0
+FAR_LAYOUTS = (
+    {"send": SendCommand(CONFIG), "release": unsigned(CONFIG.objects)}
+    if NETWORKED
+    else {"load": LoadCommand(CONFIG), "store": StoreCommand(CONFIG)}
+)
 LAYOUTS = {
     "mvm": MvmCommand(CONFIG), "post": PostCommand(CONFIG), "update": UpdateCommand(CONFIG),
-    "rows": RowCommand(CONFIG), "load": LoadCommand(CONFIG), "store": StoreCommand(CONFIG),
+    "rows": RowCommand(CONFIG), **FAR_LAYOUTS,
 }  # fmt: skip
-SINGLE = ("post", "update", "rows", "load", "store")
+SINGLE = ("post", "update", "rows", *FAR_LAYOUTS)
 BUSY = {
     "mvm": "crossbar", "post": "post", "update": "update", "rows": "programmer", "load": "load",
-    "store": "store",
+    "store": "store", "send": "send", "release": "local",
 }  # fmt: skip
+FOREIGN = (
+    (Opcode.LOAD, Opcode.READ) if NETWORKED else (Opcode.SEND, Opcode.AWAIT, Opcode.RELEASE)
+)
+"""Opcodes of the other kind of core: illegal here."""
 
 
 class Units:
     """Mock units: show a command from the next cycle on and finish it after a random time.
 
     Checks at every acceptance, from what is really in work, that the command may start, and keeps
-    ``issued``: stream, payload, and for CALIBRATE the strobe.
+    ``issued``: stream, payload, and for CALIBRATE the strobe. Objects of a networked core become
+    ready at random (but for those of ``absent``) until they are released; ``ready`` has the mask of
+    them at every acceptance.
     """
 
     def __init__(self, dut, *, longest=20, duty=0.7):
@@ -47,6 +66,9 @@ class Units:
         self.hang = set()  # streams whose commands never end
         self.waited = {}
         self.cancels = 0
+        self.objects = 0
+        self.absent = 0
+        self.ready = []
         cocotb.start_soon(self._run())
 
     def in_use(self):
@@ -79,8 +101,9 @@ class Units:
                 destinations = {payload["destination"]}
             assert payload["tag"] == self.windows % 4, "wrong tag"
             affine = payload["affine"] and not payload["error"]
-            loading = self.work["load"]
+            loading = self.work.get("load")
             assert not (affine and loading and loading[3]), "table read while it is loaded"
+            assert not self.sending_sums(), "accumulators written while they are sent"
         elif name == "update":
             if payload["outer"]:
                 sources = {payload["x_slot"], payload["d_slot"]}
@@ -94,6 +117,14 @@ class Units:
             assert not (affine and post and post[3]), "table loaded while it is read"
         elif name == "store":
             sources = {payload["slot"]}
+        elif name == "send":
+            affine = payload["partial"]
+            sources = set() if payload["partial"] else {payload["slot"]}
+            assert not payload["partial"] or self.idle("post"), "sums sent while they are made"
+        elif name == "release":
+            assert not reads, "object released while slots are read"
+            assert self.idle("post") and not self.sending_sums(), "sums released while in use"
+            self.objects &= ~payload
         assert not sources & writes, f"{name} reads a slot that is being written"
         assert not destinations & (reads | writes), f"{name} writes a slot in use"
         # One more cycle, because the cycle of the acceptance counts at once.
@@ -105,6 +136,11 @@ class Units:
             assert self.work[name] is None, f"{name} is not idle"
             self.work[name] = [cycles, sources, destinations, affine]
         self.issued.append((name, payload))
+
+    def sending_sums(self):
+        """A partial SEND is in work."""
+        send = self.work.get("send")
+        return bool(send and send[3])
 
     def _advance(self):
         for entry in self.crossbar:
@@ -142,8 +178,17 @@ class Units:
         dut.post_reads.value, dut.post_writes.value = part("post", 1), part("post", 2)
         dut.update_reads.value = part("update", 1)
         dut.programmer_reads.value = part("rows", 1)
-        dut.load_writes.value = part("load", 2)
-        dut.store_reads.value = part("store", 1)
+        if NETWORKED:
+            dut.send_reads.value = part("send", 1)
+            dut.send_partial.value = self.sending_sums()
+            for index in range(CONFIG.objects):
+                if random.random() < 0.2:
+                    self.objects |= 1 << index
+            self.objects &= ~self.absent
+            dut.object_ready.value = self.objects
+        else:
+            dut.load_writes.value = part("load", 2)
+            dut.store_reads.value = part("store", 1)
         for name in LAYOUTS:
             room = len(self.crossbar) < 2 if name == "mvm" else self.work[name] is None
             ready = room and name not in self.refuse and random.random() < self.duty
@@ -163,17 +208,22 @@ class Units:
                     continue
                 assert held in (None, word), f"{name} changed while it waited"
                 if int(port["ready"].value):
-                    constant = layout.from_bits(word)
-                    taken.append((name, {key: constant[key] for key, _ in layout}))
+                    if name == "release":
+                        taken.append((name, word))
+                    else:
+                        constant = layout.from_bits(word)
+                        taken.append((name, {key: constant[key] for key, _ in layout}))
                 else:
                     self.waited[name] = word
             calibrate = int(self.dut.calibrate.value)
             assert len(taken) + calibrate <= 1, "two commands in one cycle"
             self.cancels += int(self.dut.cancel.value)
             for name, payload in taken:
+                self.ready.append(self.objects)
                 self._take(name, payload)
             if calibrate:
                 assert self.idle(*LAYOUTS, "calibrating"), "CALIBRATE while a unit works"
+                self.ready.append(self.objects)
                 self.issued.append(("calibrate", {}))
                 self.calibrating = random.randint(1, self.longest) + 1
             self._advance()
@@ -229,12 +279,16 @@ class Host:
 
 
 async def start(dut, **options):
+    far = (
+        {"send": ("busy", "reads", "partial"), "local": ("busy",), "object": ("ready",)}
+        if NETWORKED
+        else {"load": ("busy", "writes"), "store": ("busy", "reads")}
+    )
     inputs = {
         f"{unit}_{what}": 0
         for unit, things in {
             "crossbar": ("busy", "issued", "reads"), "post": ("busy", "reads", "writes"),
-            "update": ("busy", "reads"), "programmer": ("busy", "reads"),
-            "load": ("busy", "writes"), "store": ("busy", "reads"),
+            "update": ("busy", "reads"), "programmer": ("busy", "reads"), **far,
         }.items()
         for what in things
     }  # fmt: skip
@@ -265,7 +319,7 @@ def random_segments():
     return segments
 
 
-OPCODES = [code for code in Opcode if code not in (Opcode.HALT, Opcode.LOOP)]
+OPCODES = [code for code in Opcode if code not in (Opcode.HALT, Opcode.LOOP, *FOREIGN)]
 
 
 def random_fields(opcode, segments):
@@ -318,6 +372,13 @@ def random_fields(opcode, segments):
         },
         Opcode.CALIBRATE: dict,
         Opcode.WAIT: lambda: {"units": random.randrange(1 << len(Unit))},
+        Opcode.SEND: lambda: {
+            "stream": random.randrange(CONFIG.streams), "partial": random.randrange(2),
+            "slot": slot(), "start": first, "length": random.choice([1, CONFIG.lines - first]),
+            "merge": random.randrange(2), "object": random.randrange(CONFIG.objects),
+        },
+        Opcode.AWAIT: lambda: {"objects": random.randrange(1 << CONFIG.objects)},
+        Opcode.RELEASE: lambda: {"objects": random.randrange(1 << CONFIG.objects)},
     }[opcode]()  # fmt: skip
 
 
@@ -360,12 +421,19 @@ def expected_command(opcode, values, segments, windows_issued):
         return "load", values
     if opcode is Opcode.READ:
         return "store", values
+    if opcode is Opcode.SEND:
+        return "send", values
+    if opcode is Opcode.RELEASE:
+        return "release", values["objects"]
     return ("calibrate", {}) if opcode is Opcode.CALIBRATE else None
 
 
 def interpret(program, segments):
-    """Commands of a program ((opcode, values) pairs, or None for an illegal one), in order."""
-    loops, pc, windows_issued, count = [0, 0], 0, 0, 0
+    """Commands of a program ((opcode, values) pairs, or None for an illegal one), in order.
+
+    Each with the mask of the objects that were awaited and not released since.
+    """
+    loops, pc, windows_issued, count, awaited = [0, 0], 0, 0, 0, 0
     commands = []
     while True:
         item = program[pc]
@@ -384,17 +452,25 @@ def interpret(program, segments):
             else:
                 pc = values["target"]
             continue
+        if opcode is Opcode.AWAIT:
+            awaited |= values["objects"]
         command = expected_command(opcode, values, segments, windows_issued)
         if command:
             windows_issued += command[0] == "mvm"
-            commands.append(command)
+            commands.append((*command, awaited))
+        if opcode is Opcode.RELEASE:
+            awaited &= ~values["objects"]
 
 
 def compare(units, commands):
-    for index, ((name, payload), (wanted_name, wanted)) in enumerate(
-        zip(units.issued, commands, strict=False)
+    for index, ((name, payload), ready, (wanted_name, wanted, awaited)) in enumerate(
+        zip(units.issued, units.ready, commands, strict=False)
     ):
         assert name == wanted_name, f"command {index}: {name} {payload}, expected {wanted_name}"
+        assert not awaited & ~ready, f"command {index}: {name} before {awaited & ~ready:#x} came"
+        if name == "release":
+            assert payload == wanted, f"command {index}: released {payload:#x}, not {wanted:#x}"
+            continue
         for key, value in wanted.items():
             assert payload[key] == value, f"{name} {index}: {key} {payload[key]}, expected {value}"
     assert len(units.issued) == len(commands)
@@ -402,7 +478,7 @@ def compare(units, commands):
 
 def words(program):
     return [
-        random.choice([31, Opcode.LOOP + 1]) if item is None else encode(item[0], **item[1])
+        random.choice([31, *FOREIGN]) if item is None else encode(item[0], **item[1])
         for item in program
     ]
 
@@ -429,6 +505,7 @@ async def random_programs_run_in_order(dut, longest, duty):
         await host.fill("PROGRAM", words(program))
         await host.set("CONTROL", 1 << 2)
         units.issued.clear()
+        units.ready.clear()
         units.windows = 0
         commands, count = interpret(program, segments)
         await host.run()
@@ -436,9 +513,10 @@ async def random_programs_run_in_order(dut, longest, duty):
         assert units.idle(*LAYOUTS, "calibrating"), "HALT before the units were idle"
         assert await host.get("STATUS") >> 1 & 1, "not halted"
         assert await host.get("COUNT_INSTRUCTIONS") == count
-        names = [name for name, _ in commands]
+        names = [name for name, _, _ in commands]
         assert await host.get("COUNT_LOADS") == names.count("load")
-        assert await host.get("COUNT_READS") == names.count("store")
+        sent = names.count("send" if NETWORKED else "store")
+        assert await host.get("COUNT_READS") == sent
 
 
 def illegal_instructions():
@@ -454,6 +532,7 @@ def illegal_instructions():
         "shift": 0, "bias": 0, "destination": 0, "start": 0,
     }  # fmt: skip
     read = {"slot": 0, "start": 0, "length": 8}
+    send = read | {"stream": 0, "partial": 0, "merge": 0, "object": 0}
     outer = {"segment": 0, "slot": 0, "error": 0, "transfer": 0}
     program = {"segment": 0, "row": 3, "slot": 0}
     loop = {"counter": 0, "target": 0, "count": 1}
@@ -473,10 +552,18 @@ def illegal_instructions():
         (Opcode.OUTER, outer, {"error": slots}, ErrorCode.SLOT),
         (Opcode.LOAD, {"affine": 0, "slot": 0}, {"slot": slots}, ErrorCode.SLOT),
         (Opcode.LOAD, {"affine": 1, "slot": 0}, {"slot": CONFIG.affine_tables}, ErrorCode.SLOT),
-        (Opcode.READ, read, {"slot": slots}, ErrorCode.SLOT),
-        (Opcode.READ, read, {"start": 4}, ErrorCode.LINE),
-        (Opcode.READ, read, {"length": 0}, ErrorCode.LINE),
-        (Opcode.READ, read, {"start": 8, "length": lines - 7}, ErrorCode.LINE),
+        *((opcode, fields, change, code)
+          for opcode, fields in ((Opcode.READ, read), (Opcode.SEND, send))
+          for change, code in (
+              ({"slot": slots}, ErrorCode.SLOT),
+              ({"start": 4}, ErrorCode.LINE),
+              ({"length": 0}, ErrorCode.LINE),
+              ({"start": 8, "length": lines - 7}, ErrorCode.LINE),
+          )),
+        (Opcode.SEND, send, {"stream": CONFIG.streams}, ErrorCode.OBJECT),
+        (Opcode.SEND, send, {"object": CONFIG.objects}, ErrorCode.OBJECT),
+        (Opcode.AWAIT, {}, {"objects": 1 << CONFIG.objects}, ErrorCode.OBJECT),
+        (Opcode.RELEASE, {}, {"objects": 1 << 15}, ErrorCode.OBJECT),
         (Opcode.PROGRAM, program, {"row": 2}, ErrorCode.LINE),
         (Opcode.PROGRAM, program, {"row": 5}, ErrorCode.LINE),
         (Opcode.LOOP, loop, {"count": 0}, ErrorCode.LOOP_COUNT),
@@ -486,12 +573,15 @@ def illegal_instructions():
         (Opcode.REFRESH, {"segment": 0, "all_rows": 0}, {"segment": 1}, ErrorCode.SEGMENT),
     ]  # fmt: skip
     for opcode, base, change, code in cases:
+        if opcode in FOREIGN:
+            continue
         if all(value < 32 or name != "slot" for name, value in change.items()):
             try:
                 yield f"{opcode.name} {change}", encode(opcode, **base | change), code
             except ValueError:
                 continue  # the field has no room for the illegal value in this configuration
-    yield "opcode 14", 14, ErrorCode.OPCODE
+    for opcode in FOREIGN:
+        yield f"foreign {opcode.name}", int(opcode), ErrorCode.OPCODE
     yield "opcode 31", 31, ErrorCode.OPCODE
     yield "HALT with a bit", encode(Opcode.HALT) | 1 << 63, ErrorCode.UNUSED_BITS
     yield "WAIT with a bit", encode(Opcode.WAIT, units=0) | 1 << 11, ErrorCode.UNUSED_BITS
@@ -543,7 +633,7 @@ async def issue_rate_is_three_cycles(dut):
     assert await host.get("COUNT_CYCLES") == 3 * count
 
 
-@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.test(timeout_time=5, timeout_unit="ms", skip=NETWORKED)
 async def units_work_side_by_side(dut):
     """Independent commands do not wait for each other; stalls name their cause."""
     host, units = await start(dut, duty=1.0)
@@ -578,7 +668,7 @@ async def units_work_side_by_side(dut):
     await host.wait()
 
 
-@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.test(timeout_time=5, timeout_unit="ms", skip=NETWORKED)
 @cocotb.parametrize(first=["load", "post"])
 async def affine_tables_are_slots_too(dut, first):
     """Neither does ACTIVATE read tables in loading, nor LOAD write tables that ACTIVATE reads."""
@@ -603,7 +693,7 @@ async def affine_tables_are_slots_too(dut, first):
     assert [name for name, _ in units.issued] == [first, second]
 
 
-@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.test(timeout_time=5, timeout_unit="ms", skip=NETWORKED)
 @cocotb.parametrize(refused=[False, True])
 async def abort_stops_and_the_core_can_run_again(dut, refused):
     """Abort ends a wait; an offered command is not withdrawn, and a LOAD is cancelled once."""
@@ -633,7 +723,7 @@ async def abort_stops_and_the_core_can_run_again(dut, refused):
     assert await host.get("STATUS") & 7 == 2
 
 
-@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.test(timeout_time=5, timeout_unit="ms", skip=NETWORKED)
 async def watchdog_stops_a_program_that_waits_too_long(dut):
     """Expiry: error with the address of the waiting instruction, units left alone."""
     host, units = await start(dut, duty=1.0)
@@ -675,3 +765,58 @@ async def a_program_without_end_is_stopped(dut):
         code = ErrorCode.PROGRAM_END if errors == 1 else ErrorCode.OPCODE
         assert await host.get("ERROR_CODE") == code
         assert await host.get("ERROR_ADDRESS") == last
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms", skip=not NETWORKED)
+async def await_holds_the_program(dut):
+    """Nothing behind AWAIT starts before its last object is there; the watchdog ends the wait."""
+    host, units = await start(dut, duty=1.0)
+    units.absent = 0b10
+    send = encode(
+        Opcode.SEND, stream=0, partial=0, slot=0, start=0, length=8, merge=0, object=0
+    )  # fmt: skip
+    program = [encode(Opcode.AWAIT, objects=0b11), send, encode(Opcode.HALT)]
+    await host.fill("PROGRAM", program)
+    await host.set("CONTROL", 1)
+    await ClockCycles(dut.clk, 200)
+    assert not units.issued
+    assert await host.get("COUNT_STALL_OBJECT") > 150
+    units.absent = 0
+    await host.wait()
+    assert [name for name, _ in units.issued] == ["send"]
+
+    units.objects, units.absent = 0, 0b1
+    await host.set("WATCHDOG", 100)
+    await host.run()
+    assert await host.get("ERROR_CODE") == ErrorCode.WATCHDOG
+    assert await host.get("ERROR_ADDRESS") == 0
+    assert len(units.issued) == 1
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms", skip=not NETWORKED)
+@cocotb.parametrize(partial=[0, 1])
+async def sends_go_on_beside_the_program(dut, partial):
+    """A SEND of a slot holds up what writes the slot, one of sums what touches accumulators."""
+    host, units = await start(dut, duty=1.0)
+    units.hang = {"send"}
+    segment = Segment(row_start=0, row_count=8, col_start=0, col_count=8)
+    await host.fill("SEGMENT", [segment.pack()])
+    activate = {
+        "segment": 0, "side": 0, "from_slot": 0, "slot": 0, "accumulate": 0, "function": 1,
+        "shift": 0, "affine": 0, "table": 0, "start": 0,
+    }  # fmt: skip
+    program = [
+        encode(Opcode.SEND, stream=0, partial=partial, slot=1, start=0, length=8, merge=0, object=0),
+        encode(Opcode.OUTER, segment=0, slot=1, error=2, transfer=0),
+        *([] if partial else [encode(Opcode.ACTIVATE, **activate, destination=2)]),
+        encode(Opcode.ACTIVATE, **activate, destination=1),
+        encode(Opcode.HALT),
+    ]  # fmt: skip
+    await host.fill("PROGRAM", program)
+    await host.set("CONTROL", 1)
+    await ClockCycles(dut.clk, 200)
+    names = [name for name, _ in units.issued]
+    assert names == (["send", "update"] if partial else ["send", "update", "post"])
+    units.work["send"] = None
+    await host.wait()
+    assert [name for name, _ in units.issued] == [*names, "post"]

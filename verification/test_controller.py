@@ -14,6 +14,9 @@ from verification.formal import prove
 from verification.formal_streams import StreamContract
 
 
+TILE = TINY.replace(objects=4, streams=4)
+
+
 class Sequencer(wiring.Component):
     """Controller and register file; the ports of the units and the register bus."""
 
@@ -43,13 +46,16 @@ class Sequencer(wiring.Component):
         return m
 
 
-@pytest.mark.parametrize("config", [TINY, SMALL, DEFAULT], ids=["tiny", "small", "default"])
+@pytest.mark.parametrize(
+    "config", [TINY, TILE, SMALL, DEFAULT], ids=["tiny", "tile", "small", "default"]
+)
 def test_controller(simulate, config):
     simulate(Sequencer(config), config, bench="verification.bench_controller")
 
 
-def test_commands_are_held(tmp_path):
-    dut = StreamContract(Controller(TINY), environment=_monotone)
+@pytest.mark.parametrize("config", [TINY, TILE], ids=["tiny", "tile"])
+def test_commands_are_held(config, tmp_path):
+    dut = StreamContract(Controller(config), environment=_monotone)
     prove(dut, name="controller", tmp_path=tmp_path, depth=14)
 
 
@@ -58,8 +64,11 @@ def _monotone(m, controller):
     from amaranth.hdl import Assume, Signal, Value
 
     waits = Signal()
-    streams = ("mvm", "post", "update", "rows", "load", "store")
-    offered = [getattr(controller, name) for name in streams]
+    offered = [
+        getattr(controller, name)
+        for name, member in controller.signature.members.items()
+        if member.is_signature and isinstance(member.signature, stream.Signature)
+    ]
     m.d.sync += waits.eq(sum(port.valid & ~port.ready for port in offered) != 0)
     for name, member in controller.signature.members.items():
         if member.flow is not In or member.is_signature:

@@ -99,8 +99,8 @@ def test_signed_range_in_the_message():
 
 
 def test_decode_refuses_an_unknown_opcode():
-    with pytest.raises(ValueError, match=r"^14 is not a valid Opcode$"):
-        decode(14)
+    with pytest.raises(ValueError, match=r"^31 is not a valid Opcode$"):
+        decode(31)
 
 
 GOOD = {"row_start": 0, "row_count": 16, "col_start": 8, "col_count": 8}

@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sequencer: fetches, checks and issues the instructions of a program in order."""
 
-from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value, ValueLike
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import CoreConfig
 from rtl.core.csr_file import SequencerPort
-from rtl.core.interfaces import MvmCommand, MvmSource, PostCommand, RowCommand, UpdateCommand
+from rtl.core.interfaces import (
+    MvmCommand,
+    MvmSource,
+    PostCommand,
+    RowCommand,
+    SendCommand,
+    UpdateCommand,
+)
 from rtl.core.stream_in import LoadCommand
 from rtl.core.stream_out import StoreCommand
 from rtl.csr import ErrorCode
@@ -29,6 +36,8 @@ POSTS = (Opcode.ACTIVATE, Opcode.ERROR)
 UPDATES = (Opcode.OUTER, Opcode.TRANSFER)
 ROWS = (Opcode.REFRESH, Opcode.PROGRAM)
 EXCLUSIVE = (*ROWS, Opcode.CALIBRATE)
+STREAMED = (Opcode.LOAD, Opcode.READ)
+NETWORKED = (Opcode.SEND, Opcode.AWAIT, Opcode.RELEASE)
 WITH_SEGMENT = tuple(
     opcode for opcode, fields in INSTRUCTIONS.items() if fields and fields[0].name == "segment"
 )
@@ -69,18 +78,26 @@ class Controller(wiring.Component):
     post_busy, post_reads, post_writes, update_busy, update_reads, programmer_busy,
     programmer_reads, load_busy, load_writes, store_busy, store_reads : In
         Of the other units; ``programmer_busy`` includes the pulse queue.
+
+    A core with ``config.objects`` has, in place of ``load``, ``store``, ``load_*`` and ``store_*``:
+
+    send, release : Out(stream)
+        Of SendCommand, and of masks of objects.
+    object_ready : In(objects)
+        Of the local control, for AWAIT.
+    send_busy, send_reads, send_partial, local_busy : In
+        Of the network interface and the local control.
     """
 
     def __init__(self, config: CoreConfig):
         self.config = config
         super().__init__({
+            **self._far_side(),
             "sequencer": Out(SequencerPort(config)),
             "mvm": Out(stream.Signature(MvmCommand(config))),
             "post": Out(stream.Signature(PostCommand(config))),
             "update": Out(stream.Signature(UpdateCommand(config))),
             "rows": Out(stream.Signature(RowCommand(config))),
-            "load": Out(stream.Signature(LoadCommand(config))),
-            "store": Out(stream.Signature(StoreCommand(config))),
             "calibrate": Out(1),
             "calibrating": In(1),
             "cancel": Out(1),
@@ -94,11 +111,29 @@ class Controller(wiring.Component):
             "update_reads": In(config.slots),
             "programmer_busy": In(1),
             "programmer_reads": In(config.slots),
+        })
+
+    def _far_side(self) -> dict[str, wiring.Member]:
+        """Members towards the AXI streams, or towards the fabric."""
+        config = self.config
+        if config.objects:
+            return {
+                "send": Out(stream.Signature(SendCommand(config))),
+                "release": Out(stream.Signature(config.objects)),
+                "object_ready": In(config.objects),
+                "send_busy": In(1),
+                "send_reads": In(config.slots),
+                "send_partial": In(1),
+                "local_busy": In(1),
+            }
+        return {
+            "load": Out(stream.Signature(LoadCommand(config))),
+            "store": Out(stream.Signature(StoreCommand(config))),
             "load_busy": In(1),
             "load_writes": In(config.slots),
             "store_busy": In(1),
             "store_reads": In(config.slots),
-        })
+        }
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -114,6 +149,7 @@ class Controller(wiring.Component):
 
         issuing, issued, blocked, jump = Signal(), Signal(), Signal(), Signal()
         waiting, hazard = self._waiting(m, opcode, fields, issued), self._hazard(m, opcode, fields)
+        arrived = self._arrived(fields)
         free = ~waiting.any() & ~hazard
         offered, accepted = self._offer(m, opcode, issuing & free)
         timed_out = Signal()
@@ -168,6 +204,8 @@ class Controller(wiring.Component):
                         m.d.comb += issued.eq(free)
                     with m.Case(Opcode.CALIBRATE):
                         m.d.comb += [issued.eq(free), self.calibrate.eq(free)]
+                    with m.Case(Opcode.AWAIT):
+                        m.d.comb += issued.eq(arrived)
                     with m.Case(Opcode.LOOP):
                         m.d.comb += issued.eq(1)
                         self._loop(m, fields[Opcode.LOOP], loops, jump)
@@ -202,25 +240,43 @@ class Controller(wiring.Component):
                 ]  # fmt: skip
                 m.next = "IDLE"
         self._count(
-            m, issued=issued, stalled=(issuing & ~issued) | blocked, waiting=waiting, hazard=hazard
-        )
+            m, issued=issued, stalled=(issuing & ~issued) | blocked, waiting=waiting, hazard=hazard,
+            absent=(opcode == Opcode.AWAIT) & ~arrived,
+        )  # fmt: skip
         return m
 
     def _offer(self, m: Module, opcode: Value, enable: Value) -> tuple[Signal, Signal]:
         """Offer the command of ``opcode``; whether one is offered, and whether it is accepted."""
         offered, accepted = Signal(), Signal()
-        for command, opcodes in self._streams():
+        for _, command, opcodes in self._streams():
             m.d.comb += command.valid.eq(enable & opcode.matches(*opcodes))
             with m.If(command.valid):
                 m.d.comb += [offered.eq(1), accepted.eq(command.ready)]
         return offered, accepted
 
-    def _streams(self) -> list[tuple[stream.Interface, tuple[Opcode, ...]]]:
-        """Command streams in the order of ``Unit``, with their opcodes."""
+    def _streams(self) -> list[tuple[Unit, stream.Interface, tuple[Opcode, ...]]]:
+        """Command streams with the unit that takes them and their opcodes."""
+        if self.config.objects:
+            far = [
+                (Unit.STREAM_OUT, self.send, (Opcode.SEND,)),
+                (Unit.STREAM_OUT, self.release, (Opcode.RELEASE,)),
+            ]
+        else:
+            far = [
+                (Unit.STREAM_IN, self.load, (Opcode.LOAD,)),
+                (Unit.STREAM_OUT, self.store, (Opcode.READ,)),
+            ]
         return [
-            (self.mvm, MVMS), (self.post, POSTS), (self.update, UPDATES), (self.rows, ROWS),
-            (self.load, (Opcode.LOAD,)), (self.store, (Opcode.READ,)),
+            (Unit.CROSSBAR, self.mvm, MVMS), (Unit.POST, self.post, POSTS),
+            (Unit.UPDATE, self.update, UPDATES), (Unit.PROGRAMMER, self.rows, ROWS), *far,
         ]  # fmt: skip
+
+    def _arrived(self, fields: dict[Opcode, data.View]) -> Value:
+        """What AWAIT waits for is there."""
+        if not self.config.objects:
+            return Const(1)
+        wanted = fields[Opcode.AWAIT].objects[: self.config.objects]
+        return ~(wanted & ~self.object_ready).any()
 
     def _stop(self, m: Module, issued: Signal, timed_out: Signal) -> tuple[Value, Value]:
         """Whether the sequencer must stop, and whether the watchdog expires now."""
@@ -261,7 +317,7 @@ class Controller(wiring.Component):
             port.calibrating.eq(self.calibrating),
             port.busy.eq(Cat(
                 self.crossbar_busy, self.post_busy, self.update_busy, self.programmer_busy,
-                self.load_busy, self.store_busy,
+                *self._far_busy(),
             )),
             waiting.eq(
                 (port.busy & needed)
@@ -275,9 +331,12 @@ class Controller(wiring.Component):
             (UPDATES, (Unit.UPDATE,)),
             ((Opcode.LOAD,), (Unit.STREAM_IN,)),
             ((Opcode.READ,), (Unit.STREAM_OUT,)),
+            ((Opcode.RELEASE,), (Unit.POST,)),
             ((*EXCLUSIVE, Opcode.HALT), tuple(Unit)),
         )
         with m.Switch(opcode):
+            with m.Case(Opcode.SEND):
+                m.d.comb += needed.eq(fields[Opcode.SEND].partial << Unit.POST)
             for opcodes, units in needs:
                 with m.Case(*opcodes):
                     m.d.comb += needed.eq(sum(1 << unit for unit in units))
@@ -285,14 +344,15 @@ class Controller(wiring.Component):
                 m.d.comb += needed.eq(fields[Opcode.WAIT].units)
         return waiting
 
+    def _far_busy(self) -> tuple[Value, Value]:
+        """Busy bits of ``Unit.STREAM_IN`` and ``Unit.STREAM_OUT``."""
+        if self.config.objects:
+            return Const(0, 1), self.send_busy | self.local_busy
+        return self.load_busy, self.store_busy
+
     def _hazard(self, m: Module, opcode: Value, fields: dict[Opcode, data.View]) -> Signal:
         """A slot or an affine table of the instruction is in use."""
         sources, destination = Signal(self.config.slots), Signal(self.config.slots)
-        table_in_use = Signal()
-        post_affine, load_affine = Signal(), Signal()
-        for command, affine in ((self.post, post_affine), (self.load, load_affine)):
-            with m.If(command.valid & command.ready):
-                m.d.sync += affine.eq(command.payload.affine)
 
         def bit(slot: Value, enable: ValueLike = 1) -> Value:
             return Mux(enable, 1 << slot, 0)
@@ -300,12 +360,12 @@ class Controller(wiring.Component):
         with m.Switch(opcode):
             with m.Case(Opcode.LOAD):
                 load = fields[Opcode.LOAD]
-                m.d.comb += [
-                    destination.eq(bit(load.slot, ~load.affine)),
-                    table_in_use.eq(load.affine & self.post_busy & post_affine),
-                ]
+                m.d.comb += destination.eq(bit(load.slot, ~load.affine))
             with m.Case(Opcode.READ):
                 m.d.comb += sources.eq(bit(fields[Opcode.READ].slot))
+            with m.Case(Opcode.SEND):
+                send = fields[Opcode.SEND]
+                m.d.comb += sources.eq(bit(send.slot, ~send.partial))
             with m.Case(*MVMS):
                 m.d.comb += sources.eq(bit(fields[Opcode.FORWARD].slot))
             with m.Case(Opcode.ACTIVATE):
@@ -313,7 +373,6 @@ class Controller(wiring.Component):
                 m.d.comb += [
                     sources.eq(bit(activate.slot, activate.from_slot)),
                     destination.eq(bit(activate.destination, activate.function != Function.NONE)),
-                    table_in_use.eq(activate.affine & self.load_busy & load_affine),
                 ]
             with m.Case(Opcode.ERROR):
                 error = fields[Opcode.ERROR]
@@ -324,16 +383,38 @@ class Controller(wiring.Component):
             with m.Case(Opcode.OUTER):
                 outer = fields[Opcode.OUTER]
                 m.d.comb += sources.eq(bit(outer.slot) | bit(outer.error))
-        writes = self.post_writes | self.load_writes
+        far_reads, far_writes, shared = self._far_hazards(m, opcode, fields)
+        writes = self.post_writes | far_writes
         reads = (
             self.crossbar_reads | self.post_reads | self.update_reads | self.programmer_reads
-            | self.store_reads
+            | far_reads
         )  # fmt: skip
         hazard = Signal()
         m.d.comb += hazard.eq(
-            ((sources & writes) | (destination & (reads | writes))).any() | table_in_use
+            ((sources & writes) | (destination & (reads | writes))).any()
+            | ((opcode == Opcode.RELEASE) & reads.any())
+            | shared
         )
         return hazard
+
+    def _far_hazards(
+        self, m: Module, opcode: Value, fields: dict[Opcode, data.View]
+    ) -> tuple[Value, Value, Value]:
+        """Slots that the far side reads and writes; what else it shares is in use."""
+        if self.config.objects:
+            shared = self.send_partial & opcode.matches(*POSTS, Opcode.RELEASE)
+            return self.send_reads, Const(0, self.config.slots), shared
+        table_in_use = Signal()
+        post_affine, load_affine = Signal(), Signal()
+        for command, affine in ((self.post, post_affine), (self.load, load_affine)):
+            with m.If(command.valid & command.ready):
+                m.d.sync += affine.eq(command.payload.affine)
+        load, activate = fields[Opcode.LOAD], fields[Opcode.ACTIVATE]
+        with m.If(opcode == Opcode.LOAD):
+            m.d.comb += table_in_use.eq(load.affine & self.post_busy & post_affine)
+        with m.Elif(opcode == Opcode.ACTIVATE):
+            m.d.comb += table_in_use.eq(activate.affine & self.load_busy & load_affine)
+        return self.store_reads, self.load_writes, table_in_use
 
     def _legality(
         self, m: Module, opcode: Value, word: Value, fields: dict[Opcode, data.View],
@@ -342,8 +423,11 @@ class Controller(wiring.Component):
         """ErrorCode of the instruction, NONE if it is legal; the first that applies."""
         error = Signal(8)
         bad_segment = self._bad_segment(segment)
+        foreign = STREAMED if self.config.objects else NETWORKED
         with m.Switch(opcode):
             for code in Opcode:
+                if code in foreign:
+                    continue
                 view = fields[code]
                 checks = [(word[OPCODE_BITS + view.shape().size :].any(), ErrorCode.UNUSED_BITS)]
                 if code in WITH_SEGMENT:
@@ -390,9 +474,14 @@ class Controller(wiring.Component):
             lowest = Function.IDENTITY if code is Opcode.ERROR else Function.NONE
             bad = (view.function < lowest) | (view.function > Function.TANH)
             checks += [(view.start >= config.lines, ErrorCode.LINE), (bad, ErrorCode.FUNCTION)]
-        elif code is Opcode.READ:
+        elif code in (Opcode.READ, Opcode.SEND):
             outside = (view.length == 0) | (view.start + view.length > config.lines)
             checks.append((view.start[:3].any() | outside, ErrorCode.LINE))
+        if code is Opcode.SEND:
+            bad = (view.stream >= config.streams) | (view.object >= config.objects)
+            checks.append((bad, ErrorCode.OBJECT))
+        elif code in (Opcode.AWAIT, Opcode.RELEASE):
+            checks.append((view.objects[config.objects :].any(), ErrorCode.OBJECT))
         elif code in MVMS:
             bad = (view.precision < 5) | (view.precision > config.input_bits)
             checks.append((bad, ErrorCode.PRECISION))
@@ -448,13 +537,25 @@ class Controller(wiring.Component):
             self.rows.payload.row.eq(program.row),
             self.rows.payload.slot.eq(program.slot),
             *(self.rows.payload[name].eq(segment[name]) for name in area),
-            self.load.payload.affine.eq(fields[Opcode.LOAD].affine),
-            self.load.payload.slot.eq(fields[Opcode.LOAD].slot),
-            *(
-                self.store.payload[name].eq(fields[Opcode.READ][name])
-                for name in ("slot", "start", "length")
-            ),
         ]
+        if self.config.objects:
+            send = fields[Opcode.SEND]
+            m.d.comb += [
+                self.release.payload.eq(fields[Opcode.RELEASE].objects),
+                *(
+                    self.send.payload[field.name].eq(send[field.name])
+                    for field in INSTRUCTIONS[Opcode.SEND]
+                ),
+            ]
+        else:
+            m.d.comb += [
+                self.load.payload.affine.eq(fields[Opcode.LOAD].affine),
+                self.load.payload.slot.eq(fields[Opcode.LOAD].slot),
+                *(
+                    self.store.payload[name].eq(fields[Opcode.READ][name])
+                    for name in ("slot", "start", "length")
+                ),
+            ]
 
     def _connect_post(
         self, m: Module, opcode: Value, fields: dict[Opcode, data.View], segment: data.View
@@ -475,25 +576,32 @@ class Controller(wiring.Component):
                         m.d.comb += payload[field.name].eq(view[field.name])
 
     def _count(
-        self, m: Module, *, issued: Value, stalled: Value, waiting: Value, hazard: Value
-    ) -> None:
+        self, m: Module, *, issued: Value, stalled: Value, waiting: Value, hazard: Value,
+        absent: Value,
+    ) -> None:  # fmt: skip
         """Inputs of the performance counters."""
         port, counted = self.sequencer, self.sequencer.events
-        refused = Cat(command.valid & ~command.ready for command, _ in self._streams())
-        causes = Signal(len(Unit) + 1)
+        refused = Signal(len(Unit))
+        taken = {}
+        for unit, command, opcodes in self._streams():
+            taken[opcodes[0]] = command.valid & command.ready
+            with m.If(command.valid & ~command.ready):
+                m.d.comb += refused[unit].eq(1)
+        load_busy, store_busy = self._far_busy()
+        causes = Signal(len(Unit) + 2)
         m.d.comb += [
-            causes.eq(Cat(waiting | refused, hazard)),
+            causes.eq(Cat(waiting | refused, hazard, absent)),
             counted.cycles.eq(port.running),
             counted.instructions.eq(issued),
-            counted.loads.eq(self.load.valid & self.load.ready),
-            counted.reads.eq(self.store.valid & self.store.ready),
+            counted.loads.eq(taken.get(Opcode.LOAD, 0)),
+            counted.reads.eq(taken.get(Opcode.READ, taken.get(Opcode.SEND, 0))),
             counted.post_busy.eq(self.post_busy),
             counted.update_busy.eq(self.update_busy),
             counted.programmer_busy.eq(self.programmer_busy),
-            counted.load_busy.eq(self.load_busy),
-            counted.store_busy.eq(self.store_busy),
+            counted.load_busy.eq(load_busy),
+            counted.store_busy.eq(store_busy),
         ]
-        names = ("crossbar", "post", "update", "programmer", "load", "store", "hazard")
+        names = ("crossbar", "post", "update", "programmer", "load", "store", "hazard", "object")
         for position, name in enumerate(names):
             first = causes[position] & ~causes[:position].any()
             m.d.comb += counted[f"stall_{name}"].eq(stalled & first)

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Register file made from the table in ``rtl/csr.py``: decoder, counters, memory windows."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import CoreConfig
 from rtl.core.axi_lite import RegisterBus
+from rtl.core.interfaces import TableWrite
 from rtl.csr import (
     ERROR_COUNTERS,
     WORD_BYTES,
@@ -95,6 +96,14 @@ class CsrFile(wiring.Component):
         Lines that could not be calibrated, this cycle.
     calibration_offset, calibration_gain : In
         Calibration of the line in ``settings.calibration_line``.
+    start : In(1)
+        Starts the program like CONTROL.start.
+    failed : Out(1)
+        An error since the counters were cleared.
+    fabric_error, fabric_error_code : In(1), In(8)
+        Of the network interface, kept with the address in PC.
+    table : Out(TableWrite)
+        A word of an object or stream descriptor is written.
     """
 
     def __init__(self, config: CoreConfig):
@@ -109,6 +118,11 @@ class CsrFile(wiring.Component):
             "calibration_errors": In(config.lines.bit_length()),
             "calibration_offset": In(signed(config.calibration_offset_bits)),
             "calibration_gain": In(config.gain_bits),
+            "start": In(1),
+            "failed": Out(1),
+            "fabric_error": In(1),
+            "fabric_error_code": In(8),
+            "table": Out(TableWrite()),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -119,7 +133,7 @@ class CsrFile(wiring.Component):
         m.d.sync += control.eq(0)
         clear = control[2]
         m.d.comb += [
-            self.sequencer.start.eq(control[0]),
+            self.sequencer.start.eq(control[0] | self.start),
             self.sequencer.abort.eq(control[1]),
             self.sequencer.start_address.eq(self.settings.start),
             self.sequencer.watchdog.eq(self.settings.watchdog),
@@ -127,7 +141,8 @@ class CsrFile(wiring.Component):
         values |= self._stored(m)
         values |= self._event_counters(m, clear)
         values |= self._errors(m, clear, refused, code)
-        values |= self._shown(values["ERROR_CODE"] != ErrorCode.NONE)
+        m.d.comb += self.failed.eq(values["ERROR_CODE"] != ErrorCode.NONE)
+        values |= self._shown(self.failed)
         self._decode(m, values, refused, code)
         return m
 
@@ -174,6 +189,7 @@ class CsrFile(wiring.Component):
         sources = (
             (self.sequencer.illegal, self.sequencer.illegal_code),
             (self.malformed, self.malformed_code),
+            (self.fabric_error, self.fabric_error_code),
             (refused, refused_code),
         )
         codes: dict[ErrorCounter, list[int]] = {counter: [] for counter in ERROR_COUNTERS}
@@ -205,6 +221,8 @@ class CsrFile(wiring.Component):
                 ]
             with m.Elif(self.malformed):
                 m.d.sync += first.eq(self.malformed_code)
+            with m.Elif(self.fabric_error):
+                m.d.sync += first.eq(self.fabric_error_code)
             with m.Elif(self.calibration_errors.any()):
                 m.d.sync += first.eq(ErrorCode.CALIBRATION)
             with m.Elif(refused):
@@ -278,12 +296,9 @@ class CsrFile(wiring.Component):
         bus = self.bus
         memories = {}
         for name, window in windows(self.config).items():
-            port = {"PROGRAM": "instruction", "SEGMENT": "segment"}[name]
             sram = Sram(width=32 * window.words, depth=max(2, window.depth), granularity=32)
             m.submodules[name.lower()] = sram
-            enable, address = (
-                getattr(self.sequencer, f"{port}_{what}") for what in ("en", "address")
-            )
+            enable, address = self._fetch(m, name, sram.r_data)
             low = window.offset // WORD_BYTES
             selected = Signal(name=f"{name.lower()}_selected")
             word_bits = (window.words - 1).bit_length()
@@ -296,10 +311,26 @@ class CsrFile(wiring.Component):
                 sram.w_address.eq(entry),
                 sram.w_mask.eq(1 << bus.address[:word_bits]),
                 sram.w_data.eq(bus.w_data.replicate(window.words)),
-                getattr(self.sequencer, port).eq(sram.r_data),
             ]
+            if name in ("OBJECT", "STREAM"):
+                with m.If(write & selected):
+                    m.d.comb += [
+                        self.table.en.eq(1),
+                        self.table.stream.eq(name == "STREAM"),
+                        self.table.index.eq(entry),
+                        self.table.word.eq(bus.address[:word_bits]),
+                        self.table.data.eq(bus.w_data),
+                    ]
             memories[name] = _Memory(selected, enable, sram.r_data, window.words)
         return memories
+
+    def _fetch(self, m: Module, name: str, word: Value) -> tuple[ValueLike, ValueLike]:
+        """When and where the sequencer reads a memory; descriptors have copies of their own."""
+        port = {"PROGRAM": "instruction", "SEGMENT": "segment"}.get(name)
+        if port is None:
+            return Const(0), Const(0)
+        m.d.comb += getattr(self.sequencer, port).eq(word)
+        return getattr(self.sequencer, f"{port}_en"), getattr(self.sequencer, f"{port}_address")
 
 
 class _Memory:
