@@ -123,7 +123,8 @@ class Units:
             assert not payload["partial"] or self.idle("post"), "sums sent while they are made"
         elif name == "release":
             assert not reads, "object released while slots are read"
-            assert self.idle("post") and not self.sending_sums(), "sums released while in use"
+            assert self.idle("post"), "sums released while they are made"
+            assert not self.sending_sums(), "sums released while they are sent"
             self.objects &= ~payload
         assert not sources & writes, f"{name} reads a slot that is being written"
         assert not destinations & (reads | writes), f"{name} writes a slot in use"
@@ -805,8 +806,9 @@ async def sends_go_on_beside_the_program(dut, partial):
         "segment": 0, "side": 0, "from_slot": 0, "slot": 0, "accumulate": 0, "function": 1,
         "shift": 0, "affine": 0, "table": 0, "start": 0,
     }  # fmt: skip
+    send = {"stream": 0, "partial": partial, "slot": 1, "start": 0, "length": 8}
     program = [
-        encode(Opcode.SEND, stream=0, partial=partial, slot=1, start=0, length=8, merge=0, object=0),
+        encode(Opcode.SEND, **send, merge=0, object=0),
         encode(Opcode.OUTER, segment=0, slot=1, error=2, transfer=0),
         *([] if partial else [encode(Opcode.ACTIVATE, **activate, destination=2)]),
         encode(Opcode.ACTIVATE, **activate, destination=1),

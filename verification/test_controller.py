@@ -13,7 +13,6 @@ from rtl.core.csr_file import CsrFile
 from verification.formal import prove
 from verification.formal_streams import StreamContract
 
-
 TILE = TINY.replace(objects=4, streams=4)
 
 
