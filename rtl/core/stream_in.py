@@ -3,7 +3,7 @@
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from rtl.config import CoreConfig
 from rtl.core.interfaces import AffineWrite, ExponentWrite, VectorWrite
@@ -11,7 +11,7 @@ from rtl.csr import ErrorCode
 from rtl.isa import GROUP, HEADER, PACKET_MAGIC, PacketKind
 from rtl.sram import Sram
 
-__all__ = ["AxiStream", "LoadCommand", "StreamIn"]
+__all__ = ["AxiStream", "LoadCommand", "PacketHeader", "PacketReceiver", "StreamIn"]
 
 
 class AxiStream(wiring.Signature):
@@ -34,9 +34,96 @@ class LoadCommand(data.StructLayout):
         super().__init__({"affine": 1, "slot": config.slot_bits})
 
 
-def header_layout() -> data.StructLayout:
+class PacketHeader(data.StructLayout):
     """First beat of a packet."""
-    return data.StructLayout({field.name: field.width for field in HEADER})
+
+    def __init__(self) -> None:
+        super().__init__({field.name: field.width for field in HEADER})
+
+
+class PacketReceiver(wiring.Component):
+    """Takes packets at one beat per cycle and checks them; the next one waits for ``release``.
+
+    Members
+    -------
+    axis : In(AxiStream)
+    write, place : Out(1), Out
+        ``axis.tdata`` is payload for this beat of the vector (8 lines) or table (4 lines). Only
+        a ``staged`` packet is known to be whole.
+    packet : Out(PacketHeader)
+        Of the packet in work; its kind is VECTOR or AFFINE.
+    staged, release : Out(1), In(1)
+        The packet has come whole and is well-formed; it is done with.
+    error : Out(8)
+        ErrorCode of a packet that is dropped, in one cycle.
+    """
+
+    def __init__(self, config: CoreConfig):
+        self.config = config
+        super().__init__({
+            "axis": In(AxiStream(config)),
+            "write": Out(1),
+            "place": Out(range(config.lines // 4)),
+            "packet": Out(PacketHeader()),
+            "staged": Out(1),
+            "release": In(1),
+            "error": Out(8),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, axis, error = self.config, self.axis, self.error
+        header = data.View(PacketHeader(), axis.tdata)
+        remaining = Signal(range(2 * config.lines + 1))
+        full = axis.tkeep.all()
+        transfer = axis.tvalid & axis.tready
+        with m.FSM():
+            with m.State("HEADER"):
+                m.d.comb += axis.tready.eq(1)
+                affine = header.kind == PacketKind.AFFINE
+                m.d.sync += [
+                    self.packet.eq(header),
+                    self.place.eq(Mux(affine, header.start >> 2, header.start >> 3)),
+                    remaining.eq(Mux(affine, header.length << 1, header.length)),
+                ]
+                with m.If(transfer):
+                    m.d.comb += error.eq(_header_error(config, header, full, axis.tlast))
+                    with m.If(error == ErrorCode.NONE):
+                        m.next = "PAYLOAD"
+                    with m.Elif(~axis.tlast):
+                        m.next = "DROP"
+            with m.State("PAYLOAD"):
+                m.d.comb += axis.tready.eq(1)
+                last = remaining <= config.stream_bytes
+                keep = Signal(config.stream_bytes)
+                m.d.comb += keep.eq(~(Const(-1, config.stream_bytes) << remaining[:4]))
+                with m.If(transfer):
+                    m.d.sync += [
+                        self.place.eq(self.place + 1),
+                        remaining.eq(remaining - config.stream_bytes),
+                    ]
+                    m.d.comb += self.write.eq(1)
+                    with m.If(axis.tlast & ~last):
+                        m.d.comb += error.eq(ErrorCode.PACKET_EARLY)
+                    with m.Elif(~axis.tlast & last):
+                        m.d.comb += error.eq(ErrorCode.PACKET_LATE)
+                    with m.Elif(Mux(last, axis.tkeep != keep, ~full)):
+                        m.d.comb += error.eq(ErrorCode.PACKET_KEEP)
+                    with m.If(error != ErrorCode.NONE):
+                        m.next = "DROP"
+                        with m.If(axis.tlast):
+                            m.next = "HEADER"
+                    with m.Elif(last):
+                        m.next = "STAGED"
+            with m.State("DROP"):
+                m.d.comb += axis.tready.eq(1)
+                with m.If(transfer & axis.tlast):
+                    m.next = "HEADER"
+            with m.State("STAGED"):
+                m.d.comb += self.staged.eq(1)
+                with m.If(self.release):
+                    m.next = "HEADER"
+        return m
 
 
 class StreamIn(wiring.Component):
@@ -90,96 +177,34 @@ class StreamIn(wiring.Component):
             depth=max(2, config.blocks),
             granularity=8 * config.stream_bytes,
         )
-        staged, release = Signal(), Signal()
-        affine = Signal()
-        start, length = Signal(config.line_bits), Signal(config.line_bits + 1)
-        packet = _Packet(affine, start, length)
-        receive_error = self._receive(m, stage, packet, staged, release)
-        commit_error = self._commit(m, stage, packet, staged, release)
+        m.submodules.receiver = receiver = PacketReceiver(config)
+        connect(m, flipped(self.axis), receiver.axis)
+        affine = receiver.packet.kind == PacketKind.AFFINE
+        bits = (config.post_lanes // GROUP).bit_length() - 1  # of a beat's place in a vector word
+        place = receiver.place
         m.d.comb += [
-            self.malformed.eq((receive_error != ErrorCode.NONE) | (commit_error != ErrorCode.NONE)),
-            self.error.eq(receive_error | commit_error),
+            stage.w_en.eq(receiver.write),
+            stage.w_address.eq(Mux(affine, place[bits + 1 :], place[bits:])),
+            stage.w_mask.eq(1 << Mux(affine, place[: bits + 1], place[:bits])),
+            stage.w_data.eq(self.axis.tdata.replicate(2 * config.post_lanes // GROUP)),
+        ]
+        commit_error = self._commit(m, stage, receiver)
+        m.d.comb += [
+            self.malformed.eq((receiver.error | commit_error) != ErrorCode.NONE),
+            self.error.eq(receiver.error | commit_error),
         ]
         return m
 
-    def _receive(
-        self, m: Module, stage: Sram, packet: "_Packet", staged: Signal, release: Signal
-    ) -> Signal:
-        """Check beats and write them to the stage; give the error that dropped a packet."""
-        config, axis = self.config, self.axis
-        header = data.View(header_layout(), axis.tdata)
-        beat = Signal(range(config.lines // 4))
-        remaining = Signal(range(2 * config.lines + 1))
-        error = Signal(8)
-        full = axis.tkeep.all()
-        transfer = axis.tvalid & axis.tready
-
-        bits = (config.post_lanes // GROUP).bit_length() - 1  # of a beat's place in a vector word
-        m.d.comb += [
-            stage.w_address.eq(Mux(packet.affine, beat[bits + 1 :], beat[bits:])),
-            stage.w_mask.eq(1 << Mux(packet.affine, beat[: bits + 1], beat[:bits])),
-            stage.w_data.eq(axis.tdata.replicate(2 * config.post_lanes // GROUP)),
-        ]
-
-        with m.FSM(name="receive"):
-            with m.State("HEADER"):
-                m.d.comb += axis.tready.eq(1)
-                is_affine = header.kind == PacketKind.AFFINE
-                m.d.sync += [
-                    packet.affine.eq(is_affine),
-                    packet.start.eq(header.start),
-                    packet.length.eq(header.length),
-                    beat.eq(Mux(is_affine, header.start >> 2, header.start >> 3)),
-                    remaining.eq(Mux(is_affine, header.length << 1, header.length)),
-                ]
-                with m.If(transfer):
-                    m.d.comb += error.eq(_header_error(config, header, full, axis.tlast))
-                    with m.If(error == ErrorCode.NONE):
-                        m.next = "PAYLOAD"
-                    with m.Elif(~axis.tlast):
-                        m.next = "DROP"
-            with m.State("PAYLOAD"):
-                m.d.comb += axis.tready.eq(1)
-                last = remaining <= config.stream_bytes
-                keep = Signal(config.stream_bytes)
-                m.d.comb += keep.eq(~(Const(-1, config.stream_bytes) << remaining[:4]))
-                with m.If(transfer):
-                    m.d.sync += [
-                        beat.eq(beat + 1), remaining.eq(remaining - config.stream_bytes),
-                    ]  # fmt: skip
-                    m.d.comb += stage.w_en.eq(1)
-                    with m.If(axis.tlast & ~last):
-                        m.d.comb += error.eq(ErrorCode.PACKET_EARLY)
-                    with m.Elif(~axis.tlast & last):
-                        m.d.comb += error.eq(ErrorCode.PACKET_LATE)
-                    with m.Elif(Mux(last, axis.tkeep != keep, ~full)):
-                        m.d.comb += error.eq(ErrorCode.PACKET_KEEP)
-                    with m.If(error != ErrorCode.NONE):
-                        m.next = "DROP"
-                        with m.If(axis.tlast):
-                            m.next = "HEADER"
-                    with m.Elif(last):
-                        m.next = "STAGED"
-            with m.State("DROP"):
-                m.d.comb += axis.tready.eq(1)
-                with m.If(transfer & axis.tlast):
-                    m.next = "HEADER"
-            with m.State("STAGED"):
-                m.d.comb += staged.eq(1)
-                with m.If(release):
-                    m.next = "HEADER"
-        return error
-
-    def _commit(
-        self, m: Module, stage: Sram, packet: "_Packet", staged: Signal, release: Signal
-    ) -> Signal:
+    def _commit(self, m: Module, stage: Sram, receiver: PacketReceiver) -> Signal:
         """Write the staged packet to the slot or table of the command."""
-        config = self.config
+        config, packet = self.config, receiver.packet
         command = Signal(LoadCommand(config))
         error = Signal(8)
         block = Signal(range(config.blocks + 1))
-        first_block = packet.start >> (config.post_lanes.bit_length() - 1)
-        end = packet.start + packet.length
+        start = packet.start[: config.line_bits]
+        first_block = start >> (config.post_lanes.bit_length() - 1)
+        end = start + packet.length[: config.line_bits + 1]
+        affine = packet.kind == PacketKind.AFFINE
         taken = Signal()
         read = Signal()
         m.d.comb += [
@@ -195,7 +220,7 @@ class StreamIn(wiring.Component):
         mask = Signal(config.post_lanes)
         last = Signal()
         m.d.comb += [
-            mask.eq(self._mask(written, packet.start, end)),
+            mask.eq(self._mask(written, start, end)),
             last.eq(((written + 1) << (config.post_lanes.bit_length() - 1)) >= end),
             self.write.mask.eq(mask),
             self.write.data.eq(stage.r_data),
@@ -214,11 +239,13 @@ class StreamIn(wiring.Component):
                 m.d.sync += block.eq(first_block)
                 with m.If(self.cancel):
                     m.next = "IDLE"
-                with m.Elif(staged):
-                    with m.If(packet.affine == command.affine):
+                with m.Elif(receiver.staged):
+                    with m.If(affine == command.affine):
                         m.next = "READ"
                     with m.Else():
-                        m.d.comb += [release.eq(1), error.eq(ErrorCode.PACKET_UNWANTED)]
+                        m.d.comb += [
+                            receiver.release.eq(1), error.eq(ErrorCode.PACKET_UNWANTED),
+                        ]  # fmt: skip
             with m.State("READ"):
                 m.d.comb += [
                     self.busy.eq(1), read.eq(1), self.exponent_write.valid.eq(~command.affine),
@@ -236,7 +263,7 @@ class StreamIn(wiring.Component):
                     m.d.comb += read.eq(~last)
                     m.d.sync += [block.eq(block + 1), written.eq(block)]
                     with m.If(last):
-                        m.d.comb += release.eq(1)
+                        m.d.comb += receiver.release.eq(1)
                         m.next = "IDLE"
         return error
 
@@ -251,13 +278,6 @@ class StreamIn(wiring.Component):
             lanes = Mux(number < last, Const(-1, GROUP), Mux(number == last, tail, 0))
             masks.append(Mux(number >= first, lanes, 0)[:GROUP])
         return Cat(*masks)
-
-
-class _Packet:
-    """Registers that describe the packet in the stage."""
-
-    def __init__(self, affine: Signal, start: Signal, length: Signal):
-        self.affine, self.start, self.length = affine, start, length
 
 
 def _header_error(config: CoreConfig, header: data.View, full: Value, last: Value) -> Value:
