@@ -129,7 +129,7 @@ def test_generated_core_compiles(tmp_path: Path) -> None:
     assert result.stdout.startswith(f"{tmp_path}:\n")
     compiled = subprocess.run(
         ["iverilog", "-g2012", "-t", "null", "-s", "phasecore_core", "phasecore_core.v",
-         "phasecore_crossbar.sv", "phasecore_sram.sv"],
+         "phasecore_clock_gate.sv", "phasecore_crossbar.sv", "phasecore_sram.sv"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert compiled.returncode == 0, compiled.stderr
