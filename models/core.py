@@ -21,6 +21,12 @@ from rtl.isa import GROUP, Function, Opcode, PacketKind, Segment, decode, encode
 
 __all__ = ["Core", "Trace"]
 
+_STAND_ALONE = (Opcode.LOAD, Opcode.READ)
+"""Instructions of AXI-Streams, which a core on a chip does not have."""
+
+_ON_A_CHIP = (Opcode.SEND, Opcode.AWAIT, Opcode.RELEASE)
+"""Instructions of a network interface."""
+
 READ_PRECISION = 6
 """Input precision of row reads, where the core has as many bits."""
 
@@ -31,11 +37,18 @@ class Trace:
 
     ``codes``: ADC codes of every read-out; ``vectors``: (slot, lines, values) of every vector
     write; ``devices``: (device index, reset, conductance code after it) arrays of every pulse.
+
+    Of a core on a chip besides: ``received``: (object, slot, lines, values, exponent) of every
+    vector that has arrived, whose writes are among ``vectors``, too; ``sums_received`` and
+    ``sums_sent``: (object or stream, lines, partial sums). They are in order by object and stream.
     """
 
     codes: list[Int] = field(default_factory=list)
     vectors: list[tuple[int, Int, Int]] = field(default_factory=list)
     devices: list[Int] = field(default_factory=list)
+    received: list[tuple[int, int, Int, Int, int]] = field(default_factory=list)
+    sums_received: list[tuple[int, Int, Int]] = field(default_factory=list)
+    sums_sent: list[tuple[int, Int, Int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -90,36 +103,52 @@ class Core:
     def run(self, program: Sequence[int], packets: Iterable[bytes] = ()) -> list[Result]:
         """Run a program from instruction 0 to its HALT; return the packets it sent.
 
-        ``packets`` are taken by LOAD in order; malformed ones are dropped and counted. Raises
-        ``ValueError`` for an instruction that the hardware would refuse.
+        For a core that stands alone. ``packets`` are taken by LOAD in order; malformed ones are
+        dropped and counted. Raises ``ValueError`` for an instruction that the hardware would
+        refuse.
         """
         source = iter(packets)
-        code = [self._decode(word) for word in program]
-        loops = [0, 0]
         results: list[Result] = []
-        pc = 0
-        while True:
-            if pc >= len(code):
-                raise ValueError(f"program of {len(code)} instructions has no HALT")
-            opcode, values = code[pc]
-            if opcode is Opcode.HALT:
-                return results
-            pc += 1
-            if opcode is Opcode.LOOP:
-                counter = values["counter"]
-                loops[counter] += 1
-                if loops[counter] < values["count"]:
-                    pc = values["target"]
-                else:
-                    loops[counter] = 0
-            elif opcode is Opcode.LOAD:
+        for opcode, values in self.instructions(program):
+            if opcode is Opcode.LOAD:
                 self._load(source, values)
             elif opcode is Opcode.READ:
                 start, stop = values["start"], values["start"] + values["length"]
                 codes = self.slots[values["slot"], start:stop].astype(np.int8)
                 results.append(Result(values["slot"], start, codes))
-            elif opcode is not Opcode.WAIT:
-                _EXECUTE[opcode](self, values)
+            else:
+                self.execute(opcode, values)
+        return results
+
+    def instructions(self, program: Sequence[int]) -> Iterator[tuple[Opcode, dict[str, int]]]:
+        """Opcode and fields of all instructions up to HALT in the order in which they are issued.
+
+        Loops are resolved. All of a program is checked first: ``ValueError`` for an instruction
+        that the hardware would refuse, or if there is no HALT.
+        """
+        code = [self._decode(word) for word in program]
+        loops = [0, 0]
+        pc = 0
+        while pc < len(code):
+            opcode, values = code[pc]
+            pc += 1
+            if opcode is Opcode.HALT:
+                return
+            if opcode is not Opcode.LOOP:
+                yield opcode, values
+                continue
+            counter = values["counter"]
+            loops[counter] += 1
+            if loops[counter] < values["count"]:
+                pc = values["target"]
+            else:
+                loops[counter] = 0
+        raise ValueError(f"program of {len(code)} instructions has no HALT")
+
+    def execute(self, opcode: Opcode, values: dict[str, int]) -> None:
+        """Carry out an instruction of a unit; WAIT has nothing to wait for here."""
+        if opcode is not Opcode.WAIT:
+            _EXECUTE[opcode](self, values)
 
     def _decode(self, word: int) -> tuple[Opcode, dict[str, int]]:
         """Opcode and fields of a legal instruction; every field is checked, used or not."""
@@ -127,6 +156,9 @@ class Core:
         opcode, values = decode(word)
         if encode(opcode, **values) != word:
             raise ValueError(f"{opcode.name}: unused bits of {word:#x} are not zero")
+        if opcode in (_STAND_ALONE if config.objects else _ON_A_CHIP):
+            kind = "on a chip" if config.objects else "that stands alone"
+            raise ValueError(f"{opcode.name} is illegal for a core {kind}")
         bounds = dict.fromkeys(("slot", "output", "error", "destination"), (0, config.slots - 1))
         bounds |= {
             "table": (0, config.affine_tables - 1),
@@ -136,6 +168,9 @@ class Core:
             "precision": (5, config.input_bits),
             "count": (1, 0xFFFF),
             "target": (0, config.program_depth - 1),
+            "stream": (0, config.streams - 1),
+            "object": (0, config.objects - 1),
+            "objects": (0, (1 << config.objects) - 1),
         }
         if opcode is Opcode.LOAD and values["affine"]:
             bounds["slot"] = bounds["table"]
@@ -147,8 +182,9 @@ class Core:
             low, high = bounds.get(name, (value, value))
             if not low <= value <= high:
                 raise ValueError(f"{opcode.name}: {name} must be in {low}..{high}, not {value}")
-        if opcode is Opcode.READ and values["start"] % GROUP:
-            raise ValueError(f"READ: start must be a multiple of {GROUP}, not {values['start']}")
+        if opcode in (Opcode.READ, Opcode.SEND) and values["start"] % GROUP:
+            start = values["start"]
+            raise ValueError(f"{opcode.name}: start must be a multiple of {GROUP}, not {start}")
         return opcode, values
 
     def _segment(self, values: dict[str, int]) -> Segment:

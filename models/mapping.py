@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from models.arithmetic import Int
 from models.networks import ONE, ChipNetwork, Recipe
-from models.packets import header
+from models.packets import Result, header
 from rtl.chip.config import ChipConfig
 from rtl.config import CoreConfig
 from rtl.isa import (
@@ -455,6 +455,12 @@ class ChipMapping:
         )  # fmt: skip
 
     # Packets
+
+    def outputs(self, results: Sequence[Result]) -> list[NDArray[np.int8]]:
+        """Output vector of every image; a long one comes in several packets."""
+        codes = [result.codes for result in results]
+        joined = np.concatenate([np.zeros(0, dtype=np.int8), *codes])
+        return list(joined.reshape(-1, self._read_lines[1]))
 
     def setup_packets(self) -> list[bytes]:
         """Constants of the head: the bias code of every hidden layer's outputs, then zeros."""
