@@ -7,7 +7,7 @@ import math
 import os
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +47,7 @@ _CODE_OF_SUM = ((np.arange(4 * 255 + 1) * CODE_MAX + 510) // 1020).astype(np.uin
 _CODE_OF_PIXEL = ((np.arange(256) * 2 * CODE_MAX + 255) // 510).astype(np.uint8)
 """Code of one pixel."""
 
-NAMES = ("mnist14", "digits", "digits48", "digits8", "mnist")
+NAMES = ("mnist14", "digits", "digits48", "digits8", "digits28", "mnist")
 
 
 class DataError(ValueError):
@@ -114,13 +114,24 @@ class Dataset:
         """Codes of one image."""
         return int(self.train_x.shape[1])
 
+    def merged(self) -> "Dataset":
+        """The same with the validation images behind the training images, and none to validate."""
+        return replace(
+            self,
+            train_x=np.concatenate([self.train_x, self.validation_x]),
+            train_y=np.concatenate([self.train_y, self.validation_y]),
+            validation_x=self.validation_x[:0],
+            validation_y=self.validation_y[:0],
+        )
+
 
 def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     """Load ``mnist`` or ``mnist14`` from ``data_dir`` (default: the folder in PHASECORE_DATA),
     or ``digits``.
 
     For small crossbars there are ``digits48``, the digits without their first and last column,
-    and ``digits8``, the mean of every row of pixels.
+    and ``digits8``, the mean of every row of pixels. ``digits28`` stands in for ``mnist`` where
+    that is not to be had: every pixel three by three times, in a dark frame of two, 28 x 28.
 
     MNIST files may be compressed (.gz) or not; their content must have the known checksum.
     """
@@ -222,6 +233,9 @@ _DIGITS: Mapping[str, Callable[[NDArray[np.int64]], NDArray[np.int64]]] = {
     "digits": lambda images: images.reshape(-1, 64),
     "digits48": lambda images: images[:, :, 1:-1].reshape(-1, 48),
     "digits8": lambda images: images.mean(axis=2).round().astype(np.int64),
+    "digits28": lambda images: np.pad(
+        np.kron(images, np.ones((1, 3, 3), dtype=np.int64)), ((0, 0), (2, 2), (2, 2))
+    ).reshape(-1, 784),
 }
 """Inputs in 1/16 from 8 x 8 images, by data set."""
 

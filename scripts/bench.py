@@ -20,12 +20,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from models.datasets import load
 from rtl.config import CoreConfig
 from rtl.verilog import MACRO_SOURCES
 from scripts import results
 from scripts.machines import CoreMachine
-from scripts.options import add_data, positive
+from scripts.options import add_data, load_data, positive
 from scripts.simulate import Simulation, choose_network
 from verification import core_session, core_timing, harness
 from verification.core_session import build_top
@@ -261,7 +260,7 @@ def _simulation(args: argparse.Namespace) -> Simulation:
         network = choose_network(None, args.config, args.data)
     except ValueError as error:
         raise ValueError(f"{error} (--cycles-only does without)") from error
-    data = load(network.dataset, args.data)
+    data = load_data(args, network)
     images = min(args.images, len(data.train_x))
     machine = CoreMachine(network, args.config, PROFILE, args.seed)
     return Simulation(machine, data, seed=args.seed, images=images, test=0)

@@ -4,7 +4,10 @@
 import argparse
 from pathlib import Path
 
-__all__ = ["add_data", "positive"]
+from models.datasets import NAMES, Dataset, load
+from models.networks import Network
+
+__all__ = ["add_data", "load_data", "positive"]
 
 
 def positive(text: str) -> int:
@@ -15,8 +18,21 @@ def positive(text: str) -> int:
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
-    """Add ``--data``."""
+    """Add ``--data`` and ``--dataset``."""
+    parser.add_argument(
+        "--dataset", choices=NAMES, metavar="NAME",
+        help=f"data set in place of the network's, with as many inputs: {', '.join(NAMES)}",
+    )  # fmt: skip
     parser.add_argument(
         "--data", type=Path, metavar="DIR",
         help="folder of the MNIST files (default: the environment variable PHASECORE_DATA)",
     )  # fmt: skip
+
+
+def load_data(args: argparse.Namespace, network: Network) -> Dataset:
+    """Data set that the options of :func:`add_data` name for a network."""
+    data = load(args.dataset or network.dataset, args.data)
+    wanted = network.layers[0].inputs
+    if data.inputs != wanted:
+        raise ValueError(f"{network.name} needs {wanted} inputs; {data.name} has {data.inputs}")
+    return data

@@ -36,7 +36,7 @@ from rtl.chip.config import CHIPS, ChipConfig
 from rtl.config import CoreConfig
 from scripts import results
 from scripts.machines import Checked, CoreMachine, Machine, Stretch
-from scripts.options import add_data, positive
+from scripts.options import add_data, load_data, positive
 
 __all__ = ["Progress", "Simulation", "add_parser", "choose_network", "report", "run"]
 
@@ -236,6 +236,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--sim", choices=["verilator", "icarus"], default="verilator")
     parser.add_argument("--profile", choices=PROFILES, default="pcm", help="device profile")
     add_data(parser)
+    parser.add_argument(
+        "--with-validation", action="store_true",
+        help="train on the validation images, too, e.g. on all 60,000 of MNIST: for results, not"
+        " for choosing hyper-parameters",
+    )  # fmt: skip
     parser.add_argument("--waves", action="store_true", help="record waveforms in --out (slow)")
     parser.add_argument("--name", help="name of the result files (default: simulate-NETWORK)")
     return parser
@@ -245,7 +250,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     given = args.config if args.preset or args.config_path else None
     network = choose_network(args.network, given, args.data)
     config = choose_config(network, preset=args.preset, path=args.config_path, config=args.config)
-    data = load(network.dataset, args.data)
+    data = load_data(args, network)
+    if args.with_validation:
+        data = data.merged()
     simulation = Simulation(
         make_machine(network, config, args.profile, args.seed), data, seed=args.seed,
         images=min(args.images, len(data.train_x)), test=min(args.test, len(data.test_x)),
@@ -257,7 +264,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     def write(measured: dict[str, Any]) -> tuple[dict[str, Any], Path]:
         result = results.record(
             command=args.command, config=config, seed=args.seed, network=network.name,
-            profile=args.profile, simulator=args.sim, **measured,
+            dataset=data.name, profile=args.profile, simulator=args.sim, **measured,
         )  # fmt: skip
         return result, results.write(name, result, folder)
 
@@ -384,7 +391,7 @@ def report(result: dict[str, Any]) -> str:
     cores = "a core" if result["cores"] == 1 else f"{result['cores']} cores"
     rows = [
         ("network", f"{result['network']} on {cores}, {result['profile']} devices"),
-        ("simulator", result["simulator"]),
+        ("data set, simulator", f"{result['dataset']}, {result['simulator']}"),
         ("images trained", f"{result['images']}"),
         ("mismatches", f"{result['mismatches']} in {result['values_compared']} values"),
         ("", "and all chi words and devices after every batch"),

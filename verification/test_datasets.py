@@ -219,6 +219,26 @@ def test_command_needs_a_folder(capsys):
     assert capsys.readouterr().err == error
 
 
+def test_enlarged_digits():
+    small, large = load("digits"), load("digits28")
+    images = large.train_x.reshape(-1, 28, 28)
+    assert np.array_equal(images[:, 3:-3:3, 3:-3:3].reshape(-1, 64), small.train_x)
+    assert np.array_equal(images[:, 2:-2:3, 4:-2:3].reshape(-1, 64), small.train_x)
+    assert not images[:, :2].any()
+    assert not images[:, :, -2:].any()
+
+
+def test_merged_data_has_the_validation_images_behind_the_others():
+    digits = load("digits")
+    merged = digits.merged()
+    assert len(merged.train_x) == len(digits.train_x) + len(digits.validation_x)
+    assert np.array_equal(merged.train_x[-300:], digits.validation_x)
+    assert np.array_equal(merged.train_y[-300:], digits.validation_y)
+    assert np.array_equal(merged.train_x[:-300], digits.train_x)
+    assert merged.validation_x.shape == (0, 64)
+    assert np.array_equal(merged.test_x, digits.test_x)
+
+
 @pytest.mark.skipif("PHASECORE_DATA" not in os.environ, reason="PHASECORE_DATA is not set")
 def test_the_real_mnist():
     mnist = load("mnist14")
