@@ -76,6 +76,7 @@ class Tile(wiring.Component):
             controller.send_partial.eq(network.partial),
             csr.start.eq(self.start),
             csr.fabric_error.eq(network.error | local.refused),
+            local.counted.eq(~network.error),
             csr.fabric_error_code.eq(
                 Mux(network.error, network.error_code, ErrorCode.FABRIC_OBJECT)
             ),

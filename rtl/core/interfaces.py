@@ -6,6 +6,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.config import EXPONENT_BITS, CoreConfig
+from rtl.isa import Field
 
 __all__ = [
     "AccumulatorPort",
@@ -26,6 +27,8 @@ __all__ = [
     "UpdateCommand",
     "VectorRead",
     "VectorWrite",
+    "descriptor_word",
+    "table_depth",
 ]
 
 
@@ -288,13 +291,27 @@ class TableWrite(data.StructLayout):
         super().__init__({"en": 1, "stream": 1, "index": 4, "word": 2, "data": 32})
 
 
+def descriptor_word(fields: tuple[Field, ...], word: int) -> data.FlexibleLayout:
+    """Fields in one 32-bit word of a descriptor; none crosses a word."""
+    low, found = 0, {}
+    for field in fields:
+        if low // 32 == word:
+            found[field.name] = data.Field(field.width, low % 32)
+        low += field.width
+    return data.FlexibleLayout(32, found)
+
+
+def table_depth(entries: int) -> int:
+    """Words of a memory with one per descriptor."""
+    return max(2, entries)
+
+
 class AccumulatorPort(wiring.Signature):
     """Access to the accumulators of post-processing, seen from the client.
 
     ``ready`` while post-processing is idle. A read is taken in a cycle with ``read & ready``; the
     block's accumulators (lane 0 lowest) are on ``data`` in the next cycle only. A write is taken in
-    the cycle after a read that was taken, and in every cycle with ``ready``; ``mask`` has one bit
-    per lane.
+    every cycle with ``ready`` and in the one after; ``mask`` has one bit per lane.
     """
 
     def __init__(self, config: CoreConfig):
