@@ -121,9 +121,12 @@ class LocalControl(wiring.Component):
         objects, table, release = self.config.objects, self.table, self.release
         pick, ending, spoiled = Signal.like(self._index), Signal(), Signal()
         written, wanted, picked = Signal(objects), Signal(objects), Signal(objects)
-        released = Signal(objects)
+        # Whether an object is ready counts when the RELEASE is taken.
+        released, due, was_due = Signal(objects), Signal(objects), Signal(objects)
+        m.d.comb += due.eq(was_due)
+        m.d.sync += was_due.eq(due)
         with m.If(release.valid & release.ready):
-            m.d.comb += released.eq(release.payload)
+            m.d.comb += [released.eq(release.payload), due.eq(self._complete)]
         with m.If(table.en & ~table.stream):
             m.d.comb += written.eq(1 << table.index)
         m.d.comb += wanted.eq(self._waiting | self._stale | released)
@@ -137,7 +140,7 @@ class LocalControl(wiring.Component):
                 m.d.sync += [
                     self._index.eq(pick),
                     self._fresh.eq((self._stale & picked).any()),
-                    ending.eq((self._complete & picked).any()),
+                    ending.eq((due & picked).any()),
                 ]
                 m.next = "LINES"
             with m.State("LINES"):
