@@ -19,28 +19,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.core import Core
-from models.datasets import Dataset, load, order
+from models.datasets import Dataset, order
 from models.device import PROFILES, DeviceProfile
 from models.float_reference import FloatTwin
+from models.learner import make_learner
 from models.networks import (
+    CHIP_NETWORKS,
     NETWORKS,
+    ChipNetwork,
     Network,
-    Recipe,
     classes,
-    inference_packets,
-    inference_program,
     online_figures,
-    setup_packets,
-    setup_program,
-    training_packets,
-    training_program,
 )
-from models.packets import Result
+from rtl.chip.config import CHIPS
 from rtl.config import CoreConfig
 from scripts import results
-from scripts.options import add_data, positive
+from scripts.options import add_data, load_data, positive
 
 __all__ = ["Run", "Trainer", "add_parser", "report", "run"]
+
+ALL_NETWORKS: Mapping[str, Network] = {**NETWORKS, **CHIP_NETWORKS}
 
 EARLY_IMAGES = 2000
 VALIDATION_IMAGES = 10_000
@@ -72,7 +70,7 @@ class Run:
 
 
 class Trainer:
-    """A core and a float twin that learn the same images.
+    """A core, or a chip, and a float twin that learn the same images.
 
     Attributes
     ----------
@@ -83,16 +81,16 @@ class Trainer:
     def __init__(self, run: Run, data: Dataset):
         self.run = run
         self.data = data
-        self.network: Network = NETWORKS[run.network]
-        self.recipe = Recipe(self.network, run.config, run.profile)
-        self.core = Core(run.config, run.profile, run.seed)
-        training = self.network.training
-        self.core.refresh_high, self.core.refresh_low = training.refresh_high, training.refresh_low
-        self._set_rate(training.eta)
-        self.core.run(setup_program(self.recipe), setup_packets(self.recipe))
-        self.twin = FloatTwin(self.network, self.recipe.weights(self.core.crossbar.weights))
+        self.network: Network = ALL_NETWORKS[run.network]
+        self._learner = make_learner(self.network, run.config, run.profile, run.seed)
+        self.twin = FloatTwin(self.network, self._learner.weights())
         self.done = 0
         self.curve: list[dict[str, Any]] = []
+
+    @property
+    def cores(self) -> list[Core]:
+        """All cores in use."""
+        return self._learner.cores
 
     @property
     def total(self) -> int:
@@ -113,10 +111,7 @@ class Trainer:
         right = 0
         for start in range(0, len(images), INFERENCE_IMAGES):
             part = images[start : start + INFERENCE_IMAGES]
-            sent = self._run(
-                inference_program(self.recipe, len(part)), inference_packets(self.recipe, part)
-            )
-            found = classes(self.network, [result.codes for result in sent])
+            found = classes(self.network, self._learner.infer(part))
             right += int(np.count_nonzero(found == labels[start : start + INFERENCE_IMAGES]))
         return right / len(images)
 
@@ -124,7 +119,9 @@ class Trainer:
         """Write everything that :meth:`resume` needs to go on as if never stopped."""
         meta = {"run": _described(self.run), "done": self.done, "curve": self.curve}
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, meta=np.array(json.dumps(meta)), **self._state())
+        state = self._learner.state()
+        state |= {f"twin.{i}": weights for i, weights in enumerate(self.twin.weights)}
+        np.savez_compressed(buffer, meta=np.array(json.dumps(meta)), **state)
         partial = path.with_name(f"{path.name}.part")
         partial.write_bytes(buffer.getvalue())
         partial.replace(path)
@@ -140,22 +137,19 @@ class Trainer:
         for name, value in _described(self.run).items():
             if meta["run"].get(name) != value:
                 raise ValueError(f"{path} is of a run with another {name}")
-        self._restore(state)
+        self._learner.restore(state)
+        self.twin.weights = [state[f"twin.{i}"] for i in range(len(self.twin.weights))]
         self.done, self.curve = meta["done"], meta["curve"]
 
     def _learn(self, chosen: NDArray[np.int64]) -> None:
         began = time.perf_counter()
         images, labels = self.data.train_x[chosen], self.data.train_y[chosen]
         eta = self.network.training.rate(self.done / self.total)
-        self._set_rate(eta)
-        sent = self._run(
-            training_program(self.recipe, len(chosen), refresh_interval=len(chosen), read=True),
-            training_packets(self.recipe, images, labels),
-        )
+        self._learner.set_rate(eta)
+        outputs = self._learner.learn(images, labels)
         seconds = time.perf_counter() - began
         self.twin.train(images, labels, [eta] * len(chosen))
         self.done += len(chosen)
-        outputs = [result.codes for result in sent]
         loss, online = online_figures(self.network, outputs, labels)
         self.curve.append(
             {
@@ -167,51 +161,6 @@ class Trainer:
             }
         )
 
-    def _set_rate(self, eta: float) -> None:
-        segments = self.recipe.segments(eta)
-        self.core.segments[: len(segments)] = segments
-
-    def _run(self, program: list[int], packets: list[bytes]) -> list[Result]:
-        sent = self.core.run(program, packets)
-        trace = self.core.trace
-        for kept in (trace.codes, trace.vectors, trace.devices):
-            kept.clear()
-        return sent
-
-    def _state(self) -> dict[str, Any]:
-        core = self.core
-        state = {
-            f"{part}.{name}": getattr(getattr(core, part), name)
-            for part, names in _STATE.items()
-            for name in names
-        }
-        state |= {"slots": core.slots, "exponents": core.exponents}
-        return state | {f"twin.{i}": weights for i, weights in enumerate(self.twin.weights)}
-
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        core = self.core
-        for part, names in _STATE.items():
-            owner = getattr(core, part)
-            for name in names:
-                value = state[f"{part}.{name}"]
-                old = getattr(owner, name)
-                if isinstance(old, np.ndarray):
-                    old[...] = value
-                else:
-                    setattr(owner, name, type(old)(value.tolist()))
-        core.crossbar.refresh_weights()
-        core.slots[...], core.exponents[...] = state["slots"], state["exponents"]
-        self.twin.weights = [state[f"twin.{i}"] for i in range(len(self.twin.weights))]
-
-
-_STATE = {
-    "crossbar": ("g", "n", "e", "windows", "set_pulses", "reset_pulses"),
-    "adc": ("offsets", "gains"),
-    "update": ("chi", "chi_saturations", "transfer_saturations"),
-    "programmer": ("selection", "dirty", "set_pulses", "reset_pulses", "refreshed", "unverified"),
-}
-"""Attributes of the core's blocks that outlive an instruction."""
-
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
@@ -221,10 +170,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
             "Train a network in the golden model, next to plain SGD in floating point from the"
             " same initial weights. --out names the folder of the JSON result and the learning"
             " curve (default: build/train). Without --preset or --config the network's own"
-            " configuration is taken."
+            f" configuration is taken. {', '.join(CHIP_NETWORKS)} run on a chip of several cores,"
+            " all of that configuration."
         ),
     )
-    parser.add_argument("--network", choices=NETWORKS, default="mlp-64-50-10")
+    parser.add_argument("--network", choices=ALL_NETWORKS, default="mlp-64-50-10")
     parser.add_argument("--profile", choices=PROFILES, default="pcm", help="device profile")
     parser.add_argument("--epochs", type=positive, help="times each image is seen")
     parser.add_argument(
@@ -244,12 +194,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    network = NETWORKS[args.network]
-    given = args.preset is not None or args.config_path is not None
-    config = args.config if given else network.config
+    network = ALL_NETWORKS[args.network]
+    config = _config(network, args)
     if args.devices:
         config = config.replace(devices_per_polarity=args.devices)
-    data = load(network.dataset, args.data)
+    data = load_data(args, network)
     trainer = Trainer(
         Run(
             network=network.name,
@@ -270,6 +219,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     path = results.write(name, result, folder)
     _plot(result, path.with_suffix(".png"))
     return {**result, "out": str(path)}
+
+
+def _config(network: Network, args: argparse.Namespace) -> CoreConfig:
+    """Configuration of the core, or of every core of the chip: the one asked for, or its own."""
+    config: CoreConfig = args.config
+    if args.config_path is not None:
+        return config
+    if args.preset is None:
+        return network.config
+    return CHIPS[args.preset].core if isinstance(network, ChipNetwork) else config
 
 
 def report(result: dict[str, Any]) -> str:
@@ -316,7 +275,9 @@ def _progress(trainer: Trainer, point: Mapping[str, Any]) -> str:
 
 
 def _result(trainer: Trainer, command: str) -> dict[str, Any]:
-    run, data, programmer = trainer.run, trainer.data, trainer.core.programmer
+    run, data = trainer.run, trainer.data
+    programmers = [core.programmer for core in trainer.cores]
+    set_pulses = [programmer.set_pulses for programmer in programmers]
     weights = sum(layer.rows * layer.outputs for layer in trainer.network.layers)
     seconds = sum(point["seconds"] for point in trainer.curve)
     return results.record(
@@ -331,11 +292,12 @@ def _result(trainer: Trainer, command: str) -> dict[str, Any]:
         training=asdict(trainer.network.training),
         accuracy_model=trainer.accuracy(data.test_x, data.test_y),
         accuracy_float=trainer.twin.accuracy(data.test_x, data.test_y),
-        pulses_per_weight_per_image=programmer.set_pulses / weights / trainer.done,
-        set_pulses=programmer.set_pulses,
-        reset_pulses=programmer.reset_pulses,
-        refreshed_pairs=programmer.refreshed,
-        chi_saturations=trainer.core.update.chi_saturations,
+        pulses_per_weight_per_image=sum(set_pulses) / weights / trainer.done,
+        set_pulses=sum(set_pulses),
+        set_pulses_by_core=set_pulses,
+        reset_pulses=sum(programmer.reset_pulses for programmer in programmers),
+        refreshed_pairs=sum(programmer.refreshed for programmer in programmers),
+        chi_saturations=sum(core.update.chi_saturations for core in trainer.cores),
         images_per_second=round(trainer.done / seconds, 1),
         curve=trainer.curve,
     )

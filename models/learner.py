@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A golden core, or a golden chip, that learns images: programs, packets and state in one place."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.chip import Chip
+from models.core import Core, Trace
+from models.device import DeviceProfile
+from models.mapping import ChipMapping, Driver, Work
+from models.networks import (
+    ChipNetwork,
+    Network,
+    Recipe,
+    inference_packets,
+    inference_program,
+    setup_packets,
+    setup_program,
+    training_packets,
+    training_program,
+)
+from rtl.config import CoreConfig
+
+__all__ = ["ChipLearner", "CoreLearner", "Learner", "make_learner"]
+
+Images = NDArray[np.uint8]
+Vectors = list[NDArray[np.int8]]
+
+_CORE_STATE = {
+    "crossbar": ("g", "n", "e", "windows", "set_pulses", "reset_pulses"),
+    "adc": ("offsets", "gains"),
+    "update": ("chi", "chi_saturations", "transfer_saturations"),
+    "programmer": ("selection", "dirty", "set_pulses", "reset_pulses", "refreshed", "unverified"),
+}
+"""Attributes of a core's blocks that outlive an instruction."""
+
+_INTERFACE_STATE = {
+    "local": ("arrived", "dead", "row", "col", "position", "lines"),
+    "streams": ("credits",),
+}
+"""Likewise of its network interface."""
+
+
+class Learner(ABC):
+    """Hardware model of one network, set up and ready to learn.
+
+    Parameters
+    ----------
+    network, config, profile, seed : ``config`` is that of the core, or of each of them
+
+    Attributes
+    ----------
+    recipe : of the network
+    cores : all cores in use
+    """
+
+    recipe: Recipe
+    cores: list[Core]
+
+    @abstractmethod
+    def set_rate(self, eta: float) -> None:
+        """Learning rate from now on."""
+
+    @abstractmethod
+    def weights(self) -> list[NDArray[np.float64]]:
+        """Weights of every layer, bias last."""
+
+    @abstractmethod
+    def learn(self, images: Images, labels: NDArray[np.uint8]) -> Vectors:
+        """Learn images in order, then refresh; the output of each before it was learnt."""
+
+    @abstractmethod
+    def infer(self, images: Images) -> Vectors:
+        """Outputs of images."""
+
+    @abstractmethod
+    def _parts(self) -> Iterator[tuple[str, object, tuple[str, ...]]]:
+        """Name, object and attributes of everything that outlives a program."""
+
+    def state(self) -> dict[str, Any]:
+        """Values of everything that outlives a program, by name."""
+        return {
+            f"{part}.{name}": getattr(owner, name)
+            for part, owner, names in self._parts()
+            for name in names
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take the arrays that were made of :meth:`state`."""
+        for part, owner, names in self._parts():
+            for name in names:
+                value, old = state[f"{part}.{name}"], getattr(owner, name)
+                if isinstance(old, np.ndarray):
+                    old[...] = value
+                else:
+                    setattr(owner, name, type(old)(value.tolist()))
+        for core in self.cores:
+            core.crossbar.refresh_weights()
+
+    def _prepare(self, network: Network) -> None:
+        """Registers of the cores."""
+        for core in self.cores:
+            core.refresh_high = network.training.refresh_high
+            core.refresh_low = network.training.refresh_low
+        self.set_rate(network.training.eta)
+
+    def _forget_traces(self) -> None:
+        for core in self.cores:
+            core.trace = Trace()
+
+
+class CoreLearner(Learner):
+    """A stand-alone core."""
+
+    def __init__(self, network: Network, config: CoreConfig, profile: DeviceProfile, seed: int):
+        self.recipe = Recipe(network, config, profile)
+        self._core = Core(config, profile, seed)
+        self.cores = [self._core]
+        self._prepare(network)
+        self._run(setup_program(self.recipe), setup_packets(self.recipe))
+
+    def set_rate(self, eta: float) -> None:
+        segments = self.recipe.segments(eta)
+        self._core.segments[: len(segments)] = segments
+
+    def weights(self) -> list[NDArray[np.float64]]:
+        return self.recipe.weights(self._core.crossbar.weights)
+
+    def learn(self, images: Images, labels: NDArray[np.uint8]) -> Vectors:
+        program = training_program(
+            self.recipe, len(images), refresh_interval=len(images), read=True
+        )
+        return self._run(program, training_packets(self.recipe, images, labels))
+
+    def infer(self, images: Images) -> Vectors:
+        program = inference_program(self.recipe, len(images))
+        return self._run(program, inference_packets(self.recipe, images))
+
+    def _run(self, program: list[int], packets: list[bytes]) -> Vectors:
+        results = self._core.run(program, packets)
+        self._forget_traces()
+        return [result.codes for result in results]
+
+    def _parts(self) -> Iterator[tuple[str, object, tuple[str, ...]]]:
+        return _core_parts("core", self._core)
+
+
+class ChipLearner(Learner):
+    """Cores of a chip: the network's with another core."""
+
+    def __init__(self, network: ChipNetwork, config: CoreConfig, profile: DeviceProfile, seed: int):
+        self.recipe = Recipe(network, config, profile)
+        self._mapping = ChipMapping(self.recipe)
+        self._driver = Driver(self._mapping)
+        self._chip = Chip(self._mapping.chip, profile, seed)
+        self.cores = [self._chip.cores[node] for node in self._mapping.nodes]
+        for node, objects in self._mapping.objects.items():
+            for index, entry in enumerate(objects):
+                self._chip.define_object(node, index, entry)
+        for node, streams in self._mapping.streams.items():
+            for index, stream in enumerate(streams):
+                self._chip.define_stream(node, index, stream)
+        self._prepare(network)
+        self._run(self._driver.setup())
+
+    def set_rate(self, eta: float) -> None:
+        for node, segments in self._mapping.segments(eta).items():
+            self._chip.cores[node].segments[: len(segments)] = segments
+
+    def weights(self) -> list[NDArray[np.float64]]:
+        cores = self._chip.cores
+        return self._mapping.weights(
+            {node: cores[node].crossbar.weights for node in self._mapping.nodes}
+        )
+
+    def learn(self, images: Images, labels: NDArray[np.uint8]) -> Vectors:
+        return self._run(self._driver.training(images, labels, refresh=True, read=True))
+
+    def infer(self, images: Images) -> Vectors:
+        return self._run(self._driver.inference(images))
+
+    def _run(self, work: Work) -> Vectors:
+        results = self._chip.run(work.programs, work.packets)
+        self._forget_traces()
+        return self._mapping.outputs(results)
+
+    def _parts(self) -> Iterator[tuple[str, object, tuple[str, ...]]]:
+        chip = self._chip
+        for node in self._mapping.nodes:
+            yield from _core_parts(f"core{node}", chip.cores[node])
+            for part, names in _INTERFACE_STATE.items():
+                yield f"core{node}.{part}", getattr(chip.interfaces[node], part), names
+        yield "host.streams", chip.host.streams, _INTERFACE_STATE["streams"]
+        yield "driver", self._driver, ("images", "targets")
+
+
+def _core_parts(name: str, core: Core) -> Iterator[tuple[str, object, tuple[str, ...]]]:
+    yield name, core, ("slots", "exponents")
+    for part, names in _CORE_STATE.items():
+        yield f"{name}.{part}", getattr(core, part), names
+
+
+def make_learner(
+    network: Network, config: CoreConfig, profile: DeviceProfile, seed: int
+) -> Learner:
+    """The chip of a network of several cores, or the one core."""
+    if isinstance(network, ChipNetwork):
+        return ChipLearner(network, config, profile, seed)
+    return CoreLearner(network, config, profile, seed)
