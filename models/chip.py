@@ -19,7 +19,7 @@ from rtl.chip.config import ChipConfig
 from rtl.isa import ObjectDescriptor, Opcode, StreamDescriptor, Unit
 from rtl.noc.message import MessageKind
 
-__all__ = ["Chip", "Task", "Wait"]
+__all__ = ["Chip", "Route", "Task", "Wait", "deadlock"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,14 @@ class Task:
     def ready(self) -> bool:
         """It may go on."""
         return self.wait is None or self.wait.until()
+
+    def step(self) -> bool:
+        """Take a step; False if there was none left."""
+        try:
+            self.wait = next(self.steps)
+        except StopIteration:
+            return False
+        return True
 
 
 class Chip:
@@ -124,9 +132,14 @@ class Chip:
         while tasks:
             moved = False
             for task in list(tasks):
-                moved |= _advance(task, tasks)
+                moved |= _go_on(task, tasks)
             if not moved:
-                raise ValueError(_deadlock(tasks))
+                raise ValueError(deadlock(tasks))
+
+    def start(self, task: Task, tasks: list[Task]) -> None:
+        """A new task."""
+        tasks.append(task)
+        _go_on(task, tasks)
 
     def post(self, source: int, message: Message, route: Route) -> None:
         """Bring a message from a node to all its destinations; nobody there: it is dropped."""
@@ -198,7 +211,7 @@ class Chip:
                     self._give(node, producer, grant.credits)
             elif opcode is Opcode.SEND:
                 self._sending[node] = values
-                _start(Task(f"SEND of core {node}", self._send(node, values)), tasks)
+                self.start(Task(f"SEND of core {node}", self._send(node, values)), tasks)
             else:
                 core.execute(opcode, values)
             yield None
@@ -210,7 +223,7 @@ class Chip:
         interface, stream = self.interfaces[node], values["stream"]
         if not interface.sendable(stream):
             yield Wait(partial(interface.sendable, stream), f"credits of stream {stream}")
-        if values["partial"] and values["merge"] and not interface.merged(values):
+        if not interface.merged(values):
             text = f"partial sums of object {values['object']}"
             yield Wait(partial(interface.merged, values), text)
         message, route = interface.send(values), interface.streams.descriptor(stream)
@@ -240,24 +253,18 @@ def _objects(mask: int) -> str:
     return f"objects {', '.join(str(i) for i in range(mask.bit_length()) if mask >> i & 1)}"
 
 
-def _start(task: Task, tasks: list[Task]) -> None:
-    """Add a task that is not through at once."""
-    tasks.append(task)
-    _advance(task, tasks)
-
-
-def _advance(task: Task, tasks: list[Task]) -> bool:
-    """Let a task go on as far as it can; False if it could not."""
+def _go_on(task: Task, tasks: list[Task]) -> bool:
+    """Let a task go on as far as it can, and take it off the list at its end; False if it waits."""
     if not task.ready:
         return False
-    for wait in task.steps:
-        task.wait = wait
+    while task.step():
         if not task.ready:
             return True
     tasks.remove(task)
     return True
 
 
-def _deadlock(tasks: Iterable[Task]) -> str:
+def deadlock(tasks: Iterable[Task]) -> str:
+    """What everybody waits for."""
     waits = [f"{task.name} waits for {task.wait.what}" for task in tasks if task.wait is not None]
     return f"deadlock: {'; '.join(waits)}"

@@ -282,7 +282,11 @@ class NetworkInterface:
         )
 
     def merged(self, values: Mapping[str, int]) -> bool:
-        """The partial sums that a SEND waits for have come."""
+        """All partial sums that a SEND waits for have come."""
+        if not (values["partial"] and values["merge"]):
+            return True
+        if self.streams.descriptor(values["stream"]) is None:
+            return True
         return self.local.lines[values["object"]] >= values["start"] + values["length"]
 
     def receive(self, packet: Sequence[int], *, cancelled: bool = False) -> FabricError | None:
