@@ -6,6 +6,7 @@ The decoder (``rtl/core/csr_file.py``), the documentation (:func:`markdown`), th
 is one 32-bit word, addressed by its byte offset.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from enum import Enum, IntEnum
 
@@ -16,15 +17,21 @@ __all__ = [
     "ADDRESS_BITS",
     "ERROR_COUNTERS",
     "ID",
+    "OBJECT_WORDS",
+    "STREAM_WORDS",
     "VERSION",
+    "WORD_BYTES",
     "Access",
     "BitField",
     "ErrorCode",
     "ErrorCounter",
     "Event",
+    "Origin",
     "Register",
     "Window",
     "c_header",
+    "defines",
+    "describe",
     "error_counter",
     "events",
     "markdown",
@@ -464,35 +471,63 @@ def _entry(name: str, parts: tuple[Field, ...]) -> list[str]:
     return ["", f"## {name} entry", "", *_table(["word", "bits", "field", "meaning"], rows)]
 
 
-def markdown(config: CoreConfig) -> str:
-    """Documentation of all registers of a core of ``config``."""
+def describe(registers: Collection[Register], windows: Collection[Window]) -> list[str]:
+    """Lines of documentation: all registers, bit fields, entries of windows."""
     table = [
         [f"0x{register.offset:04x}", register.name, register.access.value, f"0x{register.reset:x}",
          register.doc]
-        for register in registers(config)
+        for register in registers
     ]  # fmt: skip
     table += [
         [f"0x{window.offset:04x}..0x{window.end - 1:04x}", f"{window.name}[{window.depth}]", "rw",
          "-", window.doc]
-        for window in windows(config).values()
+        for window in windows
     ]  # fmt: skip
-    lines = [
-        "# Registers", "",
-        "32-bit words by byte offset; ro: read-only, rw: read-write, w1: writing 1 acts, reads 0.",
-        "A refused access (undefined, read-only, partial, locked) answers SLVERR, is counted and",
-        "changes nothing else.", "",
-        *_table(["offset", "name", "access", "reset", "meaning"], table),
-    ]  # fmt: skip
-    for register in registers(config):
+    lines = _table(["offset", "name", "access", "reset", "meaning"], table)
+    for register in registers:
         if len(register.fields) > 1:
             rows = [
                 [_bits(field.low, field.width), field.name, field.doc] for field in register.fields
             ]
             lines += ["", f"## {register.name}", "", *_table(["bits", "field", "meaning"], rows)]
     entries = {"SEGMENT": SEGMENT, "OBJECT": OBJECT, "STREAM": STREAM}
-    for name in windows(config):
-        if name in entries:
-            lines += _entry(name, entries[name])
+    for window in windows:
+        if window.name in entries:
+            lines += _entry(window.name, entries[window.name])
+    return lines
+
+
+def defines(
+    prefix: str, registers: Collection[Register], windows: Collection[Window]
+) -> list[str]:
+    """Lines of a C header: offsets, shifts and masks of bit fields, addresses in windows."""
+    lines = []
+    for register in registers:
+        name = f"{prefix}_{register.name}"
+        lines.append(f"#define {name} 0x{register.offset:04x} /* {register.doc} */")
+        if len(register.fields) > 1:
+            for field in register.fields:
+                part = f"{name}_{field.name.upper()}"
+                mask = ((1 << field.width) - 1) << field.low
+                lines += [f"#define {part}_SHIFT {field.low}", f"#define {part}_MASK 0x{mask:x}u"]
+    for window in windows:
+        entry = WORD_BYTES * window.words
+        lines.append(
+            f"#define {prefix}_{window.name}(index, word)"
+            f" (0x{window.offset:04x} + {entry} * (index) + {WORD_BYTES} * (word))"
+        )
+    return lines
+
+
+def markdown(config: CoreConfig) -> str:
+    """Documentation of all registers of a core of ``config``."""
+    lines = [
+        "# Registers", "",
+        "32-bit words by byte offset; ro: read-only, rw: read-write, w1: writing 1 acts, reads 0.",
+        "A refused access (undefined, read-only, partial, locked) answers SLVERR, is counted and",
+        "changes nothing else.", "",
+        *describe(registers(config), windows(config).values()),
+    ]  # fmt: skip
     codes = [
         [str(int(code)), code.name, error_counter(code).name if code else "-", doc]
         for code, doc in _ERROR_DOCS.items()
@@ -505,20 +540,7 @@ def c_header(config: CoreConfig) -> str:
     """C header with the offsets, masks and error codes of a core of ``config``."""
     lines = ["/* SPDX-License-Identifier: Apache-2.0 */",
              "/* Made from rtl/csr.py. Offsets in bytes. */",
-             "#ifndef PHASECORE_H", "#define PHASECORE_H", ""]  # fmt: skip
-    for register in registers(config):
-        name = f"PHASECORE_{register.name}"
-        lines.append(f"#define {name} 0x{register.offset:04x} /* {register.doc} */")
-        if len(register.fields) > 1:
-            for field in register.fields:
-                part = f"{name}_{field.name.upper()}"
-                mask = ((1 << field.width) - 1) << field.low
-                lines += [f"#define {part}_SHIFT {field.low}", f"#define {part}_MASK 0x{mask:x}u"]
-    for window in windows(config).values():
-        entry = WORD_BYTES * window.words
-        lines.append(
-            f"#define PHASECORE_{window.name}(index, word)"
-            f" (0x{window.offset:04x} + {entry} * (index) + {WORD_BYTES} * (word))"
-        )
+             "#ifndef PHASECORE_H", "#define PHASECORE_H", "",
+             *defines("PHASECORE", registers(config), windows(config).values())]  # fmt: skip
     lines += [f"#define PHASECORE_ERROR_{code.name} {int(code)}" for code in ErrorCode]
     return "\n".join([*lines, "", "#endif"]) + "\n"

@@ -8,7 +8,10 @@ from typing import Any
 from rtl.config import DEFAULT, SMALL, TINY, CoreConfig
 from rtl.noc.config import FabricConfig
 
-__all__ = ["CHIPS", "ChipConfig"]
+__all__ = ["BRIDGE_FLITS", "CHIPS", "ChipConfig"]
+
+BRIDGE_FLITS = 64
+"""Flits, heads included, that the host bridge holds for the host."""
 
 
 @dataclass(frozen=True, kw_only=True)

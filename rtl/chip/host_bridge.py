@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Host bridge: stream packets of the host on one side, a node of the fabric on the other."""
+
+from amaranth.hdl import Module, Mux
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from rtl.chip.bridge_receiver import BridgeReceiver
+from rtl.chip.bridge_sender import BridgeSender
+from rtl.chip.config import ChipConfig
+from rtl.core.interfaces import TableWrite
+from rtl.core.stream_in import AxiStream
+from rtl.csr import ErrorCode
+from rtl.noc.router import Link
+
+__all__ = ["HostBridge"]
+
+
+class HostBridge(wiring.Component):
+    """The host as a node of the fabric, as ``docs/chip.md`` section 6 says.
+
+    Members
+    -------
+    s_axis : In(AxiStream)
+        VECTOR and AFFINE packets for streams of the host.
+    m_axis : Out(AxiStream)
+        RESULT packets of objects of the host.
+    link_in, link_out : In(Link), Out(Link)
+        From and to the local port of the node's router.
+    table : In(TableWrite)
+        Descriptors of the host's objects and streams.
+    packet_error, fabric_error : Out(8), Out(8)
+        ErrorCode of a stream packet, and of a message or a packet for an undefined stream, that
+        is dropped in this cycle; or NONE.
+    flits_sent, flits_received, credit_stalled : Out(1)
+        Flit on either link; a packet waits for the credits of its stream.
+    """
+
+    def __init__(self, config: ChipConfig):
+        self.config = config
+        super().__init__({
+            "s_axis": In(AxiStream(config.core)),
+            "m_axis": Out(AxiStream(config.core)),
+            "link_in": In(Link(config.fabric)),
+            "link_out": Out(Link(config.fabric)),
+            "table": In(TableWrite()),
+            "packet_error": Out(8),
+            "fabric_error": Out(8),
+            "flits_sent": Out(1),
+            "flits_received": Out(1),
+            "credit_stalled": Out(1),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.sender = sender = BridgeSender(self.config)
+        m.submodules.receiver = receiver = BridgeReceiver(self.config)
+        connect(m, flipped(self.s_axis), sender.axis)
+        connect(m, receiver.axis, flipped(self.m_axis))
+        connect(m, flipped(self.link_in), receiver.link)
+        connect(m, sender.link, flipped(self.link_out))
+        connect(m, receiver.grants, sender.grants)
+        m.d.comb += [
+            sender.table.eq(self.table),
+            receiver.table.eq(self.table),
+            sender.credit_en.eq(receiver.credit_en),
+            sender.credit.eq(receiver.credit),
+            receiver.credit_known.eq(sender.credit_known),
+            receiver.credit_excess.eq(sender.credit_excess),
+            # A packet for an undefined stream waits until no message is dropped.
+            sender.drop.eq(receiver.error == ErrorCode.NONE),
+            self.packet_error.eq(sender.malformed),
+            self.fabric_error.eq(
+                Mux(sender.undefined & sender.drop, ErrorCode.FABRIC_OBJECT, receiver.error)
+            ),
+            self.flits_sent.eq(self.link_out.valid),
+            self.flits_received.eq(self.link_in.valid),
+            self.credit_stalled.eq(sender.stalled),
+        ]
+        return m
