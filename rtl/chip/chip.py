@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The chip: tiles on a mesh, a host bridge and the register hub."""
+
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, ResetSignal, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.chip.config import ChipConfig
+from rtl.chip.host_bridge import HostBridge
+from rtl.chip.register_hub import RegisterHub
+from rtl.chip.registers import ADDRESS_BITS
+from rtl.chip.tile import Tile
+from rtl.core.axi_lite import AxiLiteBus
+from rtl.core.stream_in import AxiStream
+from rtl.noc.mesh import ROUTER, Mesh, flit_bits
+from rtl.noc.router import Router
+from rtl.verilog import to_verilog
+
+__all__ = ["CHIP", "TILE", "Chip", "chip_verilog"]
+
+CHIP = "phasecore_chip"
+TILE = "phasecore_tile"
+
+
+class Chip(wiring.Component):
+    """Cores on a mesh; ports are flat AXI names, active-high ``rst``.
+
+    Tiles and routers are instances of one Verilog module each: convert with :func:`chip_verilog`.
+
+    Members
+    -------
+    s_axil_* : AXI4-Lite slave, 32 bit: a page of registers per node
+    s_axis_* : AXI-Stream slave: VECTOR and AFFINE packets for the host's streams
+    m_axis_* : AXI-Stream master: RESULT packets of the host's objects
+    halted : Out(1)
+        No core runs, and the last program of each that was started ended with HALT.
+    """
+
+    def __init__(self, config: ChipConfig):
+        self.config = config
+        self._groups = {
+            "s_axil": In(AxiLiteBus(ADDRESS_BITS)),
+            "s_axis": In(AxiStream(config.core)),
+            "m_axis": Out(AxiStream(config.core)),
+        }
+        ports = {
+            f"{group}_{name}": member
+            for group, wanted in self._groups.items()
+            for name, member in wanted.signature.members.items()
+        }
+        super().__init__({**ports, "halted": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        m.submodules.mesh = mesh = Mesh(config.fabric)
+        m.submodules.hub = hub = RegisterHub(config)
+        m.submodules.bridge = bridge = HostBridge(config)
+        for node in config.cores:
+            self._tile(m, node, mesh, hub)
+        self._link(m, mesh, config.host, bridge.link_in, bridge.link_out)
+        m.d.comb += [
+            bridge.table.eq(hub.table),
+            hub.packet_error.eq(bridge.packet_error),
+            hub.fabric_error.eq(bridge.fabric_error),
+            hub.router_errors.eq(mesh.errors),
+            hub.flits_sent.eq(bridge.flits_sent),
+            hub.flits_received.eq(bridge.flits_received),
+            hub.credit_stalled.eq(bridge.credit_stalled),
+            self.halted.eq(hub.all_halted),
+        ]
+        inner = {"s_axil": hub.s_axil, "s_axis": bridge.s_axis, "m_axis": bridge.m_axis}
+        for group, wanted in self._groups.items():
+            for name, member in wanted.signature.members.items():
+                outside, inside = getattr(self, f"{group}_{name}"), getattr(inner[group], name)
+                m.d.comb += inside.eq(outside) if member.flow == In else outside.eq(inside)
+        return m
+
+    def _tile(self, m: Module, node: int, mesh: Mesh, hub: RegisterHub) -> None:
+        """Tile of ``node``, its register page and its links."""
+        bus = hub.buses[node]
+        link_in, link_out = self._wires(node, "in"), self._wires(node, "out")
+        self._link(m, mesh, node, link_in, link_out)
+        m.submodules[f"core_{node}"] = Instance(
+            TILE,
+            i_clk=ClockSignal(), i_rst=ResetSignal(),
+            i_start=hub.start[node], o_running=hub.running[node], o_halted=hub.halted[node],
+            o_failed=hub.failed[node],
+            **{f"i_bus__{name}": getattr(bus, name)
+               for name in ("valid", "write", "address", "w_data", "w_strobe")},
+            **{f"o_bus__{name}": getattr(bus, name) for name in ("ready", "r_data", "error")},
+            **{f"i_link_in__{name}": getattr(link_in, name) for name in ("valid", "vc", "flit")},
+            o_link_in__credit=link_in.credit,
+            **{f"o_link_out__{name}": getattr(link_out, name) for name in ("valid", "vc", "flit")},
+            i_link_out__credit=link_out.credit,
+        )  # fmt: skip
+
+    def _wires(self, node: int, way: str) -> "_Wires":
+        return _Wires(self.config, f"core_{node}_{way}")
+
+    def _link(self, m: Module, mesh: Mesh, node: int, link_in: object, link_out: object) -> None:
+        """Join ``link_in`` to what the mesh ejects at ``node``, ``link_out`` to what it injects."""
+        fabric = self.config.fabric
+        channels = fabric.virtual_channels
+        received = Cat(
+            mesh.o_head[node], mesh.o_tail[node], mesh.o_data.word_select(node, fabric.flit_bits)
+        )
+        sent = Signal(flit_bits(fabric), name=f"sent_{node}")
+        m.d.comb += [
+            link_in.valid.eq(mesh.o_valid[node]),
+            link_in.vc.eq(mesh.o_vc.word_select(node, fabric.vc_bits)),
+            _bits(link_in.flit).eq(Cat(received, Const(0, len(sent) - len(received)))),
+            mesh.o_credit.word_select(node, channels).eq(link_in.credit),
+            mesh.i_valid[node].eq(link_out.valid),
+            mesh.i_vc.word_select(node, fabric.vc_bits).eq(link_out.vc),
+            sent.eq(_bits(link_out.flit)),
+            mesh.i_head[node].eq(sent[0]),
+            mesh.i_tail[node].eq(sent[1]),
+            mesh.i_data.word_select(node, fabric.flit_bits).eq(sent[2:]),
+            link_out.credit.eq(mesh.i_credit.word_select(node, channels)),
+        ]
+
+
+def _bits(flit: object) -> Signal:
+    """A flit as one value, be it a view or a signal."""
+    return flit.as_value() if hasattr(flit, "as_value") else flit
+
+
+class _Wires:
+    """Signals of a link at the port of an instance."""
+
+    def __init__(self, config: ChipConfig, name: str):
+        fabric = config.fabric
+        self.valid = Signal(name=f"{name}_valid")
+        self.vc = Signal(fabric.vc_bits, name=f"{name}_vc")
+        self.flit = Signal(flit_bits(fabric), name=f"{name}_flit")
+        self.credit = Signal(fabric.virtual_channels, name=f"{name}_credit")
+
+
+def chip_verilog(config: ChipConfig) -> str:
+    """Verilog of the chip: modules ``ROUTER`` and ``TILE`` once each, and module ``CHIP``."""
+    return "\n".join([
+        to_verilog(Router(config.fabric), name=ROUTER),
+        to_verilog(Tile(config.core, config.fabric), name=TILE),
+        to_verilog(Chip(config), name=CHIP),
+    ])  # fmt: skip
