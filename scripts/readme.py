@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes what commands measured into README.md and what tables say into docs/registers.md.
+"""Writes what commands measured into README.md and what tables say into docs/*registers.md.
 
-``python -m scripts.readme``; a test checks that both are fresh.
+``python -m scripts.readme``; a test checks that all are fresh.
 """
 
 import json
@@ -9,8 +9,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from rtl import csr
+from rtl.chip import registers
+from rtl.chip.config import CHIPS
 from rtl.config import DEFAULT
-from rtl.csr import markdown
 from scripts import bench, simulate
 from scripts.results import RESULTS, ROOT
 
@@ -80,7 +82,11 @@ def documents() -> dict[Path, str]:
     text = _section(readme.read_text(), "results", results)
     printed = simulate.report({**_load(DEMO), "out": f"build/simulate/{DEMO}.json"})
     text = _section(text, "demo", f"```\n{printed}\n```")
-    return {readme: text, ROOT / "docs" / "registers.md": markdown(DEFAULT)}
+    return {
+        readme: text,
+        ROOT / "docs" / "registers.md": csr.markdown(DEFAULT),
+        ROOT / "docs" / "chip_registers.md": registers.markdown(CHIPS["default"]),
+    }
 
 
 if __name__ == "__main__":
