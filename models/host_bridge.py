@@ -17,10 +17,11 @@ class HostBridge:
 
     Attributes
     ----------
-    streams : :class:`~models.network_interface.Streams`; every vector takes one credit
+    streams : :class:`~models.network_interface.Streams`
     objects : descriptors, None where undefined
     malformed : packets of the host that were dropped
-    errors : packets of the fabric that were dropped, by :class:`FabricError`
+    errors : packets of the fabric, and of the host for undefined streams, that were dropped, by
+        :class:`FabricError`
     """
 
     def __init__(self, config: ChipConfig):
@@ -37,7 +38,7 @@ class HostBridge:
         self.objects[index] = descriptor if descriptor.enable else None
 
     def read(self, packet: bytes) -> tuple[int, Message] | None:
-        """Host stream and vector (or table) of a packet; None, and counted, if malformed."""
+        """Host stream and vector (or table) of a packet; None, and counted, if it is dropped."""
         try:
             found = parse_input(packet, config=self.config.core)
         except ValueError:
@@ -46,7 +47,7 @@ class HostBridge:
         stream = unpack(HEADER, int.from_bytes(packet[:8], "little"))["slot"]
         descriptor = self.streams.descriptor(stream)
         if descriptor is None:
-            self.malformed += 1
+            self.errors[FabricError.FABRIC_OBJECT] += 1
             return None
         if found.kind is PacketKind.VECTOR:
             return stream, Message(
@@ -57,13 +58,17 @@ class HostBridge:
         return stream, Message(MessageKind.AFFINE, descriptor.object, found.start, values)
 
     def sendable(self, stream: int, message: Message) -> bool:
-        """The stream has a credit; affine tables need none."""
-        return message.kind is MessageKind.AFFINE or self.streams.credits[stream] > 0
+        """The stream has the credits for a vector; affine tables need none."""
+        if message.kind is MessageKind.AFFINE:
+            return True
+        descriptor = self.streams.descriptor(stream)
+        return descriptor is None or self.streams.credits[stream] >= descriptor.needed
 
     def send(self, stream: int, message: Message) -> None:
-        """Take the credit of a message that leaves."""
-        if message.kind is MessageKind.VECTOR:
-            self.streams.credits[stream] -= 1
+        """Take the credits of a message that leaves."""
+        descriptor = self.streams.descriptor(stream)
+        if message.kind is MessageKind.VECTOR and descriptor is not None:
+            self.streams.credits[stream] -= descriptor.consumers
 
     def take(self, message: Message, limit: int = PAYLOAD_FLITS) -> list[Result]:
         """Results of a message, one per packet of ``limit`` data flits at most."""

@@ -619,21 +619,33 @@ def test_host_packets_that_are_malformed():
     bad = [
         good[:-1],
         good[:4],
-        packet_to(3, good),
-        packet_to(200, good),
         good[:6] + b"\0\0" + good[8:],
         header(PacketKind.RESULT, slot=2, start=0, length=1) + b"\1",
         header(PacketKind.VECTOR, slot=2, start=16, length=1) + b"\1",
     ]
+    undefined = [packet_to(3, good), packet_to(200, good)]
     table = affine_packet([5], [6], config=TINY.core, start=8)
     chip.define_stream(TINY.host, 4, StreamDescriptor(object=1, x=0, y=0, credits=0))
-    chip.run({}, [*bad, good, packet_to(4, table), *bad])
+    chip.run({}, [*bad, *undefined, good, packet_to(4, table), *bad])
     assert chip.host.malformed == 2 * len(bad)
+    assert chip.host.errors[FabricError.FABRIC_OBJECT] == len(undefined)
     assert chip.interfaces[0].local.arrived[1] == 1
     assert chip.cores[0].slots[5, :8].tolist() == [*range(8)]
     # Tables take no credits.
     assert chip.cores[0].post.scales[1, 8] == 5
     assert chip.cores[0].post.offsets[1, 8] == 6
+
+
+def test_multicasts_of_the_host_take_credits_of_all_consumers():
+    chip = pair()
+    several = StreamDescriptor(
+        object=0, multicast=1, cols=3, rows=1, credits=3, consumers=2, needed=2
+    )
+    chip.define_stream(TINY.host, 4, several)
+    packet = packet_to(4, vector_packet(np.arange(8), config=TINY.core))
+    with pytest.raises(ValueError, match="credits of stream 4"):
+        chip.run({}, [packet, packet])
+    assert chip.host.streams.credits[4] == 1
 
 
 def test_nothing_is_harmed_by_messages_to_nowhere():
