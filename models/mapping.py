@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from models.arithmetic import Int
 from models.networks import ONE, ChipNetwork, Recipe
 from models.packets import Result, header
-from rtl.chip.config import ChipConfig
+from rtl.chip.config import BRIDGE_FLITS, ChipConfig
 from rtl.config import CoreConfig
 from rtl.isa import (
     GROUP,
@@ -44,10 +44,7 @@ from rtl.isa import (
 )
 from rtl.noc.message import LINES_PER_FLIT, PAYLOAD_FLITS, MessageKind
 
-__all__ = ["BRIDGE_FLITS", "ChipMapping", "Driver", "Work", "place", "vector_flits"]
-
-BRIDGE_FLITS = 64
-"""Flits that the host bridge holds."""
+__all__ = ["ChipMapping", "Driver", "Work", "place", "vector_flits"]
 
 RING = 2
 """Slots of the rings that the host fills."""

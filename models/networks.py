@@ -562,25 +562,36 @@ NETWORKS: Mapping[str, Network] = {
 """Networks by name; ``config`` is the one they were tuned for."""
 
 
-def _tiled(dataset: str, inputs: int, hidden: int, chip: ChipConfig, tiles: int) -> ChipNetwork:
-    """Two layers, the first of which is dealt out over ``tiles`` cores."""
+def _tiled(
+    dataset: str, inputs: int, hidden: int, chip: ChipConfig, tiles: int, *,
+    index_log2: int = 3, eta_scale: float = 1.0,
+) -> ChipNetwork:
+    """Two layers, the first of which is dealt out over ``tiles`` cores.
+
+    ``index_log2`` and ``eta_scale`` are of the other one. An error common to many images moves all
+    weights of an output by a pulse at about the same time, which adds up over the hidden
+    activations: the more there are, the less a pulse and the rate may be.
+    """
     return ChipNetwork(
         name=f"mlp-{inputs}-{hidden}-10",
         dataset=dataset,
         layers=(
             Layer(inputs=inputs, outputs=hidden, row_start=0, col_start=0),
-            Layer(inputs=hidden, outputs=10, row_start=0, col_start=0, index_log2=3),
+            Layer(
+                inputs=hidden, outputs=10, row_start=0, col_start=0, index_log2=index_log2,
+                eta_scale=eta_scale,
+            ),
         ),
         config=chip.core,
         chip=chip,
         tiles=tiles,
-    )
+    )  # fmt: skip
 
 
 CHIP_NETWORKS: Mapping[str, ChipNetwork] = {
     network.name: network
     for network in (
-        _tiled("mnist", 784, 250, CHIPS["default"], 4),
+        _tiled("mnist", 784, 250, CHIPS["default"], 4, index_log2=2, eta_scale=0.2),
         _tiled("digits", 64, 14, CHIPS["small"], 4),
         _tiled("digits48", 48, 12, CHIPS["tiny"], 4),
     )

@@ -12,10 +12,10 @@ from models.arithmetic import round_shift
 from models.chip import Chip
 from models.core import Core
 from models.device import IDEAL, PCM
-from models.mapping import BRIDGE_FLITS, ChipMapping, Driver, place, vector_flits
+from models.mapping import ChipMapping, Driver, place, vector_flits
 from models.networks import CHIP_NETWORKS, NETWORKS, ONE, Layer, Recipe
 from models.packets import Result, parse_input
-from rtl.chip.config import CHIPS, ChipConfig
+from rtl.chip.config import BRIDGE_FLITS, CHIPS, ChipConfig
 from rtl.isa import HEADER, Function, Opcode, decode, unpack
 from rtl.noc.config import FabricConfig
 
