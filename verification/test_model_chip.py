@@ -660,6 +660,25 @@ def test_nothing_is_harmed_by_messages_to_nowhere():
     assert chip.interfaces[1].local.arrived[0] == 1
 
 
+def test_the_host_refuses_what_it_has_no_object_for():
+    chip = pair()
+    producer = TINY.place(1)
+    for index, descriptor in ((3, {"enable": 0}), (4, {"vc": 2})):
+        chip.define_object(TINY.host, index, ObjectDescriptor(
+            x=producer[0], y=producer[1], stream=1, **descriptor,
+        ))  # fmt: skip
+    for object_ in (3, 4, 9):
+        chip.host.take(Message(MessageKind.VECTOR, object_, 0, np.arange(8)))
+    assert chip.host.errors[FabricError.FABRIC_OBJECT] == 3
+    chip.define_object(TINY.host, 3, ObjectDescriptor(x=producer[0], y=producer[1], stream=1))
+    for start, codes in ((16, np.arange(1)), (0, np.arange(0))):
+        assert chip.host.take(Message(MessageKind.VECTOR, 3, start, codes)) == []
+    assert chip.host.errors[FabricError.FABRIC_RANGE] == 2
+    assert chip.host.take(Message(MessageKind.CREDIT, 2, value=254)) == []
+    assert chip.host.streams.credits[2] == 255
+    assert chip.host.errors[FabricError.FABRIC_CREDIT] == 1
+
+
 def test_refused_packets_are_counted_one_by_one():
     chip = pair()
     chip.define_stream(0, 2, StreamDescriptor(object=9, x=1, y=0))
