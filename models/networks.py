@@ -564,7 +564,7 @@ NETWORKS: Mapping[str, Network] = {
 
 def _tiled(
     dataset: str, inputs: int, hidden: int, chip: ChipConfig, tiles: int, *,
-    index_log2: int = 3, eta_scale: float = 1.0,
+    index_log2: int = 3, eta_scale: float = 1.0, training: Training | None = None,
 ) -> ChipNetwork:
     """Two layers, the first of which is dealt out over ``tiles`` cores.
 
@@ -583,6 +583,7 @@ def _tiled(
             ),
         ),
         config=chip.core,
+        training=training or Training(),
         chip=chip,
         tiles=tiles,
     )  # fmt: skip
@@ -591,7 +592,10 @@ def _tiled(
 CHIP_NETWORKS: Mapping[str, ChipNetwork] = {
     network.name: network
     for network in (
-        _tiled("mnist", 784, 250, CHIPS["default"], 4, index_log2=2, eta_scale=0.2),
+        _tiled(
+            "mnist", 784, 250, CHIPS["default"], 4, index_log2=2, eta_scale=0.2,
+            training=Training(eta_end=0.2),
+        ),
         _tiled("digits", 64, 14, CHIPS["small"], 4),
         _tiled("digits48", 48, 12, CHIPS["tiny"], 4),
     )
