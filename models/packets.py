@@ -74,18 +74,23 @@ def _check_lines(start: int, length: int, config: CoreConfig) -> None:
         )
 
 
-def vector_packet(codes: ArrayLike, *, config: CoreConfig, start: int = 0) -> bytes:
-    """VECTOR packet of ``codes`` (-127..127) for lines ``start`` and up."""
+def vector_packet(
+    codes: ArrayLike, *, config: CoreConfig, start: int = 0, slot: int = 0
+) -> bytes:
+    """VECTOR packet of ``codes`` (-127..127) for lines ``start`` and up.
+
+    On a chip ``slot`` is the host's stream.
+    """
     values = _values("codes", codes, -config.code_max, config.code_max)
     _check_lines(start, len(values), config)
     payload = values.astype("i1").tobytes()
-    return header(PacketKind.VECTOR, start=start, length=len(values)) + payload
+    return header(PacketKind.VECTOR, start=start, length=len(values), slot=slot) + payload
 
 
 def affine_packet(
-    scale: ArrayLike, offset: ArrayLike, *, config: CoreConfig, start: int = 0
+    scale: ArrayLike, offset: ArrayLike, *, config: CoreConfig, start: int = 0, slot: int = 0
 ) -> bytes:
-    """AFFINE packet for lines ``start`` and up.
+    """AFFINE packet for lines ``start`` and up; on a chip ``slot`` is the host's stream.
 
     Parameters
     ----------
@@ -97,7 +102,8 @@ def affine_packet(
         raise ValueError(f"{len(scales)} scales and {len(shifts)} offsets")
     _check_lines(start, len(scales), config)
     pairs = np.stack([scales, shifts & 0xFF], axis=1).astype("u1")
-    return header(PacketKind.AFFINE, start=start, length=len(scales)) + pairs.tobytes()
+    head = header(PacketKind.AFFINE, start=start, length=len(scales), slot=slot)
+    return head + pairs.tobytes()
 
 
 def parse_result(packet: bytes) -> Result:

@@ -49,6 +49,7 @@ class Router:
         self.cycles = self.stalled = self.quiet = 0
         self.frozen = False
         self._open = [[] for _ in CHANNELS]
+        self._waiting = None
         self._credits = [FABRIC.depth for _ in CHANNELS]
         self._held = [0 for _ in CHANNELS]
         cocotb.start_soon(self._run())
@@ -94,6 +95,7 @@ class Router:
             valid, ready = (getattr(dut, f"{name}__{what}") for what in ("tvalid", "tready"))
             moves = moves or (int(valid.value) and int(ready.value))
         self.quiet = 0 if moves else self.quiet + 1
+        self._check_beat()
         credit = int(dut.link_in__credit.value)
         for vc in CHANNELS:
             self._credits[vc] += credit >> vc & 1
@@ -104,6 +106,15 @@ class Router:
                 self.errors.append(ErrorCode(code))
         if int(dut.link_out__valid.value):
             self._take(int(dut.link_out__vc.value), int(dut.link_out__flit.value))
+
+    def _check_beat(self):
+        """A beat must not change or go away while it waits."""
+        dut, beat = self.dut, None
+        if int(dut.m_axis__tvalid.value):
+            names = ("tdata", "tkeep", "tlast")
+            beat = tuple(int(getattr(dut, f"m_axis__{name}").value) for name in names)
+        assert self._waiting in (None, beat), "beat changed while it waited"
+        self._waiting = None if int(dut.m_axis__tready.value) else beat
 
     def _take(self, vc, flit):
         head, tail, word = flit & 1, flit >> 1 & 1, flit >> 2
@@ -221,11 +232,6 @@ def random_object(**changes):
     return ObjectDescriptor(**values | changes)
 
 
-def with_slot(packet, slot):
-    """A packet of the host for stream ``slot``."""
-    return packet[:1] + bytes([slot]) + packet[2:]
-
-
 def lines_of_a_packet():
     first = 8 * random.randrange(LINES // 8)
     room = LINES - first
@@ -235,15 +241,15 @@ def lines_of_a_packet():
 def vector(stream, first=0, length=LINES):
     """Random VECTOR packet and its lines."""
     codes = np.array([random.randint(-127, 127) for _ in range(length)])
-    return with_slot(vector_packet(codes, config=CONFIG, start=first), stream), codes
+    return vector_packet(codes, config=CONFIG, start=first, slot=stream), codes
 
 
 def affine(stream, first=0, length=LINES):
     """Random AFFINE packet, its scales and its offsets."""
     scale = np.array([random.randrange(256) for _ in range(length)])
     offset = np.array([random.randint(-128, 127) for _ in range(length)])
-    packet = affine_packet(scale, offset, config=CONFIG, start=first)
-    return with_slot(packet, stream), scale, offset
+    packet = affine_packet(scale, offset, config=CONFIG, start=first, slot=stream)
+    return packet, scale, offset
 
 
 def messages(descriptor, codes, first):

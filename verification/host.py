@@ -30,11 +30,14 @@ from numpy.typing import ArrayLike
 
 from models.packets import Result, affine_packet, parse_result, vector_packet
 from rtl.config import CoreConfig
-from rtl.csr import ERROR_COUNTERS, ErrorCode, ErrorCounter, Register, registers, windows
-from rtl.isa import Segment
+from rtl.csr import ErrorCode, ErrorCounter, Register, Window, registers, windows
+from rtl.isa import ObjectDescriptor, Segment, StreamDescriptor
 from verification.streams import reset
 
-__all__ = ["Errors", "Host", "RegisterError", "RunError"]
+__all__ = [
+    "IDLE_INPUTS", "POLL_CYCLES", "Clients", "CorePage", "Errors", "Host", "Page", "RegisterError",
+    "RunError",
+]  # fmt: skip
 
 POLL_CYCLES = 200
 """Cycles between two looks at STATUS while no interrupt comes."""
@@ -63,31 +66,19 @@ class Errors:
     """Counters that are not zero."""
 
 
-class Host:
-    """One core, driven through its AXI ports.
-
-    Parameters
-    ----------
-    dut : handle of the core, out of reset (:meth:`connect` does that)
-    config : geometry of the core
-    pauses : makes an endless iterator per bus channel, which rests in a cycle of True;
-        None: no pauses
+class Clients:
+    """The three AXI clients of a core or chip.
 
     Attributes
     ----------
     registers : AxiLiteMaster
     source : AxiStreamSource
-        To the core: VECTOR and AFFINE packets.
+        To the hardware: VECTOR and AFFINE packets.
     sink : AxiStreamSink
-        From the core: RESULT packets.
+        From the hardware: RESULT packets.
     """
 
-    def __init__(
-        self, dut: Any, config: CoreConfig, *, pauses: Callable[[], Iterator[bool]] | None = None
-    ):
-        self.config = config
-        self._dut = dut
-        self._table = {register.name: register for register in registers(config)}
+    def __init__(self, dut: Any, pauses: Callable[[], Iterator[bool]] | None = None):
         # The clients report every transfer at level INFO.
         logging.getLogger(f"cocotb.{dut._name}").setLevel(logging.WARNING)
         self.registers = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
@@ -101,22 +92,35 @@ class Host:
             ):  # fmt: skip
                 channel.set_pause_generator(pauses())
 
-    @classmethod
-    async def connect(
-        cls, dut: Any, config: CoreConfig, *, pauses: Callable[[], Iterator[bool]] | None = None
-    ) -> "Host":
-        """Start the clock, reset the core and connect to it."""
-        await reset(dut, **dict.fromkeys(IDLE_INPUTS, 0))
-        return cls(dut, config, pauses=pauses)
 
-    async def write_word(self, address: int, value: int) -> None:
-        """Write the 32-bit word at a byte address."""
+class Page:
+    """Registers and memory windows by name.
+
+    Parameters
+    ----------
+    master : AxiLiteMaster
+    table, memories : what there is
+    base : byte address of the page
+    """
+
+    def __init__(
+        self, master: AxiLiteMaster, table: Iterable[Register], memories: dict[str, Window],
+        base: int = 0,
+    ):  # fmt: skip
+        self.registers, self.base = master, base
+        self._table = {register.name: register for register in table}
+        self._memories = memories
+
+    async def write_word(self, offset: int, value: int) -> None:
+        """Write the 32-bit word at a byte offset."""
+        address = self.base + offset
         response = await self.registers.write(address, value.to_bytes(4, "little"))
         if response.resp != AxiResp.OKAY:
             raise RegisterError(f"write to 0x{address:04x} refused ({response.resp.name})")
 
-    async def read_word(self, address: int) -> int:
-        """Read the 32-bit word at a byte address."""
+    async def read_word(self, offset: int) -> int:
+        """Read the 32-bit word at a byte offset."""
+        address = self.base + offset
         response = await self.registers.read(address, 4)
         if response.resp != AxiResp.OKAY:
             raise RegisterError(f"read of 0x{address:04x} refused ({response.resp.name})")
@@ -146,15 +150,40 @@ class Host:
         }
 
     async def command(self, name: str) -> None:
-        """Give one command of CONTROL: ``start``, ``abort`` or ``clear``."""
+        """Give one command of CONTROL by its name."""
         bits = {field.name: 1 << field.low for field in self._register("CONTROL").fields}
         await self.write_register("CONTROL", bits[name])
 
     async def write_entry(self, window: str, index: int, entry: int) -> None:
-        """Write entry ``index`` of the memory window ``PROGRAM`` or ``SEGMENT``."""
-        target = windows(self.config)[window]
+        """Write entry ``index`` of a memory window, e.g. ``PROGRAM``."""
+        target = self._memories[window]
         for word in range(target.words):
             await self.write_word(target.address(index, word), entry >> 32 * word & 0xFFFFFFFF)
+
+    async def define(self, index: int, descriptor: ObjectDescriptor | StreamDescriptor) -> None:
+        """Write an object or a stream, which begins anew."""
+        window = "OBJECT" if isinstance(descriptor, ObjectDescriptor) else "STREAM"
+        await self.write_entry(window, index, descriptor.pack())
+
+    async def errors(self) -> Errors:
+        """Errors since the last ``clear``."""
+        counts = {}
+        for counter in ErrorCounter:
+            if f"ERRORS_{counter.name}" in self._table:
+                counts[counter] = await self.read_register(f"ERRORS_{counter.name}")
+        return Errors(
+            ErrorCode(await self.read_register("ERROR_CODE")),
+            await self.read_register("ERROR_ADDRESS"),
+            {counter: count for counter, count in counts.items() if count},
+        )
+
+
+class CorePage(Page):
+    """Registers of a core."""
+
+    def __init__(self, master: AxiLiteMaster, config: CoreConfig, base: int = 0):
+        super().__init__(master, registers(config), windows(config), base)
+        self.config = config
 
     async def load_program(
         self, words: Sequence[int], segments: Iterable[Segment] = (), *, at: int = 0
@@ -165,6 +194,46 @@ class Host:
         for index, segment in enumerate(segments):
             await self.write_entry("SEGMENT", index, segment.pack())
 
+    async def check_running(self) -> None:
+        """Raise ``RunError`` if the program has stopped without its HALT."""
+        status = await self.read_fields("STATUS")
+        if not status["running"] and not status["halted"]:
+            address = await self.read_register("PC")
+            code = ErrorCode(await self.read_register("ERROR_CODE"))
+            raise RunError(f"stopped at instruction {address}, first error {code.name}")
+
+
+class Host(CorePage):
+    """One core, driven through its AXI ports.
+
+    Parameters
+    ----------
+    dut : handle of the core, out of reset (:meth:`connect` does that)
+    config : geometry of the core
+    pauses : makes an endless iterator per bus channel, which rests in a cycle of True;
+        None: no pauses
+
+    Attributes
+    ----------
+    registers, source, sink : as of :class:`Clients`
+    """
+
+    def __init__(
+        self, dut: Any, config: CoreConfig, *, pauses: Callable[[], Iterator[bool]] | None = None
+    ):
+        clients = Clients(dut, pauses)
+        super().__init__(clients.registers, config)
+        self.source, self.sink = clients.source, clients.sink
+        self._dut = dut
+
+    @classmethod
+    async def connect(
+        cls, dut: Any, config: CoreConfig, *, pauses: Callable[[], Iterator[bool]] | None = None
+    ) -> "Host":
+        """Start the clock, reset the core and connect to it."""
+        await reset(dut, **dict.fromkeys(IDLE_INPUTS, 0))
+        return cls(dut, config, pauses=pauses)
+
     async def start(self, *, at: int = 0) -> None:
         """Start the program at address ``at``."""
         await self.write_register("START", at)
@@ -173,11 +242,7 @@ class Host:
     async def finish(self) -> None:
         """Wait until the program has halted."""
         while not int(self._dut.halted.value):
-            status = await self.read_fields("STATUS")
-            if not status["running"] and not status["halted"]:
-                address = await self.read_register("PC")
-                code = ErrorCode(await self.read_register("ERROR_CODE"))
-                raise RunError(f"stopped at instruction {address}, first error {code.name}")
+            await self.check_running()
             await First(RisingEdge(self._dut.halted), ClockCycles(self._dut.clk, POLL_CYCLES))
 
     async def run(self, *, at: int = 0) -> None:
@@ -201,15 +266,3 @@ class Host:
         """Next RESULT packet, as soon as it has come."""
         frame = await self.sink.recv()
         return parse_result(bytes(frame.tdata))
-
-    async def errors(self) -> Errors:
-        """Errors since the last ``clear``."""
-        counts = {
-            counter: await self.read_register(f"ERRORS_{counter.name}")
-            for counter in ERROR_COUNTERS
-        }
-        return Errors(
-            ErrorCode(await self.read_register("ERROR_CODE")),
-            await self.read_register("ERROR_ADDRESS"),
-            {counter: count for counter, count in counts.items() if count},
-        )

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole chip under a host that was not written with it: good programs and bad input."""
+
+import pytest
+
+from models.core import Core
+from models.device import IDEAL
+from rtl.chip.chip import CHIP
+from rtl.chip.config import CHIPS
+from rtl.noc.config import FabricConfig
+from verification import harness
+
+TINY = CHIPS["tiny"].replace(fabric=FabricConfig(width=2, height=2), host=1)
+
+
+@pytest.mark.parametrize(
+    ("case", "pauses"),
+    [
+        ("vectors_through_two_cores", False),
+        ("vectors_through_two_cores", True),
+        ("pages_belong_to_nodes", True),
+        ("bad_input_harms_nobody", False),
+        ("a_host_that_does_not_read_stops_its_producers_only", False),
+        ("a_program_that_waits_for_ever_is_named", True),
+    ],
+    ids=lambda value: {False: "none", True: "pauses"}.get(value, value),
+)
+def test_chip_host(simulate, tmp_path, seed, case, pauses):
+    macro = tmp_path / "macro"
+    Core(TINY.core, IDEAL, seed).crossbar.write_macro_files(macro)
+    simulate(
+        None, TINY.core, bench="verification.bench_chip_host", top=CHIP,
+        verilog=harness.chip_verilog(TINY), plusargs=[f"+phasecore_macro={macro}"],
+        env={
+            "COCOTB_TEST_FILTER": rf"\.{case}$", "PHASECORE_CHIP": TINY.to_json(),
+            "PHASECORE_PAUSES": str(int(pauses)), "PHASECORE_MACRO": str(macro),
+        },
+    )  # fmt: skip
