@@ -96,10 +96,9 @@ class Chip:
 
     def define_stream(self, node: int, index: int, descriptor: StreamDescriptor) -> None:
         """Write a stream's descriptor at a core or at the host, which restarts its credits."""
-        if node == self.config.host:
-            self.host.define_stream(index, descriptor)
-        else:
-            self.interfaces[node].streams.define(index, descriptor)
+        at_host = node == self.config.host
+        streams = self.host.streams if at_host else self.interfaces[node].streams
+        streams.define(index, descriptor)
 
     def run(
         self, programs: Mapping[int, Sequence[int]], packets: Sequence[bytes] = ()

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Golden model of the host bridge: packets of the host to messages, and back (docs/chip.md, 6)."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from models.network_interface import FabricError, Message, Streams, packet_count, split
 from models.packets import Result, parse_input
 from rtl.chip.config import ChipConfig
-from rtl.isa import HEADER, ObjectDescriptor, PacketKind, StreamDescriptor, unpack
+from rtl.isa import HEADER, ObjectDescriptor, PacketKind, unpack
 from rtl.noc.message import PAYLOAD_FLITS, MessageKind
 
 __all__ = ["HostBridge"]
@@ -28,7 +26,7 @@ class HostBridge:
 
     def __init__(self, config: ChipConfig):
         self.config = config
-        self.streams = Streams(config.host_streams)
+        self.streams = Streams(config.host_streams, config.fabric)
         self.objects: list[ObjectDescriptor | None] = [None] * config.host_objects
         self.malformed = 0
         self.errors = dict.fromkeys(FabricError, 0)
@@ -37,14 +35,8 @@ class HostBridge:
         """Write a descriptor; ``enable = 0``, or no such channel, undefines the object."""
         if not 0 <= index < len(self.objects):
             raise ValueError(f"object must be in 0..{len(self.objects) - 1}, not {index}")
-        self.objects[index] = descriptor if self._is_enabled(descriptor) else None
-
-    def define_stream(self, index: int, descriptor: StreamDescriptor) -> None:
-        """Likewise for a stream, whose credits restart."""
-        self.streams.define(index, replace(descriptor, enable=int(self._is_enabled(descriptor))))
-
-    def _is_enabled(self, descriptor: ObjectDescriptor | StreamDescriptor) -> bool:
-        return bool(descriptor.enable) and descriptor.vc < self.config.fabric.virtual_channels
+        exists = descriptor.vc < self.config.fabric.virtual_channels
+        self.objects[index] = descriptor if descriptor.enable and exists else None
 
     def read(self, packet: bytes) -> tuple[int, Message] | None:
         """Host stream and vector (or table) of a packet; None, and counted, if it is dropped."""

@@ -213,15 +213,20 @@ def partial_sums(accumulators: Int) -> Int:
 class Streams:
     """Stream descriptors (None where undefined) and their credits."""
 
-    def __init__(self, count: int):
+    def __init__(self, count: int, fabric: FabricConfig):
+        self.fabric = fabric
         self.descriptors: list[StreamDescriptor | None] = [None] * count
         self.credits = [0] * count
 
     def define(self, index: int, descriptor: StreamDescriptor) -> None:
-        """Write a descriptor, which restarts its credits; ``enable = 0`` undefines it."""
+        """Write a descriptor, which restarts its credits.
+
+        ``enable = 0``, or a channel that does not exist, undefines the stream.
+        """
         if not 0 <= index < len(self.credits):
             raise ValueError(f"stream must be in 0..{len(self.credits) - 1}, not {index}")
-        self.descriptors[index] = descriptor if descriptor.enable else None
+        exists = descriptor.vc < self.fabric.virtual_channels
+        self.descriptors[index] = descriptor if descriptor.enable and exists else None
         self.credits[index] = descriptor.credits
 
     def descriptor(self, index: int) -> StreamDescriptor | None:
@@ -248,7 +253,7 @@ class NetworkInterface:
     def __init__(self, core: Core, fabric: FabricConfig):
         self.core, self.config, self.fabric = core, core.config, fabric
         self.local = LocalControl(core.config)
-        self.streams = Streams(core.config.streams)
+        self.streams = Streams(core.config.streams, fabric)
         self.errors = dict.fromkeys(FabricError, 0)
         self._open: dict[int, list[Message]] = {}
 

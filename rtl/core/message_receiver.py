@@ -73,10 +73,8 @@ class MessageReceiver(wiring.Component):
         No room for another vector, from the cycle after ``arrived`` on; or not enabled.
     arrived : Out(objects)
         Strobe: the last flit of a vector is taken.
-    streams : In(16)
-        Streams that are enabled.
-    credit_en, credit, credit_excess : Out(1), Out(CreditGrant), In(1)
-        ``count`` credits for stream ``object``; they are more than it can have.
+    credit_en, credit, credit_known, credit_excess : Out(1), Out(CreditGrant), In(1), In(1)
+        ``count`` credits for stream ``object``; it is enabled; they are more than it can have.
     merged, come, through : In(4), Out, In(1)
         Lines that have come in object ``merged``, in fours; start their count again.
     write, exponent_write, affine_write, accumulators : ports of the memories
@@ -94,9 +92,9 @@ class MessageReceiver(wiring.Component):
             "table": In(TableWrite()),
             "full": In(config.objects),
             "arrived": Out(config.objects),
-            "streams": In(16),
             "credit_en": Out(1),
             "credit": Out(CreditGrant()),
+            "credit_known": In(1),
             "credit_excess": In(1),
             "merged": In(4),
             "come": Out(self.group_bits + 1),
@@ -238,15 +236,15 @@ class MessageReceiver(wiring.Component):
         room = Mux(message.kind == MessageKind.VECTOR, config.lines // EIGHT, config.lines // FOUR)
         outside = (flits == 0) | (end > room)
         no_room = (self.full & self._one).any()
-        no_stream = ~self.streams.bit_select(message.object, 1)
         faults: tuple[tuple[Value, ErrorCode], ...] = ()
         error = Signal(8)
         with m.Switch(message.kind):
             for kind in MessageKind:
                 if kind is MessageKind.CREDIT:
                     faults = (
-                        (flits != 0, ErrorCode.FABRIC_RANGE), (no_stream, ErrorCode.FABRIC_OBJECT),
-                    )  # fmt: skip
+                        (flits != 0, ErrorCode.FABRIC_RANGE),
+                        (~self.credit_known, ErrorCode.FABRIC_OBJECT),
+                    )
                 elif kind is MessageKind.AFFINE:
                     unknown = message.object >= config.affine_tables
                     faults = (outside, ErrorCode.FABRIC_RANGE), (unknown, ErrorCode.FABRIC_OBJECT)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sending half of the network interface: slots and partial sums as packets, credits between."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -18,7 +18,8 @@ from rtl.core.interfaces import (
     table_depth,
 )
 from rtl.core.message_receiver import eight_of, message_layout
-from rtl.isa import OBJECT, STREAM
+from rtl.core.stream_table import StreamTable
+from rtl.isa import OBJECT
 from rtl.noc.config import FabricConfig
 from rtl.noc.flit import HEADER
 from rtl.noc.message import PAYLOAD_FLITS, MessageKind
@@ -50,10 +51,8 @@ class MessageSender(wiring.Component):
         Accumulators being written by the receiver, by eights of lines: read later.
     merged, come, through : Out(4), In, Out(1)
         Lines that have come in object ``merged``, in fours; the SEND that merges them is through.
-    credit_en, credit, credit_excess : In(1), In(CreditGrant), Out(1)
-        A stream gets credits; they exceed 255, which they stay.
-    streams : Out(16)
-        Streams that are enabled.
+    credit_en, credit, credit_known, credit_excess : In(1), In(CreditGrant), Out(1), Out(1)
+        A stream gets credits, if it is enabled; they exceed 255, which they stay.
     busy, reads, partial : Out
         As of NetworkInterface.
     dropped, drop : Out(1), In(1)
@@ -83,8 +82,8 @@ class MessageSender(wiring.Component):
             "through": Out(1),
             "credit_en": In(1),
             "credit": In(CreditGrant()),
+            "credit_known": Out(1),
             "credit_excess": Out(1),
-            "streams": Out(16),
             "busy": Out(1),
             "reads": Out(config.slots),
             "partial": Out(1),
@@ -110,7 +109,6 @@ class MessageSender(wiring.Component):
         self._level, self._pop = Signal(range(_QUEUE + 1)), Signal()
 
         self._streams(m)
-        self._credits(m)
         self._producers(m)
         self._packets(m)
         self._reads(m)
@@ -120,88 +118,28 @@ class MessageSender(wiring.Component):
         return m
 
     def _streams(self, m: Module) -> None:
-        """Descriptors of streams; those of the command and of a credit."""
-        config, table = self.config, self.table
-        depth = table_depth(config.streams)
-        routes, counts = descriptor_word(STREAM, 0), descriptor_word(STREAM, 1)
-        m.submodules.routes = route_table = memory.Memory(shape=routes, depth=depth, init=[])
-        m.submodules.counts = count_table = memory.Memory(shape=counts, depth=depth, init=[])
-        route_write, count_write = route_table.write_port(), count_table.write_port()
-        route = route_table.read_port(domain="comb")
-        count = count_table.read_port(domain="comb")
-        self._credit_start = count_table.read_port(domain="comb")
-        self._route, self._count = route.data, count.data
-        self._given = table.en & table.stream & (table.index < config.streams)
-        enabled = Signal(config.streams)
-        word = data.View(routes, table.data)
+        """Descriptor of the command's stream; credits of all streams."""
+        m.submodules.streams = streams = StreamTable(self.config.streams, self.fabric)
+        wanted = Signal()
+        self._route = streams.route
         m.d.comb += [
-            route_write.addr.eq(table.index),
-            Value.cast(route_write.data).eq(table.data),
-            route_write.en.eq(self._given & (table.word == 0)),
-            count_write.addr.eq(table.index),
-            Value.cast(count_write.data).eq(table.data),
-            count_write.en.eq(self._given & (table.word == 1)),
-            route.addr.eq(self._command.stream),
-            count.addr.eq(self._command.stream),
-            self._credit_start.addr.eq(self.credit.object),
-            self.streams.eq(enabled),
+            streams.table.eq(self.table),
+            streams.index.eq(self._command.stream),
+            streams.credit_en.eq(self.credit_en),
+            streams.credit.eq(self.credit),
+            self.credit_known.eq(streams.credit_known),
+            self.credit_excess.eq(streams.credit_excess),
+            self.dropped.eq(self._working & ~streams.enabled),
+            wanted.eq(self._working & ~self._paid & streams.enabled),
+            self._pay.eq(wanted & streams.sendable),
+            streams.pay.eq(self._pay),
+            self.starved.eq(wanted & ~streams.sendable),
         ]
-        with m.If(route_write.en):
-            chosen = Const(1, config.streams) << table.index
-            m.d.sync += enabled.eq((enabled & ~chosen) | Mux(word.enable, chosen, 0))
-
-    def _credits(self, m: Module) -> None:
-        """Credits of streams: as in the descriptor until they have first changed."""
-        streams = self.config.streams
-        m.submodules.credits = credits = memory.Memory(
-            shape=unsigned(8), depth=table_depth(streams), init=[]
-        )
-        write = credits.write_port()
-        own, other = credits.read_port(domain="comb"), credits.read_port(domain="comb")
-        changed, touched, restarted = Signal(streams), Signal(streams), Signal(streams)
-        have, before, after = Signal(8), Signal(8), Signal(9)
-        wanted, enough = Signal(), Signal()
-        m.d.comb += [
-            own.addr.eq(self._command.stream),
-            other.addr.eq(self.credit.object),
-            have.eq(Mux(
-                (changed & (1 << self._command.stream)).any(), own.data, self._count.credits
-            )),
-            before.eq(Mux(
-                (changed & (1 << self.credit.object)).any(),
-                other.data,
-                self._credit_start.data.credits,
-            )),
-            after.eq(before + self.credit.count),
-            self.credit_excess.eq(after[8]),
-            wanted.eq(self._working & ~self._paid & ~self.dropped),
-            enough.eq((have >= self._count.needed) & (have >= self._count.consumers)),
-            # One write per cycle: credits that come go first.
-            self._pay.eq(wanted & enough & ~self.credit_en),
-            self.starved.eq(wanted & ~enough),
-        ]  # fmt: skip
-        with m.If(self.credit_en):
-            m.d.comb += [
-                write.en.eq(1),
-                write.addr.eq(self.credit.object),
-                write.data.eq(Mux(after[8], 255, after)),
-                touched.eq(1 << self.credit.object),
-            ]
-        with m.Elif(self._pay):
-            m.d.comb += [
-                write.en.eq(1),
-                write.addr.eq(self._command.stream),
-                write.data.eq(have - self._count.consumers),
-                touched.eq(1 << self._command.stream),
-            ]
-        with m.If(self._given):
-            m.d.comb += restarted.eq(1 << self.table.index)
-        m.d.sync += changed.eq((changed | touched) & ~restarted)
 
     def _producers(self, m: Module) -> None:
         """Where the credits of an object go."""
         config, table = self.config, self.table
-        layout = descriptor_word(OBJECT, 0)
+        layout, last = descriptor_word(OBJECT, 0), self.fabric.virtual_channels - 1
         kept = data.StructLayout({name: layout[name].shape for name in ("vc", "x", "y", "stream")})
         m.submodules.producers = producers = memory.Memory(
             shape=kept, depth=table_depth(config.objects), init=[]
@@ -215,6 +153,7 @@ class MessageSender(wiring.Component):
                 table.en & ~table.stream & (table.word == 0) & (table.index < config.objects)
             ),
             *(write.data[name].eq(word[name]) for name in kept.members),
+            write.data.vc.eq(Mux(word.vc > last, last, word.vc)),
             read.addr.eq(self.grants.payload.object),
         ]
 
@@ -425,9 +364,6 @@ class MessageSender(wiring.Component):
         first = self.i.payload
         m.d.comb += [
             self.i.ready.eq(~self._working),
-            self.dropped.eq(
-                self._working & ~(self.streams & (1 << command.stream)).any()
-            ),
             ends.eq(self._step & (self._left == 1)),
             self.through.eq(ends & command.partial & command.merge),
             self.busy.eq(self._working | self._picked | (self._level != 0) | self.grants.valid),

@@ -111,7 +111,7 @@ class NetworkInterface(wiring.Component):
             sender.exponents.eq(self.exponents),
             receiver.full.eq(self.full),
             self.arrived.eq(receiver.arrived),
-            receiver.streams.eq(sender.streams),
+            receiver.credit_known.eq(sender.credit_known),
             sender.credit_en.eq(receiver.credit_en),
             sender.credit.eq(receiver.credit),
             receiver.credit_excess.eq(sender.credit_excess),
