@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cycle model of the mesh for curves, and channel dependency graphs for deadlock freedom.
+"""Cycle models of the fabrics for curves, and channel dependency graphs for deadlock freedom.
 
 Written from ``docs/fabric.md``. The model follows every flit cycle by cycle (unicast, round robin)
 and draws the same traffic as the simulation top, so that packet by packet the times of delivery
@@ -7,15 +7,15 @@ can be compared with the RTL.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from rtl.noc.config import FabricConfig
 
 __all__ = [
-    "Channel", "Delivery", "Mesh", "Traffic", "channel_dependencies", "find_cycle",
-    "mesh_dependencies", "mix", "next_port", "path",
+    "Channel", "Delivery", "Direct", "Mesh", "Traffic", "channel_dependencies",
+    "direct_dependencies", "find_cycle", "mesh_dependencies", "mix", "next_port", "path",
 ]  # fmt: skip
 
 LOCAL, NORTH, EAST, SOUTH, WEST = range(5)
@@ -81,8 +81,8 @@ class Traffic:
     order: str = "xy"
     seed: int = 1
 
-    def destination(self, shape: FabricConfig, source: int, cycle: int) -> int:
-        """Node to which ``source`` sends what it makes in ``cycle``."""
+    def destination(self, shape: FabricConfig, source: int, cycle: int) -> int | None:
+        """Node to which ``source`` sends what it makes in ``cycle``, if to any."""
         width, height = shape.width, shape.height
         y, x = divmod(source, width)
         if self.pattern == "transpose":
@@ -90,14 +90,24 @@ class Traffic:
         if self.pattern in ("tornado", "neighbour"):
             shift = [(k + 1) // 2 - 1 if self.pattern == "tornado" else 1 for k in (width, height)]
             return (y + shift[1]) % height * width + (x + shift[0]) % width
-        return key(self.seed, 5, source, cycle) * width * height >> 32
+        choices: Sequence[int] = range(shape.nodes)
+        if self.pattern == "forward":
+            choices = sorted(target for start, target in shape.edges if start == source)
+        elif shape.direct:
+            choices = shape.neighbours[source]
+        if not choices:
+            return None
+        return choices[key(self.seed, 5, source, cycle) * len(choices) >> 32]
 
-    def network(self, shape: FabricConfig, source: int, to: int, count: int) -> int:
-        """Virtual network of packet number ``count`` of a source."""
-        if shape.virtual_channels == 1:
-            return 0
+    def channel(self, shape: FabricConfig, source: int, to: int, count: int) -> int:
+        """Virtual channel of packet number ``count`` of a source: those of a network in turn."""
+        lower, channels = shape.xy_channels, shape.virtual_channels
+        if channels == lower:
+            return count % channels
         choice = {"xy": 0, "yx": 1, "alternate": count & 1}
-        return choice.get(self.order, key(self.seed, 3, source, to) & 1)
+        network = choice.get(self.order, key(self.seed, 3, source, to) & 1)
+        turn = count // 2 if self.order == "alternate" else count
+        return lower + turn % (channels - lower) if network else turn % lower
 
     def made(self, source: int, cycle: int) -> bool:
         """True if ``source`` makes a packet in ``cycle``."""
@@ -109,7 +119,6 @@ class Traffic:
 class _Packet:
     source: int
     to: tuple[int, int]
-    network: int
     birth: int
 
 
@@ -123,14 +132,14 @@ class _Flit:
 class _Router:
     """State of one router; channels are (port, vc)."""
 
-    def __init__(self, shape: FabricConfig, at: tuple[int, int]):
-        self.at = at
-        channels = [(p, v) for p in range(5) for v in range(shape.virtual_channels)]
+    def __init__(self, shape: FabricConfig, route: Callable[[_Packet, int], int]):
+        self.route = route
+        channels = [(p, v) for p in range(shape.ports) for v in range(shape.virtual_channels)]
         self.buffers: dict[tuple[int, int], deque[_Flit]] = {c: deque() for c in channels}
         self.credits = dict.fromkeys(channels, shape.depth)
         self.holder: dict[tuple[int, int], tuple[int, int] | None] = dict.fromkeys(channels)
         self.open: dict[tuple[int, int], int | None] = dict.fromkeys(channels)
-        self.last: list[tuple[int, int]] = [(-1, -1)] * 5
+        self.last: list[tuple[int, int]] = [(-1, -1)] * shape.ports
 
     def winners(self) -> Iterator[tuple[tuple[int, int], int]]:
         """Channels that send in this cycle, each with its output."""
@@ -140,8 +149,7 @@ class _Router:
                 continue
             port, vc = self.open[channel], channel[1]
             if port is None:
-                packet = buffer[0].packet
-                port = next_port(self.at, packet.to, packet.network)
+                port = self.route(buffer[0].packet, vc)
                 if self.holder[port, vc] is not None:
                     continue
             if self.credits[port, vc]:
@@ -156,13 +164,10 @@ class Mesh:
 
     def __init__(self, shape: FabricConfig, traffic: Traffic):
         self.shape, self.traffic = shape, traffic
-        self.nodes = shape.width * shape.height
-        self.routers = [
-            _Router(shape, (n % shape.width, n // shape.width)) for n in range(self.nodes)
-        ]
-        networks = range(2)
+        self.nodes = shape.nodes
+        self.routers = [_Router(shape, partial(self._route, n)) for n in range(self.nodes)]
         self.queues: list[list[deque[_Flit]]] = [
-            [deque() for _ in networks] for _ in range(self.nodes)
+            [deque() for _ in range(shape.virtual_channels)] for _ in range(self.nodes)
         ]
         self.credits = [[shape.depth] * shape.virtual_channels for _ in range(self.nodes)]
         self.latest = [0] * self.nodes
@@ -211,8 +216,8 @@ class Mesh:
                 self.deliveries.append(Delivery(self.cycle, node, packet.source, packet.birth))
             self._arriving.append(partial(self._credit, router, (port, vc)))
             return
-        next_router = self.routers[self._neighbour(node, port)]
-        next_router.buffers[OPPOSITE[port], vc].append(flit)
+        after, entry = self._other_end(node, port)
+        self.routers[after].buffers[entry, vc].append(flit)
 
     def _credit(self, router: _Router, channel: tuple[int, int]) -> None:
         router.credits[channel] += 1
@@ -222,41 +227,56 @@ class Mesh:
         if port == LOCAL:
             self.credits[node][vc] += 1
         else:
-            self._credit(self.routers[self._neighbour(node, port)], (OPPOSITE[port], vc))
+            before, exit_ = self._other_end(node, port)
+            self._credit(self.routers[before], (exit_, vc))
 
-    def _neighbour(self, node: int, port: int) -> int:
+    def _route(self, node: int, packet: _Packet, vc: int) -> int:
+        """Output of the router of ``node`` for a packet on channel ``vc``."""
+        y, x = divmod(node, self.shape.width)
+        return next_port((x, y), packet.to, self.shape.order(vc))
+
+    def _other_end(self, node: int, port: int) -> tuple[int, int]:
+        """Node and port at the other end of a link."""
         dx, dy = STEP[port]
-        return node + dy * self.shape.width + dx
+        return node + dy * self.shape.width + dx, OPPOSITE[port]
 
     def _make(self, node: int) -> None:
-        """A new packet joins the queue of its network."""
+        """A new packet joins the queue of its channel."""
         shape, traffic = self.shape, self.traffic
         to = traffic.destination(shape, node, self.cycle)
-        network = traffic.network(shape, node, to, self.count[node])
+        if to is None:
+            return
+        vc = traffic.channel(shape, node, to, self.count[node])
         self.count[node] += 1
-        packet = _Packet(node, (to % shape.width, to // shape.width), network, self.cycle)
+        packet = _Packet(node, (to % shape.width, to // shape.width), self.cycle)
         length = traffic.length
-        self.queues[node][network] += [
+        self.queues[node][vc] += [
             _Flit(packet, index == 0, index == length - 1) for index in range(length)
         ]
 
     def _inject(self, node: int) -> None:
-        """One flit, from the network that was not the last if it can."""
-        shape = self.shape
-        lower = (shape.virtual_channels + 1) // 2
-        for network in (1 - self.latest[node], self.latest[node]):
-            queue = self.queues[node][network]
-            if not queue:
-                continue
-            x = queue[0].packet.to[0] + 16 * queue[0].packet.to[1]
-            upper = shape.virtual_channels - lower
-            vc = lower + x % upper if network else x % lower
-            if self.credits[node][vc]:
+        """One flit, from the channels in turn."""
+        channels = self.shape.virtual_channels
+        for step in range(1, channels + 1):
+            vc = (self.latest[node] + step) % channels
+            if self.queues[node][vc] and self.credits[node][vc]:
                 self.credits[node][vc] -= 1
-                self.latest[node] = network
-                buffer, flit = self.routers[node].buffers[LOCAL, vc], queue.popleft()
-                self._arriving.append(partial(buffer.append, flit))
+                self.latest[node] = vc
+                buffer = self.routers[node].buffers[LOCAL, vc]
+                self._arriving.append(partial(buffer.append, self.queues[node][vc].popleft()))
                 return
+
+
+class Direct(Mesh):
+    """Cycle model of direct links: from the source's switch to the destination's, or to itself."""
+
+    def _route(self, node: int, packet: _Packet, vc: int) -> int:
+        to = packet.to[1] * self.shape.width + packet.to[0]
+        return LOCAL if to == node else 1 + self.shape.neighbours[node].index(to)
+
+    def _other_end(self, node: int, port: int) -> tuple[int, int]:
+        other = self.shape.neighbours[node][port - 1]
+        return other, 1 + self.shape.neighbours[other].index(node)
 
 
 # Channel dependencies
@@ -296,9 +316,9 @@ def mesh_dependencies(shape: FabricConfig) -> dict[Channel, set[Channel]]:
     """
     width, height, channels = shape.width, shape.height, shape.virtual_channels
     nodes = [(x, y) for x in range(width) for y in range(height)]
-    lower = (channels + 1) // 2
+    lower = shape.xy_channels
     edges = channel_dependencies(width, height, (
-        (source, [(port, vc) for port in path(source, to, int(vc >= lower))])
+        (source, [(port, vc) for port in path(source, to, shape.order(vc))])
         for vc in range(channels) for source in nodes for to in nodes
     ))  # fmt: skip
     for vc in range(lower):
@@ -306,6 +326,26 @@ def mesh_dependencies(shape: FabricConfig) -> dict[Channel, set[Channel]]:
             claims = [(x, y, port, vc) for port in CLAIM_ORDER if (x, y, port, vc) in edges]
             for index, held in enumerate(claims):
                 edges[held].update(claims[index + 1 :])
+    return edges
+
+
+def direct_dependencies(shape: FabricConfig) -> dict[Channel, set[Channel]]:
+    """All waiting in a fabric of direct links, as :func:`mesh_dependencies` has it for a mesh.
+
+    A packet holds its link while it waits for the local port at the other end; a multicast holds
+    some links while it waits for later ones, and for its own local port last.
+    """
+    edges: dict[Channel, set[Channel]] = {}
+    for node in range(shape.nodes):
+        y, x = divmod(node, shape.width)
+        for vc in range(shape.virtual_channels):
+            claims = [(x, y, 1 + k, vc) for k in range(len(shape.neighbours[node]))]
+            claims.append((x, y, LOCAL, vc))
+            for index, held in enumerate(claims):
+                later = claims[index + 1 :] if vc < shape.xy_channels else []
+                edges.setdefault(held, set()).update(later)
+            for held, other in zip(claims, shape.neighbours[node], strict=False):
+                edges[held].add((other % shape.width, other // shape.width, LOCAL, vc))
     return edges
 
 

@@ -24,7 +24,7 @@ __all__ = [
 
 OPTIONS = ("seed", "out")
 
-PATTERNS = ("uniform", "transpose", "tornado", "neighbour", "broadcast", "pairs")
+PATTERNS = ("uniform", "transpose", "tornado", "neighbour", "broadcast", "pairs", "forward")
 """Traffic patterns, in the numbering of the simulation top."""
 
 ORDERS = ("xy", "yx", "alternate", "stream")
@@ -44,42 +44,38 @@ REFERENCE_WORST = 0.10
 REFERENCE_BROADCAST = 0.87
 """Part of the ejection bound, one flit per node and cycle, that broadcasts must reach."""
 
-TOP = Path(__file__).resolve().parents[1] / "verification" / "tops" / "mesh_top.sv"
+TOP = Path(__file__).resolve().parents[1] / "verification" / "tops" / "fabric_top.sv"
 VERILATOR = [
     "--binary", "--timing", "-O3", "-fno-inline", "--unroll-count", "1",
     "--x-assign", "fast", "--x-initial", "fast",
-    "-Wno-lint", "-Wno-style", "--top-module", "mesh_top",
+    "-Wno-lint", "-Wno-style", "--top-module", "fabric_top",
 ]  # fmt: skip
 
 log = logging.getLogger("phasecore")
 
 
 def build(config: FabricConfig) -> Path:
-    """Executable of the mesh under traffic, built once per content."""
+    """Executable of the fabric under traffic, built once per content."""
     from verification.harness import BUILD_ROOT, verilator_environment
 
     if config.flit_bits != 64:
         raise ValueError(f"traffic is made of flits of 64 bits, not {config.flit_bits}")
-    text: str = importlib.import_module("rtl.noc.mesh").mesh_verilog(config)
-    parameters = [
-        f"-GWIDTH={config.width}", f"-GHEIGHT={config.height}",
-        f"-GVCS={config.virtual_channels}", f"-GDEPTH={config.depth}",
-    ]  # fmt: skip
-    content = "\0".join([text, TOP.read_text(), *VERILATOR, *parameters])
-    name = f"mesh-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
-    executable: Path = BUILD_ROOT / name / "mesh_top"
+    text, arguments = _design(config)
+    content = "\0".join([text, TOP.read_text(), *VERILATOR, *arguments])
+    name = f"fabric-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+    executable: Path = BUILD_ROOT / name / "fabric_top"
     if executable.exists():
         return executable
     log.info(
-        "building the %d x %d mesh, %d virtual channels, %s (kept for the next run)",
-        config.width, config.height, config.virtual_channels, config.arbiter,
+        "building the %d x %d %s, %d virtual channels, %s (kept for the next run)",
+        config.width, config.height, config.topology, config.virtual_channels, config.arbiter,
     )  # fmt: skip
     executable.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=executable.parent) as scratch:
-        source = Path(scratch) / "mesh.v"
+        source = Path(scratch) / "fabric.v"
         source.write_text(text)
         command = [
-            "verilator", *VERILATOR, *parameters, "-Mdir", scratch, "-o", "mesh_top",
+            "verilator", *VERILATOR, *arguments, "-Mdir", scratch, "-o", "fabric_top",
             str(source), str(TOP),
         ]  # fmt: skip
         done = subprocess.run(
@@ -87,10 +83,32 @@ def build(config: FabricConfig) -> Path:
             capture_output=True, text=True,
         )  # fmt: skip
         if done.returncode:
-            raise RuntimeError(f"Verilator cannot build the mesh: {done.stderr[-2000:]}")
+            raise RuntimeError(f"Verilator cannot build the fabric: {done.stderr[-2000:]}")
         # Atomic: another process may build the same.
-        (Path(scratch) / "mesh_top").rename(executable)
+        (Path(scratch) / "fabric_top").rename(executable)
     return executable
+
+
+def _design(config: FabricConfig) -> tuple[str, list[str]]:
+    """Verilog of the fabric; arguments that fit the simulation top to it."""
+    n = config.nodes
+    if config.direct:
+        text: str = importlib.import_module("rtl.noc.direct").direct_verilog(config)
+        module = "phasecore_direct"
+        near = sum(
+            1 << node * n + other
+            for node, others in enumerate(config.neighbours) for other in (node, *others)
+        )  # fmt: skip
+    else:
+        text = importlib.import_module("rtl.noc.mesh").mesh_verilog(config)
+        module, near = "phasecore_mesh", (1 << n * n) - 1
+    forward = sum(1 << source * n + target for source, target in config.edges)
+    return text, [
+        f"-GWIDTH={config.width}", f"-GHEIGHT={config.height}",
+        f"-GVCS={config.virtual_channels}", f"-GXY={config.xy_channels}",
+        f"-GDEPTH={config.depth}", f"-GDIRECT={int(config.direct)}",
+        f"-DFABRIC={module}", f"-DNEAR={n * n}'h{near:x}", f"-DFORWARD={n * n}'h{forward:x}",
+    ]  # fmt: skip
 
 
 def traffic(

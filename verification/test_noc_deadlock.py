@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Deadlock freedom: the channel dependency graph of every fabric has no cycle."""
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import pytest
 from hypothesis import given
@@ -17,12 +17,14 @@ from models.noc import (
     STEP,
     WEST,
     channel_dependencies,
+    direct_dependencies,
     find_cycle,
     mesh_dependencies,
     path,
 )  # fmt: skip
 from rtl.noc import router
 from rtl.noc.config import FabricConfig
+from rtl.noc.topology import problems
 
 SHAPES = [(1, 1), (8, 1), (1, 8), (2, 2), (3, 5), (4, 4), (8, 8)]
 
@@ -48,6 +50,39 @@ def test_mesh_has_no_cycle(width, height, channels):
     assert len(edges) == channels * (2 * links + width * height)
     assert sum(vc < lower for *_, vc in edges) == lower * (2 * links + width * height)
     assert find_cycle(edges) == []
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize(("columns", "cores"), [(1, 1), (1, 4), (8, 1), (2, 2), (5, 2), (8, 8)])
+def test_prism_has_no_cycle(columns, cores, channels):
+    shape = FabricConfig(
+        topology="prism", width=columns, height=cores, virtual_channels=channels
+    )
+    edges = direct_dependencies(shape)
+    assert len(edges) == channels * (2 * len(shape.edges) + shape.nodes)
+    assert find_cycle(edges) == []
+
+
+@given(st.sets(st.sampled_from(list(combinations(range(8), 2))), min_size=7))
+def test_no_table_has_a_cycle(links):
+    links = sorted(links)
+    if not problems(8, links):
+        shape = FabricConfig(topology="table", width=4, height=2, links=tuple(links))
+        assert find_cycle(direct_dependencies(shape)) == []
+
+
+def test_multicasts_without_room_at_all_ends_have_a_cycle():
+    """Why a multicast on direct links first waits for room everywhere.
+
+    Else one that holds the local port of node 0 could wait for its other link, which is full of
+    what waits for the local port of node 1, which another one holds, and so on.
+    """
+    shape = FabricConfig(topology="prism", width=2, height=2, virtual_channels=1)
+    edges = direct_dependencies(shape)
+    # Node 2, at (0, 1), sends to 0 and 1 on its ports 1 and 2; node 3, at (1, 1), does, too.
+    edges[0, 0, LOCAL, 0].add((0, 1, 2, 0))
+    edges[1, 0, LOCAL, 0].add((1, 1, 1, 0))
+    assert find_cycle(edges)
 
 
 def test_both_orders_on_one_channel_have_a_cycle():
@@ -97,6 +132,8 @@ def test_routes_must_stay_in_the_mesh():
 
 def test_the_router_claims_in_the_order_of_the_model():
     assert router.CLAIM_ORDER == CLAIM_ORDER
+    prism = FabricConfig(topology="prism", width=2, height=2)
+    assert router.claim_order(prism) == (1, 2, 3, LOCAL)
     assert router.OPPOSITE == OPPOSITE
 
 

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("rtl", "models", "verification", "scripts")
 AMARANTH_FREE = (
     "rtl.config", "rtl.isa", "rtl.csr", "rtl.noc.config", "rtl.noc.flit", "rtl.noc.message",
+    "rtl.noc.topology",
     "rtl.chip.config",
 )  # fmt: skip
 HDL = ("amaranth", "cocotb")

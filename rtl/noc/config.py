@@ -3,17 +3,27 @@
 
 import json
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
-__all__ = ["ARBITERS", "FabricConfig"]
+from rtl.noc.topology import Edge, neighbours, prism, problems
+
+__all__ = ["ARBITERS", "TOPOLOGIES", "FabricConfig"]
 
 ARBITERS = ("round_robin", "age")
 """``round_robin``: all input channels of an output in turn. ``age``: the oldest packet first."""
 
+TOPOLOGIES = ("mesh", "prism", "table")
+"""``mesh``: routers, packets go over several. The others are direct links: ``prism`` P_n x K_m with
+``width`` columns of ``height`` cores, ``table`` the edges of ``links``."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FabricConfig:
-    """A mesh of routers."""
+    """Nodes and what joins them."""
+
+    topology: str = "mesh"
+    """What joins the nodes: one of ``TOPOLOGIES``."""
 
     width: int = 4
     """Columns of nodes, 1..8; x counts eastward."""
@@ -21,11 +31,18 @@ class FabricConfig:
     height: int = 4
     """Rows of nodes, 1..8; y counts northward."""
 
+    links: tuple[Edge, ...] = ()
+    """Edges (source node, target node) of the topology ``table``, else nothing."""
+
     flit_bits: int = 64
     """Data bits of a flit, 32..256."""
 
     virtual_channels: int = 2
-    """Virtual channels of a link, 1..4; the lower half (rounded up) is the XY network."""
+    """Virtual channels of a link, 1..4."""
+
+    networks: int = 2
+    """Virtual networks, 1..2: with two, the lower half of the channels (rounded up) is the XY
+    network and the upper half YX; with one, all channels are XY."""
 
     depth: int = 4
     """Flits that a virtual channel buffers at its receiver, 2..16."""
@@ -46,13 +63,40 @@ class FabricConfig:
                 raise TypeError(f"{name} must be an integer, not {value!r}")
             if not low <= value <= high:
                 raise ValueError(f"{name} must be in {low}..{high}, not {value}")
-        if self.arbiter not in ARBITERS:
-            raise ValueError(f"arbiter must be one of {', '.join(ARBITERS)}, not {self.arbiter!r}")
+        for name, choices in (("arbiter", ARBITERS), ("topology", TOPOLOGIES)):
+            value = getattr(self, name)
+            if value not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+        object.__setattr__(self, "links", _edges(self.links))
+        if self.topology != "table" and self.links:
+            raise ValueError(f"links are for the topology 'table', not {self.topology!r}")
+        if self.topology == "table" and (wrong := problems(self.nodes, self.links)):
+            raise ValueError(f"links: {'; '.join(wrong)}")
 
     @property
     def nodes(self) -> int:
-        """Nodes of the mesh; node ``y * width + x`` is at (x, y)."""
+        """How many nodes; node ``y * width + x`` is at (x, y)."""
         return self.width * self.height
+
+    @property
+    def direct(self) -> bool:
+        """True if nodes have direct links and no packet passes through a node."""
+        return self.topology != "mesh"
+
+    @cached_property
+    def edges(self) -> tuple[Edge, ...]:
+        """Table of a direct fabric, forward."""
+        return prism(self.width, self.height) if self.topology == "prism" else self.links
+
+    @cached_property
+    def neighbours(self) -> list[tuple[int, ...]]:
+        """Nodes that each node has links with; port k + 1 leads to number k."""
+        return neighbours(self.nodes, self.edges)
+
+    @property
+    def ports(self) -> int:
+        """Ports of a router: the local one, then four directions or the links of any node."""
+        return 1 + max(map(len, self.neighbours)) if self.direct else 5
 
     @property
     def vc_bits(self) -> int:
@@ -67,6 +111,8 @@ class FabricConfig:
     @property
     def xy_channels(self) -> int:
         """Virtual channels of the XY network; the others are the YX network."""
+        if self.networks == 1:
+            return self.virtual_channels
         return (self.virtual_channels + 1) // 2
 
     def order(self, vc: int) -> int:
@@ -98,11 +144,22 @@ class FabricConfig:
         return cls(**values)
 
 
+def _edges(links: Any) -> tuple[Edge, ...]:
+    """Pairs of integers, from tuples or from the lists of JSON."""
+    pairs = links if isinstance(links, list | tuple) else [links]
+    for pair in pairs:
+        whole = isinstance(pair, list | tuple) and all(type(node) is int for node in pair)
+        if not whole or len(pair) != 2:
+            raise TypeError(f"links must be pairs of nodes, not {pair!r}")
+    return tuple((source, target) for source, target in pairs)
+
+
 _RANGES = [
     ("width", 1, 8),
     ("height", 1, 8),
     ("flit_bits", 32, 256),
     ("virtual_channels", 1, 4),
+    ("networks", 1, 2),
     ("depth", 2, 16),
     ("age_bits", 4, 16),
     ("timeout", 3, 65535),

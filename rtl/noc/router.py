@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wormhole router: one cycle per hop, static virtual channels, multicast, checked injection."""
+"""Wormhole router: one cycle per hop, static virtual channels, multicast, checked injection.
+
+The same router serves a mesh and, with other ports and another choice of outputs, a fabric of
+direct links, where the packets of links only go to the local port.
+"""
 
 from functools import reduce
 from operator import or_
@@ -12,16 +16,20 @@ from rtl.noc.config import FabricConfig
 from rtl.noc.flit import HEADER, Header
 
 __all__ = ["ERRORS", "PORTS", "Arbiter", "Flit", "InputChannel", "Link", "PacketGuard", "Port",
-           "Router", "reachable"]  # fmt: skip
+           "Router", "place", "reachable"]  # fmt: skip
 
 
 class Port:
-    """Ports of a router; a link to the north goes to the router at y + 1."""
+    """Ports of a mesh's router; a link to the north goes to the router at y + 1.
+
+    With direct links port k + 1 belongs to neighbour k.
+    """
 
     LOCAL, NORTH, EAST, SOUTH, WEST = range(5)
 
 
 PORTS = 5
+"""Of a mesh's router; in general ``FabricConfig.ports``."""
 
 OPPOSITE = {
     Port.NORTH: Port.SOUTH, Port.SOUTH: Port.NORTH, Port.EAST: Port.WEST, Port.WEST: Port.EAST,
@@ -36,12 +44,35 @@ a packet; packet inside a packet; virtual network that is not the channel's; pac
 
 
 def reachable(config: FabricConfig, port: int, vc: int) -> tuple[int, ...]:
-    """Outputs that a flit of channel ``vc`` at input ``port`` may take under dimension order."""
+    """Outputs that a flit of channel ``vc`` at input ``port`` may take."""
     if port == Port.LOCAL:
-        return tuple(range(PORTS))
+        return tuple(range(config.ports))
+    if config.direct:
+        return (Port.LOCAL,)
     straight = (Port.LOCAL, OPPOSITE[port])
     turns = (Port.EAST, Port.WEST) if config.order(vc) else (Port.NORTH, Port.SOUTH)
     return straight if port in turns else tuple(sorted({*straight, *turns}))
+
+
+def claim_order(config: FabricConfig) -> tuple[int, ...]:
+    """Outputs in the order in which a multicast claims them."""
+    return (*range(1, config.ports), Port.LOCAL) if config.direct else CLAIM_ORDER
+
+
+def place(config: FabricConfig, header: Header = HEADER) -> dict[str, wiring.Member]:
+    """Inputs, constant, that tell a router where it is.
+
+    ``x``, ``y``; with direct links also ``near``, one bit per node that it reaches, itself
+    included, and ``to``, the coordinates of each neighbour, ``linked`` or not.
+    """
+    coordinates = {"x": header.coordinate_bits, "y": header.coordinate_bits}
+    members: dict[str, wiring.Member] = {name: In(width) for name, width in coordinates.items()}
+    if config.direct:
+        neighbour = data.StructLayout({"linked": 1, **coordinates})
+        members |= {
+            "near": In(config.nodes), "to": In(data.ArrayLayout(neighbour, config.ports - 1)),
+        }  # fmt: skip
+    return members
 
 
 class Flit(data.StructLayout):
@@ -76,6 +107,15 @@ def field(flit: data.View, header: Header, name: str) -> Value:
     """A field of the header in a head flit."""
     position = header[name]
     return flit.data[position.low : position.low + position.width]
+
+
+def masks(flit: data.View, header: Header) -> tuple[Value, Value]:
+    """Columns and rows that a head flit names, one bit each, for unicasts and multicasts."""
+    several = field(flit, header, "multicast")
+    return tuple(
+        Mux(several, field(flit, header, many), (1 << field(flit, header, one))[: header.mask_bits])
+        for one, many in (("x", "cols"), ("y", "rows"))
+    )
 
 
 class Arbiter(wiring.Component):
@@ -155,12 +195,14 @@ class PacketGuard(wiring.Component):
     -------
     i_valid, i, i_taken : first flit in the buffer
     o_valid, o, o_taken : well-formed packets; steady until taken
+    near : only with direct links, as :func:`place` has it
     error : strobes in the order of ``ERRORS``
     """
 
     def __init__(self, config: FabricConfig, *, vc: int, header: Header, flit: Flit):
         self.config, self.vc, self.header = config, vc, header
         super().__init__({
+            **({"near": In(config.nodes)} if config.direct else {}),
             "i_valid": In(1),
             "i": In(flit),
             "i_taken": Out(1),
@@ -231,15 +273,11 @@ class PacketGuard(wiring.Component):
     def _wrong(self, m: Module) -> dict[str, Value]:
         """What can be wrong with a head."""
         config = self.config
-        length, order, multicast, x, y, cols, rows = (
-            field(self.i, self.header, name)
-            for name in ("length", "order", "multicast", "x", "y", "cols", "rows")
+        length, order, multicast = (
+            field(self.i, self.header, name) for name in ("length", "order", "multicast")
         )
-        known = (x < config.width) & (y < config.height)
-        empty = ~cols.any() | ~rows.any()
-        outside = (cols >> config.width).any() | (rows >> config.height).any()
         wrong = {
-            "destination": Mux(multicast, empty | outside, ~known),
+            "destination": self._far(m) if config.direct else self._unknown(),
             "length": (
                 (length == 0) | (self.i.tail != (length == 1))
                 | (multicast & (length > config.depth))
@@ -250,20 +288,41 @@ class PacketGuard(wiring.Component):
         m.d.comb += [named[name].eq(value) for name, value in wrong.items()]
         return named
 
+    def _unknown(self) -> Value:
+        """A destination outside the mesh, or none."""
+        config = self.config
+        multicast, x, y, cols, rows = (
+            field(self.i, self.header, name) for name in ("multicast", "x", "y", "cols", "rows")
+        )
+        known = (x < config.width) & (y < config.height)
+        empty = ~cols.any() | ~rows.any()
+        outside = (cols >> config.width).any() | (rows >> config.height).any()
+        return Mux(multicast, empty | outside, ~known)
+
+    def _far(self, m: Module) -> Value:
+        """A destination without a link, or none."""
+        width, height = self.config.width, self.config.height
+        cols, rows = (Signal(self.header.mask_bits, name=name) for name in ("cols", "rows"))
+        m.d.comb += [mask.eq(value) for mask, value in
+                     zip((cols, rows), masks(self.i, self.header), strict=True)]  # fmt: skip
+        wanted = Cat(cols[:width] & row.replicate(width) for row in rows[:height])
+        outside = cols[width:].any() | rows[height:].any()
+        return ~wanted.any() | outside | (wanted & ~self.near).any()
+
 
 class InputChannel(wiring.Component):
     """Buffer and packet state of one virtual channel of one input port.
 
     The first flit in the buffer asks for its outputs with ``request``; ``grant`` says which it
     gets. A packet claims channel ``vc`` of each of its outputs with its head and holds it until
-    its tail has left. A packet with several outputs here claims them in ``CLAIM_ORDER``, each
+    its tail has left. A packet with several outputs here claims them in ``claim_order``, each
     only with credits for all its flits, and its first flit leaves when it has them all. So a
     packet that holds several channels and has begun to leave waits for nobody. A packet of a
     single flit holds nothing: it leaves by each output as it can.
 
     Members
     -------
-    x, y : coordinates of the router
+    x, y, near, to : as :func:`place` has them
     write, i : a flit comes
     o : first flit of the buffer
     free, credits : per output, channel ``vc`` is not held; its credits
@@ -280,28 +339,28 @@ class InputChannel(wiring.Component):
         self.config, self.port, self.vc, self.header = config, port, vc, header
         self.outputs = reachable(config, port, vc)
         self.flit = Flit(config, bits)
+        ports = config.ports
         super().__init__({
-            "x": In(header.coordinate_bits),
-            "y": In(header.coordinate_bits),
+            **place(config, header),
             "write": In(1),
             "i": In(self.flit),
             "o": Out(self.flit),
-            "free": In(PORTS),
-            "credits": In(data.ArrayLayout(config.credit_bits, PORTS)),
-            "request": Out(PORTS),
-            "grant": In(PORTS),
-            "send": Out(PORTS),
-            "used": Out(PORTS),
-            "claim": Out(PORTS),
-            "release": Out(PORTS),
+            "free": In(ports),
+            "credits": In(data.ArrayLayout(config.credit_bits, ports)),
+            "request": Out(ports),
+            "grant": In(ports),
+            "send": Out(ports),
+            "used": Out(ports),
+            "claim": Out(ports),
+            "release": Out(ports),
             "pop": Out(1),
             "error": Out(len(ERRORS)),
         })
         self.level = Signal(range(config.depth + 1))
         self.present = Signal()
         self.active, self.holding = Signal(), Signal()
-        self.held, self.served, self.claimed = Signal(PORTS), Signal(PORTS), Signal(PORTS)
-        self.route, self.need = Signal(PORTS), Signal(PORTS)
+        self.held, self.served, self.claimed = Signal(ports), Signal(ports), Signal(ports)
+        self.route, self.need = Signal(ports), Signal(ports)
         self.wide = Signal()
         self.done = Signal()
 
@@ -309,7 +368,7 @@ class InputChannel(wiring.Component):
         m = Module()
         self._buffer(m)
         m.d.comb += [
-            self.route.eq(Mux(self.active, self.held, self._route(m))),
+            self.route.eq(Mux(self.active, self.held, self._outputs(m))),
             self.need.eq(self.route & ~self.served & ~self.claimed),
         ]
         if not self.config.order(self.vc):
@@ -350,9 +409,23 @@ class InputChannel(wiring.Component):
             guard.o_taken.eq(self.done),
             self.error.eq(guard.error),
         ]
+        if self.config.direct:
+            m.d.comb += guard.near.eq(self.near)
 
-    def _route(self, m: Module) -> Value:
+    def _outputs(self, m: Module) -> Value:
         """Outputs of the packet whose head is first in the buffer, as bits."""
+        if not self.config.direct:
+            return self._dimension_order(m)
+        if self.port != Port.LOCAL:
+            return Const(1 << Port.LOCAL, self.config.ports)
+        cols, rows = masks(self.o, self.header)
+        own = cols.bit_select(self.x, 1) & rows.bit_select(self.y, 1)
+        links = (
+            to.linked & cols.bit_select(to.x, 1) & rows.bit_select(to.y, 1) for to in self.to
+        )
+        return self._possible(m, dict(enumerate((own, *links))))
+
+    def _dimension_order(self, m: Module) -> Value:
         x, y = field(self.o, self.header, "x"), field(self.o, self.header, "y")
         east, west, north, south = x > self.x, x < self.x, y > self.y, y < self.y
         if self.config.order(self.vc):
@@ -380,15 +453,15 @@ class InputChannel(wiring.Component):
         return Mux(field(self.o, self.header, "multicast"), several, single)
 
     def _possible(self, m: Module, to: dict[int, Value]) -> Signal:
-        """Outputs as bits, without those that dimension order rules out here."""
-        outputs = Signal(PORTS)
+        """Outputs as bits, without those that cannot be reached from here."""
+        outputs = Signal(self.config.ports)
         m.d.comb += [outputs[port].eq(to[port]) for port in self.outputs]
         return outputs
 
     def _request(self, m: Module) -> None:
         length = field(self.o, self.header, "length")
         missing: list[Value] = []
-        for port in CLAIM_ORDER:
+        for port in claim_order(self.config):
             if port not in self.outputs:
                 continue
             credits = self.credits[port]
@@ -410,7 +483,7 @@ class InputChannel(wiring.Component):
         claiming = Signal()
         m.d.comb += claiming.eq(self.wide & refused.any())
         before: list[Value] = []
-        for port in CLAIM_ORDER:
+        for port in claim_order(self.config):
             blocked = Cat(before).any() if before else Const(0)
             m.d.comb += self.used[port].eq(self.grant[port] & ~(self.wide & blocked))
             before.append(refused[port])
@@ -436,7 +509,7 @@ class InputChannel(wiring.Component):
 
 
 class Router(wiring.Component):
-    """Five-port router of a mesh.
+    """Router of a mesh, or switch between a node and its direct links.
 
     A packet stays on the virtual channel of its injection, which its header's ``order`` must fit.
     Every output chooses among all input channels, so two channels of one input can leave in one
@@ -444,7 +517,7 @@ class Router(wiring.Component):
 
     Members
     -------
-    x, y : coordinates, constant
+    x, y, near, to : as :func:`place` has them
     i, o : links in the order of ``Port``; ``i[0]`` injects, ``o[0]`` ejects
     error : strobes in the order of ``ERRORS``: a packet was dropped or cancelled
     errors : how many, saturating
@@ -459,25 +532,24 @@ class Router(wiring.Component):
         self.config, self.header, self.bits = config, header, bits
         link = Link(config, bits)
         super().__init__({
-            "x": In(header.coordinate_bits),
-            "y": In(header.coordinate_bits),
-            "i": In(link).array(PORTS),
-            "o": Out(link).array(PORTS),
+            **place(config, header),
+            "i": In(link).array(config.ports),
+            "o": Out(link).array(config.ports),
             "error": Out(len(ERRORS)),
             "errors": Out(16),
         })
         self.channels = {
             (port, vc): InputChannel(config, port=port, vc=vc, header=header, bits=bits)
-            for port in range(PORTS)
+            for port in range(config.ports)
             for vc in range(config.virtual_channels)
         }
         self.credits = [
             [Signal(config.credit_bits, init=config.depth, name=f"credits_{port}_{vc}")
              for vc in range(config.virtual_channels)]
-            for port in range(PORTS)
+            for port in range(config.ports)
         ]  # fmt: skip
         self.taken = [
-            Signal(config.virtual_channels, name=f"taken_{port}") for port in range(PORTS)
+            Signal(config.virtual_channels, name=f"taken_{port}") for port in range(config.ports)
         ]
         self.now = Signal(config.age_bits)
 
@@ -489,8 +561,7 @@ class Router(wiring.Component):
             m.submodules[f"channel_{port}_{vc}"] = channel
             link = self.i[port]
             m.d.comb += [
-                channel.x.eq(self.x),
-                channel.y.eq(self.y),
+                *(getattr(channel, name).eq(getattr(self, name)) for name in place(self.config)),
                 channel.write.eq(link.valid & (link.vc == vc)),
                 channel.i.eq(link.flit),
                 link.credit[vc].eq(channel.pop),
@@ -499,13 +570,13 @@ class Router(wiring.Component):
                 m.d.comb += channel.i.birth.eq(self.now)
             m.d.comb += [
                 statement
-                for output in range(PORTS)
+                for output in range(self.config.ports)
                 for statement in (
                     channel.free[output].eq(~self.taken[output][vc]),
                     channel.credits[output].eq(self.credits[output][vc]),
                 )
             ]
-        for output in range(PORTS):
+        for output in range(self.config.ports):
             self._output(m, output)
         self._count(m)
         return m

@@ -1,23 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-// Traffic on a mesh: a source with queues and a sink at every node, measured and checked.
+// Traffic on a fabric: a source with queues and a sink at every node, measured and checked.
 //
 // Every packet is checked on arrival (destination, network, length, order, nothing interleaved),
 // and at the end every flit and credit is accounted for. One JSON line tells the result.
 //
+// Macros: FABRIC is the module under test; bit n * N + k of NEAR tells that node n reaches node k
+// (of a mesh, all), of FORWARD that there is an edge from n to k in the table of a direct fabric.
+//
 // +rate=R      a node makes a packet with probability R / 2**32 per cycle
-// +pattern=P   0 uniform (self included), 1 transpose, 2 tornado, 3 neighbour, 4 broadcast,
-//              5 every pair of nodes alone, one after another, latency compared with R + L
+// +pattern=P   0 uniform (mesh: self included; direct links: the neighbours), 1 transpose,
+//              2 tornado, 3 neighbour, 4 broadcast (all that a node reaches, by whole columns),
+//              5 every pair of nodes alone, one after another, latency compared with R + L,
+//              6 forward (direct links: the neighbours along edges)
 // +length=L    flits of a packet
-// +order=O     0 XY, 1 YX, 2 in turn, 3 chosen by source and destination
+// +order=O     0 XY, 1 YX, 2 in turn, 3 chosen by source and destination; packets take the
+//              channels of their network in turn
 // +multicast=M percent of packets that go to random rows and columns instead
 // +stall=S     percent of cycles in which a sink takes nothing
 // +warmup, +measure, +limit: cycles; packets made while measuring count for the latency
 // +trace=FILE  a line "cycle node source birth" per delivered packet
-module mesh_top;
-    parameter WIDTH = 4, HEIGHT = 4, VCS = 2, DEPTH = 4;
+module fabric_top;
+    parameter WIDTH = 4, HEIGHT = 4, VCS = 2, XY = 1, DEPTH = 4, DIRECT = 0;
     localparam N = WIDTH * HEIGHT;
     localparam VB = VCS > 2 ? 2 : 1;
-    localparam XY = (VCS + 1) / 2;
+    localparam [N*N-1:0] NEAR = `NEAR, FORWARD = `FORWARD;
     localparam FLIT = 64;
     localparam QUEUE = 2048;
 
@@ -35,7 +41,7 @@ module mesh_top;
     wire [N*6-1:0] error;
     wire [N*16-1:0] errors;
 
-    phasecore_mesh mesh (
+    `FABRIC fabric (
         .clk(clk), .rst(rst), .i_valid(i_valid), .i_vc(i_vc), .i_head(i_head), .i_tail(i_tail),
         .i_data(i_data), .i_credit(i_credit), .o_valid(o_valid), .o_vc(o_vc), .o_head(o_head),
         .o_tail(o_tail), .o_data(o_data), .o_credit(o_credit), .error(error), .errors(errors)
@@ -61,15 +67,15 @@ module mesh_top;
         return mix(mix(mix(seed ^ (stream * 32'h9e3779b9)) ^ index) ^ event_);
     endfunction
 
-    // Sources: one queue per virtual network; a queued packet is its header and its birth.
-    reg [25:0] q_header [0:2*N*QUEUE-1];
-    reg [31:0] q_birth [0:2*N*QUEUE-1];
-    integer q_put [0:2*N-1];
-    integer q_get [0:2*N-1];
-    integer position [0:2*N-1];       // flits sent of the first packet in the queue
+    // Sources: one queue per channel; a queued packet is its header and its birth.
+    reg [25:0] q_header [0:N*VCS*QUEUE-1];
+    reg [31:0] q_birth [0:N*VCS*QUEUE-1];
+    integer q_put [0:N*VCS-1];
+    integer q_get [0:N*VCS-1];
+    integer position [0:N*VCS-1];     // flits sent of the first packet in the queue
     integer made [0:N-1];
     integer credits [0:N*VCS-1];
-    reg last_network [0:N-1];
+    integer last_channel [0:N-1];
 
     // Sinks
     integer occupied [0:N*VCS-1];
@@ -77,7 +83,7 @@ module mesh_top;
     integer expected [0:N*VCS-1];
     reg [31:0] open_birth [0:N*VCS-1];
     integer open_source [0:N*VCS-1];
-    reg [31:0] newest [0:2*N*N-1];
+    reg [31:0] newest [0:N*N*VCS-1];
 
     // Statistics
     integer ejected [0:N-1];          // flits by source while measuring
@@ -92,8 +98,7 @@ module mesh_top;
     integer pair = -1, pair_wait = 4;
     integer cycle = 0;
 
-    integer n, v, k, x, y, dx, dy, o, s, hops, deliveries, sx, sy;
-    integer worst;
+    integer n, v, k, x, y, o, s, to, hops, deliveries, sx, sy;
     reg [31:0] h;
     reg [25:0] header;
     reg [7:0] cols, rows;
@@ -110,12 +115,22 @@ module mesh_top;
         for (b = 0; b < 8; b = b + 1) bits = bits + mask[b];
     endfunction
 
-    // Puts a packet of node n into its queue.
+    // Columns of a multicast of which a node reaches all the rows.
+    function automatic [7:0] within_reach(input integer source, input [7:0] cols, rows);
+        integer node;
+        within_reach = cols;
+        for (node = 0; node < N; node = node + 1)
+            if (rows[node / WIDTH] && !NEAR[source * N + node]) within_reach[node % WIDTH] = 0;
+    endfunction
+
+    // Puts a packet of a node into its queue.
     task automatic make(input integer source, input integer to, input integer pattern_);
         h = key(2, source, made[source]);
-        many = pattern_ == 4 || (multicast != 0 && h[31:8] % 100 < multicast);
         cols = pattern_ == 4 ? (1 << WIDTH) - 1 : (1 + mix(h ^ 1) % ((1 << WIDTH) - 1));
         rows = pattern_ == 4 ? (1 << HEIGHT) - 1 : (1 + mix(h ^ 2) % ((1 << HEIGHT) - 1));
+        many = pattern_ == 4 || (multicast != 0 && h[31:8] % 100 < multicast);
+        if (many) cols = within_reach(source, cols, rows);
+        if (cols == 0) many = 0;
         x = to % WIDTH;
         y = to / WIDTH;
         case (order)
@@ -123,11 +138,12 @@ module mesh_top;
             2: o = made[source] & 1;
             default: o = key(3, source, to) & 1;
         endcase
-        if (VCS == 1 || many) o = 0;
+        if (VCS == XY || many) o = 0;
         header = many ? {rows, cols, length[7:0], 2'b01}
                       : {8'b0, y[3:0], x[3:0], length[7:0], o[0], 1'b0};
+        v = made[source] / (order == 2 && VCS > XY ? 2 : 1);
+        k = source * VCS + (o == 0 ? v % XY : XY + v % (VCS - XY + (VCS == XY)));
         made[source] = made[source] + 1;
-        k = 2 * source + o;
         if (q_put[k] - q_get[k] == QUEUE) refused = refused + 1;
         else begin
             q_header[k * QUEUE + q_put[k] % QUEUE] = header;
@@ -138,47 +154,59 @@ module mesh_top;
         end
     endtask
 
+    // Destination of a packet; -1 if the pattern has none for this node.
     task automatic choose(input integer source, output integer to, input [31:0] random);
-        integer cx, cy;
+        integer cx, cy, c;
+        reg [N-1:0] choices;
         cx = source % WIDTH;
         cy = source / WIDTH;
         case (pattern)
             1: to = cx * WIDTH + cy;
             2: to = (cy + (HEIGHT + 1) / 2 - 1) % HEIGHT * WIDTH + (cx + (WIDTH + 1) / 2 - 1) % WIDTH;
             3: to = (cy + 1) % HEIGHT * WIDTH + (cx + 1) % WIDTH;
-            default: to = (64'(random) * N) >> 32;
+            4: to = source;
+            default: if (DIRECT == 0) to = (64'(random) * N) >> 32;
+            else begin
+                choices = pattern == 6 ? FORWARD[source * N +: N] : NEAR[source * N +: N];
+                choices[source] = 0;
+                c = (64'(random) * $countones(choices)) >> 32;
+                to = -1;
+                for (int node = 0; node < N; node = node + 1)
+                    if (choices[node]) begin
+                        if (c == 0) to = node;
+                        c = c - 1;
+                    end
+            end
         endcase
     endtask
 
-    // One flit of node `source` from network `net`, if there is one and a credit for it.
-    task automatic inject(input integer source, input integer net, output reg done);
-        integer q, p, vc, birth_;
+    // One flit of node `source` on channel `vc`, if there is one and a credit for it.
+    task automatic inject(input integer source, input integer vc, output reg done);
+        integer q, p;
         done = 0;
-        q = 2 * source + net;
-        if (q_put[q] != q_get[q] && !(stopped && overdue && position[q] == 0)) begin
+        q = source * VCS + vc;
+        if (q_put[q] != q_get[q] && !(stopped && overdue && position[q] == 0)
+            && credits[q] > 0) begin
             p = q * QUEUE + q_get[q] % QUEUE;
             header = q_header[p];
             h = q_birth[p];
-            vc = net == 0 ? header[17:10] % XY : XY + header[17:10] % (VCS - XY + (VCS == 1));
-            if (credits[source * VCS + vc] > 0) begin
-                done = 1;
-                credits[source * VCS + vc] = credits[source * VCS + vc] - 1;
-                i_valid[source] <= 1;
-                i_vc[source * VB +: VB] <= vc;
-                i_head[source] <= position[q] == 0;
-                i_tail[source] <= position[q] == length - 1;
-                i_data[source * FLIT +: FLIT] <= position[q] == 0
-                    ? {h, source[5:0], header}
-                    : {h, source[5:0], position[q][9:0], 16'(mix(h ^ position[q]) >> 16)};
-                deliveries = header[0] ? bits(header[17:10]) * bits(header[25:18]) : 1;
-                flits_sent = flits_sent + 1;
-                flits_expected = flits_expected + deliveries;
-                position[q] = position[q] + 1;
-                if (position[q] == length) begin
-                    sum_sent = sum_sent + deliveries * mix(h ^ source);
-                    position[q] = 0;
-                    q_get[q] = q_get[q] + 1;
-                end
+            done = 1;
+            credits[q] = credits[q] - 1;
+            i_valid[source] <= 1;
+            i_vc[source * VB +: VB] <= vc;
+            i_head[source] <= position[q] == 0;
+            i_tail[source] <= position[q] == length - 1;
+            i_data[source * FLIT +: FLIT] <= position[q] == 0
+                ? {h, source[5:0], header}
+                : {h, source[5:0], position[q][9:0], 16'(mix(h ^ position[q]) >> 16)};
+            deliveries = header[0] ? bits(header[17:10]) * bits(header[25:18]) : 1;
+            flits_sent = flits_sent + 1;
+            flits_expected = flits_expected + deliveries;
+            position[q] = position[q] + 1;
+            if (position[q] == length) begin
+                sum_sent = sum_sent + deliveries * mix(h ^ source);
+                position[q] = 0;
+                q_get[q] = q_get[q] + 1;
             end
         end
     endtask
@@ -200,11 +228,9 @@ module mesh_top;
             open_birth[c] = d[63:32];
             open_source[c] = d[31:26];
             expected[c] = d[9:2];
-            if (VCS <= 2) begin
-                k = (open_source[c] * N + node) * 2 + d[1];
-                if (newest[k] != 32'hffffffff && newest[k] >= d[63:32]) complain(node, 5);
-                newest[k] = d[63:32];
-            end
+            k = (open_source[c] * N + node) * VCS + vc;
+            if (newest[k] != 32'hffffffff && newest[k] >= d[63:32]) complain(node, 5);
+            newest[k] = d[63:32];
         end else begin
             if (o_head[node]) complain(node, 6);
             if (d[63:26] != {open_birth[c], open_source[c][5:0]}) complain(node, 7);
@@ -228,7 +254,7 @@ module mesh_top;
             if (pattern == 5) begin
                 sx = s % WIDTH - node % WIDTH;
                 sy = s / WIDTH - node / WIDTH;
-                hops = 1 + (sx < 0 ? -sx : sx) + (sy < 0 ? -sy : sy);
+                hops = DIRECT != 0 ? 1 + (s != node) : 1 + (sx < 0 ? -sx : sx) + (sy < 0 ? -sy : sy);
                 if (k != hops + length) complain(node, 10);
                 pair_wait = 4;
             end
@@ -247,22 +273,20 @@ module mesh_top;
         void'($value$plusargs("measure=%d", measure));
         void'($value$plusargs("limit=%d", limit));
         if ($value$plusargs("trace=%s", trace_name)) trace = $fopen(trace_name, "w");
-        for (n = 0; n < 2 * N; n = n + 1) begin
-            q_put[n] = 0;
-            q_get[n] = 0;
-            position[n] = 0;
-        end
         for (n = 0; n < N; n = n + 1) begin
             made[n] = 0;
             ejected[n] = 0;
-            last_network[n] = 0;
+            last_channel[n] = 0;
         end
         for (n = 0; n < N * VCS; n = n + 1) begin
+            q_put[n] = 0;
+            q_get[n] = 0;
+            position[n] = 0;
             credits[n] = DEPTH;
             occupied[n] = 0;
             received[n] = 0;
         end
-        for (n = 0; n < 2 * N * N; n = n + 1) newest[n] = 32'hffffffff;
+        for (n = 0; n < N * N * VCS; n = n + 1) newest[n] = 32'hffffffff;
         repeat (4) @(posedge clk);
         @(negedge clk) rst = 0;
     end
@@ -287,7 +311,7 @@ module mesh_top;
             if (pair_wait > 0) begin
                 pair_wait = pair_wait - 1;
                 if (pair_wait == 0) begin
-                    pair = pair + 1;
+                    do pair = pair + 1; while (pair < N * N && !NEAR[pair]);
                     if (pair < N * N) make(pair / N, pair % N, 5);
                     else stopped = 1;
                 end
@@ -295,15 +319,17 @@ module mesh_top;
         end else if (!stopped) begin
             for (n = 0; n < N; n = n + 1)
                 if (key(1, n, cycle) < rate) begin
-                    choose(n, k, key(5, n, cycle));
-                    make(n, k, pattern);
+                    choose(n, to, key(5, n, cycle));
+                    if (to >= 0) make(n, to, pattern);
                 end
         end
         for (n = 0; n < N; n = n + 1) begin
             i_valid[n] <= 0;
-            inject(n, !last_network[n], kept);
-            if (kept) last_network[n] = !last_network[n];
-            else inject(n, last_network[n], kept);
+            kept = 0;
+            for (v = 1; v <= VCS && !kept; v = v + 1) begin
+                inject(n, (last_channel[n] + v) % VCS, kept);
+                if (kept) last_channel[n] = (last_channel[n] + v) % VCS;
+            end
         end
         // End
         cycle = cycle + 1;
@@ -314,14 +340,13 @@ module mesh_top;
         if (stopped) begin
             empty = flits_received == flits_expected;
             for (n = 0; n < N * VCS; n = n + 1) if (credits[n] != DEPTH) empty = 0;
-            for (n = 0; n < 2 * N; n = n + 1)
+            for (n = 0; n < N * VCS; n = n + 1)
                 if (position[n] != 0 || (!overdue && q_put[n] != q_get[n])) empty = 0;
             idle = empty ? idle + 1 : 0;
             if (idle == 8 || cycle == warmup + measure + 3 * limit + 300 * N * N) begin
                 if (!empty || flits_received != flits_expected || sum_sent != sum_received)
                     complain(0, 12);
                 if (errors != 0) complain(0, 13);
-                worst = ejected[0];
                 $write("RESULT {\"cycles\": %0d, \"bad\": %0d, \"hung\": %0d, ", cycle, bad, !empty);
                 $write("\"flits_sent\": %0d, \"flits_received\": %0d, ", flits_sent, flits_received);
                 $write("\"packets\": %0d, \"received\": %0d, ", counted_sent, counted_received);

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Direct links from a table: every packet goes over one link, none through a node."""
+
+from amaranth.hdl import Cat, Const, Value
+
+from rtl.noc.config import FabricConfig
+from rtl.noc.fabric import ROUTER, Fabric
+from rtl.noc.flit import HEADER
+from rtl.noc.router import Router
+from rtl.verilog import to_verilog
+
+__all__ = ["DIRECT", "ROUTER", "Direct", "direct_verilog"]
+
+DIRECT = "phasecore_direct"
+
+
+class Direct(Fabric):
+    """Nodes with the links of ``config.edges``, each in both directions.
+
+    Port k + 1 of a node leads to number k of ``config.neighbours``; nodes with fewer links than
+    others have ports without.
+    """
+
+    def place(self, node: int) -> dict[str, Value]:
+        config = self.config
+        around = config.neighbours[node]
+        linked = [Cat(Const(1), self._coordinates(other)) for other in around]
+        spare = [Const(0, len(linked[0]))] * (config.ports - 1 - len(around)) if linked else []
+        near = sum(1 << other for other in (node, *around))
+        own = self._coordinates(node)
+        return {
+            "x": own[: HEADER.coordinate_bits], "y": own[HEADER.coordinate_bits :],
+            "near": Const(near, config.nodes), "to": Cat(*linked, *spare),
+        }  # fmt: skip
+
+    def other_end(self, node: int, port: int) -> tuple[int, int] | None:
+        around = self.config.neighbours
+        if port > len(around[node]):
+            return None
+        other = around[node][port - 1]
+        return other, 1 + around[other].index(node)
+
+    def _coordinates(self, node: int) -> Const:
+        y, x = divmod(node, self.config.width)
+        bits = HEADER.coordinate_bits
+        return Const(y << bits | x, 2 * bits)
+
+
+def direct_verilog(config: FabricConfig) -> str:
+    """Verilog of a fabric of direct links: module ``ROUTER`` once and module ``DIRECT``."""
+    router = to_verilog(Router(config), name=ROUTER)
+    return router + "\n" + to_verilog(Direct(config), name=DIRECT)
