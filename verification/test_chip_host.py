@@ -5,9 +5,10 @@ import pytest
 
 from models.core import Core
 from models.device import IDEAL
-from rtl.chip.chip import CHIP
+from rtl.chip.chip import CHIP, TILE
 from rtl.chip.config import CHIPS
 from rtl.noc.config import FabricConfig
+from rtl.noc.mesh import ROUTER
 from verification import harness
 
 TINY = CHIPS["tiny"].replace(fabric=FabricConfig(width=2, height=2), host=1)
@@ -36,3 +37,10 @@ def test_chip_host(simulate, tmp_path, seed, case, pauses):
             "PHASECORE_PAUSES": str(int(pauses)), "PHASECORE_MACRO": str(macro),
         },
     )  # fmt: skip
+
+
+def test_tiles_and_routers_are_one_module_each():
+    text = harness.chip_verilog(TINY)
+    for name, instances in ((TILE, 3), (ROUTER, 4), (CHIP, 0)):
+        assert text.count(f"\nmodule {name}(") == 1, name
+        assert text.count(f"\n  {name} ") == instances, name

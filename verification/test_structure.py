@@ -17,7 +17,7 @@ PACKAGES = ("rtl", "models", "verification", "scripts")
 AMARANTH_FREE = (
     "rtl.config", "rtl.isa", "rtl.csr", "rtl.noc.config", "rtl.noc.flit", "rtl.noc.message",
     "rtl.noc.topology",
-    "rtl.chip.config",
+    "rtl.chip.config", "rtl.chip.registers",
 )  # fmt: skip
 HDL = ("amaranth", "cocotb")
 SPDX = "SPDX-License-Identifier: Apache-2.0"
