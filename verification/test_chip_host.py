@@ -8,10 +8,24 @@ from models.device import IDEAL
 from rtl.chip.chip import CHIP, TILE
 from rtl.chip.config import CHIPS
 from rtl.noc.config import FabricConfig
-from rtl.noc.mesh import ROUTER
+from rtl.noc.fabric import ROUTER
 from verification import harness
 
 TINY = CHIPS["tiny"].replace(fabric=FabricConfig(width=2, height=2), host=1)
+
+
+def run(simulate, tmp_path, seed, chip, case, *, pauses=False):
+    """One test of the bench; all macros load the same files."""
+    macro = tmp_path / "macro"
+    Core(chip.core, IDEAL, seed).crossbar.write_macro_files(macro)
+    simulate(
+        None, chip.core, bench="verification.bench_chip_host", top=CHIP,
+        verilog=harness.chip_verilog(chip), plusargs=[f"+phasecore_macro={macro}"],
+        env={
+            "COCOTB_TEST_FILTER": rf"\.{case}$", "PHASECORE_CHIP": chip.to_json(),
+            "PHASECORE_PAUSES": str(int(pauses)), "PHASECORE_MACRO": str(macro),
+        },
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -27,16 +41,12 @@ TINY = CHIPS["tiny"].replace(fabric=FabricConfig(width=2, height=2), host=1)
     ids=lambda value: {False: "none", True: "pauses"}.get(value, value),
 )
 def test_chip_host(simulate, tmp_path, seed, case, pauses):
-    macro = tmp_path / "macro"
-    Core(TINY.core, IDEAL, seed).crossbar.write_macro_files(macro)
-    simulate(
-        None, TINY.core, bench="verification.bench_chip_host", top=CHIP,
-        verilog=harness.chip_verilog(TINY), plusargs=[f"+phasecore_macro={macro}"],
-        env={
-            "COCOTB_TEST_FILTER": rf"\.{case}$", "PHASECORE_CHIP": TINY.to_json(),
-            "PHASECORE_PAUSES": str(int(pauses)), "PHASECORE_MACRO": str(macro),
-        },
-    )  # fmt: skip
+    run(simulate, tmp_path, seed, TINY, case, pauses=pauses)
+
+
+def test_direct_links(simulate, tmp_path, seed):
+    prism = FabricConfig(topology="prism", width=2, height=2, networks=1)
+    run(simulate, tmp_path, seed, TINY.replace(fabric=prism), "vectors_through_two_cores")
 
 
 def test_tiles_and_routers_are_one_module_each():

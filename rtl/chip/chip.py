@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The chip: tiles on a mesh, a host bridge and the register hub."""
+"""The chip: tiles on a fabric, a host bridge and the register hub."""
 
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, ResetSignal, Signal
 from amaranth.lib import wiring
@@ -12,7 +12,9 @@ from rtl.chip.registers import ADDRESS_BITS
 from rtl.chip.tile import Tile
 from rtl.core.axi_lite import AxiLiteBus
 from rtl.core.stream_in import AxiStream
-from rtl.noc.mesh import ROUTER, Mesh, flit_bits
+from rtl.noc.direct import Direct
+from rtl.noc.fabric import ROUTER, Fabric, flit_bits
+from rtl.noc.mesh import Mesh
 from rtl.noc.router import Router
 from rtl.verilog import to_verilog
 
@@ -23,7 +25,7 @@ TILE = "phasecore_tile"
 
 
 class Chip(wiring.Component):
-    """Cores on a mesh; ports are flat AXI names, active-high ``rst``.
+    """Cores on a fabric; ports are flat AXI names, active-high ``rst``.
 
     Tiles and routers are instances of one Verilog module each: convert with :func:`chip_verilog`.
 
@@ -53,7 +55,8 @@ class Chip(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        m.submodules.mesh = mesh = Mesh(config.fabric)
+        fabric = Direct if config.fabric.direct else Mesh
+        m.submodules.mesh = mesh = fabric(config.fabric)
         m.submodules.hub = hub = RegisterHub(config)
         m.submodules.bridge = bridge = HostBridge(config)
         for node in config.cores:
@@ -76,7 +79,7 @@ class Chip(wiring.Component):
                 m.d.comb += inside.eq(outside) if member.flow == In else outside.eq(inside)
         return m
 
-    def _tile(self, m: Module, node: int, mesh: Mesh, hub: RegisterHub) -> None:
+    def _tile(self, m: Module, node: int, mesh: Fabric, hub: RegisterHub) -> None:
         """Tile of ``node``, its register page and its links."""
         bus = hub.buses[node]
         link_in, link_out = self._wires(node, "in"), self._wires(node, "out")
@@ -98,7 +101,7 @@ class Chip(wiring.Component):
     def _wires(self, node: int, way: str) -> "_Wires":
         return _Wires(self.config, f"core_{node}_{way}")
 
-    def _link(self, m: Module, mesh: Mesh, node: int, link_in: object, link_out: object) -> None:
+    def _link(self, m: Module, mesh: Fabric, node: int, link_in: object, link_out: object) -> None:
         """Join ``link_in`` to what the mesh ejects at ``node``, ``link_out`` to what it injects."""
         fabric = self.config.fabric
         channels = fabric.virtual_channels
