@@ -415,10 +415,11 @@ class Session:
         work = [*queues, self.commands, self.sending, self.grants, self.granted]
         return not any(work) and not int(self.dut.busy.value)
 
-    async def drain(self, limit=20000):
-        """Until nothing is on its way; then all memories must be the model's."""
+    async def drain(self, each=lambda: None, limit=10000):
+        """Until nothing is on its way, with ``each`` every cycle; memories must be the model's."""
         for _ in range(limit):
             await self.cycle()
+            each()
             if self.at_rest():
                 break
         else:
