@@ -10,6 +10,7 @@ from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
 from rtl.core.csr_file import Events, SequencerPort
+from rtl.core.interfaces import TableWrite
 from rtl.csr import ErrorCode, ErrorCounter, Origin, error_counter, offsets, registers, windows
 from verification.harness import config_from_env
 from verification.streams import reset
@@ -62,7 +63,7 @@ async def start(dut, stalls=False):
     inputs |= {f"axil__{name}": 0 for name in ("awvalid", "wvalid", "arvalid", "bready", "rready")}
     await reset(
         dut, **inputs, events=0, malformed=0, malformed_code=0, calibration_errors=0,
-        calibration_offset=0, calibration_gain=0,
+        calibration_offset=0, calibration_gain=0, start=0, fabric_error=0, fabric_error_code=0,
     )  # fmt: skip
     return Host(dut, stalls=stalls)
 
@@ -202,27 +203,34 @@ async def errors_are_counted_by_kind(dut):
     codes = [code for code in ErrorCode if code not in (ErrorCode.NONE, ErrorCode.CALIBRATION)]
     dut.sequencer__pc.value = 5
     for count, code in enumerate(codes):
-        packet = code.name.startswith("PACKET")
-        dut.sequencer__illegal.value = not packet
+        packet, fabric = code.name.startswith("PACKET"), code.name.startswith("FABRIC")
+        dut.sequencer__illegal.value = not packet and not fabric
         dut.sequencer__illegal_code.value = code
         dut.sequencer__illegal_address.value = 7 + count
         dut.malformed.value = packet
         dut.malformed_code.value = code
+        dut.fabric_error.value = fabric
+        dut.fabric_error_code.value = code
         dut.calibration_errors.value = count % 3
         expected[error_counter(code)] += 1
         expected[ErrorCounter.CALIBRATION] += count % 3
         await RisingEdge(dut.clk)
     dut.sequencer__illegal.value = dut.malformed.value = dut.calibration_errors.value = 0
+    dut.fabric_error.value = 0
     for counter, total in expected.items():
         assert await host.get(f"ERRORS_{counter.name}") == total, counter.name
     assert await host.get("ERROR_COUNT") == sum(expected.values())
     assert (await host.get("ERROR_CODE"), await host.get("ERROR_ADDRESS")) == (codes[0], 7)
     await host.set("CONTROL", 1 << 2)
-    dut.malformed.value, dut.malformed_code.value = 1, ErrorCode.PACKET_LATE
-    await RisingEdge(dut.clk)
-    dut.malformed.value = 0
-    assert await host.get("ERROR_CODE") == ErrorCode.PACKET_LATE
-    assert await host.get("ERROR_ADDRESS") == 5
+    for strobe, code in (("malformed", "PACKET_LATE"), ("fabric_error", "FABRIC_CREDIT")):
+        await host.set("CONTROL", 1 << 2)
+        assert not int(dut.failed.value)
+        getattr(dut, strobe).value, getattr(dut, f"{strobe}_code").value = 1, ErrorCode[code]
+        await RisingEdge(dut.clk)
+        getattr(dut, strobe).value = 0
+        assert await host.get("ERROR_CODE") == ErrorCode[code]
+        assert await host.get("ERROR_ADDRESS") == 5
+        assert int(dut.failed.value)
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
@@ -267,6 +275,50 @@ async def status_shows_the_hardware(dut):
         assert await host.get("CONTROL") == 0
         watcher.cancel()
         assert sum(strobes) == 1, name
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+async def the_chip_starts_the_program(dut):
+    """A strobe of ``start`` acts like CONTROL.start."""
+    await start(dut)
+    strobes = []
+    cocotb.start_soon(_watch(dut, dut.sequencer__start, strobes))
+    dut.start.value = 1
+    await RisingEdge(dut.clk)
+    dut.start.value = 0
+    for _ in range(5):
+        await RisingEdge(dut.clk)
+    assert sum(strobes) == 1
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms", skip=not CONFIG.objects)
+async def descriptors_are_passed_on(dut):
+    """Every accepted write of an object or stream descriptor shows on ``table``, once."""
+    host = await start(dut)
+    seen, expected = [], []
+    cocotb.start_soon(_watch_table(dut, seen))
+    for name in ("OBJECT", "STREAM", "SEGMENT"):
+        window = windows(CONFIG)[name]
+        for _ in range(10):
+            index, word = random.randrange(window.depth), random.randrange(window.words)
+            value = random.getrandbits(32)
+            assert not await host.write(window.address(index, word), value)
+            if name != "SEGMENT":
+                expected.append(
+                    {"en": 1, "stream": name == "STREAM", "index": index, "word": word,
+                     "data": value}
+                )  # fmt: skip
+    dut.sequencer__running.value = 1
+    assert await host.write(windows(CONFIG)["OBJECT"].address(0), 1), "write while running"
+    assert seen == expected
+
+
+async def _watch_table(dut, seen):
+    while True:
+        await RisingEdge(dut.clk)
+        entry = TableWrite().from_bits(int(dut.table.value))
+        if entry["en"]:
+            seen.append({key: entry[key] for key, _ in TableWrite()})
 
 
 async def _watch(dut, handle, seen):

@@ -12,6 +12,8 @@ from rtl.core.csr_file import CsrFile
 from verification.formal import prove
 from verification.formal_streams import StreamContract
 
+TILE = TINY.replace(objects=4, streams=4)
+
 
 class Registers(wiring.Component):
     """Register file behind its AXI4-Lite slave."""
@@ -40,7 +42,9 @@ class Registers(wiring.Component):
         return m
 
 
-@pytest.mark.parametrize("config", [TINY, SMALL, DEFAULT], ids=["tiny", "small", "default"])
+@pytest.mark.parametrize(
+    "config", [TINY, TILE, SMALL, DEFAULT], ids=["tiny", "tile", "small", "default"]
+)
 def test_registers_over_axi(simulate, config):
     simulate(Registers(config), config, bench="verification.bench_axi_lite")
 
