@@ -164,7 +164,7 @@ async def exchange(session, count=5):
     await session.run({FIRST: relay(count + 1), SECOND: layer(count)}, packets)
 
 
-@cocotb.test(timeout_time=4, timeout_unit="ms")
+@cocotb.test(timeout_time=600, timeout_unit="us")
 async def vectors_through_two_cores(dut):
     """Twice, with other vectors and tables; counters show what went over the fabric."""
     session = await connect(dut)
@@ -181,7 +181,7 @@ async def vectors_through_two_cores(dut):
     await session.close()
 
 
-@cocotb.test(timeout_time=4, timeout_unit="ms")
+@cocotb.test(timeout_time=600, timeout_unit="us")
 async def pages_belong_to_nodes(dut):
     """IDs, settings of every core for itself, undefined pages refused and counted."""
     session = await connect(dut)
@@ -212,7 +212,7 @@ async def pages_belong_to_nodes(dut):
     await session.close()
 
 
-@cocotb.test(timeout_time=4, timeout_unit="ms")
+@cocotb.test(timeout_time=600, timeout_unit="us")
 async def bad_input_harms_nobody(dut):
     """Malformed packets, streams and objects of nobody, partial sums for the host: all counted."""
     session = await connect(dut)
@@ -245,7 +245,7 @@ async def bad_input_harms_nobody(dut):
     await exchange(session)
 
 
-@cocotb.test(timeout_time=4, timeout_unit="ms")
+@cocotb.test(timeout_time=600, timeout_unit="us")
 async def a_host_that_does_not_read_stops_its_producers_only(dut):
     """OTHER waits for credits of the host; FIRST and SECOND, who owe it nothing, go on."""
     session = await connect(dut)
@@ -278,7 +278,7 @@ async def a_host_that_does_not_read_stops_its_producers_only(dut):
     assert await host.errors() == NO_ERRORS
 
 
-@cocotb.test(timeout_time=4, timeout_unit="ms")
+@cocotb.test(timeout_time=600, timeout_unit="us")
 async def a_program_that_waits_for_ever_is_named(dut):
     """The watchdog stops it; RunError says where; the others work on, and it, too, later."""
     session = await connect(dut)

@@ -49,7 +49,8 @@ class BridgeReceiver(wiring.Component):
     """Takes a flit in every cycle; channels never wait for each other, nor for the host.
 
     A packet gets room for all of it with its head, or is dropped. Packets leave whole, in the
-    order of their heads, one beat per cycle and two cycles between packets.
+    order of their heads, one beat per cycle, with one cycle between packets and one more behind a
+    ``last``, whose credit must have left.
 
     Members
     -------
@@ -91,7 +92,9 @@ class BridgeReceiver(wiring.Component):
         channels = Signal(data.ArrayLayout(_Channel(), self.config.fabric.virtual_channels))
         self._receive(m, buffer, channels)
         front, whole = Signal(range(BRIDGE_FLITS)), Signal()
-        arriving = Cat(channel.active & (channel.head == front) for channel in channels)
+        arriving = Cat(
+            channel.active & ~channel.drop & (channel.head == front) for channel in channels
+        )
         m.d.comb += whole.eq((used != 0) & ~arriving.any())
         self._send(m, buffer, front, whole)
         return m
