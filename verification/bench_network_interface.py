@@ -2,6 +2,7 @@
 """NetworkInterface: random traffic both ways, chains of partial sums, bad input, latencies."""
 
 import random
+from dataclasses import replace
 
 import cocotb
 import numpy as np
@@ -329,6 +330,15 @@ async def writing_a_descriptor_restarts_its_counters(dut):
         for _ in range(random.randint(0, 2)):
             session.send(0, slot=SENT[0])
         await session.drain()
+    # A virtual channel that does not exist: the stream is not enabled, credits go on the last.
+    await session.stream(1, vc=3)
+    await session.object(2, vc=3, slot=0, arrived=1)
+    descriptors = session.model.local.descriptors
+    descriptors[2] = replace(descriptors[2], vc=CHANNELS[-1])
+    session.send(1)
+    session.release(2)
+    await session.drain()
+    assert session.dropped == 1
     await session.object(1, partial=1)
     session.send(0, partial=1, merge=1, object_=1)
     session.give(0, credit(0, 1))

@@ -320,6 +320,7 @@ class Session:
         self.packets.append((vc, words))
         if fields["last"]:
             self._ends(self.sending.popleft())
+            self._gives_back()
 
     def _begins(self, word):
         """A packet may go when there are credits, and what it merges has come."""
@@ -331,6 +332,14 @@ class Session:
         if command["partial"] and command["merge"]:
             end = fields["start"] + HEADER["length"].of(word) - 1
             assert self.come[command["object"]] >= end, "sent before it has come"
+
+    def _gives_back(self):
+        """When a SEND's last flit is on the link, only the next one may use slot or sums."""
+        slots = {0, *(1 << command["slot"] for command in self.sending)}
+        if self.drops == self.dropped and not int(self.dut.error.value):
+            assert int(self.dut.reads.value) in slots, "slot in use after the last flit"
+            partial = any(command["partial"] for command in self.sending)
+            assert int(self.dut.partial.value) <= partial, "sums in use after the last flit"
 
     def _ends(self, command):
         core, stream = self.model.core, command["stream"]
