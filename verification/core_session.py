@@ -214,7 +214,7 @@ def read_trace(path: Path, config: CoreConfig) -> HardwareTrace:
         _programmed(kinds.pop(b"P", []), config),
         _packets(kinds.pop(b"M", [])),
         [(offset, value, response) for offset, value, response in registers],
-        {name: int(count) for name, count in map(bytes.split, kinds.pop(b"C", []))},
+        {name.decode(): int(n) for name, n in map(bytes.split, kinds.pop(b"C", []))},
         [line.decode() for rest in kinds.values() for line in rest],
     )
 
