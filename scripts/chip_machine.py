@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from models.chip import Chip
 from numpy.typing import NDArray
 
+from models.chip import Chip
 from models.device import PROFILES
 from models.mapping import ChipMapping, Driver, Work
 from models.networks import ChipNetwork, Recipe
