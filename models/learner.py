@@ -3,6 +3,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,10 @@ from models.networks import (
 )
 from rtl.config import CoreConfig
 
-__all__ = ["ChipLearner", "CoreLearner", "Learner", "make_learner"]
+__all__ = ["ENGINES", "ChipLearner", "CoreLearner", "Learner", "engine_classes", "make_learner"]
+
+ENGINES = ("compiled", "reference") if find_spec("numba") else ("reference",)
+"""What runs programs, the default first: machine code or plain numpy, with the same bits."""
 
 Images = NDArray[np.uint8]
 Vectors = list[NDArray[np.int8]]
@@ -45,12 +49,26 @@ _INTERFACE_STATE = {
 """Likewise of its network interface."""
 
 
+def engine_classes(engine: str) -> tuple[type[Core], type[Chip]]:
+    """Core and chip of one of ``ENGINES``."""
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
+    if engine == "reference":
+        return Core, Chip
+    # Importing the compiler takes a second.
+    from models.compiled.chip import CompiledChip
+    from models.compiled.core import CompiledCore
+
+    return CompiledCore, CompiledChip
+
+
 class Learner(ABC):
     """Hardware model of one network, set up and ready to learn.
 
     Parameters
     ----------
     network, config, profile, seed : ``config`` is that of the core, or of each of them
+    engine : one of ``ENGINES``
 
     Attributes
     ----------
@@ -116,9 +134,12 @@ class Learner(ABC):
 class CoreLearner(Learner):
     """A stand-alone core."""
 
-    def __init__(self, network: Network, config: CoreConfig, profile: DeviceProfile, seed: int):
+    def __init__(
+        self, network: Network, config: CoreConfig, profile: DeviceProfile, seed: int,
+        engine: str = ENGINES[0],
+    ):  # fmt: skip
         self.recipe = Recipe(network, config, profile)
-        self._core = Core(config, profile, seed)
+        self._core = engine_classes(engine)[0](config, profile, seed)
         self.cores = [self._core]
         self._prepare(network)
         self._run(setup_program(self.recipe), setup_packets(self.recipe))
@@ -152,11 +173,14 @@ class CoreLearner(Learner):
 class ChipLearner(Learner):
     """Cores of a chip: the network's with another core."""
 
-    def __init__(self, network: ChipNetwork, config: CoreConfig, profile: DeviceProfile, seed: int):
+    def __init__(
+        self, network: ChipNetwork, config: CoreConfig, profile: DeviceProfile, seed: int,
+        engine: str = ENGINES[0],
+    ):  # fmt: skip
         self.recipe = Recipe(network, config, profile)
         self._mapping = ChipMapping(self.recipe)
         self._driver = Driver(self._mapping)
-        self._chip = Chip(self._mapping.chip, profile, seed)
+        self._chip = engine_classes(engine)[1](self._mapping.chip, profile, seed)
         self.cores = [self._chip.cores[node] for node in self._mapping.nodes]
         for node, objects in self._mapping.objects.items():
             for index, entry in enumerate(objects):
@@ -205,9 +229,10 @@ def _core_parts(name: str, core: Core) -> Iterator[tuple[str, object, tuple[str,
 
 
 def make_learner(
-    network: Network, config: CoreConfig, profile: DeviceProfile, seed: int
-) -> Learner:
+    network: Network, config: CoreConfig, profile: DeviceProfile, seed: int,
+    engine: str = ENGINES[0],
+) -> Learner:  # fmt: skip
     """The chip of a network of several cores, or the one core."""
     if isinstance(network, ChipNetwork):
-        return ChipLearner(network, config, profile, seed)
-    return CoreLearner(network, config, profile, seed)
+        return ChipLearner(network, config, profile, seed, engine)
+    return CoreLearner(network, config, profile, seed, engine)

@@ -22,7 +22,7 @@ from models.core import Core
 from models.datasets import Dataset, order
 from models.device import PROFILES, DeviceProfile
 from models.float_reference import FloatTwin
-from models.learner import make_learner
+from models.learner import ENGINES, make_learner
 from models.networks import (
     CHIP_NETWORKS,
     NETWORKS,
@@ -72,17 +72,21 @@ class Run:
 class Trainer:
     """A core, or a chip, and a float twin that learn the same images.
 
+    ``engine`` is one of ``models.learner.ENGINES``; a run may be resumed with another.
+
     Attributes
     ----------
     done : images learnt
     curve : one entry per stretch of images between two refreshes
     """
 
-    def __init__(self, run: Run, data: Dataset):
+    def __init__(self, run: Run, data: Dataset, engine: str = ENGINES[0]):
         self.run = run
         self.data = data
         self.network: Network = ALL_NETWORKS[run.network]
-        self._learner = make_learner(self.network, run.config, run.profile, run.seed)
+        self._learner = make_learner(
+            self.network, run.config, run.profile, run.seed, engine
+        )
         self.twin = FloatTwin(self.network, self._learner.weights())
         self.done = 0
         self.curve: list[dict[str, Any]] = []
@@ -184,6 +188,10 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--devices", type=positive, metavar="N",
         help="devices per polarity of a weight: 1, 2, 4 or 8",
     )
+    parser.add_argument(
+        "--engine", choices=ENGINES, default=ENGINES[0],
+        help=f"what runs the programs, with the same results (default: {ENGINES[0]})",
+    )  # fmt: skip
     add_data(parser)
     parser.add_argument(
         "--checkpoint", type=Path, metavar="FILE",
@@ -209,6 +217,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             images=min(args.images or len(data.train_x), len(data.train_x)),
         ),
         data,
+        args.engine,
     )
     if args.resume:
         trainer.resume(args.resume)
