@@ -106,6 +106,7 @@ class MessageSender(wiring.Component):
         self._step, self._fetch = Signal(), Signal()
         self._picked, self._pick = Signal(), Signal(64)
         self._pick_tail, self._pick_vc = Signal(), Signal(self.fabric.vc_bits)
+        self._packet_vc = Signal(self.fabric.vc_bits)
         self._level, self._pop = Signal(range(_QUEUE + 1)), Signal()
 
         self._streams(m)
@@ -129,11 +130,11 @@ class MessageSender(wiring.Component):
             streams.credit.eq(self.credit),
             self.credit_known.eq(streams.credit_known),
             self.credit_excess.eq(streams.credit_excess),
-            self.dropped.eq(self._working & ~streams.enabled),
-            wanted.eq(self._working & ~self._paid & streams.enabled),
-            self._pay.eq(wanted & streams.sendable),
+            wanted.eq(self._working & ~self._paid),
+            self.dropped.eq(wanted & ~streams.enabled),
+            self._pay.eq(wanted & streams.enabled & streams.sendable),
             streams.pay.eq(self._pay),
-            self.starved.eq(wanted & ~streams.sendable),
+            self.starved.eq(wanted & streams.enabled & ~streams.sendable),
         ]
 
     def _producers(self, m: Module) -> None:
@@ -232,7 +233,7 @@ class MessageSender(wiring.Component):
                 # A partial sum is two bytes.
                 trim.eq(Mux(last, self._trim(), 0)),
                 self._pick_tail.eq(current == 1),
-                self._pick_vc.eq(self._route.vc),
+                self._pick_vc.eq(Mux(self._start, self._route.vc, self._packet_vc)),
             ]
         pair, four = Signal(8 * bits), Signal(4 * bits)
         value = Signal(64)
@@ -384,7 +385,11 @@ class MessageSender(wiring.Component):
         with m.Elif(self._pay):
             m.d.sync += self._paid.eq(1)
         with m.If(self._start):
-            m.d.sync += self._inside.eq(1), self._packet_left.eq(self._flits)
+            # An entry that is written meanwhile, after an abort, tears no packet apart.
+            m.d.sync += [
+                self._inside.eq(1), self._packet_left.eq(self._flits),
+                self._packet_vc.eq(self._route.vc),
+            ]  # fmt: skip
         m.d.sync += self._follows.eq(self._step | (self._follows & self._inside))
         with m.If(self._step):
             current = Mux(self._start, self._flits, self._packet_left)
