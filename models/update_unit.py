@@ -2,7 +2,7 @@
 """Golden model of the update unit: chi memory, outer product, threshold transfer."""
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from models.arithmetic import Int, round_shift, saturate
 from rtl.config import CoreConfig
@@ -22,7 +22,7 @@ class UpdateUnit:
 
     Attributes
     ----------
-    chi : int64 array (rows, cols)
+    chi : int32 array (rows, cols)
     products : chi words (``update_lanes`` weights) that outer products have visited
     chi_saturations : sums clipped to ``chi_bits``
     transfer_saturations : visits that left a threshold or more in chi
@@ -30,7 +30,7 @@ class UpdateUnit:
 
     def __init__(self, config: CoreConfig):
         self.config = config
-        self.chi: Int = np.zeros((config.rows, config.cols), dtype=np.int64)
+        self.chi: NDArray[np.int32] = np.zeros((config.rows, config.cols), dtype=np.int32)
         self.products = 0
         self.chi_saturations = 0
         self.transfer_saturations = 0
@@ -86,7 +86,7 @@ class UpdateUnit:
         shifted = round_shift(product, -min(shift, self.config.chi_bits))
         return saturate(shifted, self.config.chi_bits)
 
-    def _shed(self, chi: Int, rows: Int, segment: Segment) -> Int:
+    def _shed(self, chi: NDArray[np.signedinteger], rows: Int, segment: Segment) -> Int:
         """Take the pulses out of ``chi`` in place; its rows are rows ``rows`` of the array."""
         row, col = np.nonzero(np.abs(chi) >= segment.threshold)
         before = chi[row, col]

@@ -466,13 +466,15 @@ def test_chi_increments(x, d, shift, bits, data):
     limit = 1 << (bits - 1)
     chi = np.array(data.draw(st.lists(
         st.sampled_from([-limit, 1 - limit, -1, 0, 1, 77, limit - 1]), min_size=16, max_size=16
-    )))  # fmt: skip
+    )), dtype=np.int32)  # fmt: skip
     unit = UpdateUnit(config)
     unit.chi[3] = chi
     segment = Segment(row_start=3, row_count=1, col_start=0, col_count=16)
     vector = np.full(16, x)
     unit.outer(segment, vector, d, shift, False)
-    saturated, largest = update_unit._add(chi, x, np.array(d), shift, bits)
+    saturated, largest = update_unit.add_increments(
+        chi, x, np.array(d, dtype=np.int32), shift, bits
+    )
     assert np.array_equal(chi, unit.chi[3])
     if x:
         assert saturated == unit.chi_saturations

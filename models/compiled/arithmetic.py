@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rounding and saturation of single integers; see ``models/arithmetic.py``."""
 
+from typing import Any
+
 from models.compiled.jit import compiled
 
-__all__ = ["clip", "round_shift", "saturate_code"]
+__all__ = ["clip", "copy", "count_nonzero", "round_shift", "saturate_code"]
 
 CODE_MAX = 127
 
@@ -21,6 +23,23 @@ def round_shift(value: int, shift: int) -> int:
 def clip(value: int, low: int, high: int) -> int:
     """``value`` between ``low`` and ``high``."""
     return min(max(value, low), high)
+
+
+@compiled
+def copy(target: Any, source: Any) -> None:
+    """Copy ``source`` into the beginning of ``target``, another array."""
+    # An assignment would first see whether they overlap, and make room for it.
+    for at in range(len(source)):
+        target[at] = source[at]
+
+
+@compiled
+def count_nonzero(values: Any) -> int:
+    """Elements that are not 0."""
+    count = 0
+    for at in range(len(values)):
+        count += values[at] != 0
+    return count
 
 
 @compiled

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.arithmetic import Int
+from models.compiled.arithmetic import count_nonzero
 from models.compiled.device import gauss, mix
 from models.compiled.jit import compiled
 from models.compiled.state import Cores, Geometry
@@ -64,8 +65,8 @@ def window(cores: Cores, geometry: Geometry, k: int) -> None:
     elif scalars.backward:
         _backward(charge, x, cores.weights[k, lines])
     else:
-        _forward(charge, x, cores.weights[k, :, lines])
-    norm = int(np.sqrt(np.count_nonzero(x[:driving]) << 12))
+        _forward(charge, x, cores.weights[k], scalars.first)
+    norm = int(np.sqrt(count_nonzero(x[:driving]) << 12))
     units = scalars.range + 10
     scale = (geometry.g_noise * norm << 10) + (geometry.adc_noise << units >> 8)
     _convert(
@@ -77,20 +78,22 @@ def window(cores: Cores, geometry: Geometry, k: int) -> None:
 
 
 @compiled
-def _forward(charge: Charges, x: Int, weights: Charges) -> None:
+def _forward(charge: Charges, x: Int, weights: Charges, first: int) -> None:
+    stop = first + len(charge)
     for i in range(len(weights)):
         if x[i]:
-            code, row = float(x[i]), weights[i]
+            code, row = float(x[i]), weights[i, first:stop]
             for j in range(len(charge)):
                 charge[j] += code * row[j]
 
 
 @compiled
 def _backward(charge: Charges, x: Int, weights: Charges) -> None:
-    driven = np.flatnonzero(x[: weights.shape[1]])
-    if not len(driven):
-        return
-    low, high = driven[0], driven[-1] + 1
+    low, high = 0, weights.shape[1]
+    while low < high and not x[low]:
+        low += 1
+    while low < high and not x[high - 1]:
+        high -= 1
     codes = x[low:high]
     for j in range(len(charge)):
         row = weights[j, low:high]

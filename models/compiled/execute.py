@@ -69,7 +69,8 @@ def _product(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
 
 @compiled
 def _calibrate(cores: Cores, geometry: Geometry, k: int) -> None:
-    sums = np.zeros((2, geometry.lines), dtype=np.int64)
+    sums = cores.sums
+    sums[:] = 0
     cores.x[:] = 0
     backward = int(geometry.rows > geometry.cols)
     for reference in range(2):
@@ -79,7 +80,8 @@ def _calibrate(cores: Cores, geometry: Geometry, k: int) -> None:
         )  # fmt: skip
         for _ in range(_WINDOWS):
             window(cores, geometry, k)
-            sums[reference] += cores.counts[k]
+            for line in range(geometry.lines):
+                sums[reference, line] += cores.counts[k, line]
     calibrate(cores, geometry, k, sums[0], sums[1])
 
 

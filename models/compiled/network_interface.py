@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from models.compiled.arithmetic import clip, round_shift
+from models.compiled.arithmetic import clip, copy, round_shift
 from models.compiled.fabric import NUMBERS, Fabric
 from models.compiled.jit import compiled
 from models.compiled.packets import (
@@ -93,7 +93,7 @@ def send(
             exact = round_shift(cores.accumulators[k, i.start + at], PARTIAL_SHIFT)
             values[at] = clip(exact, -_PARTIAL_MAX - 1, _PARTIAL_MAX)
     else:
-        values[: i.length] = cores.slots[k, i.slot, i.start : i.start + i.length]
+        copy(values, cores.slots[k, i.slot, i.start : i.start + i.length])
     _post(cores, geometry, fabric, stream, kind, i.start, i.length, results, progress)
     return True
 
@@ -188,13 +188,14 @@ def _take(
     """A core takes ``fabric.values``."""
     values = fabric.values[:length]
     if kind == _KIND_AFFINE:
-        cores.scales[k, number, start : start + length] = values & 0xFF
-        cores.offsets[k, number, start : start + length] = values >> 8
+        for at in range(length):
+            cores.scales[k, number, start + at] = values[at] & 0xFF
+            cores.offsets[k, number, start + at] = values[at] >> 8
         return
     entry = fabric.objects[k, number]
     if kind == _KIND_VECTOR:
         slot = (entry.slot + entry.position) % geometry.slots
-        cores.slots[k, slot, start : start + length] = values
+        copy(cores.slots[k, slot, start:], values)
         cores.exponents[k, slot] = fabric.exponent[0]
     else:
         _add_sums(cores.accumulators[k, start:], fabric.values, length, entry.replace, geometry)

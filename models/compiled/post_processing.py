@@ -5,7 +5,7 @@ from typing import Any
 
 from models.activation import CODE_MAX, SIGMOID, TANH
 from models.compiled.adc_interface import read_out
-from models.compiled.arithmetic import clip, round_shift, saturate_code
+from models.compiled.arithmetic import clip, copy, round_shift, saturate_code
 from models.compiled.jit import compiled
 from models.compiled.state import Cores, Geometry
 from models.post_processing import OFFSET_FRACTION_BITS, SCALE_ONE
@@ -26,19 +26,22 @@ def activate(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
     start, count = _processed(cores, geometry, k, i)
     limit = 1 << (geometry.acc_bits - 1)
     vector = cores.slots[k, i.destination]
+    sums = codes = 0
     for at in range(count):
         line = start + at
         a = _scaled(cores, k, i, line, cores.codes[at])
         if i.accumulate:
             a += accumulators[line]
         s = clip(a, -limit, limit - 1)
-        scalars.post_accumulator_saturations += s != a
+        sums += s != a
         accumulators[line] = s
         if i.function == _NONE:
             continue
         u = round_shift(s, i.shift)
         vector[(i.start + at) % geometry.lines] = _activation(u, i.function)
-        scalars.post_code_saturations += _overflows(u, i.function)
+        codes += _overflows(u, i.function)
+    scalars.post_accumulator_saturations += sums
+    scalars.post_code_saturations += codes
     if i.function != _NONE:
         cores.exponents[k, i.destination] = 0
 
@@ -63,11 +66,13 @@ def error(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
         while largest >> shift > CODE_MAX:
             shift += 1
     vector = cores.slots[k, i.destination]
+    saturated = 0
     for at in range(count):
         rounded = round_shift(accumulators[start + at], shift)
         mantissa = saturate_code(rounded)
-        scalars.post_code_saturations += mantissa != rounded
+        saturated += mantissa != rounded
         vector[(i.start + at) % geometry.lines] = mantissa
+    scalars.post_code_saturations += saturated
     total = (0 if i.from_slot else scalars.exponent) + shift + i.bias
     cores.exponents[k, i.destination] = clip(total, -_EXPONENT_MAX - 1, _EXPONENT_MAX)
 
@@ -77,7 +82,7 @@ def _processed(cores: Cores, geometry: Geometry, k: int, i: Any) -> tuple[int, i
     """First line and number of lines; their codes are in ``cores.codes`` from 0 on."""
     start, count = (i.row_start, i.row_count) if i.side else (i.col_start, i.col_count)
     if i.from_slot:
-        cores.codes[:count] = cores.slots[k, i.slot, start : start + count]
+        copy(cores.codes, cores.slots[k, i.slot, start : start + count])
     else:
         clipped = read_out(cores, geometry, k, start, count, cores.codes)
         cores.scalars[k].adc_clipped += clipped

@@ -3,11 +3,8 @@
 
 from typing import Any
 
-import numpy as np
-
-from models.arithmetic import Int
 from models.compiled.adc_interface import read_out
-from models.compiled.arithmetic import saturate_code
+from models.compiled.arithmetic import count_nonzero, saturate_code
 from models.compiled.crossbar import prepare, window
 from models.compiled.device import reset_device, set_device
 from models.compiled.jit import compiled
@@ -30,75 +27,80 @@ def pulses(
 @compiled
 def refresh(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
     """REFRESH with the fields ``i``."""
-    scalars = cores.scalars[k]
-    codes = np.empty((3, geometry.lines), dtype=np.int64)
-    targets = np.empty(geometry.lines, dtype=np.int64)
-    worn = np.empty(geometry.lines, dtype=np.bool_)
     for row in range(i.row_start, i.row_start + i.row_count):
         if not (i.all_rows or cores.dirty[k, row]):
             continue
         for polarity in (POSITIVE, NEGATIVE):
-            _read_row(cores, geometry, k, row, polarity, codes[polarity])
-        worn[:] = False
-        for col in range(i.col_start, i.col_start + i.col_count):
-            above, below = codes[POSITIVE, col], codes[NEGATIVE, col]
-            is_worn = max(above, below) > scalars.refresh_high
-            worn[col] = is_worn and min(above, below) > scalars.refresh_low
-            targets[col] = above - below
-        count = np.count_nonzero(worn)
-        if count:
-            scalars.programmer_refreshed += count
-            _rebuild(cores, geometry, k, row, worn, targets)
+            _read_row(cores, geometry, k, row, polarity)
+        worn = _find_worn(cores, k, i)
+        if worn:
+            cores.scalars[k].programmer_refreshed += worn
+            _rebuild(cores, geometry, k, row)
         cores.dirty[k, row] = False
+
+
+@compiled
+def _find_worn(cores: Cores, k: int, i: Any) -> int:
+    """Make the worn columns of the row that has been read pending, with their targets."""
+    scalars, above, below = cores.scalars[k], cores.read[POSITIVE], cores.read[NEGATIVE]
+    count = 0
+    cores.pending[:] = False
+    for col in range(i.col_start, i.col_start + i.col_count):
+        larger, smaller = max(above[col], below[col]), min(above[col], below[col])
+        if larger > scalars.refresh_high and smaller > scalars.refresh_low:
+            cores.pending[col] = True
+            cores.targets[col] = above[col] - below[col]
+            count += 1
+    return count
 
 
 @compiled
 def program(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
     """PROGRAM with the fields ``i``."""
-    chosen = np.zeros(geometry.lines, dtype=np.bool_)
-    chosen[i.col_start : i.col_start + i.col_count] = True
-    targets = np.empty(geometry.lines, dtype=np.int64)
+    cores.pending[:] = False
     for col in range(i.col_start, i.col_start + i.col_count):
-        targets[col] = saturate_code(cores.slots[k, i.slot, col])
-    _rebuild(cores, geometry, k, i.row, chosen, targets)
+        cores.pending[col] = True
+        cores.targets[col] = saturate_code(cores.slots[k, i.slot, col])
+    _rebuild(cores, geometry, k, i.row)
 
 
 @compiled
-def _rebuild(
-    cores: Cores, geometry: Geometry, k: int, row: int, chosen: Any, targets: Int
-) -> None:
-    """RESET both polarities of the chosen columns, then SET one of them up to its target."""
-    scalars = cores.scalars[k]
-    pending = np.zeros_like(chosen)
-    for col in np.flatnonzero(chosen):
+def _rebuild(cores: Cores, geometry: Geometry, k: int, row: int) -> None:
+    """RESET both polarities of the pending columns, then SET one of them up to its target."""
+    scalars, pending, targets = cores.scalars[k], cores.pending, cores.targets
+    for col in range(geometry.cols):
+        if not pending[col]:
+            continue
         for negative in range(2):
             for device in range(geometry.devices):
-                reset_device(cores, geometry, k, row, int(col), negative, device)
+                reset_device(cores, geometry, k, row, col, negative, device)
         scalars.programmer_reset_pulses += 2 * geometry.devices
         pending[col] = targets[col] != 0
     for _ in range(geometry.verify_iterations):
-        _verify(cores, geometry, k, row, pending, targets)
-        if not pending.any():
+        for polarity in (POSITIVE, NEGATIVE):
+            _verify(cores, geometry, k, row, polarity)
+        if not count_nonzero(pending):
             return
-        for col in np.flatnonzero(pending):
-            _pulse(cores, geometry, k, row, int(col), int(targets[col] < 0))
-    scalars.programmer_unverified += np.count_nonzero(pending)
+        for col in range(geometry.cols):
+            if pending[col]:
+                _pulse(cores, geometry, k, row, col, int(targets[col] < 0))
+    scalars.programmer_unverified += count_nonzero(pending)
 
 
 @compiled
-def _verify(
-    cores: Cores, geometry: Geometry, k: int, row: int, pending: Any, targets: Int
-) -> None:
-    """Read the polarities of pending columns; those at their target are no longer pending."""
-    codes = np.empty(geometry.lines, dtype=np.int64)
-    for polarity in (POSITIVE, NEGATIVE):
-        sign = 1 if polarity == POSITIVE else -1
-        cols = np.flatnonzero(pending & (sign * targets > 0))
-        if not len(cols):
-            continue
-        _read_row(cores, geometry, k, row, polarity, codes)
-        for col in cols:
-            pending[col] = codes[col] < abs(targets[col])
+def _verify(cores: Cores, geometry: Geometry, k: int, row: int, polarity: int) -> None:
+    """Columns of one polarity that have reached their targets are no longer pending."""
+    pending, sign = cores.pending, 1 if polarity == POSITIVE else -1
+    waits = False
+    for col in range(geometry.cols):
+        waits |= pending[col] and sign * cores.targets[col] > 0
+    if not waits:
+        return
+    _read_row(cores, geometry, k, row, polarity)
+    for col in range(geometry.cols):
+        target = sign * cores.targets[col]
+        if pending[col] and target > 0:
+            pending[col] = cores.read[polarity, col] < target
 
 
 @compiled
@@ -116,18 +118,17 @@ def _pulse(cores: Cores, geometry: Geometry, k: int, row: int, col: int, negativ
 
 
 @compiled
-def _read_row(
-    cores: Cores, geometry: Geometry, k: int, row: int, polarities: int, codes: Int
-) -> None:
-    """Conductance codes of one polarity of a row, by column."""
+def _read_row(cores: Cores, geometry: Geometry, k: int, row: int, polarity: int) -> None:
+    """Conductance codes of one polarity of a row, by column, into ``cores.read``."""
+    scalars, codes = cores.scalars[k], cores.read[polarity]
     cores.x[:] = 0
     cores.x[row] = 127 >> (8 - geometry.read_precision)
-    scalars = cores.scalars[k]
     prepare(
-        scalars, geometry.read_precision, geometry.read_range, 0, polarities, 0, 0, geometry.lines
+        scalars, geometry.read_precision, geometry.read_range, 0, polarity, 0, 0, geometry.lines
     )
     window(cores, geometry, k)
     # Row reads look at devices, not at results: their clipped codes are not counted.
     read_out(cores, geometry, k, scalars.first, geometry.lines, codes)
-    if polarities == NEGATIVE:
-        codes[:] = -codes
+    if polarity == NEGATIVE:
+        for line in range(geometry.lines):
+            codes[line] = -codes[line]

@@ -98,7 +98,7 @@ class Cores(NamedTuple):
     accumulators: Int
     scales: Int
     offsets: Int
-    chi: Int
+    chi: NDArray[np.int32]
     g: Int
     n: Int
     e: Int
@@ -119,6 +119,15 @@ class Cores(NamedTuple):
     """Signed cycles of the lines driven."""
     charge: NDArray[np.float64]
     codes: Int
+    errors: NDArray[np.int32]
+    """Error vector of an outer product."""
+    sums: Int
+    """Counts summed in a calibration (2, lines)."""
+    read: Int
+    """Codes of row reads by polarity (3, lines)."""
+    targets: Int
+    pending: NDArray[np.bool_]
+    """Columns of a row that are rebuilt."""
 
 
 class State:
@@ -150,6 +159,9 @@ class State:
             scalars=np.zeros(len(cores), dtype=SCALARS),
             mu_table=tables.mu_table, sd_table=tables.sd_table,
             x=lines.copy(), charge=np.zeros(config.lines), codes=lines.copy(),
+            errors=lines.astype(np.int32), sums=np.zeros((2, config.lines), dtype=np.int64),
+            read=np.zeros((3, config.lines), dtype=np.int64), targets=lines.copy(),
+            pending=np.zeros(config.lines, dtype=np.bool_),
         )  # fmt: skip
         self._views = {name: list(array) for name, array in stacked.items()}
 

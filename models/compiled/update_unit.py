@@ -3,33 +3,42 @@
 
 from typing import Any
 
-from models.arithmetic import Int
-from models.compiled.arithmetic import clip
+import numpy as np
+from numpy.typing import NDArray
+
+from models.compiled.arithmetic import copy
 from models.compiled.jit import compiled
 from models.compiled.programmer import pulses
 from models.compiled.state import Cores, Geometry
 from models.update_unit import RIGHT_SHIFT_MAX
 
-__all__ = ["outer", "transfer"]
+__all__ = ["add_increments", "outer", "transfer"]
+
+Words = NDArray[np.int32]
 
 
 @compiled
 def outer(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
     """OUTER with the fields ``i``."""
     scalars, cols = cores.scalars[k], slice(i.col_start, i.col_start + i.col_count)
-    x, d = cores.slots[k, i.slot], cores.slots[k, i.error, cols]
+    x, d = cores.slots[k, i.slot], cores.errors[cols]
+    copy(d, cores.slots[k, i.error, cols])
     shift = cores.exponents[k, i.error] + i.chi_shift
-    last = i.col_start + i.col_count - 1
-    words = last // geometry.update_lanes - i.col_start // geometry.update_lanes + 1
+    visited = saturated = 0
     for row in range(i.row_start, i.row_start + i.row_count):
         if not x[row]:
             continue
-        chi = cores.chi[k, row, cols]
-        saturated, largest = _add(chi, x[row], d, shift, geometry.chi_bits)
-        scalars.update_products += words
-        scalars.update_chi_saturations += saturated
+        clipped, largest = add_increments(
+            cores.chi[k, row, cols], x[row], d, shift, geometry.chi_bits
+        )
+        visited += 1
+        saturated += clipped
         if i.transfer and largest >= i.threshold:
             _shed(cores, geometry, k, row, i)
+    last = i.col_start + i.col_count - 1
+    words = last // geometry.update_lanes - i.col_start // geometry.update_lanes + 1
+    scalars.update_products += visited * words
+    scalars.update_chi_saturations += saturated
 
 
 @compiled
@@ -40,26 +49,35 @@ def transfer(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
 
 
 @compiled
-def _add(chi: Int, x: int, d: Int, shift: int, bits: int) -> tuple[int, int]:
-    """Add a row's increments; saturated sums and the largest magnitude."""
-    high = (1 << (bits - 1)) - 1
-    low = -high - 1
+def add_increments(
+    chi: Words, x: int, d: Words, shift: int, bits: int
+) -> tuple[int, int]:
+    """Add the increments of a row; saturated sums and the largest magnitude.
+
+    Every number fits in 32 bits, which the casts say, since vectors then have twice the lanes.
+    """
+    code = np.int32(0 if shift < -RIGHT_SHIFT_MAX else x)
     # Any product but 0 leaves chi when it is shifted left by as much as its bits.
-    left, right = max(min(shift, bits), 0), max(-shift, 0)
-    half = (1 << (right - 1)) - 1 if right else 0
-    saturated = largest = 0
-    if right > RIGHT_SHIFT_MAX:
-        x = right = half = 0
+    left, right = np.int32(max(min(shift, bits), 0)), np.int32(min(max(-shift, 0), RIGHT_SHIFT_MAX))
+    high = np.int32((1 << (bits - 1)) - 1)
+    low = np.int32(-high - 1)
+    # The smallest product that is saturated when it is shifted left.
+    bound = np.int32((high >> left) + 1)
+    half = np.int32((1 << right >> 1) - 1 if right else 0)
+    odd = np.int32(1 if right else 0)
+    saturated, largest = np.int32(0), np.int32(0)
     for j in range(len(d)):
-        product = x * d[j]
-        odd = product >> right & 1 if right else 0
-        increment = clip((product + half + odd) >> right << left, low, high)
-        total = chi[j] + increment
-        kept = clip(total, low, high)
-        saturated += kept != total
-        largest = max(largest, abs(kept))
-        chi[j] = kept
-    return saturated, largest
+        product = np.int32(code * d[j])
+        rounded = np.int32(product + np.int32(half + np.int32(np.int32(product >> right) & odd)))
+        shifted = np.int32(rounded >> right)
+        kept = np.int32(min(max(shifted, np.int32(-bound)), bound))
+        increment = np.int32(min(max(np.int32(kept << left), low), high))
+        total = np.int32(chi[j] + increment)
+        new = np.int32(min(max(total, low), high))
+        saturated = np.int32(saturated + np.int32(new != total))
+        largest = np.int32(max(largest, np.int32(abs(new))))
+        chi[j] = new
+    return int(saturated), int(largest)
 
 
 @compiled
@@ -67,7 +85,7 @@ def _shed(cores: Cores, geometry: Geometry, k: int, row: int, i: Any) -> None:
     """Take the pulses of a row out of chi and give them to the devices."""
     chi = cores.chi[k, row]
     for col in range(i.col_start, i.col_start + i.col_count):
-        magnitude = abs(chi[col])
+        magnitude = abs(np.int64(chi[col]))
         if magnitude < i.threshold:
             continue
         held = magnitude // i.threshold
