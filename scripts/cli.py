@@ -36,6 +36,7 @@ COMMANDS = {
     "generate": "write Verilog, register map and C header of a core",
     "simulate": "run the RTL against the golden model, bit for bit",
     "train": "train a network in the golden model",
+    "speed": "measure training images per second of the golden model",
     "synth": "estimate the area of every block with Yosys",
     "bench": "measure cycles per operation and simulation speed",
     "fabric": "measure latency and saturation of the fabric on the RTL",
