@@ -19,6 +19,7 @@ from models.compiled.arithmetic import round_shift
 from models.compiled.chip import CompiledChip
 from models.compiled.core import CompiledCore
 from models.compiled.device import event_key, gauss
+from models.compiled.program import Decoder
 from models.compiled.state import State
 from models.core import Core
 from models.device import IDEAL, PCM
@@ -43,6 +44,8 @@ from verification.random_programs import COUNTERS, RandomProgram
 
 PROFILES = pytest.mark.parametrize("profile", [IDEAL, PCM], ids=lambda profile: profile.name)
 WORDS = st.integers(0, 2**32 - 1)
+COMPILES = settings(deadline=None)
+"""Of properties whose first example waits for the compiler."""
 
 ARRAYS = {
     "crossbar": ("g", "n", "e", "weights", "gain", "offset"),
@@ -184,6 +187,49 @@ def test_segments_are_not_remembered():
         core.segments[0] = replace(segment, col_count=17)
         with pytest.raises(ValueError, match=r"^segment cols 0\.\.16 are outside 0\.\.15$"):
             core.run([outer, HALT])
+
+
+def test_live_lines():
+    """Of a product only what is read out before the next window counts, loops included."""
+    core = CompiledCore(TINY, IDEAL, 1)
+    core.segments[:2] = [
+        Segment(row_start=2, row_count=3, col_start=1, col_count=4),
+        Segment(row_start=9, row_count=4, col_start=6, col_count=5),
+    ]
+    fields = {"slot": 0, "precision": 8, "input_signs": 3, "polarities": 3}
+    unused = dict.fromkeys(("slot", "accumulate", "shift", "affine", "table", "start"), 0)
+
+    def activate(segment, side, from_slot=0):
+        return encode(
+            Opcode.ACTIVATE, segment=segment, side=side, from_slot=from_slot,
+            function=Function.NONE, destination=0, **unused,
+        )  # fmt: skip
+
+    program = [
+        activate(1, 1),
+        activate(1, 0, from_slot=1),
+        encode(Opcode.FORWARD, segment=0, **fields),
+        activate(0, 0),
+        encode(Opcode.LOOP, counter=0, target=0, count=2),
+        encode(Opcode.BACKWARD, segment=0, **fields),
+        encode(Opcode.FORWARD, segment=0, **fields),
+        HALT,
+    ]
+    code = Decoder().decode(core, program)
+    live = [(int(code["live_start"][pc]), int(code["live_stop"][pc])) for pc in (2, 5, 6)]
+    assert live == [(1, 13), (0, 0), (0, 16)]
+
+
+@pytest.mark.parametrize(("results", "codes", "full"), [(4, 32, 0), (5, 32, 1), (4, 33, 1)])
+def test_full(results, codes, full):
+    """There must be room for a whole vector, and for the packets of eight lines that it has."""
+    room = compiled_packets.Results(np.zeros((6, 3), np.int64), np.zeros(48, np.int8))
+    progress = compiled_packets.Progress.start()
+    progress.result[0], progress.code[0] = results, codes
+    geometry = State([Core(TINY, IDEAL, 1)]).geometry
+    assert compiled_packets.is_full(geometry, room, progress) == full == progress.full[0]
+    more = room.larger()
+    assert (len(more.heads), len(more.codes)) == (12, 96)
 
 
 # Networks
@@ -445,11 +491,13 @@ def test_deadlocks_have_the_same_reasons(programs, packets):
 # Kernels
 
 
+@COMPILES
 @given(value=st.integers(-(2**60), 2**60), shift=st.integers(0, 40))
 def test_round_shift(value, shift):
     assert round_shift(value, shift) == arithmetic.round_shift(value, shift)
 
 
+@COMPILES
 @given(seed=WORDS, index=WORDS, event=WORDS)
 def test_hash(seed, index, event):
     key = device.key(seed, device.Stream.SET, index, event)
@@ -457,6 +505,7 @@ def test_hash(seed, index, event):
     assert gauss(np.uint32(key)) == device.gauss(key)
 
 
+@COMPILES
 @given(
     x=st.integers(-128, 127), d=st.lists(st.integers(-128, 127), min_size=16, max_size=16),
     shift=st.integers(-256, 254), bits=st.sampled_from([8, 16, 24]), data=st.data(),
@@ -481,7 +530,7 @@ def test_chi_increments(x, d, shift, bits, data):
         assert largest == np.abs(chi).max()
 
 
-@settings(max_examples=50)
+@COMPILES
 @given(data=st.data(), range_=st.integers(10, 21), precision=st.integers(5, 8))
 def test_read_out(data, range_, precision):
     def drawn(low, high):
@@ -502,6 +551,7 @@ def test_read_out(data, range_, precision):
     assert clipped == unit.clipped
 
 
+@COMPILES
 @given(u=st.integers(-(2**31), 2**31 - 1), function=st.sampled_from(list(Function)[1:]))
 def test_activation(u, function):
     y, saturated = activation.activation(np.array([u]), function)
@@ -509,6 +559,7 @@ def test_activation(u, function):
     assert post_processing._overflows(u, int(function)) == saturated
 
 
+@COMPILES
 @given(y=st.integers(-128, 127), function=st.sampled_from(list(Function)[1:]))
 def test_derivative(y, function):
     expected = activation.derivative(np.array([y]), function)[0]
