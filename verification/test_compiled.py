@@ -409,16 +409,19 @@ def test_credits_beyond_the_counter():
 
 
 def test_merging_and_waiting_sends():
-    """Sums of three cores meet; a SEND that waits holds up what it must and nothing else."""
+    """Sums of three cores meet; a SEND that waits holds up what it must and nothing else.
+
+    Consumers have the lower numbers, so that it is their turn before that of their producers.
+    """
     objects = {
-        1: [ObjectDescriptor(**at(0, stream=0), partial=1)],
-        3: [ObjectDescriptor(**at(1, stream=0), partial=1, replace=1)],
-        CHIP.host: [ObjectDescriptor(**at(3, stream=0))],
+        1: [ObjectDescriptor(**at(4, stream=0), partial=1)],
+        0: [ObjectDescriptor(**at(1, stream=0), partial=1, replace=1)],
+        CHIP.host: [ObjectDescriptor(**at(0, stream=0))],
     }
     streams = {
-        0: [StreamDescriptor(object=0, **at(1))],
-        1: [StreamDescriptor(object=0, **at(3))],
-        3: [StreamDescriptor(object=0, **at(CHIP.host))],
+        4: [StreamDescriptor(object=0, **at(1))],
+        1: [StreamDescriptor(object=0, **at(0))],
+        0: [StreamDescriptor(object=0, **at(CHIP.host))],
     }
     none = encode(
         Opcode.ACTIVATE, segment=0, side=0, from_slot=1, slot=1, accumulate=1,
@@ -428,9 +431,9 @@ def test_merging_and_waiting_sends():
     released = encode(Opcode.RELEASE, objects=1)
     merge = send(0, partial=1, merge=1)
     programs = {
-        0: [send(0, partial=1), none, send(0, partial=1), HALT],
+        4: [send(0, partial=1), none, send(0, partial=1), HALT],
         1: [merge, none, released, merge, wait, released, HALT],
-        3: [
+        0: [
             encode(Opcode.AWAIT, objects=1), none, send(0, slot=2), none, released,
             encode(Opcode.AWAIT, objects=1), send(0), released, HALT,
         ],
