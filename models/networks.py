@@ -594,7 +594,7 @@ CHIP_NETWORKS: Mapping[str, ChipNetwork] = {
     for network in (
         _tiled(
             "mnist", 784, 250, CHIPS["default"], 4, index_log2=2, eta_scale=0.2,
-            training=Training(eta_end=0.2),
+            training=Training(eta_end=0.2, refresh_interval=100),
         ),
         _tiled("digits", 64, 14, CHIPS["small"], 4),
         _tiled("digits48", 48, 12, CHIPS["tiny"], 4),

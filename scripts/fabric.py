@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rtl.noc.config import ARBITERS, FabricConfig
+from rtl.verilog import MACRO_SOURCES
 from scripts import results
 
 __all__ = [
@@ -61,7 +62,9 @@ def build(config: FabricConfig) -> Path:
     if config.flit_bits != 64:
         raise ValueError(f"traffic is made of flits of 64 bits, not {config.flit_bits}")
     text, arguments = _design(config)
-    content = "\0".join([text, TOP.read_text(), *VERILATOR, *arguments])
+    macros = [path for path in MACRO_SOURCES if f"phasecore_{path.stem}" in text]
+    sources = [path.read_text() for path in (TOP, *macros)]
+    content = "\0".join([text, *sources, *VERILATOR, *arguments])
     name = f"fabric-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
     executable: Path = BUILD_ROOT / name / "fabric_top"
     if executable.exists():
@@ -76,7 +79,7 @@ def build(config: FabricConfig) -> Path:
         source.write_text(text)
         command = [
             "verilator", *VERILATOR, *arguments, "-Mdir", scratch, "-o", "fabric_top",
-            str(source), str(TOP),
+            str(source), str(TOP), *map(str, macros),
         ]  # fmt: skip
         done = subprocess.run(
             command, env={**os.environ, **verilator_environment()}, check=False,

@@ -5,6 +5,7 @@ from amaranth.hdl import Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from rtl.clock_gate import add_gated
 from rtl.config import CoreConfig
 from rtl.core.axi_lite import RegisterBus
 from rtl.core.core import Units
@@ -48,12 +49,30 @@ class Tile(wiring.Component):
             }
         )
 
+    def _gate(
+        self, m: Module, units: Units, network: NetworkInterface, local: LocalControl
+    ) -> None:
+        """Clocks that run while there is work, as those of the other units."""
+        controller, written = units.controller, units.csr.table.en
+        coming = self.link_in.valid | self.link_out.credit.any()
+        asked = controller.send.valid | local.grants.valid
+        # What the receiver keeps of the accumulators is stale once post-processing has worked.
+        add_gated(
+            m, "network", network,
+            network.active | coming | asked | written | ~network.accumulators.ready,
+        )  # fmt: skip
+        add_gated(
+            m, "local", local,
+            local.busy | controller.release.valid | network.arrived.any() | written,
+        )  # fmt: skip
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         units = Units(m, self.config)
         controller, csr, post = units.controller, units.csr, units.post
-        m.submodules.network = network = NetworkInterface(self.config, self.fabric)
-        m.submodules.local = local = LocalControl(self.config)
+        network = NetworkInterface(self.config, self.fabric)
+        local = LocalControl(self.config)
+        self._gate(m, units, network, local)
         units.share_vectors(m, network, network)
         connect(m, controller.send, network.i)
         connect(m, controller.release, local.release)

@@ -80,6 +80,7 @@ class MessageReceiver(wiring.Component):
     write, exponent_write, affine_write, accumulators : ports of the memories
     pair : Out
         With ``accumulators.write``: what is written, in units of eight lines.
+    busy : Out(1), a flit waits to be taken
     error : Out(8)
         ErrorCode of what is dropped in this cycle.
     """
@@ -105,6 +106,7 @@ class MessageReceiver(wiring.Component):
             "accumulators": Out(AccumulatorPort(config)),
             "pair": Out(self.group_bits - 1),
             "error": Out(8),
+            "busy": Out(1),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -166,6 +168,7 @@ class MessageReceiver(wiring.Component):
                     m.d.comb += chosen.eq(vc)
         m.d.comb += [
             self._take.eq(able.any()),
+            self.busy.eq(Cat(queue.r_rdy for queue in queues).any()),
             self._flit.eq(Array([queue.r_data for queue in queues])[chosen]),
             self._packet.eq(packets[chosen]),
         ]

@@ -53,6 +53,8 @@ class NetworkInterface(wiring.Component):
         Credits for producers, sent before other traffic.
     busy : Out(1)
         A SEND is in work, or a flit of one or a CREDIT message is not yet on the link.
+    active : Out(1)
+        Registers may change although nothing comes in.
     reads : Out(slots)
         Slot of the SEND in work, until its last word has been read.
     partial : Out(1)
@@ -84,6 +86,7 @@ class NetworkInterface(wiring.Component):
             "full": In(config.objects),
             "grants": In(stream.Signature(CreditGrant())),
             "busy": Out(1),
+            "active": Out(1),
             "reads": Out(config.slots),
             "partial": Out(1),
             "error": Out(1),
@@ -119,6 +122,7 @@ class NetworkInterface(wiring.Component):
             sender.come.eq(receiver.come),
             receiver.through.eq(sender.through),
             self.busy.eq(sender.busy),
+            self.active.eq(sender.busy | receiver.busy),
             self.reads.eq(sender.reads),
             self.partial.eq(sender.partial),
             self.flits_sent.eq(self.link_out.valid),

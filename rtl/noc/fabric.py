@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Routers and the links between them, for any topology."""
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, ResetSignal, Signal, Value
+from amaranth.hdl import Cat, Const, Instance, Module, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl.clock_gate import gate
 from rtl.noc.config import FabricConfig
 from rtl.noc.router import ERRORS, Port
 
@@ -56,8 +57,11 @@ class Fabric(wiring.Component):
         config = self.config
         sent = [self._wires(node) for node in range(config.nodes)]
         for node in range(config.nodes):
+            y, x = divmod(node, config.width)
+            clock, busy = Signal(name=f"clk_{node}"), Signal(name=f"busy_{node}")
+            wakes: list[Value] = [busy]
             ports = {
-                "i_clk": ClockSignal(), "i_rst": ResetSignal(),
+                "i_clk": clock, "i_rst": ResetSignal(), "o_busy": busy,
                 **{f"i_{name}": value for name, value in self.place(node).items()},
                 "o_error": self.error.word_select(node, len(ERRORS)),
                 "o_errors": self.errors.word_select(node, 16),
@@ -71,9 +75,10 @@ class Fabric(wiring.Component):
                     incoming = sent[end[0]][end[1]] if end else self._idle()
                 for name, signal in sent[node][port].items():
                     ports[f"{'i' if name == 'credit' else 'o'}_o__{port}__{name}"] = signal
+                wakes += [incoming["valid"], sent[node][port]["credit"].any()]
                 for name, signal in incoming.items():
                     ports[f"{'o' if name == 'credit' else 'i'}_i__{port}__{name}"] = signal
-            y, x = divmod(node, config.width)
+            gate(m, f"router_{x}_{y}", Cat(wakes).any(), clock)
             m.submodules[f"router_{x}_{y}"] = Instance(ROUTER, **ports)
         return m
 

@@ -196,6 +196,7 @@ class PacketGuard(wiring.Component):
     i_valid, i, i_taken : first flit in the buffer
     o_valid, o, o_taken : well-formed packets; steady until taken
     near : only with direct links, as :func:`place` has it
+    inside : in a packet, whose flits must come in time
     error : strobes in the order of ``ERRORS``
     """
 
@@ -209,12 +210,13 @@ class PacketGuard(wiring.Component):
             "o_valid": Out(1),
             "o": Out(flit),
             "o_taken": In(1),
+            "inside": Out(1),
             "error": Out(len(ERRORS)),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        inside, dropping, expired = Signal(), Signal(), Signal()
+        inside, dropping, expired = self.inside, Signal(), Signal()
         remaining = Signal(self.header.length_bits)
         idle = Signal(range(self.config.timeout + 1))
         good, cut = Signal(), Signal()
@@ -329,6 +331,7 @@ class InputChannel(wiring.Component):
     request, grant, send, used : per output: asks, may have, the flit leaves, the grant was used
     claim, release : per output, channel ``vc`` is held, or free, from the next cycle on
     pop : a buffer becomes free (one credit)
+    busy : there is a flit, or time runs for the next
     error : strobes in the order of ``ERRORS``, only at the local port
     """
 
@@ -354,6 +357,7 @@ class InputChannel(wiring.Component):
             "claim": Out(ports),
             "release": Out(ports),
             "pop": Out(1),
+            "busy": Out(1),
             "error": Out(len(ERRORS)),
         })
         self.level = Signal(range(config.depth + 1))
@@ -395,6 +399,7 @@ class InputChannel(wiring.Component):
         if self.port != Port.LOCAL:
             m.d.comb += [
                 self.o.eq(read.data), self.present.eq(self.level != 0), self.pop.eq(self.done),
+                self.busy.eq(self.present),
             ]  # fmt: skip
             return
         m.submodules.guard = guard = PacketGuard(
@@ -408,6 +413,7 @@ class InputChannel(wiring.Component):
             self.present.eq(guard.o_valid),
             guard.o_taken.eq(self.done),
             self.error.eq(guard.error),
+            self.busy.eq(guard.i_valid | guard.inside),
         ]
         if self.config.direct:
             m.d.comb += guard.near.eq(self.near)
@@ -519,6 +525,7 @@ class Router(wiring.Component):
     -------
     x, y, near, to : as :func:`place` has them
     i, o : links in the order of ``Port``; ``i[0]`` injects, ``o[0]`` ejects
+    busy : registers may change although nothing comes in
     error : strobes in the order of ``ERRORS``: a packet was dropped or cancelled
     errors : how many, saturating
     """
@@ -535,6 +542,7 @@ class Router(wiring.Component):
             **place(config, header),
             "i": In(link).array(config.ports),
             "o": Out(link).array(config.ports),
+            "busy": Out(1),
             "error": Out(len(ERRORS)),
             "errors": Out(16),
         })
@@ -579,6 +587,10 @@ class Router(wiring.Component):
         for output in range(self.config.ports):
             self._output(m, output)
         self._count(m)
+        by_age = self.config.arbiter == "age"
+        m.d.comb += self.busy.eq(
+            by_age | Cat(channel.busy for channel in self.channels.values()).any()
+        )
         return m
 
     def _output(self, m: Module, output: int) -> None:

@@ -192,13 +192,14 @@ module chip_top;
     `undef CORE
 
     // Cycles of a batch in which any program runs, each in the first phase that it belongs to.
+    // Transfers come last: the host's inputs for the next image flow all the time.
     localparam PHASES = 8;
     integer cycles [0:PHASES-1];
     integer phase;
     always @(posedge clk)
         if (running) begin
             phase = refreshing ? 0 : integrating ? 1 : processing ? 2 : adding ? 3
-                : transferring ? 4 : updating ? 5 : programming ? 6 : 7;
+                : updating ? 4 : programming ? 5 : transferring ? 6 : 7;
             cycles[phase] = cycles[phase] + 1;
         end
 
@@ -212,9 +213,9 @@ module chip_top;
             $fwrite(fd, "C window %0d\n", cycles[1]);
             $fwrite(fd, "C post_processing %0d\n", cycles[2]);
             $fwrite(fd, "C partial_sums %0d\n", cycles[3]);
-            $fwrite(fd, "C transfer %0d\n", cycles[4]);
-            $fwrite(fd, "C update %0d\n", cycles[5]);
-            $fwrite(fd, "C programming %0d\n", cycles[6]);
+            $fwrite(fd, "C update %0d\n", cycles[4]);
+            $fwrite(fd, "C programming %0d\n", cycles[5]);
+            $fwrite(fd, "C transfer %0d\n", cycles[6]);
             $fwrite(fd, "C stall %0d\n", cycles[7]);
         end
     endtask
