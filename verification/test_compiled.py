@@ -265,6 +265,14 @@ def test_training(name, profile):
     for key, value in states[0].items():
         assert np.array_equal(value, states[1][key]), key
 
+    # A run that one engine has begun goes on with the other.
+    resumed = make_learner(network, network.config, profile, 5, "compiled")
+    resumed.set_rate(1.0)
+    resumed.restore({key: np.array(value) for key, value in states[0].items()})
+    assert np.array_equal(learners[0].infer(images), resumed.infer(images))
+    for key, value in learners[0].state().items():
+        assert np.array_equal(value, resumed.state()[key]), key
+
 
 def test_engines_take_turns_on_a_chip():
     network = CHIP_NETWORKS["mlp-48-12-10"]
