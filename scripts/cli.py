@@ -33,7 +33,7 @@ from rtl.config import PRESETS, CoreConfig
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
-    "generate": "write Verilog, register map and C header of a core",
+    "generate": "write Verilog, register map and C header of a core or a chip",
     "simulate": "run the RTL against the golden model, bit for bit",
     "train": "train a network in the golden model",
     "speed": "measure training images per second of the golden model",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``phasecore generate``: everything needed to use a core in somebody else's flow.
+"""``phasecore generate``: everything needed to use a core, or a chip, in somebody else's flow.
 
 The same configuration gives the same bytes on every machine.
 """
@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from rtl import csr
+from rtl.chip import registers
+from rtl.chip.config import CHIPS, ChipConfig
 from rtl.config import CoreConfig
 from scripts.results import preset_name, record
 
 __all__ = ["TOP", "add_parser", "files", "report", "run"]
 
 TOP = "phasecore_core"
+CHIP_TOP = "phasecore_chip"
 LICENCE = "// SPDX-License-Identifier: Apache-2.0"
 
 log = logging.getLogger("phasecore")
@@ -25,20 +28,30 @@ log = logging.getLogger("phasecore")
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "generate",
-        help="write Verilog, register map and C header of a core",
+        help="write Verilog, register map and C header of a core or a chip",
         description=(
-            f"Write the Verilog of a core (module {TOP}), its behavioural macros for simulation,"
-            " their black boxes for synthesis, the register map as Markdown and C header, and the"
-            " configuration. --out names the folder (default: build/generated/PRESET)."
+            f"Write the Verilog of a core (module {TOP}) or, with --chip, of cores on a fabric"
+            f" (module {CHIP_TOP}), its behavioural macros for simulation, their black boxes for"
+            " synthesis, the register map as Markdown and C header, and the configuration. --out"
+            " names the folder (default: build/generated/PRESET, or chip-NAME)."
         ),
     )
+    parser.add_argument(
+        "--chip", metavar="NAME", help=f"a chip: one of {', '.join(CHIPS)}, or a JSON file with the"
+        " fields of rtl/chip/config.py; --preset and --config are of single cores",
+    )  # fmt: skip
     return parser
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    folder: Path = args.out or Path("build") / "generated" / preset_name(args.config)
-    log.info("generating %s", TOP)
-    texts = files(args.config)
+    if args.chip and (args.preset or args.config_path):
+        raise ValueError("--chip names the whole chip: neither --preset nor --config goes with it")
+    config = ChipConfig.load(args.chip) if args.chip else args.config
+    top = CHIP_TOP if args.chip else TOP
+    name = f"chip-{Path(args.chip).stem}" if args.chip else preset_name(args.config)
+    folder: Path = args.out or Path("build") / "generated" / name
+    log.info("generating %s", top)
+    texts = files(config)
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         (folder / name).write_text(text)
@@ -47,24 +60,49 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         for name, text in texts.items()
     }
     return record(
-        command=args.command, config=args.config, seed=args.seed, out=str(folder), top=TOP,
+        command=args.command, config=config, seed=args.seed, out=str(folder), top=top,
         files=written,
     )  # fmt: skip
 
 
-def files(config: CoreConfig) -> dict[str, str]:
+def files(config: CoreConfig | ChipConfig) -> dict[str, str]:
     """Name and text of every generated file."""
-    from rtl.core.core import Core
-    from rtl.verilog import MACRO_SOURCES, to_verilog
+    from rtl.verilog import MACRO_SOURCES
 
     macros = {f"phasecore_{path.stem}.sv": path.read_text() for path in MACRO_SOURCES}
+    own = _chip(config) if isinstance(config, ChipConfig) else _core(config)
     return {
-        f"{TOP}.v": to_verilog(Core(config), name=TOP),
+        **own,
         **macros,
         "phasecore_blackboxes.v": "\n".join([LICENCE, *map(black_box, macros.values())]),
+        "config.json": config.to_json() + "\n",
+    }
+
+
+def _core(config: CoreConfig) -> dict[str, str]:
+    """Files of a stand-alone core."""
+    from rtl.core.core import Core
+    from rtl.verilog import to_verilog
+
+    return {f"{TOP}.v": to_verilog(Core(config), name=TOP), **_registers(config)}
+
+
+def _chip(config: ChipConfig) -> dict[str, str]:
+    """Files of a chip: the registers of a core are those of every page but the host's."""
+    from rtl.chip.chip import chip_verilog
+
+    return {
+        f"{CHIP_TOP}.v": chip_verilog(config),
+        **_registers(config.core),
+        "phasecore_chip_registers.md": registers.markdown(config),
+        "phasecore_chip_registers.h": registers.c_header(config),
+    }
+
+
+def _registers(config: CoreConfig) -> dict[str, str]:
+    return {
         "phasecore_registers.md": csr.markdown(config),
         "phasecore_registers.h": csr.c_header(config),
-        "config.json": config.to_json() + "\n",
     }
 
 

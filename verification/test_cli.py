@@ -123,6 +123,36 @@ def test_generate_is_deterministic_and_free_of_paths(tmp_path: Path) -> None:
     assert re.search(r"^module phasecore_core\(", outputs[0]["phasecore_core.v"], re.MULTILINE)
 
 
+def test_generated_chip_compiles(tmp_path: Path) -> None:
+    result = phasecore("generate", "--chip", "tiny", "--out", tmp_path, "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["top"] == "phasecore_chip"
+    sources = ["phasecore_chip.v", *(path.name for path in tmp_path.glob("*.sv"))]
+    compiled = subprocess.run(
+        ["iverilog", "-g2012", "-t", "null", "-s", "phasecore_chip", *sources],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert compiled.returncode == 0, compiled.stderr
+    assert "COUNT_FLITS_SENT" in (tmp_path / "phasecore_chip_registers.md").read_text()
+    again = phasecore("generate", "--chip", tmp_path / "config.json", "--out", "b", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    text = (tmp_path / "phasecore_chip.v").read_text()
+    assert (tmp_path / "b" / "phasecore_chip.v").read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--chip", "none"], "chip 'none' is neither one of tiny, small, default nor a JSON file"),
+        (["--chip", "tiny", "--preset", "tiny"], "neither --preset nor --config goes with it"),
+    ],
+)
+def test_chips_that_cannot_be_generated(tmp_path: Path, options: list[str], message: str) -> None:
+    result = phasecore("generate", *options, cwd=tmp_path)
+    assert result.returncode == 1
+    assert message in result.stderr
+
+
 def test_generated_core_compiles(tmp_path: Path) -> None:
     result = phasecore("generate", "--preset", "tiny", "--out", tmp_path, cwd=tmp_path)
     assert result.returncode == 0, result.stderr

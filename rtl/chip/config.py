@@ -3,6 +3,7 @@
 
 import json
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from rtl.config import DEFAULT, SMALL, TINY, CoreConfig
@@ -81,6 +82,18 @@ class ChipConfig:
         if "fabric" in parts:
             parts["fabric"] = FabricConfig.from_json(json.dumps(parts["fabric"]))
         return cls(**parts)
+
+    @classmethod
+    def load(cls, name: str) -> "ChipConfig":
+        """One of ``CHIPS``, or the fields in a JSON file."""
+        if name in CHIPS:
+            return CHIPS[name]
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            known = ", ".join(CHIPS)
+            raise ValueError(f"chip {name!r} is neither one of {known} nor a JSON file") from error
+        return cls.from_json(text)
 
 
 CHIPS = {
