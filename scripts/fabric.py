@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``phasecore fabric``: latency, load curves and saturation of the mesh, measured on the RTL."""
+"""``phasecore fabric``: latency, load curves and saturation of a fabric, measured on the RTL."""
 
 import argparse
 import hashlib
@@ -9,17 +9,20 @@ import logging
 import os
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from models.noc import LOCAL, STEP, path
 from rtl.noc.config import ARBITERS, FabricConfig
 from rtl.verilog import MACRO_SOURCES
 from scripts import results
 
 __all__ = [
-    "ORDERS", "PATTERNS", "REFERENCE", "add_parser", "build", "curve", "destinations",
+    "MEASURES", "ORDERS", "PATTERNS", "REFERENCE", "add_parser", "bound", "build", "destinations",
     "ideal_latency", "latency", "report", "run", "saturation", "traffic",
 ]  # fmt: skip
 
@@ -27,6 +30,12 @@ OPTIONS = ("seed", "out")
 
 PATTERNS = ("uniform", "transpose", "tornado", "neighbour", "broadcast", "pairs", "forward")
 """Traffic patterns, in the numbering of the simulation top."""
+
+LOADED = {"mesh": PATTERNS[:4], "prism": ("uniform", "forward")}
+"""Patterns whose saturation is measured."""
+
+MEASURES = ("pairs", "saturation", "overload", "broadcast", "account")
+"""What can be measured; ``account``: many flits with stalls and multicasts, all accounted for."""
 
 ORDERS = ("xy", "yx", "alternate", "stream")
 """Virtual network of a packet: always one, in turn, or chosen by source and destination."""
@@ -37,7 +46,8 @@ REFERENCE = {
     (4, 2, "transpose", 1): 0.63, (8, 2, "transpose", 1): 0.27,
 }  # fmt: skip
 """Saturation by (side, virtual channels, pattern, flits per packet), all with four buffers: uniform
-of an idealised one-cycle BookSim2; transpose what XY and YX together must reach."""
+of an idealised one-cycle BookSim2; transpose what XY and YX together must reach. For orientation:
+targets of this project, not figures of the papers it follows."""
 
 REFERENCE_WORST = 0.10
 """What the worst node of an overloaded 8x8 transpose must get; round robin alone gives 0.016."""
@@ -155,18 +165,48 @@ def destinations(config: FabricConfig, pattern: str, node: int) -> list[int]:
         to_x = (x + ((config.width + 1) // 2 - 1 if half else 1)) % config.width
         to_y = (y + ((config.height + 1) // 2 - 1 if half else 1)) % config.height
         return [to_y * config.width + to_x]
-    return list(range(config.nodes))
+    if pattern == "forward":
+        return [target for source, target in config.edges if source == node]
+    return list(config.neighbours[node]) if config.direct else list(range(config.nodes))
+
+
+def _way(config: FabricConfig, node: int, to: int, order: int) -> list[tuple[int, int]]:
+    """(node, port) of every router on the way."""
+    if config.direct:
+        return [(node, 1 + config.neighbours[node].index(to)), (to, LOCAL)]
+    width, way = config.width, []
+    for port in path((node % width, node // width), (to % width, to // width), order):
+        way.append((node, port))
+        if port != LOCAL:
+            node += STEP[port][0] + STEP[port][1] * width
+    return way
+
+
+def _ways(
+    config: FabricConfig, pattern: str, order: str
+) -> Iterator[tuple[float, list[tuple[int, int]]]]:
+    """Ways of a pattern, each with its part of what one node sends."""
+    orders = {"xy": (0,), "yx": (1,)}.get(order, (0, 1) if config.networks == 2 else (0,))
+    for node in range(config.nodes):
+        ends = destinations(config, pattern, node)
+        for to in ends:
+            for way in orders:
+                yield 1 / len(ends) / len(orders), _way(config, node, to, way)
+
+
+def bound(config: FabricConfig, pattern: str, order: str) -> float:
+    """Load, flits per node and cycle, at which the busiest wire is busy all the time; at most 1."""
+    busy: Counter[tuple[int, int]] = Counter()
+    for part, way in _ways(config, pattern, order):
+        for wire in way:
+            busy[wire] += part  # type: ignore[assignment]
+    return min(1.0, round(1 / max(busy.values()), 9))
 
 
 def ideal_latency(config: FabricConfig, pattern: str, length: int) -> float:
     """Mean zero-load latency in cycles, R + 1 + (L - 1) averaged over the pattern."""
-    values = [
-        1 + abs(to % config.width - node % config.width)
-        + abs(to // config.width - node // config.width) + length
-        for node in range(config.nodes)
-        for to in destinations(config, pattern, node)
-    ]  # fmt: skip
-    return sum(values) / len(values)
+    ways = list(_ways(config, pattern, "xy"))
+    return sum(part * (len(way) + length) for part, way in ways) / sum(part for part, _ in ways)
 
 
 def latency(result: dict[str, Any]) -> float:
@@ -176,39 +216,49 @@ def latency(result: dict[str, Any]) -> float:
     return float(result["latency_sum"] / result["received"])
 
 
-def saturation(config: FabricConfig, *, pattern: str, length: int, **options: Any) -> float:
-    """Offered load, flits per node and cycle, at which latency is three times the zero-load one."""
-    bound = 3 * ideal_latency(config, pattern, length)
+def saturation(
+    config: FabricConfig, *, pattern: str, length: int, order: str = "xy", **options: Any
+) -> tuple[float, list[dict[str, Any]]]:
+    """Offered load, flits per node and cycle, at which latency is three times the zero-load one.
+
+    Also all points measured on the way, by load.
+    """
+    points: dict[float, dict[str, Any]] = {}
+    tripled = 3 * ideal_latency(config, pattern, length)
 
     def below(load: float) -> bool:
-        return (
-            latency(traffic(config, load=load, pattern=pattern, length=length, **options)) < bound
+        result = traffic(
+            config, load=load, pattern=pattern, length=length, order=order, **options
         )
+        mean = latency(result)
+        points[load] = _point(load, mean, result, options.get("measure", 6000))
+        return mean < tripled
 
-    return 1.0 if below(1.0) else _bisect(below, 0.02, 1.0)
+    most = bound(config, pattern, order)
+    load = 1.0 if most == 1 and below(1.0) else _bisect(below, most)
+    for part in (0.3, 0.7, 0.9):
+        below(round(part * load, 4))
+    return load, [points[load] for load in sorted(points)]
 
 
-def _bisect(below: Callable[[float], bool], low: float, high: float) -> float:
-    while high - low > 0.002:
-        middle = (low + high) / 2
+def _bisect(below: Callable[[float], bool], most: float) -> float:
+    """Load between those below and the others, to 1 % of ``most`` or finer."""
+    low, high = 0.0, most
+    while high - low > 0.008 * most:
+        # The upper part first: there it usually is.
+        middle = round(low + (high - low) * (0.5 if low else 0.6), 4)
         low, high = (middle, high) if below(middle) else (low, middle)
     return round((low + high) / 2, 3)
 
 
-def curve(config: FabricConfig, loads: list[float], **options: Any) -> Iterator[dict[str, Any]]:
-    """Latency and throughput at several offered loads, up to the first that saturates."""
-    for load in loads:
-        result = traffic(config, load=load, **options)
-        accepted = [count / options.get("measure", 6000) for count in result["ejected"]]
-        mean = latency(result)
-        yield {
-            "load": load,
-            "latency": round(mean, 2) if mean < float("inf") else None,
-            "accepted": round(sum(accepted) / len(accepted), 4),
-            "worst_node": round(min(accepted), 4),
-        }
-        if mean == float("inf"):
-            return
+def _point(load: float, mean: float, result: dict[str, Any], measure: int) -> dict[str, Any]:
+    accepted = [count / measure for count in result["ejected"]]
+    return {
+        "load": load,
+        "latency": round(mean, 2) if mean < float("inf") else None,
+        "accepted": round(sum(accepted) / len(accepted), 4),
+        "worst_node": round(min(accepted), 4),
+    }
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -216,14 +266,26 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "fabric",
         help="measure latency and saturation of the fabric on the RTL",
         description=(
-            "Measure zero-load latency of every pair, load-latency curves, saturation and fairness"
-            " of the mesh in RTL simulation. --out names the folder of the JSON result and the"
-            " plot (default: build/fabric)."
+            "Measure zero-load latency of every pair, load-latency curves, saturation, fairness,"
+            " broadcasts and the accounting of many flits, of a mesh or of direct links, in RTL"
+            " simulation. --out names the folder of the JSON result and the plot (default:"
+            " build/fabric)."
         ),
     )
     parser.add_argument(
+        "--topology", choices=list(LOADED), default="mesh",
+        help="mesh of routers, or prism of direct links (default mesh)",
+    )  # fmt: skip
+    parser.add_argument(
         "--side", type=int, nargs="+", default=[4], metavar="N", help="meshes of N x N (default 4)"
     )
+    parser.add_argument(
+        "--columns", type=int, default=4, metavar="N", help="columns of a prism (default 4)"
+    )
+    parser.add_argument(
+        "--cores", type=int, nargs="+", default=[2], metavar="M",
+        help="cores in each column of a prism (default 2)",
+    )  # fmt: skip
     parser.add_argument(
         "--virtual-channels", type=int, nargs="+", default=[1, 2], metavar="V",
         help="virtual channels of a link (default 1 2)",
@@ -233,12 +295,20 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("--arbiter", choices=ARBITERS, default="round_robin")
     parser.add_argument(
-        "--pattern", choices=PATTERNS[:4], nargs="+", default=list(PATTERNS[:4]),
-        help="traffic patterns (default all)",
+        "--pattern", choices=[*LOADED["mesh"], "forward"], nargs="+",
+        help="traffic patterns (default all of the topology)",
     )  # fmt: skip
     parser.add_argument(
         "--length", type=int, nargs="+", default=[1, 4, 8], metavar="L",
         help="flits per packet (default 1 4 8)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--measure", choices=MEASURES, nargs="+", default=list(MEASURES),
+        help="what to measure (default all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--flits", type=int, default=1_000_000, metavar="N",
+        help="flits to account for (default 1000000)",
     )  # fmt: skip
     parser.add_argument("--name", default="fabric", help="name of the result files")
     return parser
@@ -248,135 +318,212 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for length in args.length:
         if not 1 <= length <= 255:
             raise ValueError(f"a packet has 1..255 flits, not {length}")
-    points: list[dict[str, Any]] = []
-    pairs: list[dict[str, Any]] = []
-    worst: list[dict[str, Any]] = []
-    broadcasts: list[dict[str, Any]] = []
-    for side in args.side:
-        for channels in args.virtual_channels:
-            config = FabricConfig(
-                width=side, height=side, virtual_channels=channels, depth=args.depth,
-                arbiter=args.arbiter,
-            )  # fmt: skip
-            pairs += _pairs(config, args)
-            points += _points(config, args)
-            if channels > 1:
-                worst += _overload(config, args)
-                broadcasts += _broadcasts(config, args)
+    known = LOADED[args.topology]
+    args.pattern = args.pattern or list(known)
+    for pattern in args.pattern:
+        if pattern not in known:
+            raise ValueError(f"patterns of a {args.topology} are {', '.join(known)}, not {pattern}")
+    configs = list(_configs(args))
+    parts = {
+        "pairs": _pairs, "saturation": _points, "overload": _overload, "broadcast": _broadcasts,
+        "account": _account,
+    }  # fmt: skip
+    measured: dict[str, Any] = {
+        name: [{**_name(config), **entry} for config in configs for entry in part(config, args)]
+        for name, part in parts.items() if name in args.measure
+    }  # fmt: skip
     result = results.record(
-        command=args.command, seed=args.seed,
-        fabric=asdict(FabricConfig(depth=args.depth, arbiter=args.arbiter)),
-        zero_load=pairs, saturation=points, overload=worst, broadcast=broadcasts,
+        command=args.command, seed=args.seed, fabric=[asdict(config) for config in configs],
+        **measured,
     )  # fmt: skip
     folder: Path = args.out or Path("build") / "fabric"
     path = results.write(args.name, result, folder)
-    plot(result, path.with_suffix(".png"))
+    if result.get("saturation"):
+        plot(result, path.with_suffix(".png"))
     return {**result, "out": str(path)}
+
+
+def _configs(args: argparse.Namespace) -> Iterator[FabricConfig]:
+    """Fabrics to measure: with several channels as one virtual network and as two."""
+    shapes = [(side, side) for side in args.side]
+    if args.topology == "prism":
+        shapes = [(args.columns, cores) for cores in args.cores]
+    for width, height in shapes:
+        for channels in args.virtual_channels:
+            for networks in (1, 2) if channels > 1 and args.topology == "mesh" else (2,):
+                yield FabricConfig(
+                    topology=args.topology, width=width, height=height, networks=networks,
+                    virtual_channels=channels, depth=args.depth, arbiter=args.arbiter,
+                )  # fmt: skip
+
+
+def _name(config: FabricConfig) -> dict[str, Any]:
+    """What tells a fabric from the others of a run."""
+    return {
+        "topology": config.topology, "width": config.width, "height": config.height,
+        "virtual_channels": config.virtual_channels, "networks": _networks(config),
+        "depth": config.depth,
+    }  # fmt: skip
+
+
+def _networks(config: FabricConfig) -> int:
+    return min(config.networks, config.virtual_channels)
+
+
+def _order(config: FabricConfig) -> str:
+    """All on XY, or packets on XY and YX in turn."""
+    return "alternate" if _networks(config) == 2 else "xy"
 
 
 def _pairs(config: FabricConfig, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Zero-load latency of every pair; the simulation top compares each with R + 1 + (L - 1)."""
     for length in args.length:
-        for order in ORDERS[: min(config.virtual_channels, 2)]:
+        for order in ORDERS[: _networks(config)]:
             result = traffic(
                 config, pattern="pairs", length=length, order=order, warmup=0, measure=1 << 30
             )
+            log.info("%s, %s: %d pairs exact", _title(_name(config)), order, result["received"])
             yield {
-                "side": config.width, "virtual_channels": config.virtual_channels, "order": order,
-                "length": length, "pairs": result["received"], "exact": result["bad"] == 0,
-                "longest": result["latency_max"],
+                "order": order, "length": length, "pairs": result["received"],
+                "exact": result["bad"] == 0, "longest": result["latency_max"],
             }  # fmt: skip
-            log.info("%d x %d, %s: %d pairs exact", config.width, config.height, order,
-                     result["received"])  # fmt: skip
 
 
 def _points(config: FabricConfig, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    orders = ("xy", "alternate") if config.virtual_channels > 1 else ("xy",)
-    for pattern in args.pattern:
-        for length in args.length:
-            for order in orders:
-                load = saturation(
-                    config, pattern=pattern, length=length, order=order, seed=args.seed
-                )
-                steps = [round(load * k, 4) for k in (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)]
-                points = list(curve(
-                    config, [*steps, 1.0], pattern=pattern, length=length, order=order,
-                    seed=args.seed,
-                ))  # fmt: skip
-                key = (config.width, config.virtual_channels, pattern, length)
-                known = config.depth == 4 and (pattern != "transpose" or order == "alternate")
-                yield {
-                    "side": config.width, "virtual_channels": config.virtual_channels,
-                    "pattern": pattern, "length": length, "order": order, "saturation": load,
-                    "reference": REFERENCE.get(key) if known else None,
-                    "zero_load_latency": ideal_latency(config, pattern, length), "curve": points,
-                }  # fmt: skip
-                log.info("%d x %d, %d VC, %s, %d flits, %s: %.3f", config.width, config.height,
-                         config.virtual_channels, pattern, length, order, load)  # fmt: skip
+    order = _order(config)
+
+    def measured(point: tuple[str, int]) -> dict[str, Any]:
+        pattern, length = point
+        load, curve = saturation(
+            config, pattern=pattern, length=length, order=order, seed=args.seed, warmup=1000,
+            measure=3000, limit=2000,
+        )  # fmt: skip
+        log.info(
+            "%s, %s, %d flits: %.3f", _title(_name(config)), pattern, length, load
+        )
+        known = config.depth == 4 and config.width == config.height and not config.direct
+        key = (config.width, config.virtual_channels, pattern, length)
+        if pattern == "transpose" and order == "xy":
+            known = False
+        return {
+            "pattern": pattern, "length": length, "order": order, "saturation": load,
+            "reference": REFERENCE.get(key) if known else None,
+            "bound": round(bound(config, pattern, order), 3),
+            "zero_load_latency": round(ideal_latency(config, pattern, length), 3), "curve": curve,
+        }  # fmt: skip
+
+    build(config)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(measured, [(p, length) for p in args.pattern for length in args.length])
 
 
 def _overload(config: FabricConfig, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Throughput of the worst node when all want to send all the time."""
+    if config.direct or _networks(config) == 1:
+        return
     for arbiter in ARBITERS:
-        machine = config.replace(arbiter=arbiter)
-        (point,) = curve(
-            machine, [1.0], pattern="transpose", length=1, order="alternate", seed=args.seed,
-            warmup=6000, measure=12000, limit=0,
+        result = traffic(
+            config.replace(arbiter=arbiter), load=1.0, pattern="transpose", order="alternate",
+            seed=args.seed, warmup=3000, measure=6000, limit=0,
         )  # fmt: skip
+        point = _point(1.0, float("inf"), result, 6000)
         yield {
-            "side": config.width, "virtual_channels": config.virtual_channels, "arbiter": arbiter,
-            "accepted": point["accepted"], "worst_node": point["worst_node"],
+            "arbiter": arbiter, "accepted": point["accepted"], "worst_node": point["worst_node"],
             "reference": REFERENCE_WORST if config.width == 8 and arbiter == "age" else None,
         }  # fmt: skip
 
 
 def _broadcasts(config: FabricConfig, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Use of the outputs when every node sends as many broadcasts as the outputs can take."""
+    """Use of the outputs when every node sends as many broadcasts as the outputs can take.
+
+    A broadcast goes to all that a node reaches, itself included.
+    """
+    heard = Counter(
+        end for node in range(config.nodes)
+        for end in (node, *(config.neighbours[node] if config.direct else ()))
+    )  # fmt: skip
+    copies = max(heard.values()) if config.direct else config.nodes
     for length in args.length:
         if length > config.depth:
             continue
         result = traffic(
-            config, load=1 / config.nodes, pattern="broadcast", length=length, seed=args.seed,
+            config, load=1 / copies, pattern="broadcast", length=length, seed=args.seed,
             warmup=2000, measure=4000, limit=0,
         )  # fmt: skip
-        used = [count / 4000 for count in result["ejected"]]
+        ends = [1 + len(config.neighbours[node]) if config.direct else config.nodes
+                for node in range(config.nodes)]  # fmt: skip
+        used = [
+            count / 4000 * copies / end for count, end in zip(result["ejected"], ends, strict=True)
+        ]
         yield {
-            "side": config.width, "virtual_channels": config.virtual_channels, "length": length,
-            "of_bound": round(sum(used) / len(used), 3), "worst_node": round(min(used), 3),
-            "reference": REFERENCE_BROADCAST,
+            "length": length, "of_bound": round(sum(used) / len(used), 3),
+            "worst_node": round(min(used), 3),
+            "reference": None if config.direct else REFERENCE_BROADCAST,
         }  # fmt: skip
 
 
+def _account(config: FabricConfig, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Overload with random stalls and multicasts until enough flits have arrived.
+
+    The simulation top checks every flit, and at the end that all have arrived and all credits are
+    back; ``traffic`` raises otherwise.
+    """
+    for length in args.length:
+        arrived = runs = 0
+        while arrived < args.flits:
+            result = traffic(
+                config, load=0.9, length=length, order=_order(config), stall=30,
+                multicast=20 if length <= config.depth else 0, seed=args.seed + runs, warmup=0,
+                measure=40_000, limit=0,
+            )  # fmt: skip
+            if result["hung"]:
+                raise RuntimeError(f"the fabric hangs with packets of {length} flits")
+            runs, arrived = runs + 1, arrived + result["flits_received"]
+        log.info("%s, %d flits: %d flits accounted for", _title(_name(config)), length, arrived)
+        yield {"length": length, "runs": runs, "flits": arrived, "lost": 0}
+
+
+def _title(p: dict[str, Any]) -> str:
+    """Name of a fabric in a line of a report."""
+    shape = f"{p['width']}x{p['height']}"
+    networks = {1: "XY", 2: "XY/YX"}[p["networks"]]
+    if p["topology"] == "prism":
+        shape, networks = f"P{p['width']}xK{p['height']}", "direct"
+    return f"{shape:6} {p['virtual_channels']} x {p['depth']:<2} {networks:6}"
+
+
 def report(result: dict[str, Any]) -> str:
-    pairs = sum(p["pairs"] for p in result["zero_load"])
-    lines = [
-        f"zero load: {pairs} pairs, every latency exactly R + 1 + (L - 1)",
-        "",
-        "saturation, flits/node/cycle at three times the zero-load latency",
-        f"{'mesh':6}{'VC':>3} {'pattern':11}{'flits':>5} {'order':10}{'RTL':>7}{'reference':>11}",
-    ]
-    for p in result["saturation"]:
-        reference = "" if p["reference"] is None else f"{p['reference']:.3f}"
-        lines.append(
-            f"{p['side']}x{p['side']:<4}{p['virtual_channels']:>3} {p['pattern']:11}"
-            f"{p['length']:>5} {p['order']:10}{p['saturation']:7.3f}{reference:>11}"
-        )
-    if result["overload"]:
-        lines += ["", "overloaded transpose, flits/node/cycle: mean, worst node"]
-    for p in result["overload"]:
-        reference = "" if p["reference"] is None else f"  (reference {p['reference']:.2f})"
-        lines.append(
-            f"{p['side']}x{p['side']:<4}{p['virtual_channels']:>3} {p['arbiter']:11}"
-            f"{p['accepted']:8.3f}{p['worst_node']:8.3f}{reference}"
-        )
-    if result["broadcast"]:
-        lines += ["", "broadcast from every node, part of the ejection bound: mean, worst node"]
-    for p in result["broadcast"]:
-        lines.append(
-            f"{p['side']}x{p['side']:<4}{p['virtual_channels']:>3} {p['length']:>2} flits"
-            f"{p['of_bound']:8.3f}{p['worst_node']:8.3f}  (reference {p['reference']:.2f})"
-        )
-    return "\n".join([*lines, "", f"written: {result['out']}"])
+    lines: list[str] = []
+    if "pairs" in result:
+        pairs = sum(p["pairs"] for p in result["pairs"])
+        lines += [f"zero load: {pairs} pairs, every latency exactly R + 1 + (L - 1)", ""]
+    tables = {
+        "saturation": (
+            "saturation, flits/node/cycle at three times the zero-load latency",
+            ("pattern", "length", "saturation", "bound", "reference"),
+        ),
+        "overload": (
+            "overloaded transpose, flits/node/cycle: mean, worst node",
+            ("arbiter", "accepted", "worst_node", "reference"),
+        ),
+        "broadcast": (
+            "broadcast from every node, part of the ejection bound: mean, worst node",
+            ("length", "of_bound", "worst_node", "reference"),
+        ),
+        "account": (
+            "random traffic with stalls and multicasts, all flits accounted for",
+            ("length", "runs", "flits", "lost"),
+        ),
+    }
+    for name, (title, columns) in tables.items():
+        if not result.get(name):
+            continue
+        lines += [title, " " * 20 + "".join(f"{column:>12}" for column in columns)]
+        for p in result[name]:
+            cells = ("" if p[column] is None else p[column] for column in columns)
+            lines.append(f"{_title(p):20}" + "".join(f"{cell:>12}" for cell in cells))
+        lines.append("")
+    return "\n".join([*lines, f"written: {result['out']}"])
 
 
 def plot(result: dict[str, Any], path: Path) -> None:
@@ -387,25 +534,29 @@ def plot(result: dict[str, Any], path: Path) -> None:
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
     from matplotlib import pyplot
 
-    panels = sorted({(p["side"], p["pattern"]) for p in result["saturation"]})
+    def panel(p: dict[str, Any]) -> tuple[str, str]:
+        return _title(p).split()[0], p["pattern"]
+
+    panels = sorted({panel(p) for p in result["saturation"]})
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
     figure, axes = pyplot.subplots(
         rows, columns, figsize=(4 * columns, 3.2 * rows), squeeze=False, layout="constrained"
     )
-    for axis, (side, pattern) in zip(axes.flat, panels, strict=False):
+    for axis, (shape, pattern) in zip(axes.flat, panels, strict=False):
         for p in result["saturation"]:
-            if (p["side"], p["pattern"]) != (side, pattern):
+            if panel(p) != (shape, pattern):
                 continue
             points = [q for q in p["curve"] if q["latency"] is not None]
-            label = f"{p['virtual_channels']} VC, {p['length']} flits, {p['order']}"
+            networks = "" if p["topology"] == "prism" else {1: ", XY", 2: ", XY/YX"}[p["networks"]]
+            label = f"{p['virtual_channels']} VC, {p['length']} flits{networks}"
             (line,) = axis.plot(
                 [q["load"] for q in points], [q["latency"] for q in points], ".-", label=label
             )
             if p["reference"] is not None:
                 axis.axvline(p["reference"], color=line.get_color(), linestyle=":")
         axis.set(
-            title=f"{side}x{side} {pattern}", xlabel="offered, flits/node/cycle",
+            title=f"{shape} {pattern}", xlabel="offered, flits/node/cycle",
             ylabel="mean latency, cycles", ylim=(0, 60), xlim=(0, 1),
         )  # fmt: skip
         axis.legend(fontsize=6)
