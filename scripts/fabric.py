@@ -9,7 +9,7 @@ import logging
 import os
 import subprocess
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -196,10 +196,10 @@ def _ways(
 
 def bound(config: FabricConfig, pattern: str, order: str) -> float:
     """Load, flits per node and cycle, at which the busiest wire is busy all the time; at most 1."""
-    busy: Counter[tuple[int, int]] = Counter()
+    busy: defaultdict[tuple[int, int], float] = defaultdict(float)
     for part, way in _ways(config, pattern, order):
         for wire in way:
-            busy[wire] += part  # type: ignore[assignment]
+            busy[wire] += part
     return min(1.0, round(1 / max(busy.values()), 9))
 
 
