@@ -58,9 +58,11 @@ class ArbiterContract(wiring.Component):
 class RouterContract(wiring.Component):
     """A router and neighbours that keep to their credits.
 
-    Always: credits and buffers add up to the depth, so none is lost, doubled or overdrawn; a
-    channel's flits come from one input from head to tail; one marked flit that comes in at
-    ``port`` leaves in its turn, once, at the outputs that its packet's header names.
+    Always, inductive (``trace`` false): credits and buffers add up to the depth, so none is lost,
+    doubled or overdrawn; an output channel has at most one holder, and its flits come from one
+    input from head to tail. With ``trace``, for some cycles: packets are whole, and one marked flit
+    that comes in at ``port`` leaves in its turn, once, at the outputs that its packet's header
+    names.
     """
 
     def __init__(self, config: FabricConfig, *, port: int = Port.WEST, trace: bool = True):
@@ -93,6 +95,8 @@ class RouterContract(wiring.Component):
                 self._credits(m, router, port, vc)
                 if self.trace:
                     self._whole(m, router, port, vc)
+                else:
+                    self._held(m, router, port, vc)
         if self.trace:
             self._neighbours(m, router)
             self._marked(m, router)
@@ -117,6 +121,45 @@ class RouterContract(wiring.Component):
             Assert(mine + channel.level == depth),
             Assert(theirs + router.credits[port][vc] == depth),
             Assert(~self.i[port].credit[vc] | (channel.level != 0)),
+        ]
+
+    def _held(self, m: Module, router: Router, port: int, vc: int) -> None:
+        """An output channel has at most one holder, and only its flits until its tail.
+
+        Inductive: ``taken`` says that some input channel holds it, and what is inside a packet is
+        the holder's.
+        """
+        holders = Signal(PORTS, name=f"holders_{port}_{vc}")
+        for source in range(PORTS):
+            channel = router.channels[source, vc]
+            gone = channel.served[port] & channel.o.tail & channel.present
+            m.d.comb += [
+                holders[source].eq(Mux(
+                    channel.active,
+                    channel.holding & channel.held[port] & ~gone, channel.claimed[port],
+                )),
+                Assert(channel.active | ~(channel.holding | channel.served.any())),
+                Assert(~channel.active | ~channel.claimed.any()),
+                Assert((channel.served & ~channel.held) == 0),
+                Assert(~channel.active | channel.holding | (channel.present & channel.o.tail)),
+                Assert(~channel.served.any() | channel.present),
+                Assert(~channel.claimed.any() | (
+                    channel.wide & channel.need.any() & ((channel.claimed & ~channel.route) == 0)
+                )),
+                Assert((channel.head + channel.level) % self.config.depth == channel.tail),
+            ]
+        inside = Signal(name=f"inside_{port}_{vc}")
+        owner = Signal(PORTS, name=f"owner_{port}_{vc}")
+        sent = self.o[port].valid & (self.o[port].vc == vc)
+        who = Cat(router.channels[source, vc].send[port] for source in range(PORTS))
+        with m.If(sent):
+            m.d.sync += [inside.eq(~self.o[port].flit.tail), owner.eq(who)]
+        m.d.comb += [
+            Assert((holders & (holders - 1)) == 0),
+            Assert(router.taken[port][vc] == holders.any()),
+            Assert(~inside | (holders.any() & (owner == holders))),
+            Assert(~sent | ((who != 0) & ((who & (who - 1)) == 0))),
+            Assert(~sent | ~inside | (owner == who)),
         ]
 
     def _whole(self, m: Module, router: Router, port: int, vc: int) -> None:

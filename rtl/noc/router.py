@@ -361,6 +361,7 @@ class InputChannel(wiring.Component):
             "error": Out(len(ERRORS)),
         })
         self.level = Signal(range(config.depth + 1))
+        self.head, self.tail = Signal(range(config.depth)), Signal(range(config.depth))
         self.present = Signal()
         self.active, self.holding = Signal(), Signal()
         self.held, self.served, self.claimed = Signal(ports), Signal(ports), Signal(ports)
@@ -387,7 +388,7 @@ class InputChannel(wiring.Component):
         depth = self.config.depth
         m.submodules.storage = storage = memory.Memory(shape=self.flit, depth=depth, init=[])
         write, read = storage.write_port(), storage.read_port(domain="comb")
-        head, tail = Signal(range(depth)), Signal(range(depth))
+        head, tail = self.head, self.tail
         m.d.comb += [
             write.en.eq(self.write), write.addr.eq(tail), write.data.eq(self.i), read.addr.eq(head),
         ]  # fmt: skip
