@@ -468,6 +468,6 @@ def _plot_phases(axes: Any, result: dict[str, Any]) -> None:
             label = name.replace("_", " ") if bar == "measured" else None
             axes.bar(bar, value, bottom=tops[bar], color=f"C{number}", label=label, width=0.6)
             tops[bar] += value
-    axes.set(ylabel="cycles per image", xlim=(-0.5, 3.4))
+    axes.set(ylabel="cycles per image", xlim=(-0.5, 4.4))
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(handles[::-1], labels[::-1], loc="center right", fontsize="small")
