@@ -79,8 +79,8 @@ def _speed() -> str:
     run = _load("speed-mlp-784-250-10")
     return (
         f"**Golden model** of {run['network']} on its chip: {run['images_per_second']:,.0f}"
-        f" training images per second of one CPU core\nas machine code, {run['ratio']:.0f} times the"
-        f" numpy reference in the same run, {run['mismatches']} mismatches between them\n"
+        f" training images per second of one CPU core\nas machine code, {run['ratio']:.0f} times"
+        f" the numpy reference in the same run, {run['mismatches']} mismatches between them\n"
         f"(`{run['command']}`)."
     )
 
