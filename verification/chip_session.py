@@ -10,13 +10,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from models.chip import Chip
-from rtl.chip.registers import PAGE_BITS
-from rtl.chip.registers import offsets as chip_offsets
-from rtl.chip.registers import windows as chip_windows
-
 from models.core import Trace
 from models.packets import Result
 from rtl.chip.config import ChipConfig
+from rtl.chip.registers import PAGE_BITS
+from rtl.chip.registers import offsets as chip_offsets
+from rtl.chip.registers import windows as chip_windows
 from rtl.csr import offsets
 from rtl.isa import ObjectDescriptor, StreamDescriptor
 from verification import harness
