@@ -2,7 +2,7 @@
 """A golden core, or a golden chip, that learns images: programs, packets and state in one place."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -26,7 +26,15 @@ from models.networks import (
 )
 from rtl.config import CoreConfig
 
-__all__ = ["ENGINES", "ChipLearner", "CoreLearner", "Learner", "engine_classes", "make_learner"]
+__all__ = [
+    "ENGINES",
+    "ChipLearner",
+    "CoreLearner",
+    "Learner",
+    "engine_classes",
+    "make_learner",
+    "set_refresh",
+]
 
 ENGINES = ("compiled", "reference") if find_spec("numba") else ("reference",)
 """What runs programs, the default first: machine code or plain numpy, with the same bits."""
@@ -121,9 +129,7 @@ class Learner(ABC):
 
     def _prepare(self, network: Network) -> None:
         """Registers of the cores."""
-        for core in self.cores:
-            core.refresh_high = network.training.refresh_high
-            core.refresh_low = network.training.refresh_low
+        set_refresh(self.cores, network)
         self.set_rate(network.training.eta)
 
     def _forget_traces(self) -> None:
@@ -182,12 +188,7 @@ class ChipLearner(Learner):
         self._driver = Driver(self._mapping)
         self._chip = engine_classes(engine)[1](self._mapping.chip, profile, seed)
         self.cores = [self._chip.cores[node] for node in self._mapping.nodes]
-        for node, objects in self._mapping.objects.items():
-            for index, entry in enumerate(objects):
-                self._chip.define_object(node, index, entry)
-        for node, streams in self._mapping.streams.items():
-            for index, stream in enumerate(streams):
-                self._chip.define_stream(node, index, stream)
+        self._chip.define(self._mapping.objects, self._mapping.streams)
         self._prepare(network)
         self._run(self._driver.setup())
 
@@ -226,6 +227,13 @@ def _core_parts(name: str, core: Core) -> Iterator[tuple[str, object, tuple[str,
     yield name, core, ("slots", "exponents")
     for part, names in _CORE_STATE.items():
         yield f"{name}.{part}", getattr(core, part), names
+
+
+def set_refresh(cores: Iterable[Core], network: Network) -> None:
+    """Registers that say when a pair of a network's weights is worn."""
+    for core in cores:
+        core.refresh_high = network.training.refresh_high
+        core.refresh_low = network.training.refresh_low
 
 
 def make_learner(

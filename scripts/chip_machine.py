@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from models.chip import Chip
 from models.device import PROFILES
+from models.learner import set_refresh
 from models.mapping import ChipMapping, Driver, Work
 from models.networks import ChipNetwork, Recipe
 from models.packets import Result
@@ -24,7 +25,6 @@ from scripts.machines import (
     Stretch,
     compare_counters,
     counter_names,
-    set_refresh,
 )
 from verification import chip_session
 
@@ -48,7 +48,7 @@ class ChipMachine(Machine):
         self._driver = Driver(self.mapping)
         self.chip = Chip(config, PROFILES[profile], seed)
         self.cores = {node: self.chip.cores[node] for node in self.mapping.nodes}
-        set_refresh(self.cores, network)
+        set_refresh(self.cores.values(), network)
 
     def setup(self) -> Work:
         return self._driver.setup()
@@ -98,12 +98,7 @@ class ChipMachine(Machine):
     def run_model(self, stretch: Stretch) -> list[Result]:
         self._prepare(stretch)
         if stretch.kind == "setup":
-            for node, objects in self.mapping.objects.items():
-                for index, entry in enumerate(objects):
-                    self.chip.define_object(node, index, entry)
-            for node, streams in self.mapping.streams.items():
-                for index, stream in enumerate(streams):
-                    self.chip.define_stream(node, index, stream)
+            self.chip.define(self.mapping.objects, self.mapping.streams)
         return self.chip.run(stretch.work.programs, stretch.work.packets)
 
     def check(self, folder: Path, index: int, stretch: Stretch) -> Checked:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from models.core import Core, Trace
 from models.device import PROFILES
+from models.learner import set_refresh
 from models.mapping import Work
 from models.networks import (
     Network,
@@ -44,7 +45,6 @@ __all__ = [
     "codes",
     "compare_counters",
     "counter_names",
-    "set_refresh",
 ]
 
 Images = NDArray[np.uint8]
@@ -204,7 +204,7 @@ class CoreMachine(Machine):
         self.recipe = Recipe(network, config, PROFILES[profile])
         self._core = Core(config, PROFILES[profile], seed)
         self.cores = {0: self._core}
-        set_refresh(self.cores, network)
+        set_refresh(self.cores.values(), network)
 
     def setup(self) -> Work:
         return Work({0: setup_program(self.recipe)}, setup_packets(self.recipe))
@@ -273,12 +273,6 @@ class CoreMachine(Machine):
             {"rtl": codes(trace.results), "model": codes(expected)}, counters,
             {name: counters[event] for name, event in phases.items()},
         )  # fmt: skip
-
-
-def set_refresh(cores: Mapping[int, Core], network: Network) -> None:
-    for core in cores.values():
-        core.refresh_high = network.training.refresh_high
-        core.refresh_low = network.training.refresh_low
 
 
 def codes(results: list[Result]) -> list[NDArray[np.int8]]:

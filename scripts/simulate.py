@@ -35,6 +35,7 @@ from models.networks import (
 from rtl.chip.config import CHIPS, ChipConfig
 from rtl.config import CoreConfig
 from scripts import results
+from scripts.chip_machine import ChipMachine
 from scripts.machines import Checked, CoreMachine, Machine, Stretch
 from scripts.options import add_data, load_data, positive
 
@@ -207,8 +208,6 @@ def make_machine(
     """The core or chip that trains a network."""
     if isinstance(config, CoreConfig):
         return CoreMachine(network, config, profile, seed)
-    from scripts.chip_machine import ChipMachine
-
     if not isinstance(network, ChipNetwork):
         raise TypeError(f"{network.name} is a network of one core")
     return ChipMachine(network, config, profile, seed)

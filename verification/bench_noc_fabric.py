@@ -11,6 +11,7 @@ from cocotb.triggers import RisingEdge
 from rtl.noc.config import FabricConfig
 from rtl.noc.flit import HEADER
 from rtl.noc.router import ERRORS
+from verification.noc_packets import flit, packet
 from verification.streams import reset
 
 CONFIG = FabricConfig.from_json(os.environ["PHASECORE_FABRIC"])
@@ -34,19 +35,6 @@ def reach(node):
 def named(cols, rows):
     """Nodes of a multicast."""
     return [n for n in NODES if cols >> n % CONFIG.width & 1 and rows >> n // CONFIG.width & 1]
-
-
-def flit(word, head=0, tail=0):
-    return head, tail, word
-
-
-def packet(number, length, **to):
-    """Flits of a packet whose words all tell its number."""
-    header = HEADER.pack(length=length, **to) | number << 32
-    body = [number << 32 | index for index in range(1, length)]
-    return [
-        flit(word, index == 0, index == length - 1) for index, word in enumerate([header, *body])
-    ]
 
 
 def words(flits):

@@ -12,25 +12,13 @@ from models.noc import EAST, LOCAL, NORTH, OPPOSITE, SOUTH, WEST, next_port
 from rtl.noc.config import FabricConfig
 from rtl.noc.flit import HEADER
 from rtl.noc.router import ERRORS, reachable
+from verification.noc_packets import flit, packet
 from verification.streams import reset
 
 CONFIG = FabricConfig.from_json(os.environ["PHASECORE_FABRIC"])
 AT = (1, 1)
 PORTS = range(5)
 CHANNELS = range(CONFIG.virtual_channels)
-
-
-def flit(word, head=0, tail=0):
-    return head, tail, word
-
-
-def packet(number, length, **to):
-    """Flits of a packet whose words all tell its number."""
-    header = HEADER.pack(length=length, **to) | number << 32
-    body = [number << 32 | index for index in range(1, length)]
-    return [
-        flit(word, index == 0, index == length - 1) for index, word in enumerate([header, *body])
-    ]
 
 
 def outputs(header):

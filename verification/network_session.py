@@ -225,7 +225,10 @@ class Session:
 
     def _accumulators(self):
         dut, port = self.dut, "accumulators__"
-        get = lambda name: int(getattr(dut, port + name).value)  # noqa: E731
+
+        def get(name):
+            return int(getattr(dut, port + name).value)
+
         dut.accumulators__data.value = random.getrandbits(ACC_BITS * LANES)
         if get("read") and self.idle:
             values = self.accumulators[get("block") % CONFIG.blocks * LANES :][:LANES]

@@ -12,6 +12,7 @@ from rtl.chip.registers import ADDRESS_BITS
 from rtl.chip.tile import Tile
 from rtl.core.axi_lite import AxiLiteBus
 from rtl.core.stream_in import AxiStream
+from rtl.flat_ports import connect_flat, flat_members
 from rtl.noc.direct import Direct
 from rtl.noc.fabric import ROUTER, Fabric, flit_bits
 from rtl.noc.mesh import Mesh
@@ -45,12 +46,7 @@ class Chip(wiring.Component):
             "s_axis": In(AxiStream(config.core)),
             "m_axis": Out(AxiStream(config.core)),
         }
-        ports = {
-            f"{group}_{name}": member
-            for group, wanted in self._groups.items()
-            for name, member in wanted.signature.members.items()
-        }
-        super().__init__({**ports, "halted": Out(1)})
+        super().__init__({**flat_members(self._groups), "halted": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -73,10 +69,7 @@ class Chip(wiring.Component):
             self.halted.eq(hub.all_halted),
         ]
         inner = {"s_axil": hub.s_axil, "s_axis": bridge.s_axis, "m_axis": bridge.m_axis}
-        for group, wanted in self._groups.items():
-            for name, member in wanted.signature.members.items():
-                outside, inside = getattr(self, f"{group}_{name}"), getattr(inner[group], name)
-                m.d.comb += inside.eq(outside) if member.flow == In else outside.eq(inside)
+        connect_flat(m, self, self._groups, inner)
         return m
 
     def _tile(self, m: Module, node: int, mesh: Fabric, hub: RegisterHub) -> None:

@@ -20,6 +20,7 @@ from rtl.core.update_unit import UpdateUnit
 from rtl.core.vector_memory import VectorMemory
 from rtl.crossbar import Crossbar
 from rtl.csr import ADDRESS_BITS
+from rtl.flat_ports import connect_flat, flat_members
 
 __all__ = ["Core", "Units"]
 
@@ -187,12 +188,7 @@ class Core(wiring.Component):
             "s_axis": In(AxiStream(config)),
             "m_axis": Out(AxiStream(config)),
         }
-        ports = {
-            f"{group}_{name}": member
-            for group, wanted in self._groups.items()
-            for name, member in wanted.signature.members.items()
-        }
-        super().__init__({**ports, "halted": Out(1)})
+        super().__init__({**flat_members(self._groups), "halted": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -217,8 +213,5 @@ class Core(wiring.Component):
             self.halted.eq(controller.sequencer.halted),
         ]
         inner = {"s_axil": axil.axil, "s_axis": stream_in.axis, "m_axis": stream_out.axis}
-        for group, wanted in self._groups.items():
-            for name, member in wanted.signature.members.items():
-                outside, inside = getattr(self, f"{group}_{name}"), getattr(inner[group], name)
-                m.d.comb += inside.eq(outside) if member.flow == In else outside.eq(inside)
+        connect_flat(m, self, self._groups, inner)
         return m

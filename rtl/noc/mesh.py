@@ -4,12 +4,12 @@
 from amaranth.hdl import Const, Value
 
 from rtl.noc.config import FabricConfig
-from rtl.noc.fabric import ROUTER, Fabric, flit_bits
+from rtl.noc.fabric import ROUTER, Fabric
 from rtl.noc.flit import HEADER
 from rtl.noc.router import OPPOSITE, Port, Router
 from rtl.verilog import to_verilog
 
-__all__ = ["MESH", "ROUTER", "Mesh", "flit_bits", "mesh_verilog"]
+__all__ = ["MESH", "ROUTER", "Mesh", "mesh_verilog"]
 
 MESH = "phasecore_mesh"
 
