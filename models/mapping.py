@@ -433,8 +433,9 @@ class ChipMapping:
         unused = dict.fromkeys(("side", "from_slot", "slot"), 0)
         return encode(
             Opcode.ERROR, segment=segment, output=self._outputs[layer], function=Function.SIGMOID,
-            fixed=0, shift=0, bias=self.recipe.biases[layer], destination=self._errors[layer],
-            start=self.network.layers[layer].col_start, **{**unused, **values},
+            bias=self.recipe.biases[layer], destination=self._errors[layer],
+            start=self.network.layers[layer].col_start, **self.network.training.error_fields,
+            **{**unused, **values},
         )  # fmt: skip
 
     @property

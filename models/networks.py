@@ -153,6 +153,15 @@ class Training:
     target_margin: int = 6
     """Targets are this code and 127 minus it: a saturated sigmoid passes no error back."""
 
+    error_shift: int | None = None
+    """Fixed right shift of every error vector's products, 0..31; None: as large a mantissa as fits
+    (shared exponent)."""
+
+    @property
+    def error_fields(self) -> dict[str, int]:
+        """Fields ``fixed`` and ``shift`` of ERROR."""
+        return {"fixed": int(self.error_shift is not None), "shift": self.error_shift or 0}
+
     def rate(self, progress: float) -> float:
         """Learning rate after the fraction ``progress`` of the run."""
         return float(self.eta * (self.eta_end / self.eta) ** progress)
@@ -501,8 +510,8 @@ def _backward(recipe: Recipe) -> Iterator[int]:
         yield encode(
             Opcode.ERROR, segment=index if is_last else index + 1, side=0 if is_last else 1,
             from_slot=int(is_last), slot=TARGET if is_last else 0, output=network.output(index),
-            function=Function.SIGMOID, fixed=0, shift=0, bias=recipe.biases[index],
-            destination=network.error(index), start=network.layers[index].col_start,
+            function=Function.SIGMOID, bias=recipe.biases[index], destination=network.error(index),
+            start=network.layers[index].col_start, **network.training.error_fields,
         )  # fmt: skip
 
 
