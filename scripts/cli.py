@@ -39,6 +39,7 @@ COMMANDS = {
     "speed": "measure training images per second of the golden model",
     "synth": "estimate the area of every block with Yosys",
     "bench": "measure cycles per operation and simulation speed",
+    "energy": "model the energy per training image of a recorded run",
     "fabric": "measure latency and saturation of the fabric on the RTL",
     "faults": "plant faults and see that the tests catch them",
     "data": "download MNIST and check its checksums",
