@@ -41,9 +41,9 @@ FABRIC_FIELDS = ("objects", "streams")
 """Fields of a configuration that change no block of the table of areas."""
 
 NOTE = """\
-Modelled, not measured: events are counted in the RTL, what each costs is a constant
-(docs/energy.md), gates are pre-layout. Not counted: network interfaces and host bridge (their
-gates are in no table of areas yet), program memory, clock generation, supplies, the host.
+Modelled, not measured: events are counted in the RTL, what each costs is a constant with a source
+or an assumption, gates are pre-layout. Not counted: network interfaces and host bridge (their gates
+are in no table of areas yet), program memory, clock generation, supplies, the host.
 IBM's figures are quoted; the body of the paper could not be read, so what they include is not
 known here, and a comparison with them is one of orders of magnitude. The digital design is an
 estimate of arithmetic and weight memory alone: activations, control, clocks and leakage come on

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes what commands measured into README.md and what tables say into docs/*registers.md.
+"""Writes what commands measured into README.md and docs/energy.md, and tables of registers.
 
 ``python -m scripts.readme``; a test checks that all are fresh.
 """
@@ -14,7 +14,7 @@ from rtl import csr
 from rtl.chip import registers
 from rtl.chip.config import CHIPS
 from rtl.config import DEFAULT
-from scripts import bench, simulate
+from scripts import bench, energy, simulate
 from scripts.results import RESULTS, ROOT
 
 __all__ = ["documents"]
@@ -121,6 +121,7 @@ def documents() -> dict[Path, str]:
     text = _section(text, "demo", f"```\n{printed}\n```")
     return {
         readme: text,
+        ROOT / "docs" / "energy.md": energy.document(_load("energy")),
         ROOT / "docs" / "registers.md": csr.markdown(DEFAULT),
         ROOT / "docs" / "chip_registers.md": registers.markdown(CHIPS["default"]),
     }

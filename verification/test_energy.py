@@ -244,3 +244,14 @@ def test_recorded_runs(run, tmp_path, capsys):
         assert total == pytest.approx(result["nanojoules_total"][case], abs=1e-3)
     page = document(result)
     assert all(f"**{name}**" in page for name in CONSTANTS)
+
+
+def test_recorded_energy_is_that_of_the_recorded_run(tmp_path, capsys):
+    kept = json.loads((RESULTS / "energy.json").read_text())
+    run, area = (RESULTS / kept[name]["file"] for name in ("run", "area"))
+    arguments = ["energy", str(run), "--area", str(area), "--out", str(tmp_path), "--json"]
+    assert main(arguments) == 0
+    result = json.loads(capsys.readouterr().out)
+    if (result["run"], result["area"]) != (kept["run"], kept["area"]):
+        pytest.skip("the run or the areas were recorded anew since")
+    assert result["nanojoules"] == kept["nanojoules"], "run phasecore energy --out docs/results"
