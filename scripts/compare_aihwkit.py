@@ -27,7 +27,7 @@ from models.networks import CHIP_NETWORKS, NETWORKS, Network, classes
 from scripts import results
 from scripts.options import add_data, load_data, positive
 
-__all__ = ["SETTINGS", "Contestant", "add_parser", "compare", "report", "run"]
+__all__ = ["SETTINGS", "Contestant", "add_parser", "compare", "report", "run", "table"]
 
 OPTIONS = ("seed", "out")
 
@@ -204,25 +204,38 @@ def compare(
     return seconds
 
 
-def report(result: dict[str, Any]) -> str:
+def table(result: Mapping[str, Any]) -> str:
+    """Markdown table of rates, ratios and accuracies."""
     rates, accuracies = result["images_per_second_by_contestant"], result["validation_accuracy"]
+    rows = [
+        "| | images per CPU second | phasecore is faster by | validation, not tuned |",
+        "|---|--:|--:|--:|",
+        f"| {OURS} | {rates[OURS]:,.0f} | | {100 * accuracies[OURS]:.1f} % |",
+    ]
+    rows += [
+        f"| aihwkit, {name} | {rates[name]:,.0f} | {ratio['median']:.1f}"
+        f" ({ratio['low']:.1f} to {ratio['high']:.1f}) | {100 * accuracies[name]:.1f} % |"
+        for name, ratio in result["ratios"].items()
+    ]
+    return "\n".join(rows)
+
+
+def report(result: dict[str, Any]) -> str:
     turns = f"{result['repeats']} turns of {result['images'] // result['repeats']} images"
     lines = [
         f"{result['network']} on {result['dataset']}, batch 1, one thread: {turns}",
         "",
-        f"{'':<30}{'images/s':>10}{'ratio':>8}  {'spread':<16}{'validation, not tuned':>22}",
-        f"{OURS:<30}{rates[OURS]:>10,.0f}{'':>26}{100 * accuracies[OURS]:>20.2f} %",
+        table(result),
+        "",
+        "equal:",
+        *(f"- {text}" for text in result["same"]),
+        "not equal:",
+        *(f"- {text}" for text in result["different"]),
+        "",
+        ", ".join(f"{name} {number}" for name, number in result["versions"].items()),
+        f"written  {result['out']}",
     ]
-    for name, ratio in result["ratios"].items():
-        spread = f"{ratio['low']:.1f} .. {ratio['high']:.1f}"
-        lines.append(
-            f"{f'aihwkit, {name}':<36}{rates[name]:>4,.0f}{ratio['median']:>8.1f}  {spread:<16}"
-            f"{100 * accuracies[name]:>20.2f} %"
-        )
-    lines += ["", "equal:", *(f"- {text}" for text in result["same"])]
-    lines += ["not equal:", *(f"- {text}" for text in result["different"])]
-    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
-    return "\n".join([*lines, "", versions, f"written  {result['out']}"])
+    return "\n".join(lines)
 
 
 class Ours:

@@ -14,7 +14,7 @@ from rtl import csr
 from rtl.chip import registers
 from rtl.chip.config import CHIPS
 from rtl.config import DEFAULT
-from scripts import bench, energy, simulate
+from scripts import bench, compare_aihwkit, energy, simulate
 from scripts.results import RESULTS, ROOT
 
 __all__ = ["documents"]
@@ -85,6 +85,20 @@ def _speed() -> str:
     )
 
 
+def _aihwkit() -> str:
+    """Golden model beside aihwkit."""
+    run = _load("speed-aihwkit")
+    return (
+        f"**Beside aihwkit {run['versions']['aihwkit']}** (its MixedPrecisionPCMPreset, batch 1,"
+        f" one thread), {run['network']} on\nthe same {run['images']:,} images in turns"
+        f" (`{run['command']}`):\n\n{compare_aihwkit.table(run)}\n\n"
+        "Equal: network, images, mixed precision with blind pulses on PCM devices. Not equal:"
+        " phasecore gives the bits of its RTL;\naihwkit has its own device fit, rounds at its"
+        " converters and computes the rest in 32-bit floating point\n([all"
+        " differences](docs/results/speed-aihwkit.json))."
+    )
+
+
 def _bench() -> str:
     run = _load("bench")
     table = bench.table(run)
@@ -115,7 +129,7 @@ def _section(text: str, name: str, content: str) -> str:
 def documents() -> dict[Path, str]:
     """Text of every document made here, by path."""
     readme = ROOT / "README.md"
-    results = "\n\n".join([_training(), _cycles(), _speed(), _bench(), _area()])
+    results = "\n\n".join([_training(), _cycles(), _speed(), _aihwkit(), _bench(), _area()])
     text = _section(readme.read_text(), "results", results)
     printed = simulate.report({**_load(DEMO), "out": f"build/simulate/{DEMO}.json"})
     text = _section(text, "demo", f"```\n{printed}\n```")

@@ -10,7 +10,8 @@ import pytest
 from models.datasets import load
 from scripts import compare_aihwkit
 from scripts.cli import main
-from scripts.compare_aihwkit import OURS, SETTINGS, WARM_UP, compare
+from scripts.compare_aihwkit import OURS, SETTINGS, TARGET, WARM_UP, compare, report
+from scripts.results import RESULTS
 
 
 class Recorder:
@@ -68,3 +69,15 @@ def test_with_aihwkit(tmp_path, capsys):
     assert set(result["ratios"]) == set(SETTINGS)
     assert set(result["validation_accuracy"]) == {OURS, *SETTINGS}
     assert all(len(of) == 2 for of in result["milliseconds_per_image"].values())
+
+
+def test_recorded_comparison():
+    result = json.loads((RESULTS / "speed-aihwkit.json").read_text())
+    assert result["ok"]
+    assert set(result["ratios"]) == set(SETTINGS)
+    rates = result["images_per_second_by_contestant"]
+    assert result["fastest"] == max(SETTINGS, key=rates.__getitem__)
+    assert result["ratios"][result["fastest"]]["median"] >= TARGET
+    text = report({**result, "out": "x"})
+    assert "not equal" in text
+    assert all(f"aihwkit, {name}" in text for name in SETTINGS)
