@@ -37,7 +37,7 @@ COMMANDS = {
     "simulate": "run the RTL against the golden model, bit for bit",
     "train": "train a network in the golden model",
     "speed": "measure training images per second of the golden model",
-    "compare_aihwkit": "measure training speed beside IBM's aihwkit",
+    "compare": "measure training speed beside IBM's aihwkit",
     "synth": "estimate the area of every block with Yosys",
     "bench": "measure cycles per operation and simulation speed",
     "energy": "model the energy per training image of a recorded run",

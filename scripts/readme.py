@@ -14,7 +14,7 @@ from rtl import csr
 from rtl.chip import registers
 from rtl.chip.config import CHIPS
 from rtl.config import DEFAULT
-from scripts import bench, compare_aihwkit, energy, simulate
+from scripts import bench, compare, energy, simulate
 from scripts.results import RESULTS, ROOT
 
 __all__ = ["documents"]
@@ -91,7 +91,7 @@ def _aihwkit() -> str:
     return (
         f"**Beside aihwkit {run['versions']['aihwkit']}** (its MixedPrecisionPCMPreset, batch 1,"
         f" one thread), {run['network']} on\nthe same {run['images']:,} images in turns"
-        f" (`{run['command']}`):\n\n{compare_aihwkit.table(run)}\n\n"
+        f" (`{run['command']}`):\n\n{compare.table(run)}\n\n"
         "Equal: network, images, mixed precision with blind pulses on PCM devices. Not equal:"
         " phasecore gives the bits of its RTL;\naihwkit has its own device fit, rounds at its"
         " converters and computes the rest in 32-bit floating point\n([all"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``phasecore compare_aihwkit``: training speed beside IBM's aihwkit, in turns, on one thread.
+"""``phasecore compare``: training speed beside IBM's aihwkit, in turns, on one thread.
 
 Both train the same network on the same images, one at a time, with mixed precision on PCM devices.
 CPU times of one run are compared, so the ratios hold on a busy machine; the absolute numbers
@@ -27,7 +27,7 @@ from models.networks import CHIP_NETWORKS, NETWORKS, Network, classes
 from scripts import results
 from scripts.options import add_data, load_data, positive
 
-__all__ = ["SETTINGS", "Contestant", "add_parser", "compare", "report", "run", "table"]
+__all__ = ["SETTINGS", "Contestant", "add_parser", "report", "run", "table", "take_turns"]
 
 OPTIONS = ("seed", "out")
 
@@ -110,7 +110,7 @@ SETTINGS: Mapping[str, Callable[[Any], None]] = {
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
-        "compare_aihwkit",
+        "compare",
         help="measure training speed beside IBM's aihwkit",
         description=(
             "Train with the compiled engine and with aihwkit's MixedPrecisionPCMPreset in several"
@@ -142,7 +142,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     contestants: dict[str, Contestant] = {OURS: Ours(network, args.profile, args.seed)}
     contestants |= {name: Aihwkit(network, name, args.seed) for name in SETTINGS}
     chosen = order(len(data.train_x), args.seed, 0)
-    seconds = compare(contestants, data, chosen, images=args.images, repeats=args.repeats)
+    seconds = take_turns(contestants, data, chosen, images=args.images, repeats=args.repeats)
     rates = {name: args.images / statistics.median(spent) for name, spent in seconds.items()}
     fastest = max(SETTINGS, key=rates.__getitem__)
     ratios = {name: _ratios(seconds[name], seconds[OURS]) for name in SETTINGS}
@@ -178,7 +178,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return {**result, "out": str(path)}
 
 
-def compare(
+def take_turns(
     contestants: Mapping[str, Contestant],
     data: Dataset,
     chosen: NDArray[np.int64],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``phasecore compare_aihwkit``: fair turns, right ratios, and what it says without aihwkit."""
+"""``phasecore compare``: fair turns, right ratios, and what it says without aihwkit."""
 
 import json
 import time
@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from models.datasets import load
-from scripts import compare_aihwkit
+from scripts import compare
 from scripts.cli import main
-from scripts.compare_aihwkit import OURS, SETTINGS, TARGET, WARM_UP, compare, report
+from scripts.compare import OURS, SETTINGS, TARGET, WARM_UP, report, take_turns
 from scripts.results import RESULTS
 
 
@@ -34,7 +34,7 @@ def test_turns_are_fair():
     digits, log = load("digits"), []
     contestants = {name: Recorder(log, name, s) for name, s in (("a", 1e-4), ("b", 5e-4))}
     chosen = np.arange(30)[::-1]
-    seconds = compare(contestants, digits, chosen, images=40, repeats=3)
+    seconds = take_turns(contestants, digits, chosen, images=40, repeats=3)
     assert log == ["a", "b", "b", "a", "a", "b", "b", "a"]
     a, b = contestants.values()
     seen = chosen[np.arange(WARM_UP + 3 * 40) % 30]
@@ -47,20 +47,20 @@ def test_turns_are_fair():
 
 
 def test_ratios_are_of_the_same_turns():
-    ratios = compare_aihwkit._ratios([10, 30, 24], [1, 2, 2])
+    ratios = compare._ratios([10, 30, 24], [1, 2, 2])
     assert ratios == {"low": 10, "median": 12, "high": 15}
 
 
 def test_without_aihwkit(monkeypatch, capsys):
-    monkeypatch.setattr(compare_aihwkit, "find_spec", lambda name: None)
-    assert main(["compare_aihwkit"]) == 1
+    monkeypatch.setattr(compare, "find_spec", lambda name: None)
+    assert main(["compare"]) == 1
     assert "pip install -e '.[aihwkit]'" in capsys.readouterr().err
 
 
 def test_with_aihwkit(tmp_path, capsys):
     pytest.importorskip("aihwkit")
     arguments = [
-        "compare_aihwkit", "--network", "mlp-64-50-10", "--images", "50", "--repeats", "2",
+        "compare", "--network", "mlp-64-50-10", "--images", "50", "--repeats", "2",
         "--out", str(tmp_path), "--json",
     ]  # fmt: skip
     status = main(arguments)
