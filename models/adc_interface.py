@@ -5,12 +5,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from models.arithmetic import Int, round_shift, saturate
-from rtl.config import CALIBRATION_WINDOWS_LOG2, GAIN_FRACTION, CoreConfig
+from rtl.config import CALIBRATION_WINDOWS_LOG2, DRIFT_FRACTION, GAIN_FRACTION, CoreConfig
+from rtl.isa import Drift
 
 __all__ = ["AdcInterface"]
 
 REFERENCE_COUNT = 1024
 """What the reference counts in a full window at ``range_min``."""
+
+UNIT_SCALE = 1 << DRIFT_FRACTION
 
 
 class AdcInterface:
@@ -25,7 +28,12 @@ class AdcInterface:
     clipped : int
         Codes clipped so far.
     calibration_errors : int
-        Lines, over all calibrations, whose reference counted nothing.
+        Lines, over all calibrations, whose reference counted nothing, and drift reads without a
+        conductance or a baseline.
+    drift_baseline : int
+        What the array conducted at the baseline; 0 for nothing, or if there is none.
+    drift_scale : int
+        Of the gains, unsigned 2.10.
     """
 
     offsets: Int
@@ -37,6 +45,8 @@ class AdcInterface:
         self.gains = np.full(config.lines, 1 << GAIN_FRACTION, dtype=np.int64)
         self.clipped = 0
         self.calibration_errors = 0
+        self.drift_baseline = 0
+        self.drift_scale = UNIT_SCALE
 
     def read_out(
         self,
@@ -72,8 +82,34 @@ class AdcInterface:
         self.clipped += int(np.count_nonzero(clipped if mask is None else clipped & mask))
         return codes
 
+    def compare(self, drift: Drift, total: int) -> int:
+        """Take what the array conducts as the baseline, or the scale from it.
+
+        Parameters
+        ----------
+        drift : what to do; NONE takes the scale back, whatever ``total`` is
+        total : counts of a drift read, summed over all lines, of G+ less those of G-
+
+        Returns
+        -------
+        int
+            1 if there is nothing to compare; the scale is 1 then.
+        """
+        self.drift_scale = UNIT_SCALE
+        if drift is Drift.NONE:
+            return 0
+        if drift is Drift.BASELINE:
+            self.drift_baseline = max(total, 0)
+        elif total > 0:
+            scale = ((self.drift_baseline << DRIFT_FRACTION) + (total >> 1)) // total
+            if self.drift_baseline:
+                self.drift_scale = min(scale, (1 << self.config.drift_scale_bits) - 1)
+        error = int(total <= 0 or self.drift_baseline == 0)
+        self.calibration_errors += error
+        return error
+
     def calibrate(self, sum0: ArrayLike, sum1: ArrayLike) -> int:
-        """Set the registers from two measurements.
+        """Set the registers from two measurements, the gains with the scale.
 
         Parameters
         ----------
@@ -90,6 +126,7 @@ class AdcInterface:
         failed = difference <= 0
         divisor = np.where(failed, 1, difference)
         nominal = REFERENCE_COUNT << (CALIBRATION_WINDOWS_LOG2 + GAIN_FRACTION)
+        nominal = (nominal >> DRIFT_FRACTION) * self.drift_scale
         gain = np.minimum((nominal + (divisor >> 1)) // divisor, (1 << self.config.gain_bits) - 1)
         self.offsets = saturate(zero, self.config.calibration_offset_bits)
         self.gains = np.where(failed, 1 << GAIN_FRACTION, gain)

@@ -11,13 +11,13 @@ from models.adc_interface import AdcInterface
 from models.arithmetic import Int
 from models.crossbar import Crossbar
 from models.device import DeviceProfile
-from models.input_driver import drive_one_hot, drive_slot
+from models.input_driver import drive_all, drive_one_hot, drive_slot
 from models.packets import Result, parse_input
 from models.post_processing import PostProcessing
 from models.programmer import Programmer
 from models.update_unit import UpdateUnit
 from rtl.config import CALIBRATION_WINDOWS_LOG2, CoreConfig
-from rtl.isa import GROUP, Function, Opcode, PacketKind, Segment, decode, encode
+from rtl.isa import GROUP, Drift, Function, Opcode, PacketKind, Segment, decode, encode
 
 __all__ = ["Core", "Trace"]
 
@@ -166,6 +166,7 @@ class Core:
             "length": (1, config.lines - values.get("start", 0)),
             "function": (int(opcode is Opcode.ERROR), max(Function)),
             "precision": (5, config.input_bits),
+            "drift": (0, max(Drift)),
             "count": (1, 0xFFFF),
             "target": (0, config.program_depth - 1),
             "stream": (0, config.streams - 1),
@@ -309,20 +310,38 @@ class Core:
         self.programmer.program(self._segment(values), values["row"], self.slots[values["slot"]])
 
     def _calibrate(self, values: dict[str, int]) -> None:
-        precision, range_ = self.config.input_bits, self.config.range_min
-        drive = np.zeros(self.config.lines, dtype=np.int64)
-        all_sensed = {"backward": self.config.rows > self.config.cols}
-        sums = []
-        for reference in (False, True):
-            windows = [
-                self.crossbar.window(
-                    drive, precision=precision, range=range_, reference=reference, **all_sensed
-                )
-                for _ in range(1 << CALIBRATION_WINDOWS_LOG2)
-            ]
-            sums.append(np.sum(windows, axis=0))
-            self._window = _Window(windows[-1], range_, precision, 0)
-        self.adc.calibrate(*sums)
+        drift, total = Drift(values["drift"]), 0
+        if drift is not Drift.NONE:
+            config = self.config
+            driven = min(config.rows, config.cols)
+            drive = drive_all(config, precision=config.input_bits, count=driven)
+            positive, negative = (
+                self._summed(drive, config.drift_range, polarities=polarities)
+                for polarities in (0b01, 0b10)
+            )
+            total = int(np.sum(positive - negative))
+        self.adc.compare(drift, total)
+        silent = np.zeros(self.config.lines, dtype=np.int64)
+        zero, reference = (
+            self._summed(silent, self.config.range_min, reference=on) for on in (False, True)
+        )
+        self.adc.calibrate(zero, reference)
+
+    def _summed(
+        self, drive: Int, range_: int, *, polarities: int = 0b11, reference: bool = False
+    ) -> Int:
+        """Counts of all lines, summed over the windows of a measurement of the calibration."""
+        precision = self.config.input_bits
+        windows = [
+            self.crossbar.window(
+                drive, precision=precision, range=range_, polarities=polarities,
+                reference=reference, backward=self.config.rows > self.config.cols,
+            )
+            for _ in range(1 << CALIBRATION_WINDOWS_LOG2)
+        ]  # fmt: skip
+        self._window = _Window(windows[-1], range_, precision, 0)
+        total: Int = np.sum(windows, axis=0)
+        return total
 
     def _read_row(self, row: int, polarities: int) -> Int:
         precision = min(READ_PRECISION, self.config.input_bits)

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from models.arithmetic import Int
 from rtl.config import CoreConfig
 
-__all__ = ["drive_one_hot", "drive_slot", "waveform"]
+__all__ = ["drive_all", "drive_one_hot", "drive_slot", "waveform"]
 
 
 def _shift(config: CoreConfig, precision: int) -> int:
@@ -56,6 +56,13 @@ def drive_one_hot(config: CoreConfig, line: int, *, precision: int) -> Int:
     magnitude = np.zeros(config.lines, dtype=np.int64)
     magnitude[line] = 127 >> _shift(config, precision)
     return magnitude
+
+
+def drive_all(config: CoreConfig, *, precision: int, start: int = 0, count: int) -> Int:
+    """Signed cycles of each line when ``count`` lines are driven with the largest code."""
+    line = np.arange(config.lines)
+    driven = (line >= start) & (line < start + count)
+    return driven * (127 >> _shift(config, precision))
 
 
 def waveform(

@@ -25,6 +25,7 @@ from models.networks import (
     training_program,
 )
 from rtl.config import CoreConfig
+from rtl.isa import Drift, Opcode, encode
 
 __all__ = [
     "ENGINES",
@@ -44,7 +45,7 @@ Vectors = list[NDArray[np.int8]]
 
 _CORE_STATE = {
     "crossbar": ("g", "n", "e", "windows", "set_pulses", "reset_pulses"),
-    "adc": ("offsets", "gains"),
+    "adc": ("offsets", "gains", "drift_baseline", "drift_scale"),
     "update": ("chi", "chi_saturations", "transfer_saturations"),
     "programmer": ("selection", "dirty", "set_pulses", "reset_pulses", "refreshed", "unverified"),
 }
@@ -102,6 +103,14 @@ class Learner(ABC):
     @abstractmethod
     def infer(self, images: Images) -> Vectors:
         """Outputs of images."""
+
+    @abstractmethod
+    def calibrate(self, drift: str | None = None) -> None:
+        """Calibrate the converters of all cores.
+
+        ``drift``: "baseline" remembers what each array conducts, "compensate" scales its gains by
+        what it has lost since, None takes the scale back.
+        """
 
     @abstractmethod
     def _parts(self) -> Iterator[tuple[str, object, tuple[str, ...]]]:
@@ -167,6 +176,9 @@ class CoreLearner(Learner):
         program = inference_program(self.recipe, len(images))
         return self._run(program, inference_packets(self.recipe, images))
 
+    def calibrate(self, drift: str | None = None) -> None:
+        self._run(_calibration(drift), [])
+
     def _run(self, program: list[int], packets: list[bytes]) -> Vectors:
         results = self._core.run(program, packets)
         self._forget_traces()
@@ -208,6 +220,10 @@ class ChipLearner(Learner):
     def infer(self, images: Images) -> Vectors:
         return self._run(self._driver.inference(images))
 
+    def calibrate(self, drift: str | None = None) -> None:
+        self._chip.run(dict.fromkeys(self._mapping.nodes, _calibration(drift)))
+        self._forget_traces()
+
     def _run(self, work: Work) -> Vectors:
         results = self._chip.run(work.programs, work.packets)
         self._forget_traces()
@@ -221,6 +237,14 @@ class ChipLearner(Learner):
                 yield f"core{node}.{part}", getattr(chip.interfaces[node], part), names
         yield "host.streams", chip.host.streams, _INTERFACE_STATE["streams"]
         yield "driver", self._driver, ("images", "targets")
+
+
+def _calibration(drift: str | None) -> list[int]:
+    """Program that calibrates; ``ValueError`` for an unknown ``drift``."""
+    names = {None: Drift.NONE, "baseline": Drift.BASELINE, "compensate": Drift.COMPENSATE}
+    if drift not in names:
+        raise ValueError(f"drift must be None, baseline or compensate, not {drift!r}")
+    return [encode(Opcode.CALIBRATE, drift=names[drift]), encode(Opcode.HALT)]
 
 
 def _core_parts(name: str, core: Core) -> Iterator[tuple[str, object, tuple[str, ...]]]:

@@ -17,6 +17,12 @@ GAIN_FRACTION = 8
 CALIBRATION_WINDOWS_LOG2 = 4
 """log2 of the windows averaged per calibration measurement."""
 
+DRIFT_FRACTION = 10
+"""Fraction bits of the scale of drift compensation (unsigned 2.10, 1.0 = 1024)."""
+
+DRIFT_COUNT_LOG2 = 9
+"""log2 of the bound of a line's count in a drift read's window, all conductances the largest."""
+
 EXPONENT_BITS = 8
 """Bits of the shared exponent of an error vector, two's complement, saturating."""
 
@@ -150,6 +156,11 @@ class CoreConfig:
                 f"range_max must be at least {self.read_range} for row reads,"
                 f" not {self.range_max}"
             )
+        if self.drift_bits > 32:
+            raise ValueError(
+                f"range_max must be at least {self.range_max + self.drift_bits - 32} for drift"
+                f" reads, not {self.range_max}"
+            )
         if self.post_lanes > min(self.rows, self.cols):
             raise ValueError(
                 f"post_lanes must be at most rows and cols ({min(self.rows, self.cols)}),"
@@ -228,6 +239,32 @@ class CoreConfig:
     def read_range(self) -> int:
         """ADC range of the row reads of refresh and program-and-verify."""
         return self.range_min + self.devices_per_polarity.bit_length() - 1
+
+    @property
+    def drift_range(self) -> int:
+        """ADC range of drift reads, at which no line counts ``2**DRIFT_COUNT_LOG2`` per window.
+
+        Coarser than ``range_max`` it cannot be."""
+        return min(max(self._drift_range, self.range_min), self.range_max)
+
+    @property
+    def _drift_range(self) -> int:
+        lines = _log2(min(self.rows, self.cols))
+        devices = self.devices_per_polarity.bit_length() - 1
+        return lines + devices + self.g_bits + self.input_bits - 1 - DRIFT_COUNT_LOG2
+
+    @property
+    def drift_bits(self) -> int:
+        """Bits of the unsigned conductance of an array that a drift read finds, at most 32.
+
+        Two polarities of ``2**CALIBRATION_WINDOWS_LOG2`` windows on all lines; a gain below 2."""
+        line = DRIFT_COUNT_LOG2 + max(0, self._drift_range - self.range_max) + 1
+        return line + 1 + CALIBRATION_WINDOWS_LOG2 + self.line_bits
+
+    @property
+    def drift_scale_bits(self) -> int:
+        """Bits of the unsigned scale of drift compensation."""
+        return 2 + DRIFT_FRACTION
 
     @property
     def g_max(self) -> int:

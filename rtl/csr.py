@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields
 from enum import Enum, IntEnum
 
-from rtl.config import CoreConfig
+from rtl.config import DRIFT_FRACTION, GAIN_FRACTION, CoreConfig
 from rtl.isa import INSTRUCTION_BITS, OBJECT, SEGMENT, STREAM, Field, Unit
 
 __all__ = [
@@ -135,7 +135,7 @@ _ERROR_DOCS = {
     ErrorCode.SEGMENT: "segment undefined, outside the array, or with a bad threshold or range",
     ErrorCode.SLOT: "slot or affine table does not exist",
     ErrorCode.LINE: "line, length or row out of range",
-    ErrorCode.FUNCTION: "unknown function, or NONE for ERROR",
+    ErrorCode.FUNCTION: "unknown function, or NONE for ERROR; unknown drift",
     ErrorCode.PRECISION: "precision not in 5..input_bits",
     ErrorCode.LOOP_COUNT: "LOOP with count 0",
     ErrorCode.TARGET: "LOOP target outside the program memory",
@@ -158,7 +158,7 @@ _ERROR_DOCS = {
     ErrorCode.REGISTER_PARTIAL: "write without all four byte strobes",
     ErrorCode.REGISTER_LOCKED: "write to a segment or the program while running",
     ErrorCode.WATCHDOG: "no instruction issued for WATCHDOG cycles; the sequencer has stopped",
-    ErrorCode.CALIBRATION: "a line's gain could not be measured",
+    ErrorCode.CALIBRATION: "a line's gain, or the drift, could not be measured",
 }
 
 ERROR_COUNTERS = {
@@ -170,7 +170,7 @@ ERROR_COUNTERS = {
     ErrorCounter.REGISTER: "accesses to undefined registers, writes to read-only ones or partial",
     ErrorCounter.LOCKED: "writes to segments or the program while running",
     ErrorCounter.WATCHDOG: "watchdog expiries",
-    ErrorCounter.CALIBRATION: "lines whose gain could not be measured",
+    ErrorCounter.CALIBRATION: "lines whose gain, and arrays whose drift, could not be measured",
     ErrorCounter.FABRIC: "messages dropped by the network interface",
 }
 
@@ -384,13 +384,17 @@ def _settings(config: CoreConfig) -> tuple[Register, ...]:
         ("REFRESH_HIGH", 0x01C, 7, 100, "REFRESH: a pair is worn if its larger code is above"),
         ("REFRESH_LOW", 0x020, 7, 20, "REFRESH: ... and its smaller code is above"),
         ("CALIBRATION_LINE", 0x024, config.line_bits, 0, "line that the next two registers show"),
+        ("DRIFT_BASELINE", 0x070, config.drift_bits, 0,
+         "what the array conducted at BASELINE; 0: none"),
     )
     shown = (
-        ("PC", 0x014, program_bits, False, "address of the instruction that is issued next"),
-        ("CALIBRATION_OFFSET", 0x028, config.calibration_offset_bits, True, "1/16 count"),
-        ("CALIBRATION_GAIN", 0x02C, config.gain_bits, False, "1/256"),
-        ("ERROR_CODE", 0x030, 8, False, "first error since the counters were cleared"),
-        ("ERROR_ADDRESS", 0x034, 16, False, "its instruction, or its register's byte offset"),
+        ("PC", 0x014, program_bits, 0, "address of the instruction that is issued next"),
+        ("CALIBRATION_OFFSET", 0x028, config.calibration_offset_bits, 0, "1/16 count"),
+        ("CALIBRATION_GAIN", 0x02C, config.gain_bits, 1 << GAIN_FRACTION, "1/256"),
+        ("ERROR_CODE", 0x030, 8, 0, "first error since the counters were cleared"),
+        ("ERROR_ADDRESS", 0x034, 16, 0, "its instruction, or its register's byte offset"),
+        ("DRIFT_SCALE", 0x074, config.drift_scale_bits, 1 << DRIFT_FRACTION,
+         "of all gains, by COMPENSATE; 1/1024"),
     )
     return (
         *(
@@ -403,9 +407,10 @@ def _settings(config: CoreConfig) -> tuple[Register, ...]:
         *(
             Register(
                 name=name, offset=offset, access=Access.READ_ONLY, origin=Origin.HARDWARE,
-                doc=doc, fields=_word(doc, width), signed=signed,
+                doc=doc, reset=reset, fields=_word(doc, width),
+                signed=name == "CALIBRATION_OFFSET",
             )
-            for name, offset, width, signed, doc in shown
+            for name, offset, width, reset, doc in shown
         ),
     )  # fmt: skip
 

@@ -20,6 +20,7 @@ __all__ = [
     "PACKET_MAGIC",
     "SEGMENT",
     "STREAM",
+    "Drift",
     "Field",
     "Function",
     "ObjectDescriptor",
@@ -70,6 +71,16 @@ class Function(IntEnum):
     TANH = 4
 
 
+class Drift(IntEnum):
+    """What CALIBRATE does about the drift of the conductances."""
+
+    NONE = 0
+    BASELINE = 1
+    """Remember how much the array conducts."""
+    COMPENSATE = 2
+    """Scale the gains by what the array conducted at the baseline over what it does now."""
+
+
 class Unit(IntEnum):
     """Bits of the WAIT mask: wait until each named unit is idle."""
 
@@ -93,12 +104,16 @@ class PacketKind(IntEnum):
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a packed word: ``name``, ``width`` in bits, two's complement if ``signed``."""
+    """One field of a packed word: ``name``, ``width`` in bits, two's complement if ``signed``.
+
+    ``default``: its value where none is given; None if one must be.
+    """
 
     name: str
     width: int
     doc: str
     signed: bool = False
+    default: int | None = None
 
     def check(self, value: int) -> None:
         """Raise ``ValueError`` unless ``value`` fits."""
@@ -176,7 +191,7 @@ INSTRUCTIONS: Mapping[Opcode, tuple[Field, ...]] = {
         Field("row", 10, "physical row"),
         Field("slot", 5, "slot of signed target codes by column"),
     ),
-    Opcode.CALIBRATE: (),
+    Opcode.CALIBRATE: (Field("drift", 2, "Drift", default=Drift.NONE),),
     Opcode.WAIT: (Field("units", 6, "mask of Unit"),),
     Opcode.LOOP: (
         Field("counter", 1, "loop counter 0 or 1"),
@@ -265,15 +280,19 @@ from bit 0 and which carries tlast."""
 
 
 def pack(fields: tuple[Field, ...], values: Mapping[str, int]) -> int:
-    """Pack ``values`` (every field named) from bit 0 upward; errors name field and value."""
+    """Pack ``values`` from bit 0 upward; errors name field and value.
+
+    Every field is named but for those with a default.
+    """
     unknown = set(values) - {field.name for field in fields}
     if unknown:
         raise ValueError(f"unknown field {sorted(unknown)[0]!r}")
     word = position = 0
     for field in fields:
-        if field.name not in values:
+        given = values.get(field.name, field.default)
+        if given is None:
             raise ValueError(f"missing field {field.name!r}")
-        value = int(values[field.name])
+        value = int(given)
         field.check(value)
         word |= (value & ((1 << field.width) - 1)) << position
         position += field.width

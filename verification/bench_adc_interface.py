@@ -10,8 +10,9 @@ import numpy as np
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from models.adc_interface import AdcInterface
-from rtl.config import CALIBRATION_WINDOWS_LOG2
+from rtl.config import CALIBRATION_WINDOWS_LOG2, DRIFT_FRACTION
 from rtl.core.interfaces import MvmCommand, MvmSource
+from rtl.isa import Drift
 from verification.harness import config_from_env
 from verification.streams import StreamPort, reset
 
@@ -89,8 +90,8 @@ class Bench:
     async def start(self):
         """Reset, and run windows as they are queued."""
         await reset(
-            self.dut, read__en=0, calibrate=0, mvm__ready=0, line=0, increments=0,
-            timing__active=0, timing__first=0, timing__last=0, timing__range=0,
+            self.dut, read__en=0, calibrate=0, drift=0, baseline=0, mvm__ready=0, line=0,
+            increments=0, timing__active=0, timing__first=0, timing__last=0, timing__range=0,
             timing__precision=0, timing__exponent=0,
         )  # fmt: skip
         cocotb.start_soon(self.macro())
@@ -191,12 +192,13 @@ class Bench:
             expected = int(self.model.offsets[line]), int(self.model.gains[line])
             assert got == expected, f"registers of line {line}: {got}, expected {expected}"
 
-    async def calibrate(self, macro):
-        """Run the sequence on ``macro(source) -> counts`` and update the model."""
-        dut = self.dut
-        port = StreamPort(dut, "mvm")
-        sums = {MvmSource.NOTHING: 0, MvmSource.REFERENCE: 0}
-        windows = 2 << CALIBRATION_WINDOWS_LOG2
+    async def calibrate(self, macro, drift=Drift.NONE):
+        """Run the sequence on ``macro(source, polarities) -> counts`` and update the model.
+
+        Returns the calibration errors.
+        """
+        dut, model = self.dut, self.model
+        sums = {}
         errors = 0
         finished = False
 
@@ -205,50 +207,77 @@ class Bench:
             while not finished:
                 await RisingEdge(dut.clk)
                 errors += int(dut.calibration_error.value)
+                if int(dut.baselined.value):
+                    assert drift is Drift.BASELINE
+                    dut.baseline.value = int(dut.conductance.value)
 
-        dut.calibrate.value = 1
+        dut.calibrate.value, dut.drift.value = 1, drift
         await RisingEdge(dut.clk)
-        dut.calibrate.value = 0
+        dut.calibrate.value, dut.drift.value = 0, random.randrange(3)
         counter = cocotb.start_soon(count_errors())
-        for index in range(windows):
-            await ClockCycles(dut.clk, random.randint(1, 3))
-            while not int(port.valid.value):
-                await RisingEdge(dut.clk)
-                assert int(dut.calibrating.value)
-            bits = COMMAND.from_bits(int(port.payload.value))
-            command = {name: bits[name] for name in COMMAND.members}
-            source = MvmSource.REFERENCE if index >= windows // 2 else MvmSource.NOTHING
-            assert command == {
-                "source": source, "backward": 0, "slot": 0, "start": 0, "count": 0, "line": 0,
-                "precision": CONFIG.input_bits, "range": CONFIG.range_min, "input_signs": 3,
-                "polarities": 3,
-            }, f"window {index}"  # fmt: skip
-            port.ready.value = 1
-            await RisingEdge(dut.clk)
-            port.ready.value = 0
-            counts = macro(source)
-            sums[source] = sums[source] + counts
-            cycle = np.arange(CONFIG.window_cycles + 1)[:, None]
-            increments = np.diff((cycle * counts) // CONFIG.window_cycles, axis=0)
-            await ClockCycles(dut.clk, random.randint(1, 9))
-            self.windows.append(Window(increments, CONFIG.range_min, CONFIG.input_bits, 0))
+        kinds = [(MvmSource.NOTHING, 3), (MvmSource.REFERENCE, 3)]
+        if drift is not Drift.NONE:
+            kinds = [(MvmSource.ALL, 1), (MvmSource.ALL, 2), *kinds]
+        for kind in kinds:
+            sums[kind] = sum([
+                await self.window(macro, *kind) for _ in range(1 << CALIBRATION_WINDOWS_LOG2)
+            ])  # fmt: skip
         while int(dut.calibrating.value):
             await RisingEdge(dut.clk)
         finished = True
         await counter
-        assert errors == self.model.calibrate(sums[MvmSource.NOTHING], sums[MvmSource.REFERENCE])
+        plus, minus = (sums.get((MvmSource.ALL, polarities), 0) for polarities in (1, 2))
+        expected = model.compare(drift, int(np.sum(plus - minus)))
+        expected += model.calibrate(sums[MvmSource.NOTHING, 3], sums[MvmSource.REFERENCE, 3])
+        assert errors == expected, f"{errors} calibration errors, expected {expected}"
+        assert int(dut.baseline.value) == model.drift_baseline
+        assert int(dut.scale.value) == model.drift_scale
         await self.check_registers()
         return errors
 
+    async def window(self, macro, source, polarities):
+        """Take the command of one window of the sequence; the counts that it is given."""
+        dut = self.dut
+        port = StreamPort(dut, "mvm")
+        await ClockCycles(dut.clk, random.randint(1, 3))
+        while not int(port.valid.value):
+            await RisingEdge(dut.clk)
+            assert int(dut.calibrating.value)
+        bits = COMMAND.from_bits(int(port.payload.value))
+        command = {name: bits[name] for name in COMMAND.members}
+        assert command == {
+            "source": source, "backward": int(CONFIG.rows > CONFIG.cols), "slot": 0, "start": 0,
+            "count": min(CONFIG.rows, CONFIG.cols), "line": 0, "precision": CONFIG.input_bits,
+            "range": CONFIG.drift_range if source == MvmSource.ALL else CONFIG.range_min,
+            "input_signs": 3, "polarities": polarities,
+        }  # fmt: skip
+        port.ready.value = 1
+        await RisingEdge(dut.clk)
+        port.ready.value = 0
+        counts = macro(source, polarities)
+        cycle = np.arange(CONFIG.window_cycles + 1)[:, None]
+        increments = np.diff((cycle * counts) // CONFIG.window_cycles, axis=0)
+        await ClockCycles(dut.clk, random.randint(1, 9))
+        self.windows.append(Window(increments, command["range"], CONFIG.input_bits, 0))
+        return counts
 
-def analog_lines(rng, *, spread):
-    """A macro with an offset and gain per line: count = noise + offset + gain 1024."""
+
+def analog_lines(rng, *, spread, conductance=300):
+    """A macro with an offset and gain per line: count = noise + offset + gain 1024.
+
+    G+ of a line counts up to twice ``conductance``, G- a third of G+.
+    """
     offset = rng.integers(-40, 41, size=CONFIG.lines)
     gain = rng.integers(1024 - spread, 1024 + spread + 1, size=CONFIG.lines)
+    plus = rng.integers(0, 2 * abs(conductance) + 1, size=CONFIG.lines) * np.sign(conductance)
 
-    def counts(source):
+    def counts(source, polarities):
         noise = rng.integers(-2, 3, size=CONFIG.lines)
-        return offset + noise + (gain if source == MvmSource.REFERENCE else 0)
+        drives = {
+            MvmSource.REFERENCE: gain,
+            MvmSource.ALL: plus if polarities == 1 else -(plus // 3),
+        }
+        return offset + noise + drives.get(source, 0)
 
     return counts
 
@@ -259,7 +288,7 @@ def broken_lines(rng):
     largest = 2 ** (CONFIG.count_bits - 1) - 1000
     gain = np.resize([0, -300, 1, 3, 200, 256, 260, 5000, largest, largest // 4], CONFIG.lines)
 
-    def counts(source):
+    def counts(source, _polarities):
         return offset + (gain if source == MvmSource.REFERENCE else 0)
 
     return counts
@@ -307,3 +336,33 @@ async def calibrates(dut):
     assert await bench.calibrate(analog_lines(rng, spread=200)) == 0
     cocotb.start_soon(bench.reader(1.0))
     await bench.run([random_window(kind) for kind in ["small"] * 8 + ["wild", "extreme"]], 20)
+
+
+@cocotb.test(timeout_time=8, timeout_unit="ms")
+async def compensates_drift(dut):
+    """Baselines and scales as in the model; what cannot be compared is counted, with scale 1."""
+    bench = Bench(dut)
+    await bench.start()
+    rng = np.random.default_rng(random.getrandbits(32))
+
+    async def run(drift, conductance):
+        return await bench.calibrate(analog_lines(rng, spread=99, conductance=conductance), drift)
+
+    assert await run(Drift.COMPENSATE, 200) == 1
+    assert await run(Drift.BASELINE, 300) == 0
+    assert await run(Drift.COMPENSATE, 200) == 0
+    assert bench.model.drift_scale > 1100
+    reader = cocotb.start_soon(bench.reader(0.5))
+    await bench.run([random_window("small") for _ in range(4)], 0)
+    reader.cancel()
+    dut.read__en.value = 0
+    assert await run(Drift.COMPENSATE, 20) == 0
+    assert bench.model.drift_scale == (1 << CONFIG.drift_scale_bits) - 1
+    assert await run(Drift.COMPENSATE, -20) == 1
+    assert await run(Drift.NONE, 200) == 0
+    assert bench.model.drift_scale == 1 << DRIFT_FRACTION
+    assert await run(Drift.BASELINE, -300) == 1
+    assert bench.model.drift_baseline == 0
+    dut.baseline.value = bench.model.drift_baseline = random.getrandbits(CONFIG.drift_bits - 3)
+    assert await run(Drift.COMPENSATE, 300) == 0
+    assert bench.model.drift_scale < 1000

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import Out
 from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
-from rtl.core.csr_file import Events, SequencerPort
+from rtl.core.csr_file import Events, SequencerPort, Settings
 from rtl.core.interfaces import TableWrite
 from rtl.csr import ErrorCode, ErrorCounter, Origin, error_counter, offsets, registers, windows
 from verification.harness import config_from_env
@@ -63,7 +63,8 @@ async def start(dut, stalls=False):
     inputs |= {f"axil__{name}": 0 for name in ("awvalid", "wvalid", "arvalid", "bready", "rready")}
     await reset(
         dut, **inputs, events=0, malformed=0, malformed_code=0, calibration_errors=0,
-        calibration_offset=0, calibration_gain=0, start=0, fabric_error=0, fabric_error_code=0,
+        calibration_offset=0, calibration_gain=256, drift_conductance=0, drift_baselined=0,
+        drift_scale=1024, start=0, fabric_error=0, fabric_error_code=0,
     )  # fmt: skip
     return Host(dut, stalls=stalls)
 
@@ -255,7 +256,7 @@ async def many_transfers_at_once(dut, stalls):
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 async def status_shows_the_hardware(dut):
-    """STATUS bits, PC and the signed calibration offset."""
+    """STATUS bits, PC, the signed calibration offset and the scale."""
     host = await start(dut)
     dut.sequencer__running.value = 1
     dut.sequencer__halted.value = 1
@@ -264,10 +265,12 @@ async def status_shows_the_hardware(dut):
     dut.sequencer__pc.value = CONFIG.program_depth - 1
     dut.calibration_offset.value = -3 & ((1 << CONFIG.calibration_offset_bits) - 1)
     dut.calibration_gain.value = 259
+    dut.drift_scale.value = 1100
     assert await host.get("STATUS") == 0b1011 | 0b100101 << 8
     assert await host.get("PC") == CONFIG.program_depth - 1
     assert await host.get("CALIBRATION_OFFSET") == 2**32 - 3
     assert await host.get("CALIBRATION_GAIN") == 259
+    assert await host.get("DRIFT_SCALE") == 1100
     for bit, name in enumerate(("start", "abort")):
         strobes = []
         watcher = cocotb.start_soon(_watch(dut, getattr(dut, f"sequencer__{name}"), strobes))
@@ -275,6 +278,20 @@ async def status_shows_the_hardware(dut):
         assert await host.get("CONTROL") == 0
         watcher.cancel()
         assert sum(strobes) == 1, name
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+async def the_baseline_is_measured_or_written(dut):
+    """The host's and the hardware's values of DRIFT_BASELINE take each other's place."""
+    host = await start(dut)
+    layout = Settings(CONFIG)
+    for written, measured in ((5, 0), ((1 << CONFIG.drift_bits) - 1, 7)):
+        await host.set("DRIFT_BASELINE", written)
+        assert layout.from_bits(int(dut.settings.value)).drift_baseline == written
+        dut.drift_conductance.value, dut.drift_baselined.value = measured, 1
+        await RisingEdge(dut.clk)
+        dut.drift_conductance.value, dut.drift_baselined.value = 9, 0
+        assert await host.get("DRIFT_BASELINE") == measured
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")

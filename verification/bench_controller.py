@@ -17,7 +17,7 @@ from rtl.core.interfaces import (
 from rtl.core.stream_in import LoadCommand
 from rtl.core.stream_out import StoreCommand
 from rtl.csr import ErrorCode, ErrorCounter, error_counter, offsets, windows
-from rtl.isa import Function, Opcode, Segment, Unit, encode
+from rtl.isa import Drift, Function, Opcode, Segment, Unit, encode
 from verification.harness import config_from_env
 from verification.streams import reset
 
@@ -49,7 +49,7 @@ class Units:
     """Mock units: show a command from the next cycle on and finish it after a random time.
 
     Checks at every acceptance, from what is really in work, that the command may start, and keeps
-    ``issued``: stream, payload, and for CALIBRATE the strobe. Objects of a networked core become
+    ``issued``: stream, payload, and for CALIBRATE its drift. Objects of a networked core become
     ready at random (but for those of ``absent``) until they are released; ``ready`` has the mask of
     them at every acceptance.
     """
@@ -225,7 +225,7 @@ class Units:
             if calibrate:
                 assert self.idle(*LAYOUTS, "calibrating"), "CALIBRATE while a unit works"
                 self.ready.append(self.objects)
-                self.issued.append(("calibrate", {}))
+                self.issued.append(("calibrate", {"drift": int(self.dut.drift.value)}))
                 self.calibrating = random.randint(1, self.longest) + 1
             self._advance()
             self._show()
@@ -371,7 +371,7 @@ def random_fields(opcode, segments):
             "segment": index, "slot": slot(),
             "row": random.randrange(segment.row_start, segment.row_start + segment.row_count),
         },
-        Opcode.CALIBRATE: dict,
+        Opcode.CALIBRATE: lambda: {"drift": random.choice(list(Drift))},
         Opcode.WAIT: lambda: {"units": random.randrange(1 << len(Unit))},
         Opcode.SEND: lambda: {
             "stream": random.randrange(CONFIG.streams), "partial": random.randrange(2),
@@ -426,7 +426,7 @@ def expected_command(opcode, values, segments, windows_issued):
         return "send", values
     if opcode is Opcode.RELEASE:
         return "release", values["objects"]
-    return ("calibrate", {}) if opcode is Opcode.CALIBRATE else None
+    return ("calibrate", values) if opcode is Opcode.CALIBRATE else None
 
 
 def interpret(program, segments):
@@ -551,6 +551,7 @@ def illegal_instructions():
         (Opcode.ERROR, error, {"output": slots}, ErrorCode.SLOT),
         (Opcode.ERROR, error, {"start": lines}, ErrorCode.LINE),
         (Opcode.OUTER, outer, {"error": slots}, ErrorCode.SLOT),
+        (Opcode.CALIBRATE, {}, {"drift": 3}, ErrorCode.FUNCTION),
         (Opcode.LOAD, {"affine": 0, "slot": 0}, {"slot": slots}, ErrorCode.SLOT),
         (Opcode.LOAD, {"affine": 1, "slot": 0}, {"slot": CONFIG.affine_tables}, ErrorCode.SLOT),
         *((opcode, fields, change, code)

@@ -18,7 +18,7 @@ from models.core import Core
 from models.device import DeviceProfile
 from models.packets import affine_packet, header, vector_packet
 from rtl.csr import ErrorCode, error_counter, offsets, windows
-from rtl.isa import SEGMENT, Function, Opcode, PacketKind, Segment, encode, pack
+from rtl.isa import SEGMENT, Drift, Function, Opcode, PacketKind, Segment, encode, pack
 from verification.harness import config_from_env
 from verification.host import Errors, Host, RegisterError, RunError
 from verification.random_programs import COUNTERS, RandomProgram
@@ -217,7 +217,8 @@ async def random_programs(dut):
     session = await connect(dut)
     host, model = session.host, session.model
     rows = [encode(Opcode.PROGRAM, segment=PART, row=row, slot=row % 8) for row in (3, 11)]
-    await session.run([encode(Opcode.CALIBRATE), *rows])
+    await session.run([encode(Opcode.CALIBRATE, drift=Drift.BASELINE), *rows])
+    assert await host.read_register("DRIFT_BASELINE") == model.adc.drift_baseline > 0
     for line in range(LINES):
         await host.write_register("CALIBRATION_LINE", line)
         for name, expected in (("OFFSET", model.adc.offsets), ("GAIN", model.adc.gains)):

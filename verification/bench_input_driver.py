@@ -9,7 +9,7 @@ import cocotb
 import numpy as np
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from models.input_driver import drive_one_hot, drive_slot, waveform
+from models.input_driver import drive_all, drive_one_hot, drive_slot, waveform
 from rtl.core.interfaces import Exponents, MvmCommand, MvmSource
 from verification.harness import config_from_env
 from verification.streams import StreamPort, monitor, reset, send
@@ -23,7 +23,7 @@ def random_command(precisions):
     start = random.randrange(CONFIG.lines)
     whole = random.random() < 0.3
     return {
-        "source": random.choices(range(4), [6, 2, 1, 1])[0],
+        "source": random.choices(range(5), [6, 2, 1, 1, 2])[0],
         "backward": random.getrandbits(1),
         "slot": random.randrange(CONFIG.slots),
         "start": 0 if whole else start,
@@ -59,6 +59,10 @@ class Window:
             )
         elif source == MvmSource.ONE_HOT:
             drive = drive_one_hot(CONFIG, command["line"], precision=precision)
+        elif source == MvmSource.ALL:
+            drive = drive_all(
+                CONFIG, precision=precision, start=command["start"], count=command["count"]
+            )
         self.exponent = exponent if source == MvmSource.SLOT else 0
         positive, negative = waveform(CONFIG, drive, precision=precision)
         self.pwm = [(pack(p), pack(n)) for p, n in zip(positive, negative, strict=True)]
@@ -225,7 +229,7 @@ async def issues_a_window_per_window_time(dut):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
-@cocotb.parametrize(source=range(4))
+@cocotb.parametrize(source=range(5))
 async def starts_soon(dut, source):
     """An idle driver opens the window 2 or 3 cycles after the command, plus one per word."""
     bench = await start(dut)
@@ -238,5 +242,6 @@ async def starts_soon(dut, source):
         MvmSource.ONE_HOT: 3,
         MvmSource.NOTHING: 2,
         MvmSource.REFERENCE: 2,
+        MvmSource.ALL: 3 + CONFIG.blocks,
     }
     assert bench.firsts[0] - bench.accepted[0] == latency[source]

@@ -7,7 +7,7 @@ import numpy as np
 
 from models.packets import affine_packet, vector_packet
 from rtl.config import CoreConfig
-from rtl.isa import Function, Opcode, Segment, encode
+from rtl.isa import Drift, Function, Opcode, Segment, encode
 
 __all__ = ["COUNTERS", "RandomProgram"]
 
@@ -34,13 +34,14 @@ class RandomProgram:
         self.config, self.rng = config, rng
         self.segments = [self._segment() for _ in range(config.segments)]
         self.packets: list[bytes] = []
+        self._baseline = False
         self.words = [self._load() for _ in range(config.slots)]
         self.words.append(self._mvm())
         for _ in range(length):
             weights = {
                 self._mvm: 5, self._activate: 5, self._error: 5, self._outer: 6, self._load: 2,
                 self._load_affine: 1, self._read: 2, self._transfer: 1, self._wait: 1,
-                self._refresh: 1, self._program: 0.5, self._calibrate: 0.2,
+                self._refresh: 1, self._program: 0.5, self._calibrate: 0.3,
             }  # fmt: skip
             self.words.append(rng.choices(list(weights), list(weights.values()))[0]())
         self.words.append(encode(Opcode.LOOP, counter=0, target=len(self.words) - 8, count=2))
@@ -157,4 +158,7 @@ class RandomProgram:
         return encode(Opcode.PROGRAM, segment=index, row=row, slot=self._slot())
 
     def _calibrate(self) -> int:
-        return encode(Opcode.CALIBRATE)
+        """COMPENSATE only when there is a baseline, so that nothing is counted as an error."""
+        drift = self.rng.choice(list(Drift)[: 3 if self._baseline else 2])
+        self._baseline |= drift is Drift.BASELINE
+        return encode(Opcode.CALIBRATE, drift=drift)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from models.adc_interface import AdcInterface as Model
 from rtl.config import DEFAULT, SMALL, TINY
 from rtl.core.adc_interface import AdcInterface
+from rtl.isa import Drift
 from rtl.verilog import to_verilog
 
 NARROW = TINY.replace(input_bits=6, post_lanes=16, range_min=8, range_max=12)
@@ -112,6 +113,56 @@ def test_dead_and_inverted_lines_get_gain_one_and_are_counted():
     assert model.calibrate(lines(100, 100), lines(100, 99)) == 16
     assert model.gains.tolist() == [256] * 16
     assert model.offsets.tolist() == lines(100, 100).tolist()
+
+
+@pytest.mark.parametrize(
+    ("baseline", "total", "scale", "gain"),
+    [
+        (1000, 1000, 1024, 256),
+        (1000, 800, 1280, 320),
+        (3, 2, 1536, 384),
+        (1000, 999, 1025, 256),  # 1025.03; 256.25
+        (2, 3, 683, 171),  # 682.67; 170.75
+        (1, 2048, 1, 0),  # 0.5, up; 0.25
+        (1, 2049, 0, 0),
+        (1000, 251, 4080, 1020),
+        (1000, 1, 4095, 1023),  # 1023.75
+    ],
+)
+def test_drift_by_hand(baseline, total, scale, gain):
+    model = Model(TINY)
+    assert model.compare(Drift.BASELINE, baseline) == 0
+    assert (model.drift_baseline, model.drift_scale) == (baseline, 1024)
+    assert model.compare(Drift.COMPENSATE, total) == 0
+    model.calibrate(lines(), np.full(16, 16384))
+    assert (model.drift_scale, model.gains[0]) == (scale, gain)
+    assert model.compare(Drift.NONE, total) == model.calibration_errors == 0
+    assert (model.drift_baseline, model.drift_scale) == (baseline, 1024)
+
+
+def test_the_scaled_gain_is_rounded_once():
+    """12100 counts: 346.65 and 433.30 with 1.25, where 347 with 1.25 would round to 434."""
+    model = Model(TINY)
+    model.drift_scale = 1280
+    model.calibrate(lines(), np.full(16, 12100))
+    assert model.gains[0] == 433
+
+
+@pytest.mark.parametrize(
+    ("baseline", "drift", "total", "after"),
+    [
+        (0, Drift.COMPENSATE, 500, 0),
+        (500, Drift.COMPENSATE, 0, 500),
+        (500, Drift.COMPENSATE, -1, 500),
+        (500, Drift.BASELINE, 0, 0),
+        (500, Drift.BASELINE, -5, 0),
+    ],
+)
+def test_drift_without_a_comparison(baseline, drift, total, after):
+    model = Model(TINY)
+    model.drift_baseline, model.drift_scale = baseline, 2000
+    assert model.compare(drift, total) == model.calibration_errors == 1
+    assert (model.drift_baseline, model.drift_scale) == (after, 1024)
 
 
 @given(gain=st.integers(300, 3000), offset=st.integers(-500, 500), value=st.integers(-120, 120))

@@ -23,7 +23,7 @@ from models.compiled.program import Decoder
 from models.compiled.state import State
 from models.core import Core
 from models.device import IDEAL, PCM
-from models.learner import engine_classes, make_learner
+from models.learner import ENGINES, engine_classes, make_learner
 from models.mapping import ChipMapping, Driver
 from models.networks import CHIP_NETWORKS, NETWORKS, Recipe
 from models.packets import affine_packet, header, vector_packet
@@ -31,6 +31,7 @@ from models.update_unit import UpdateUnit
 from rtl.chip.config import CHIPS
 from rtl.config import TINY
 from rtl.isa import (
+    Drift,
     Function,
     ObjectDescriptor,
     Opcode,
@@ -67,7 +68,8 @@ def assert_same_core(one: Core, other: Core, name: str = "core") -> None:
     assert one.dropped_packets == other.dropped_packets, name
     for counter, of in COUNTERS.items():
         assert of(one) == of(other), f"{name}: {counter}"
-    assert one.adc.calibration_errors == other.adc.calibration_errors, name
+    for number in ("calibration_errors", "drift_baseline", "drift_scale"):
+        assert getattr(one.adc, number) == getattr(other.adc, number), f"{name}.adc.{number}"
     for field in ("counts", "range_", "precision", "exponent"):
         assert np.array_equal(*(getattr(core._window, field) for core in (one, other))), field
 
@@ -131,6 +133,32 @@ def test_random_programs(name, profile, seed):
         assert_same_core(one, other)
     assert one.dropped_packets > 0
     assert one.programmer.set_pulses > 0
+
+
+@PROFILES
+@pytest.mark.parametrize("name", CONFIGS)
+def test_drift_compensation(name, profile, seed):
+    """Baselines, scales and what cannot be compared, with conductances that change between."""
+    config = CONFIGS[name]
+    cores = Core(config, profile, seed), CompiledCore(config, profile, seed)
+    shape = cores[0].crossbar.g.shape
+    conductances = np.random.default_rng(seed).integers(config.g_max // 2, size=shape)
+    steps = [
+        (Drift.COMPENSATE, 1), (Drift.BASELINE, 1), (Drift.COMPENSATE, 0.7),
+        (Drift.COMPENSATE, 0.1), (Drift.COMPENSATE, 0), (Drift.NONE, 0.7), (Drift.COMPENSATE, 1.5),
+        (Drift.BASELINE, 0), (Drift.COMPENSATE, 1), (Drift.BASELINE, 1.5),
+    ]  # fmt: skip
+    scales = []
+    for drift, factor in steps:
+        for core in cores:
+            core.crossbar.g[...] = conductances * factor
+            core.crossbar.refresh_weights()
+            core.run([encode(Opcode.CALIBRATE, drift=drift), HALT])
+        assert_same_core(*cores)
+        scales.append(cores[0].adc.drift_scale)
+    assert scales[2] > 1200
+    assert scales[3] == 4095
+    assert scales[6] < 900
 
 
 def test_results_beyond_the_room_at_first(monkeypatch):
@@ -272,6 +300,33 @@ def test_training(name, profile):
     assert np.array_equal(learners[0].infer(images), resumed.infer(images))
     for key, value in learners[0].state().items():
         assert np.array_equal(value, resumed.state()[key]), key
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", ["mlp-8-6-10", "mlp-48-12-10"])
+def test_learners_compensate_drift(name, engine):
+    """All cores have baselines of their own, which are part of the state."""
+    network = {**NETWORKS, **CHIP_NETWORKS}[name]
+    learner, other = (make_learner(network, network.config, IDEAL, 5, engine) for _ in range(2))
+    images = np.random.default_rng(1).integers(0, 128, (3, network.layers[0].inputs))
+    images = images.astype(np.uint8)
+    learner.calibrate("baseline")
+    before = np.array(learner.infer(images))
+    other.restore({key: np.array(value) for key, value in learner.state().items()})
+    for core in other.cores:
+        assert core.adc.drift_baseline > 0
+        core.crossbar.g[...] //= 2
+        core.crossbar.refresh_weights()
+    other.calibrate("compensate")
+    assert [core.adc.drift_scale for core in other.cores] == pytest.approx(
+        [2048] * len(other.cores), rel=0.01
+    )
+    # A code in front of the function is worth up to eight behind it.
+    assert np.abs(np.array(other.infer(images)) - before).mean() < 8
+    other.calibrate()
+    assert {core.adc.drift_scale for core in other.cores} == {1024}
+    with pytest.raises(ValueError, match=r"^drift must be None, baseline or compensate, not 'no'$"):
+        other.calibrate("no")
 
 
 def test_engines_take_turns_on_a_chip():

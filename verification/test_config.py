@@ -47,6 +47,18 @@ def test_row_reads_need_their_range():
         CoreConfig(range_max=12, devices_per_polarity=8)
 
 
+def test_drift_reads_need_their_range():
+    """Coarse enough for a full array of the default, and at least as coarse as 32 bits ask for."""
+    assert (DEFAULT.drift_range, DEFAULT.drift_bits) == (19, 23)
+    assert (TINY.drift_range, TINY.drift_bits) == (14, 19)
+    coarse = DEFAULT.replace(rows=64, range_max=13)
+    assert (coarse.drift_range, coarse.drift_bits) == (13, 27)
+    fine = DEFAULT.replace(rows=64, range_min=16)
+    assert (fine.drift_range, fine.drift_bits) == (17, 23)
+    with pytest.raises(ValueError, match=r"^range_max must be at least 8 for drift reads, not 6$"):
+        CoreConfig(g_bits=10, range_min=4, range_max=6)
+
+
 def test_a_configuration_cannot_be_changed():
     with pytest.raises(AttributeError):
         DEFAULT.rows = 128

@@ -5,16 +5,23 @@ import random
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from models.core import Core
 from models.device import DeviceProfile
 from models.packets import vector_packet
 from rtl.config import SHORTEST_WINDOW, SMALL, TINY
-from rtl.isa import Function, Opcode, Segment, encode
+from rtl.isa import Drift, Function, Opcode, Segment, encode
 from verification import harness
 from verification.core_session import Batch, compare, compare_state, read_trace
 from verification.random_programs import COUNTERS, RandomProgram
+
+DRIFT = {
+    "DRIFT_BASELINE": lambda core: core.adc.drift_baseline,
+    "DRIFT_SCALE": lambda core: core.adc.drift_scale,
+}
+"""Registers of the drift compensation, and where the model has the same."""
 
 TOP = Path(__file__).parent / "tops" / "core_top.sv"
 
@@ -34,11 +41,13 @@ def check_programs(core, programs, folder, *, sim, seed):
     core.crossbar.write_macro_files(folder / "macro")
     for index, program in enumerate(programs):
         batch = Batch(config, packets=program.packets)
+        if index == 0:
+            batch.write("DRIFT_BASELINE", core.adc.drift_baseline)
         batch.write("REFRESH_HIGH", core.refresh_high)
         batch.write("REFRESH_LOW", core.refresh_low)
         batch.load(program.words, program.segments)
         batch.run()
-        batch.read("ERROR_COUNT", *COUNTERS)
+        batch.read("ERROR_COUNT", *COUNTERS, *DRIFT)
         batch.dump()
         batch.save(folder, index)
     build = harness.build(
@@ -57,7 +66,7 @@ def check_programs(core, programs, folder, *, sim, seed):
         results = core.run(program.words, program.packets)
         hardware = read_trace(folder / f"trace_{index}.txt", config)
         mismatches = compare(hardware, core.trace, results, config.lines)
-        for name, value in COUNTERS.items():
+        for name, value in (COUNTERS | DRIFT).items():
             if hardware.register(config, name) != value(core):
                 mismatches.append(f"{name}: {hardware.register(config, name)}, not {value(core)}")
         if hardware.register(config, "ERROR_COUNT"):
@@ -127,6 +136,46 @@ def test_read_out_keeps_up_with_the_shortest_windows(tmp_path, seed):
         segments=[segment],
     )  # fmt: skip
     assert check_programs(core, [program], tmp_path, sim="icarus", seed=seed) == 4 * 128
+
+
+@pytest.mark.parametrize("config", [TINY, SHAPES["tall"]], ids=["tiny", "tall"])
+def test_drift_compensation_after_a_power_cycle(tmp_path, seed, config):
+    """The host has kept the baseline; devices that have drifted give the products of before."""
+    profile, rng = DeviceProfile.load("ideal"), np.random.default_rng(seed)
+    shape = config.rows, config.cols, 2, config.devices_per_polarity
+    conductances = rng.integers(0, config.g_max + 1, shape)
+    segment = Segment(
+        row_start=0, row_count=config.rows, col_start=0, col_count=config.cols,
+        range_forward=config.drift_range - 2,
+    )  # fmt: skip
+    packet = vector_packet(rng.integers(-127, 128, config.rows), config=config, start=0)
+    products, baseline = [], 0
+    for drift, factor in ((Drift.BASELINE, 1), (Drift.COMPENSATE, 0.6)):
+        core = Core(config, profile, seed, initial=(factor * conductances).astype(np.int64))
+        core.adc.drift_baseline = baseline
+        words = [
+            encode(Opcode.LOAD, affine=0, slot=0),
+            encode(Opcode.CALIBRATE, drift=drift),
+            encode(
+                Opcode.FORWARD, segment=0, slot=0, precision=config.input_bits, input_signs=3,
+                polarities=3,
+            ),
+            encode(
+                Opcode.ACTIVATE, segment=0, side=0, from_slot=0, slot=0, accumulate=0,
+                function=Function.IDENTITY, shift=7, affine=0, table=0, destination=1, start=0,
+            ),
+            encode(Opcode.HALT),
+        ]  # fmt: skip
+        program = SimpleNamespace(words=words, packets=[packet], segments=[segment])
+        folder = tmp_path / drift.name
+        folder.mkdir()
+        check_programs(core, [program], folder, sim="icarus", seed=seed)
+        baseline = core.adc.drift_baseline
+        products.append(core.slots[1, : config.cols].copy())
+    assert core.adc.drift_scale / 1024 == pytest.approx(1 / 0.6, rel=0.01)
+    assert np.abs(products[0]).mean() > 30
+    inside = np.abs(products[0]) < 120
+    assert (np.abs(products[1] - products[0]) <= 4)[inside].all()
 
 
 @pytest.mark.parametrize("config", [TINY, SMALL], ids=["tiny", "small"])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.input_driver import drive_one_hot, drive_slot, waveform
+from models.input_driver import drive_all, drive_one_hot, drive_slot, waveform
 from rtl.config import DEFAULT, SMALL, TINY
 from rtl.core.input_driver import InputDriver
 from rtl.verilog import to_verilog
@@ -57,6 +57,11 @@ def test_lines_outside_the_segment_are_silent():
 
 def test_one_hot_by_hand():
     assert drive_one_hot(TINY, 3, precision=6).tolist() == [0, 0, 0, 31, *[0] * 12]
+
+
+def test_all_lines_by_hand():
+    assert drive_all(TINY, precision=8, count=16).tolist() == [127] * 16
+    assert drive_all(NARROW, precision=5, start=2, count=3).tolist() == [0, 0, *[15] * 3, *[0] * 11]
 
 
 def test_waveform_by_hand():

@@ -12,6 +12,7 @@ from rtl.isa import (
     INSTRUCTIONS,
     OPCODE_BITS,
     SEGMENT,
+    Drift,
     Field,
     Opcode,
     Segment,
@@ -71,6 +72,12 @@ def test_words_by_hand():
     assert encode(Opcode.WAIT, units=0b100001) == 12 | 0b100001 << 5
     assert encode(Opcode.READ, slot=3, start=8, length=16) == 2 | 3 << 5 | 8 << 10 | 16 << 20
     assert encode(Opcode.LOOP, counter=1, target=5, count=7) == 13 | 1 << 5 | 5 << 6 | 7 << 16
+
+
+def test_fields_with_a_default_may_be_left_out():
+    assert encode(Opcode.CALIBRATE) == encode(Opcode.CALIBRATE, drift=Drift.NONE) == 11
+    assert encode(Opcode.CALIBRATE, drift=Drift.COMPENSATE) == 11 | 2 << 5
+    assert decode(11) == (Opcode.CALIBRATE, {"drift": 0})
 
 
 def test_negative_fields_are_twos_complement():

@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read-out and calibration of the converters; see ``models/adc_interface.py``."""
 
-from models.adc_interface import REFERENCE_COUNT
+from typing import Any
+
+from models.adc_interface import REFERENCE_COUNT, UNIT_SCALE
 from models.arithmetic import Int
 from models.compiled.arithmetic import clip, round_shift, saturate_code
 from models.compiled.jit import compiled
 from models.compiled.state import Cores, Geometry
-from rtl.config import CALIBRATION_WINDOWS_LOG2, GAIN_FRACTION
+from rtl.config import CALIBRATION_WINDOWS_LOG2, DRIFT_FRACTION, GAIN_FRACTION
+from rtl.isa import Drift
 
-__all__ = ["calibrate", "read_out"]
+__all__ = ["calibrate", "compare", "read_out"]
 
-NOMINAL = REFERENCE_COUNT << (CALIBRATION_WINDOWS_LOG2 + GAIN_FRACTION)
+NOMINAL = REFERENCE_COUNT << (CALIBRATION_WINDOWS_LOG2 + GAIN_FRACTION - DRIFT_FRACTION)
+"""What is divided for the gain, without the scale."""
+
+_NONE, _BASELINE = int(Drift.NONE), int(Drift.BASELINE)
 
 
 @compiled
@@ -35,14 +41,30 @@ def read_out(
 
 
 @compiled
+def compare(scalars: Any, geometry: Geometry, drift: int, total: int) -> None:
+    """Take what the array conducts as the baseline, or the scale from it."""
+    scalars.adc_drift_scale = UNIT_SCALE
+    if drift == _NONE:
+        return
+    if drift == _BASELINE:
+        scalars.adc_drift_baseline = max(total, 0)
+    if total <= 0 or scalars.adc_drift_baseline == 0:
+        scalars.adc_calibration_errors += 1
+    elif drift != _BASELINE:
+        scale = ((scalars.adc_drift_baseline << DRIFT_FRACTION) + (total >> 1)) // total
+        scalars.adc_drift_scale = min(scale, (1 << geometry.drift_scale_bits) - 1)
+
+
+@compiled
 def calibrate(cores: Cores, geometry: Geometry, k: int, zero: Int, reference: Int) -> None:
     """Set the registers of a core from the two sums of its counts."""
     limit = 1 << (geometry.calibration_offset_bits - 1)
+    nominal = NOMINAL * cores.scalars[k].adc_drift_scale
     for line in range(geometry.lines):
         difference = reference[line] - zero[line]
         gain = 1 << GAIN_FRACTION
         if difference > 0:
-            gain = (NOMINAL + (difference >> 1)) // difference
+            gain = (nominal + (difference >> 1)) // difference
         else:
             cores.scalars[k].adc_calibration_errors += 1
         cores.adc_offsets[k, line] = clip(zero[line], -limit, limit - 1)

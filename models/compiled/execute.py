@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from models.arithmetic import Int
 from models.compiled import post_processing, programmer, update_unit
-from models.compiled.adc_interface import calibrate
+from models.compiled.adc_interface import calibrate, compare
 from models.compiled.crossbar import BOTH, drive_slot, prepare, window
 from models.compiled.jit import compiled
 from models.compiled.packets import (
@@ -30,6 +31,7 @@ __all__ = ["execute", "load", "read"]
 ) = map(int, Opcode)  # fmt: skip
 _VECTOR, _AFFINE = int(PacketKind.VECTOR), int(PacketKind.AFFINE)
 _WINDOWS = 1 << CALIBRATION_WINDOWS_LOG2
+_LARGEST = 127
 
 
 @compiled
@@ -50,7 +52,7 @@ def execute(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
     elif i.opcode == _PROGRAM:
         programmer.program(cores, geometry, k, i)
     elif i.opcode == _CALIBRATE:
-        _calibrate(cores, geometry, k)
+        _calibrate(cores, geometry, k, i.drift)
 
 
 @compiled
@@ -68,21 +70,38 @@ def _product(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
 
 
 @compiled
-def _calibrate(cores: Cores, geometry: Geometry, k: int) -> None:
-    sums = cores.sums
-    sums[:] = 0
+def _calibrate(cores: Cores, geometry: Geometry, k: int, drift: int) -> None:
+    sums, total = cores.sums, 0
+    if drift:
+        cores.x[:] = 0
+        cores.x[: min(geometry.rows, geometry.cols)] = _LARGEST >> 8 - geometry.input_bits
+        for half in range(2):
+            _sum(cores, geometry, k, geometry.drift_range, half + 1, 0, sums[half])
+        for line in range(geometry.lines):
+            total += sums[0, line] - sums[1, line]
+    compare(cores.scalars[k], geometry, drift, total)
     cores.x[:] = 0
-    backward = int(geometry.rows > geometry.cols)
-    for reference in range(2):
-        prepare(
-            cores.scalars[k], geometry.input_bits, geometry.range_min, backward, BOTH, reference, 0,
-            geometry.lines,
-        )  # fmt: skip
-        for _ in range(_WINDOWS):
-            window(cores, geometry, k)
-            for line in range(geometry.lines):
-                sums[reference, line] += cores.counts[k, line]
+    for half in range(2):
+        _sum(cores, geometry, k, geometry.range_min, BOTH, half, sums[half])
     calibrate(cores, geometry, k, sums[0], sums[1])
+
+
+@compiled
+def _sum(
+    cores: Cores, geometry: Geometry, k: int, range_: int, polarities: int, reference: int,
+    sums: Int,
+) -> None:  # fmt: skip
+    """Counts of all lines, summed over the windows of a measurement of the calibration."""
+    backward = int(geometry.rows > geometry.cols)
+    prepare(
+        cores.scalars[k], geometry.input_bits, range_, backward, polarities, reference, 0,
+        geometry.lines,
+    )  # fmt: skip
+    sums[:] = 0
+    for _ in range(_WINDOWS):
+        window(cores, geometry, k)
+        for line in range(geometry.lines):
+            sums[line] += cores.counts[k, line]
 
 
 @compiled

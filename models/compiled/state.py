@@ -40,7 +40,7 @@ _ARRAYS = {
 
 _COUNTERS = {
     "crossbar": ("windows", "set_pulses", "reset_pulses"),
-    "adc": ("clipped", "calibration_errors"),
+    "adc": ("clipped", "calibration_errors", "drift_baseline", "drift_scale"),
     "post": ("accumulator_saturations", "code_saturations"),
     "update": ("products", "chi_saturations", "transfer_saturations"),
     "programmer": ("set_pulses", "reset_pulses", "refreshed", "unverified"),
@@ -74,6 +74,8 @@ class Geometry(NamedTuple):
     read_precision: int
     reference_current: int
     calibration_offset_bits: int
+    drift_range: int
+    drift_scale_bits: int
     gain_bits: int
     acc_bits: int
     chi_bits: int

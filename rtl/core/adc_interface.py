@@ -9,19 +9,26 @@ from amaranth.utils import exact_log2
 from rtl.arithmetic import any_outside, round_shift, saturate
 from rtl.config import (
     CALIBRATION_WINDOWS_LOG2,
+    DRIFT_FRACTION,
     EXPONENT_BITS,
     GAIN_FRACTION,
     CoreConfig,
 )
 from rtl.core.interfaces import AdcRead, IncrementTiming, MvmCommand, MvmSource
+from rtl.isa import Drift
 from rtl.sram import Sram
 
 __all__ = ["AdcInterface"]
 
 UNIT_GAIN = 1 << GAIN_FRACTION
 
+UNIT_SCALE = 1 << DRIFT_FRACTION
+
 REFERENCE_COUNT = 1024
 """What the reference counts in a full window at ``range_min``."""
+
+NUMERATOR_LOG2 = exact_log2(REFERENCE_COUNT * UNIT_GAIN) + CALIBRATION_WINDOWS_LOG2
+"""log2 of what is divided by the summed counts of the reference for the gain."""
 
 
 class AdcInterface(wiring.Component):
@@ -32,7 +39,9 @@ class AdcInterface(wiring.Component):
 
     The calibration sequence (about 70 cycles per line and 32 windows) expects to be alone: no
     other window and no read from ``calibrate`` until ``calibrating`` falls. It leaves the summed
-    difference of the two measurements of every line in an SRAM and divides serially.
+    difference of the two measurements of every line in an SRAM and divides serially. A drift read
+    in front of it (32 windows more) finds what the array conducts; over the baseline that gives the
+    scale of all gains, which the divisions have in their numerators.
 
     Parameters
     ----------
@@ -47,8 +56,14 @@ class AdcInterface(wiring.Component):
     exponent : Out(signed(8)); of the held window
     clipped : Out; clipped codes among those now on ``read.codes``
     calibrate : In(1); starts the calibration sequence
+    drift : In(2); with ``calibrate``: Drift
+    baseline : In(drift_bits); what the array conducted at the baseline, 0 if there is none
+    conductance : Out(drift_bits); what the drift read has found, 0 for nothing or less
+    baselined : Out(1); one cycle in which ``conductance`` is the new baseline
+    scale : Out(drift_scale_bits); unsigned 2.10, of the gains
     calibrating : Out(1); from the cycle after ``calibrate`` until the registers are written
-    calibration_error : Out(1); one cycle per line whose reference counted nothing
+    calibration_error : Out(1); one cycle per line whose reference counted nothing, and if
+        the array conducts nothing or there is no baseline to compare with
     mvm : Out(stream.Signature(MvmCommand(config))); windows of the calibration
     line : In(line_bits); selects ``offset`` and ``gain``
     offset, gain : Out; calibration registers of ``line`` of the previous cycle, which stand still
@@ -65,6 +80,11 @@ class AdcInterface(wiring.Component):
             "exponent": Out(signed(EXPONENT_BITS)),
             "clipped": Out(range(config.post_lanes + 1)),
             "calibrate": In(1),
+            "drift": In(Drift),
+            "baseline": In(config.drift_bits),
+            "conductance": Out(config.drift_bits),
+            "baselined": Out(1),
+            "scale": Out(config.drift_scale_bits, init=UNIT_SCALE),
             "calibrating": Out(1),
             "calibration_error": Out(1),
             "mvm": Out(stream.Signature(MvmCommand(config))),
@@ -194,36 +214,18 @@ class AdcInterface(wiring.Component):
         """Sum the held counts of every window; turn the sums into registers."""
         config = self.config
         line = self._calibrated_line
-        windows = 1 << CALIBRATION_WINDOWS_LOG2
-        numerator = REFERENCE_COUNT * windows * UNIT_GAIN
-        window = Signal(CALIBRATION_WINDOWS_LOG2 + 1)
-        reference = window[-1]
-        ends = window[:-1] == windows - 1
-        last_line = line == config.lines - 1
-        sum_bits = config.count_bits + CALIBRATION_WINDOWS_LOG2 + 1
-        m.submodules.sums = sums = Sram(width=sum_bits, depth=config.lines)
-        total = Signal(signed(sum_bits))
-        before = Mux(window == 0, 0, sums.r_data.as_signed())
-        step = Signal(range(config.gain_bits + 1))
-        divisor = Signal(sum_bits + config.gain_bits)
-        remainder = Signal.like(divisor)
-        quotient = Signal(config.gain_bits)
-        fits = remainder >= divisor
-
-        m.d.comb += [
-            sums.r_address.eq(line),
-            sums.w_address.eq(line),
-            sums.w_mask.eq(1),
-            sums.w_data.eq(total),
-            total.eq(Mux(reference, before + count, before - count)),
-            self.mvm.p.source.eq(Mux(reference, MvmSource.REFERENCE, MvmSource.NOTHING)),
-            # The direction that senses all lines.
-            self.mvm.p.backward.eq(int(config.rows > config.cols)),
-            self.mvm.p.precision.eq(config.input_bits),
-            self.mvm.p.range.eq(config.range_min),
-            self.mvm.p.input_signs.eq(0b11),
-            self.mvm.p.polarities.eq(0b11),
-        ]
+        window = Signal(CALIBRATION_WINDOWS_LOG2 + 2)
+        second, measuring = self._windows(m, window)
+        ends = window[:-2].all()
+        m.submodules.sums = sums = Sram(width=self._sum_bits, depth=config.lines)
+        total = self._total(m, sums, count, first=window[:-1] == 0, adds=second)
+        divider = _Divider(
+            max(self._sum_bits + config.gain_bits, config.drift_bits + config.drift_scale_bits),
+            config.drift_scale_bits,
+        )
+        conducted = Signal(signed(config.drift_bits + 1))
+        compensate = Signal()
+        m.d.comb += self.conductance.eq(Mux(conducted < 0, 0, conducted[:-1]))
 
         # Lines are visited in ascending order, all of them: no register needs an address.
         def push(registers: Value, value: Value) -> None:
@@ -235,13 +237,21 @@ class AdcInterface(wiring.Component):
             def next_line() -> None:
                 m.d.sync += line.eq(line + 1)
                 m.next = "FETCH"
-                with m.If(last_line):
+                with m.If(line == config.lines - 1):
                     m.d.sync += [line.eq(0), window.eq(window + 1)]
                     m.next = "REQUEST"
-                    with m.If(reference & ends):
-                        m.next = "IDLE"
+                    with m.If(second & ends):
+                        m.next = "COMPARE"
+                        with m.If(measuring):
+                            m.next = "IDLE"
 
             with m.State("IDLE"), m.If(self.calibrate):
+                m.d.sync += [
+                    window.eq((self.drift == Drift.NONE) << len(window) - 1),
+                    compensate.eq(self.drift == Drift.COMPENSATE),
+                    conducted.eq(0),
+                    self.scale.eq(UNIT_SCALE),
+                ]
                 m.next = "REQUEST"
 
             with m.State("REQUEST"):
@@ -253,38 +263,125 @@ class AdcInterface(wiring.Component):
                 m.next = "FETCH"
 
             with m.State("FETCH"):
-                m.d.comb += sums.r_en.eq(1)
+                m.d.comb += sums.r_en.eq(measuring)
                 m.next = "ADD"
 
             with m.State("ADD"):
-                m.d.comb += sums.w_en.eq(1)
-                m.d.sync += [
-                    step.eq(0),
-                    divisor.eq(total[:-1] << (config.gain_bits - 1)),
-                    remainder.eq(numerator + (total[:-1] >> 1)),
-                ]
-                with m.If(reference & ends & (total > 0)):
+                m.d.comb += sums.w_en.eq(measuring)
+                divider.start(
+                    m, self.scale << NUMERATOR_LOG2 - DRIFT_FRACTION, total[:-1], config.gain_bits
+                )
+                with m.If(~measuring):
+                    m.d.sync += conducted.eq(conducted + Mux(second, -count, count))
+                with m.Elif(ends & ~second):
+                    push(self._offsets, saturate(-total, config.calibration_offset_bits))
+                with m.Elif(ends & (total <= 0)):
+                    m.d.comb += self.calibration_error.eq(1)
+                    push(self._gains, Const(UNIT_GAIN, config.gain_bits))
+                with m.If(measuring & second & ends & (total > 0)):
                     m.next = "DIVIDE"
                 with m.Else():
                     next_line()
-                with m.If(~reference & ends):
-                    push(self._offsets, saturate(-total, config.calibration_offset_bits))
-                with m.If(reference & ends & (total <= 0)):
-                    m.d.comb += self.calibration_error.eq(1)
-                    push(self._gains, Const(UNIT_GAIN, config.gain_bits))
 
-            # A quotient above the largest gain leaves every bit set.
-            with m.State("DIVIDE"):
-                m.d.sync += [
-                    step.eq(step + 1),
-                    divisor.eq(divisor >> 1),
-                    quotient.eq(Cat(fits, quotient)),
+            with m.State("COMPARE"):
+                comparable = self.conductance.any() & (self.baseline.any() | ~compensate)
+                divider.start(
+                    m, self.baseline << DRIFT_FRACTION, self.conductance, config.drift_scale_bits
+                )
+                m.d.comb += [
+                    self.baselined.eq(~compensate),
+                    self.calibration_error.eq(~comparable),
                 ]
-                with m.If(fits):
-                    m.d.sync += remainder.eq(remainder - divisor)
-                with m.If(step == config.gain_bits):
-                    push(self._gains, quotient)
-                    next_line()
+                m.next = "REQUEST"
+                with m.If(compensate & comparable):
+                    m.next = "DIVIDE"
+
+            with m.State("DIVIDE"):
+                divider.step(m)
+                with m.If(divider.done):
+                    with m.If(second):
+                        push(self._gains, divider.quotient[: config.gain_bits])
+                        next_line()
+                    with m.Else():
+                        m.d.sync += self.scale.eq(divider.quotient)
+                        m.next = "REQUEST"
+
+    @property
+    def _sum_bits(self) -> int:
+        """Bits of the summed counts of a line without a current less those with the reference."""
+        return self.config.count_bits + CALIBRATION_WINDOWS_LOG2 + 1
+
+    def _windows(self, m: Module, window: Signal) -> tuple[Value, Value]:
+        """Commands of the windows: G+ alone and G- alone, then nothing and the reference.
+
+        Whether ``window`` is in the second half of its pair, and whether in the second pair.
+        """
+        config, command = self.config, self.mvm.p
+        second, measuring = window[-2], window[-1]
+        measures = Mux(second, MvmSource.REFERENCE, MvmSource.NOTHING)
+        m.d.comb += [
+            command.source.eq(Mux(measuring, measures, MvmSource.ALL)),
+            command.count.eq(min(config.rows, config.cols)),
+            # The direction that senses all lines.
+            command.backward.eq(int(config.rows > config.cols)),
+            command.precision.eq(config.input_bits),
+            command.range.eq(Mux(measuring, config.range_min, config.drift_range)),
+            command.input_signs.eq(0b11),
+            command.polarities.eq(Mux(measuring, 0b11, Mux(second, 0b10, 0b01))),
+        ]
+        return second, measuring
+
+    def _total(
+        self, m: Module, sums: Sram, count: Value, *, first: Value, adds: Value
+    ) -> Signal:
+        """Sum of the line with the count of this window, which goes back to the SRAM."""
+        total = Signal(signed(self._sum_bits))
+        before = Mux(first, 0, sums.r_data.as_signed())
+        m.d.comb += [
+            sums.r_address.eq(self._calibrated_line),
+            sums.w_address.eq(self._calibrated_line),
+            sums.w_mask.eq(1),
+            sums.w_data.eq(total),
+            total.eq(Mux(adds, before + count, before - count)),
+        ]
+        return total
+
+
+class _Divider:
+    """Serial division, one bit per cycle: rounded, and at most all ones.
+
+    Parameters
+    ----------
+    width : bits that hold numerator and divisor, the latter shifted up by those of the quotient
+    bits : of the widest quotient
+    """
+
+    def __init__(self, width: int, bits: int):
+        self.divisor = Signal(width)
+        self.remainder = Signal(width)
+        self.quotient = Signal(bits)
+        self.left = Signal(range(bits + 1))
+        self.done = self.left == 0
+
+    def start(self, m: Module, numerator: Value, divisor: Value, bits: int) -> None:
+        """Divide positive numbers to a quotient of ``bits``."""
+        m.d.sync += [
+            self.left.eq(bits),
+            self.divisor.eq(divisor << (bits - 1)),
+            self.remainder.eq(numerator + (divisor >> 1)),
+        ]
+
+    def step(self, m: Module) -> None:
+        """One bit of the quotient; the lowest are valid when ``done``."""
+        # A quotient that has no room leaves every bit set.
+        fits = self.remainder >= self.divisor
+        m.d.sync += [
+            self.left.eq(self.left - 1),
+            self.divisor.eq(self.divisor >> 1),
+            self.quotient.eq(Cat(fits, self.quotient)),
+        ]
+        with m.If(fits):
+            m.d.sync += self.remainder.eq(self.remainder - self.divisor)
 
 
 def _population(bits: list[Value]) -> Value:

@@ -23,6 +23,7 @@ from rtl.isa import (
     INSTRUCTIONS,
     OPCODE_BITS,
     SEGMENT,
+    Drift,
     Field,
     Function,
     Opcode,
@@ -71,6 +72,8 @@ class Controller(wiring.Component):
         Commands of the units.
     calibrate, calibrating : Out(1), In(1)
         Strobe that starts a calibration; ``calibrating`` from the next cycle until its end.
+    drift : Out(2)
+        Drift of the calibration, with ``calibrate``.
     cancel : Out(1)
         Strobe of an abort, for StreamIn.
     crossbar_busy, crossbar_issued, crossbar_reads : In
@@ -99,6 +102,7 @@ class Controller(wiring.Component):
             "update": Out(stream.Signature(UpdateCommand(config))),
             "rows": Out(stream.Signature(RowCommand(config))),
             "calibrate": Out(1),
+            "drift": Out(2),
             "calibrating": In(1),
             "cancel": Out(1),
             "crossbar_busy": In(1),
@@ -485,6 +489,8 @@ class Controller(wiring.Component):
         elif code in MVMS:
             bad = (view.precision < 5) | (view.precision > config.input_bits)
             checks.append((bad, ErrorCode.PRECISION))
+        elif code is Opcode.CALIBRATE:
+            checks.append((view.drift > max(Drift), ErrorCode.FUNCTION))
         elif code is Opcode.PROGRAM:
             below = view.row < segment.row_start
             above = view.row >= segment.row_start + segment.row_count
@@ -515,6 +521,7 @@ class Controller(wiring.Component):
                 for name in ("slot", "precision", "input_signs", "polarities")
             ),
         ]
+        m.d.comb += self.drift.eq(fields[Opcode.CALIBRATE].drift)
         self._connect_post(m, opcode, fields, segment)
         outer = fields[Opcode.OUTER]
         is_outer = opcode == Opcode.OUTER

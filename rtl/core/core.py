@@ -121,6 +121,7 @@ class Units:
                 m.d.comb += [driver.i.valid.eq(1), driver.i.payload.eq(source.payload)]
         m.d.comb += [
             self.adc.calibrate.eq(controller.calibrate),
+            self.adc.drift.eq(controller.drift),
             controller.calibrating.eq(self.adc.calibrating),
             controller.crossbar_busy.eq(driver.busy),
             controller.crossbar_issued.eq(driver.issued),
@@ -145,6 +146,10 @@ class Units:
             csr.calibration_offset.eq(adc.offset),
             csr.calibration_gain.eq(adc.gain),
             csr.calibration_errors.eq(adc.calibration_error),
+            adc.baseline.eq(csr.settings.drift_baseline),
+            csr.drift_conductance.eq(adc.conductance),
+            csr.drift_baselined.eq(adc.baselined),
+            csr.drift_scale.eq(adc.scale),
         ]
         self.count(m, {
             "window": self.driver.window,

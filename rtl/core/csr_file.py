@@ -96,6 +96,10 @@ class CsrFile(wiring.Component):
         Lines that could not be calibrated, this cycle.
     calibration_offset, calibration_gain : In
         Calibration of the line in ``settings.calibration_line``.
+    drift_conductance, drift_baselined : In, In(1)
+        What takes the place of ``settings.drift_baseline`` in a cycle with ``drift_baselined``.
+    drift_scale : In
+        Scale of the gains.
     start : In(1)
         Starts the program like CONTROL.start.
     failed : Out(1)
@@ -118,6 +122,9 @@ class CsrFile(wiring.Component):
             "calibration_errors": In(config.lines.bit_length()),
             "calibration_offset": In(signed(config.calibration_offset_bits)),
             "calibration_gain": In(config.gain_bits),
+            "drift_conductance": In(config.drift_bits),
+            "drift_baselined": In(1),
+            "drift_scale": In(config.drift_scale_bits),
             "start": In(1),
             "failed": Out(1),
             "fabric_error": In(1),
@@ -139,6 +146,8 @@ class CsrFile(wiring.Component):
             self.sequencer.watchdog.eq(self.settings.watchdog),
         ]
         values |= self._stored(m)
+        with m.If(self.drift_baselined):
+            m.d.sync += values["DRIFT_BASELINE"].eq(self.drift_conductance)
         values |= self._event_counters(m, clear)
         values |= self._errors(m, clear, refused, code)
         m.d.comb += self.failed.eq(values["ERROR_CODE"] != ErrorCode.NONE)
@@ -170,6 +179,7 @@ class CsrFile(wiring.Component):
             "PC": sequencer.pc,
             "CALIBRATION_OFFSET": self.calibration_offset,
             "CALIBRATION_GAIN": self.calibration_gain,
+            "DRIFT_SCALE": self.drift_scale,
         }  # fmt: skip
 
     def _event_counters(self, m: Module, clear: Value) -> dict[str, Value]:

@@ -23,7 +23,7 @@ class InputDriver(wiring.Component):
 
     One command is loaded while the window of another runs; a loaded command starts in the cycle
     after the last one of the running window. The first window cycle of a command taken by an idle
-    driver is 3 cycles and one per word read later (SLOT), 3 (ONE_HOT) or 2 cycles later.
+    driver is 3 cycles and one per word later (SLOT, ALL), 3 (ONE_HOT) or 2 cycles later.
 
     Magnitudes are kept as bit planes, one bit per line, so that all lines are compared with the
     elapsed time by a handful of vector-wide operations.
@@ -111,6 +111,7 @@ class InputDriver(wiring.Component):
         arrived_block = Signal(config.block_bits)
         arrived_final = Signal()
         final_line = Signal(config.line_bits)
+        all_lines = command.source == MvmSource.ALL
 
         with m.If(start):
             m.d.sync += [
@@ -121,13 +122,13 @@ class InputDriver(wiring.Component):
             ]
 
         m.d.comb += [
-            self.read.valid.eq(request),
+            self.read.valid.eq(request & ~all_lines),
             self.read.address.eq(Cat(block[: exact_log2(config.blocks)], command.slot)),
             final_line.eq(command.start + command.count - 1),
             final_block.eq(final_line[lane_bits:]),
         ]
         m.d.sync += arrived.eq(0)
-        with m.If(self.read.valid & self.read.ready):
+        with m.If(request & (self.read.ready | all_lines)):
             m.d.sync += [
                 arrived.eq(1),
                 arrived_block.eq(block),
@@ -147,10 +148,10 @@ class InputDriver(wiring.Component):
             m.d.sync += [
                 command.eq(offered),
                 self._taken.eq(1),
-                self._loaded.eq(offered.source[1]),
+                self._loaded.eq(offered.source.matches(MvmSource.NOTHING, MvmSource.REFERENCE)),
                 self._exponent.eq(0),
                 self.issued.eq(self.issued + 1),
-                request.eq(offered.source == MvmSource.SLOT),
+                request.eq(offered.source.matches(MvmSource.SLOT, MvmSource.ALL)),
                 block.eq(offered.start[lane_bits:]),
             ]
             # A one-hot vector is a segment of one line whose word needs no memory.
@@ -167,9 +168,9 @@ class InputDriver(wiring.Component):
         """Turn the word on the read port into planes of ``block``."""
         config, command = self.config, self._next
         lanes = config.post_lanes
-        one_hot = command.source == MvmSource.ONE_HOT
+        largest = command.source.matches(MvmSource.ONE_HOT, MvmSource.ALL)
         bits = [Signal(lanes, name=f"bits_{k}") for k in range(CODE_BITS)]
-        with m.If(one_hot):
+        with m.If(largest):
             m.d.comb += [plane.eq(-1) for plane in bits[:-1]]
         with m.Else():
             for k, plane in enumerate(bits):
@@ -191,7 +192,7 @@ class InputDriver(wiring.Component):
             & ~self._below(command.start, block)
             & (
                 (negative & signs[1].replicate(lanes))
-                | (~negative & (signs[0] | one_hot).replicate(lanes))
+                | (~negative & (signs[0] | largest).replicate(lanes))
             )
         )
         shift = (CODE_BITS - command.precision)[:2]

@@ -39,6 +39,7 @@ class MvmSource:
     ONE_HOT = 1
     NOTHING = 2
     REFERENCE = 3
+    ALL = 4
 
 
 class MvmCommand(data.StructLayout):
@@ -46,13 +47,13 @@ class MvmCommand(data.StructLayout):
 
     ``source`` MvmSource; ``backward`` 0 drives rows, 1 columns; ``slot`` of the codes, of which
     lines ``start .. start + count - 1`` are driven and all others silent; ``line`` driven with the
-    largest code when ONE_HOT; ``precision`` p (5..input_bits); ``range`` of the ADC;
-    ``input_signs`` and ``polarities`` as in the instruction.
+    largest code when ONE_HOT, those lines with the largest code when ALL; ``precision`` p
+    (5..input_bits); ``range`` of the ADC; ``input_signs`` and ``polarities`` as in the instruction.
     """
 
     def __init__(self, config: CoreConfig):
         super().__init__({
-            "source": 2,
+            "source": 3,
             "backward": 1,
             "slot": config.slot_bits,
             "start": config.line_bits,
