@@ -36,6 +36,7 @@ COMMANDS = {
     "generate": "write Verilog, register map and C header of a core or a chip",
     "simulate": "run the RTL against the golden model, bit for bit",
     "train": "train a network in the golden model",
+    "ablate": "train with one thing changed at a time",
     "speed": "measure training images per second of the golden model",
     "compare": "measure training speed beside IBM's aihwkit",
     "synth": "estimate the area of every block with Yosys",

@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ablations as a table: a recipe with one thing changed, in the hardware's own arithmetic.
+
+Every case is made of configuration, device profile, recipe and registers alone: nothing here
+computes in another way than the core does.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from models.datasets import Dataset, order
+from models.device import DeviceProfile
+from models.learner import ENGINES, Learner, make_learner
+from models.mapping import ChipMapping
+from models.networks import ChipNetwork, Network, Recipe
+from rtl.config import GAIN_FRACTION, CoreConfig
+from rtl.isa import Segment
+
+__all__ = ["GROUPS", "Case", "Group", "Setup", "chosen_cases"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What is trained: all that a case may change."""
+
+    network: Network
+    config: CoreConfig
+    profile: DeviceProfile
+    keeps_chi: bool = True
+    """Whether chi holds what is less than a pulse from one image to the next."""
+
+    is_calibrated: bool = True
+    """Whether the converters have been calibrated."""
+
+    def check(self) -> None:
+        """Raise ``ValueError`` if the hardware would refuse it."""
+        self.profile.tables(self.config)
+        training = self.network.training
+        recipe = Recipe(self.network, self.config, self.profile)
+        is_chip = isinstance(self.network, ChipNetwork)
+        segments = ChipMapping(recipe).segments if is_chip else recipe.segments
+        for eta in (training.eta, training.eta_end):
+            segments(eta)
+
+    def learner(self, seed: int, engine: str = ENGINES[0]) -> Learner:
+        """The hardware before training."""
+        learner = make_learner(self.network, self.config, self.profile, seed, engine)
+        if not self.is_calibrated:
+            for core in learner.cores:
+                core.adc.offsets[...] = 0
+                core.adc.gains[...] = 1 << GAIN_FRACTION
+        return learner
+
+    def train(
+        self, learner: Learner, data: Dataset, seed: int, *, epochs: int, images: int
+    ) -> None:
+        """Learn ``images`` images per epoch, in the order that belongs to ``seed``."""
+        training = self.network.training
+        interval, done = training.refresh_interval, 0
+        for epoch in range(epochs):
+            chosen = order(len(data.train_x), seed, epoch)[:images]
+            for start in range(0, images, interval):
+                part = chosen[start : start + interval]
+                self._set_rate(learner, training.rate(done / (epochs * images)))
+                learner.learn(data.train_x[part], data.train_y[part])
+                done += len(part)
+
+    def _set_rate(self, learner: Learner, eta: float) -> None:
+        learner.set_rate(eta)
+        if not self.keeps_chi:
+            for core in learner.cores:
+                core.segments = [segment and whole_pulses(segment) for segment in core.segments]
+
+
+def whole_pulses(segment: Segment) -> Segment:
+    """The segment with a threshold of 1, which leaves nothing in chi.
+
+    What an image adds is then rounded to whole pulses, to nearest. The threshold that there was
+    goes into the shift, as the nearest power of two.
+    """
+    shift = round(math.log2(segment.threshold))
+    return replace(segment, threshold=1, chi_shift=segment.chi_shift - shift)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Case:
+    """One change of a recipe; what is not named stays.
+
+    ``config``, ``profile`` and ``training`` replace fields of ``CoreConfig``, ``DeviceProfile``
+    and ``Training``; ``scaled`` multiplies fields of the profile.
+    """
+
+    group: str
+    value: str
+    config: Mapping[str, int] = field(default_factory=dict)
+    profile: Mapping[str, float] = field(default_factory=dict)
+    scaled: Mapping[str, float] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    coarser: int = 0
+    """log2 of the factor by which counts of products are coarser."""
+
+    threshold: float = 1.0
+    """Factor of chi's threshold, which is eta's in its denominator."""
+
+    keeps_chi: bool = True
+    is_calibrated: bool = True
+
+    @property
+    def name(self) -> str:
+        """Name on the command line."""
+        return f"{self.group}={self.value}"
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What is changed, for a result file."""
+        values = {part.name: getattr(self, part.name) for part in fields(self)[2:]}
+        same = {part.name: part.default for part in fields(self)}
+        return {
+            name: dict(value) if isinstance(value, Mapping) else value
+            for name, value in values.items()
+            if value != same[name] and value != {}
+        }
+
+    def setup(self, base: Setup) -> Setup:
+        """``base`` with the change."""
+        network, training = base.network, replace(base.network.training, **self.training)
+        training = replace(
+            training, eta=training.eta / self.threshold, eta_end=training.eta_end / self.threshold
+        )
+        # As many levels less for the same charge, and the same weights, activations and errors.
+        layers = tuple(
+            replace(
+                layer,
+                range_forward=layer.range_forward + self.coarser,
+                range_backward=layer.range_backward + self.coarser,
+                index_log2=layer.index_log2 + self.coarser,
+            )
+            for layer in network.layers
+        )
+        scaled = {
+            name: factor * getattr(base.profile, name) for name, factor in self.scaled.items()
+        }
+        return replace(
+            base,
+            network=replace(network, training=training, layers=layers),
+            config=base.config.replace(**self.config),
+            profile=replace(base.profile, **{**self.profile, **scaled}),
+            keeps_chi=self.keeps_chi,
+            is_calibrated=self.is_calibrated,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Cases that change the same thing, in ascending order."""
+
+    name: str
+    title: str
+    """Label of an axis."""
+
+    how: str
+    """How the change is made."""
+
+    cases: tuple[Case, ...]
+
+
+def _group(name: str, title: str, how: str, cases: Mapping[str, Mapping[str, Any]]) -> Group:
+    return Group(
+        name=name,
+        title=title,
+        how=how,
+        cases=tuple(Case(group=name, value=value, **change) for value, change in cases.items()),
+    )
+
+
+def _config(name: str, values: Sequence[int]) -> dict[str, Mapping[str, Any]]:
+    return {str(value): {"config": {name: value}} for value in values}
+
+
+def _scaled(names: Sequence[str], factors: Sequence[float]) -> dict[str, Mapping[str, Any]]:
+    return {f"x{factor:g}": {"scaled": dict.fromkeys(names, factor)} for factor in factors}
+
+
+_SPREAD = ("set_sd", "set_sd_slope", "set_sd_memory")
+_CONVERTER = ("adc_gain_sd", "adc_offset_sd")
+_LINEAR = {"set_mean": 0.77, "set_mean_slope": 0.0, "set_mean_memory": 0.0}
+
+GROUPS: tuple[Group, ...] = (
+    _group(
+        "chi",
+        "no chi: threshold",
+        "Nothing less than a pulse is kept: what one image gives is rounded to whole pulses at once"
+        " (`threshold` 1, the real threshold as a power of two in `chi_shift`; what exceeds"
+        " `pulse_max` pulses stays). The smaller the threshold, the more pulses.",
+        {
+            f"off-x{factor:g}": {"keeps_chi": False, "threshold": factor}
+            for factor in (4, 2, 1, 0.5, 0.25, 1 / 16, 1 / 64)
+        },
+    ),
+    _group(
+        "chi-width",
+        "chi, bits",
+        "`chi_bits`; `chi_shift` goes with it, so that the threshold fits and increments lose their"
+        " low bits.",
+        _config("chi_bits", (8, 10, 12, 14, 16, 20)),
+    ),
+    _group(
+        "threshold",
+        "threshold, mean pulses",
+        "Segments' `threshold`, in units of what a mean pulse adds. It holds the learning rate too:"
+        " four times the threshold is a quarter of the rate.",
+        {f"{factor:g}": {"threshold": factor} for factor in (0.25, 0.5, 1.0, 2.0, 4.0)},
+    ),
+    _group(
+        "converter-bits",
+        "converter, bits",
+        "Counts of forward and backward products are worth more charge (`range` + 8 - bits) and"
+        " count as much more (`shift` of ACTIVATE, `bias` of ERROR): fewer levels for the same"
+        " charge. Row reads of refresh stay as they are.",
+        {str(8 - coarser): {"coarser": coarser} for coarser in (4, 3, 2, 1, 0)},
+    ),
+    _group(
+        "input-bits",
+        "inputs, bits",
+        "`input_bits`: images, activations and errors lose low bits on their way to the crossbar,"
+        " windows get shorter.",
+        _config("input_bits", (5, 6, 7, 8)),
+    ),
+    _group(
+        "error-format",
+        "errors: fixed shift or shared exponent",
+        "ERROR with `fixed` and the shift named, in all layers, in place of normalising.",
+        {
+            **{
+                f"fixed-{shift}": {"training": {"error_shift": shift}}
+                for shift in (5, 7, 9, 11, 13)
+            },
+            "shared": {"training": {"error_shift": None}},
+        },
+    ),
+    _group(
+        "read-noise",
+        "read noise of devices",
+        "Profile: `read_noise` and its slope.",
+        _scaled(("read_noise", "read_noise_slope"), (0, 1, 2, 4)),
+    ),
+    _group(
+        "converter-noise",
+        "noise of converters",
+        "Profile: `adc_noise`.",
+        _scaled(("adc_noise",), (0, 1, 2, 4)),
+    ),
+    _group(
+        "set-spread",
+        "spread of SET pulses",
+        "Profile: `set_sd`, its slope and its memory.",
+        _scaled(_SPREAD, (0, 1, 2)),
+    ),
+    _group(
+        "device-curve",
+        "devices",
+        "Profile: mean increment. `linear`: 0.77 uS whatever the conductance; `ideal`: besides"
+        " without spread; `steep`: it falls twice as fast with conductance; `worn`: training begins"
+        " at 6 uS. Pulses of G+ and G- are of one kind: the profile has no asymmetry besides that"
+        " of the curve.",
+        {
+            "ideal": {"profile": {**_LINEAR, **dict.fromkeys(_SPREAD, 0.0)}},
+            "linear": {"profile": _LINEAR},
+            "pcm": {},
+            "steep": {"scaled": {"set_mean_slope": 2}},
+            "worn": {"profile": {"initial_mean": 6.0}},
+        },
+    ),
+    _group(
+        "devices",
+        "devices per polarity, N",
+        "`devices_per_polarity`; weights reach farther and pulses are smaller by about its root.",
+        _config("devices_per_polarity", (1, 2, 4, 8)),
+    ),
+    _group(
+        "refresh",
+        "images between refreshes",
+        "REFRESH after so many images; `off`: no pair counts as worn.",
+        {
+            **{
+                str(interval): {"training": {"refresh_interval": interval}}
+                for interval in (50, 100, 200, 400, 1600)
+            },
+            "off": {"training": {"refresh_high": 127}},
+        },
+    ),
+    _group(
+        "converter-spread",
+        "spread of converters",
+        "Profile: gains and offsets of the converters, with CALIBRATE and (`raw`) without.",
+        {
+            **_scaled(_CONVERTER, (0, 1, 2)),
+            **{
+                f"raw-{name}": {**change, "is_calibrated": False}
+                for name, change in _scaled(_CONVERTER, (0.25, 0.5, 1, 2)).items()
+            },
+        },
+    ),
+)  # fmt: skip
+
+
+def chosen_cases(names: Sequence[str] = ()) -> Iterator[Case]:
+    """Cases of the groups and cases named, in the order of the table; default: all.
+
+    Raises ``ValueError`` for a name that there is not.
+    """
+    known = {name for group in GROUPS for name in (group.name, *(c.name for c in group.cases))}
+    for name in names:
+        if name not in known:
+            near = [case for case in sorted(known) if case.startswith(f"{name.split('=')[0]}=")]
+            raise ValueError(
+                f"unknown case {name!r}; known: {', '.join(near or [g.name for g in GROUPS])}"
+            )
+    for group in GROUPS:
+        for case in group.cases:
+            if not names or group.name in names or case.name in names:
+                yield case

@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``phasecore ablate``: train with one thing changed at a time; one table, one figure.
+
+The cases are those of ``models/ablation.py``. All accuracies are of the validation images; the
+test images are not touched. Runs are stored as they come, so that ``--resume`` can go on.
+"""
+
+import argparse
+import json
+import logging
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.ablation import GROUPS, Case, Setup, chosen_cases
+from models.datasets import Dataset
+from models.device import PROFILES
+from models.learner import ENGINES
+from models.networks import classes
+from scripts import results
+from scripts.options import add_data, load_data, positive
+from scripts.train import ALL_NETWORKS
+
+__all__ = ["add_parser", "markdown", "report", "run"]
+
+OPTIONS = ("seed", "out")
+
+BASE = Case(group="base", value="recipe")
+
+SETTINGS = ("network", "dataset", "profile", "config", "training", "epochs", "images", "seed")
+"""What stored runs must share with new ones."""
+
+COLUMNS = 4
+"""Panels of the figure side by side."""
+
+log = logging.getLogger("phasecore")
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "ablate",
+        help="train with one thing changed at a time",
+        description=(
+            "Train a network in the golden model as its recipe says and with one thing changed at a"
+            " time; compare accuracies on the validation images. --out names the folder of the JSON"
+            " result, the figure and the table (default: build/ablate)."
+        ),
+        epilog=f"groups of cases: {', '.join(group.name for group in GROUPS)}",
+    )
+    parser.add_argument("--network", choices=ALL_NETWORKS, default="mlp-784-250-10")
+    parser.add_argument("--profile", choices=PROFILES, default="pcm", help="device profile")
+    parser.add_argument(
+        "--cases", nargs="+", default=[], metavar="NAME",
+        help="groups, or cases such as chi-width=8 (default: all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--epochs", type=positive, default=2, help="times each image is seen (default: 2)"
+    )
+    parser.add_argument(
+        "--images", type=positive, metavar="N", help="images per epoch (default: all)"
+    )
+    parser.add_argument(
+        "--seeds", type=positive, default=2, metavar="N",
+        help="runs per case, of seeds --seed and up (default: 2)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--base-seeds", type=positive, default=3, metavar="N",
+        help="runs of the recipe as it is (default: 3)",
+    )  # fmt: skip
+    parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0])
+    add_data(parser)
+    parser.add_argument(
+        "--name", default="ablation", help="stem of the files written (default: ablation)"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="keep the runs that the JSON result has already"
+    )
+    return parser
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    network = ALL_NETWORKS[args.network]
+    base = Setup(network=network, config=network.config, profile=PROFILES[args.profile])
+    cases = {case: case.setup(base) for case in (BASE, *chosen_cases(args.cases))}
+    for case, setup in cases.items():
+        try:
+            setup.check()
+        except ValueError as error:
+            raise ValueError(f"{case.name} is not possible here: {error}") from error
+    data = load_data(args, network)
+    result = _heading(args, base, data)
+    folder: Path = args.out or Path("build") / "ablate"
+    path = folder / f"{args.name}.json"
+    kept = _stored(path, result) if args.resume else {}
+    shown = {case: case.setup(base) for case in (BASE, *chosen_cases()) if case.name in kept}
+    shown = {**shown, **cases}
+    runs = _runs(shown, kept, base)
+    todo = dict.fromkeys(cases.values())
+    for number, setup in enumerate(todo, 1):
+        name = next(case.name for case in cases if cases[case] == setup)
+        for seed in range(args.seed, args.seed + _seeds(args, setup == base)):
+            if any(run["seed"] == seed for run in runs[setup]):
+                continue
+            done = _train(setup, data, seed, result, args.engine)
+            runs[setup].append(done)
+            log.info(
+                f"{number}/{len(todo)} {name}, seed {seed}: {100 * done['accuracy']:.2f} %,"
+                f" {done['seconds']:.0f} s"
+            )
+            result["cases"] = _summaries(shown, runs, base)
+            results.write(args.name, result, folder)
+    result["cases"] = _summaries(shown, runs, base)
+    results.write(args.name, result, folder)
+    path.with_suffix(".md").write_text(markdown(result, path.with_suffix(".png").name))
+    _plot(result, path.with_suffix(".png"))
+    return {**result, "out": str(path)}
+
+
+def _seeds(args: argparse.Namespace, is_base: bool) -> int:
+    return int(args.base_seeds if is_base else args.seeds)
+
+
+def _heading(args: argparse.Namespace, base: Setup, data: Dataset) -> dict[str, Any]:
+    """The result before the first run."""
+    network = base.network
+    return results.record(
+        command=args.command,
+        config=base.config,
+        seed=args.seed,
+        network=network.name,
+        dataset=data.name,
+        profile=args.profile,
+        weights=sum(layer.rows * layer.outputs for layer in network.layers),
+        training=asdict(network.training),
+        epochs=args.epochs,
+        validation_images=len(data.validation_x),
+        cases=[],
+    ) | {"images": min(args.images or len(data.train_x), len(data.train_x))}
+
+
+def _train(
+    setup: Setup, data: Dataset, seed: int, result: Mapping[str, Any], engine: str
+) -> dict[str, Any]:
+    """One run."""
+    began = time.process_time()
+    learner = setup.learner(seed, engine)
+    setup.train(learner, data, seed, epochs=result["epochs"], images=result["images"])
+    found = classes(setup.network, learner.infer(data.validation_x))
+    programmers = [core.programmer for core in learner.cores]
+    set_pulses = sum(programmer.set_pulses for programmer in programmers)
+    learnt = result["epochs"] * result["images"]
+    return {
+        "seed": seed,
+        "accuracy": float(np.mean(found == data.validation_y)),
+        "pulses_per_weight_per_image": set_pulses / result["weights"] / learnt,
+        "reset_pulses": sum(programmer.reset_pulses for programmer in programmers),
+        "chi_saturations": sum(core.update.chi_saturations for core in learner.cores),
+        "transfer_saturations": sum(core.update.transfer_saturations for core in learner.cores),
+        "seconds": round(time.process_time() - began, 2),
+        "commit": result["commit"],
+    }
+
+
+def _stored(path: Path, result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Cases of a result file by name; none if there is no file."""
+    if not path.exists():
+        return {}
+    try:
+        stored = json.loads(path.read_text())
+        cases = {case["name"]: case for case in stored["cases"]}
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not a result of phasecore ablate: {error}") from error
+    fresh = json.loads(json.dumps(result))
+    for name in SETTINGS:
+        if stored.get(name) != fresh[name]:
+            raise ValueError(f"{path} is of runs with another {name}")
+    return cases
+
+
+def _runs(
+    cases: Mapping[Case, Setup], kept: Mapping[str, Mapping[str, Any]], base: Setup
+) -> dict[Setup, list[dict[str, Any]]]:
+    """Runs that there are by setup; equal setups have theirs in common."""
+    runs: dict[Setup, list[dict[str, Any]]] = {base: []}
+    for case, setup in cases.items():
+        found = runs.setdefault(setup, [])
+        stored = kept.get(case.name)
+        if stored and stored["changes"] == case.changes and not found:
+            found += stored["runs"]
+    return runs
+
+
+def _summaries(
+    cases: Mapping[Case, Setup], runs: Mapping[Setup, Sequence[Mapping[str, Any]]], base: Setup
+) -> list[dict[str, Any]]:
+    """Cases with at least one run, with their mean figures and differences to the base."""
+    by_seed = {run["seed"]: run["accuracy"] for run in runs[base]}
+    named = {case.name: case for case in cases}
+    found = []
+    for case in (named[one.name] for one in (BASE, *chosen_cases()) if one.name in named):
+        setup = cases[case]
+        done = sorted(runs[setup], key=lambda run: int(run["seed"]))
+        if not done:
+            continue
+        accuracies = [run["accuracy"] for run in done]
+        paired = [
+            run["accuracy"] - by_seed[run["seed"]] for run in done if run["seed"] in by_seed
+        ]
+        found.append(
+            {
+                "name": case.name,
+                "group": case.group,
+                "value": case.value,
+                "changes": case.changes,
+                "is_base": setup == base,
+                "accuracy": statistics.mean(accuracies),
+                "deviation": statistics.stdev(accuracies) if len(done) > 1 else None,
+                "difference": statistics.mean(paired) if paired else None,
+                "pulses_per_weight_per_image": statistics.mean(
+                    run["pulses_per_weight_per_image"] for run in done
+                ),
+                "runs": done,
+            }
+        )
+    return found
+
+
+def report(result: dict[str, Any]) -> str:
+    lines = [
+        f"network                    {result['network']}, {result['profile']} devices",
+        f"data set                   {result['dataset']}",
+        f"images learnt              {result['epochs']} x {result['images']}",
+        "",
+        f"{'case':<26} {'accuracy, %':>16} {'difference':>11} {'pulses':>9}",
+    ]
+    for case in result["cases"]:
+        accuracy, difference, pulses = _figures(case)
+        lines.append(f"{case['name']:<26} {accuracy:>16} {difference:>11} {pulses:>9}")
+    return "\n".join([*lines, "", f"written                    {result['out']}"])
+
+
+def markdown(result: Mapping[str, Any], figure: str) -> str:
+    """The table as a document, with the name of the figure beside it."""
+    training = result["training"]
+    heading = (
+        f"Written by `{result['command']}` on commit {result['commit'][:10]}: {result['network']}"
+        f" on {result['dataset']}, golden model, `{result['profile']}` devices,"
+        f" {result['config']['devices_per_polarity']} per polarity; {result['epochs']} epochs of"
+        f" {result['images']:,} images, rate {training['eta']:g} to {training['eta_end']:g}. Far"
+        " fewer epochs than the recorded training: differences count here, not levels. Accuracy on"
+        f" {result['validation_images']:,} validation images (the test images are not touched):"
+        " mean and standard deviation over the runs, difference to the recipe as it is over the"
+        " same seeds, in percentage points. Pulses are SET pulses per weight and image."
+    )
+    lines = [
+        "# Ablations",
+        "",
+        heading,
+        "",
+        f"![Error by case]({figure})",
+        "",
+        "| case | runs | accuracy, % | difference | pulses |",
+        "|---|--:|--:|--:|--:|",
+        *_rows(result, "base"),
+    ]
+    for group in GROUPS:
+        rows = _rows(result, group.name)
+        if rows:
+            lines += [f"| **{group.title}** | | | | |", *rows]
+    lines += ["", "How each is done:", ""]
+    lines += [f"- **{group.title}** (`{group.name}`). {group.how}" for group in GROUPS]
+    return "\n".join([*lines, ""])
+
+
+def _rows(result: Mapping[str, Any], group: str) -> list[str]:
+    rows = []
+    for case in result["cases"]:
+        if case["group"] == group:
+            name = f"{case['value']} (the recipe)" if case["is_base"] else case["value"]
+            if group == "base":
+                name = "**the recipe**"
+            rows.append(f"| {name} | {len(case['runs'])} | {' | '.join(_figures(case))} |")
+    return rows
+
+
+def _figures(case: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Accuracy, difference and pulses of a case."""
+    accuracy = f"{100 * case['accuracy']:.2f}"
+    if case["deviation"] is not None:
+        accuracy += f" ± {100 * case['deviation']:.2f}"
+    difference = "" if case["is_base"] or case["difference"] is None else case["difference"]
+    if difference != "":
+        difference = f"{100 * difference:+.2f}"
+    return accuracy, difference, f"{case['pulses_per_weight_per_image']:.1e}"
+
+
+def _plot(result: Mapping[str, Any], path: Path) -> None:
+    """One panel per group: error by case, every run a dot, the base a line."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
+    from matplotlib import pyplot, ticker
+
+    cases = result["cases"]
+    shown = [group for group in GROUPS if any(case["group"] == group.name for case in cases)]
+    base = next(case for case in cases if case["group"] == "base")
+    rows = max(1, -(-len(shown) // COLUMNS))
+    columns = max(1, min(COLUMNS, len(shown)))
+    figure, grid = pyplot.subplots(
+        rows, columns, figsize=(3.4 * columns, 2.7 * rows), layout="constrained", squeeze=False,
+        sharey=True,
+    )  # fmt: skip
+    for axes, group in zip(grid.flat, shown, strict=False):
+        members = [case for case in cases if case["group"] == group.name]
+        axes.axhline(100 * (1 - base["accuracy"]), color="0.6", linewidth=0.8)
+        places = range(len(members))
+        axes.plot(places, [100 * (1 - case["accuracy"]) for case in members], "o-", markersize=4)
+        for place, case in zip(places, members, strict=True):
+            errors = [100 * (1 - run["accuracy"]) for run in case["runs"]]
+            axes.plot([place] * len(errors), errors, ".", color="0.3", markersize=3)
+        axes.set(yscale="log", xlabel=group.title)
+        axes.set_xticks(places, [case["value"] for case in members])
+        axes.tick_params(axis="x", labelrotation=60 if len(members) > 5 else 0, labelsize=7)
+        axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+        axes.yaxis.set_minor_locator(ticker.LogLocator(subs=(2, 5)))
+        axes.yaxis.set_minor_formatter(ticker.FormatStrFormatter("%g"))
+        axes.tick_params(axis="y", which="both", labelsize=7)
+        axes.grid(visible=True, axis="y", which="both", alpha=0.3)
+    for axes in grid.flat[len(shown) :]:
+        axes.set_visible(False)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("validation error, %")
+    figure.suptitle(
+        f"{result['network']} on {result['dataset']}, {result['epochs']} epochs of"
+        f" {result['images']:,} images; line: the recipe as it is",
+        fontsize=10,
+    )
+    figure.savefig(path, dpi=130)
+    pyplot.close(figure)
