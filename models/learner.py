@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.chip import Chip
+from models.conv_cores import ConvCores
+from models.convolution import ConvNetwork
 from models.core import Core, Trace
 from models.device import DeviceProfile
 from models.mapping import ChipMapping, Driver, Work
@@ -30,6 +32,7 @@ from rtl.isa import Drift, Opcode, encode
 __all__ = [
     "ENGINES",
     "ChipLearner",
+    "ConvLearner",
     "CoreLearner",
     "Learner",
     "engine_classes",
@@ -239,6 +242,50 @@ class ChipLearner(Learner):
         yield "driver", self._driver, ("images", "targets")
 
 
+class ConvLearner(Learner):
+    """A convolutional network's cores and what lies between them."""
+
+    def __init__(
+        self, network: ConvNetwork, config: CoreConfig, profile: DeviceProfile, seed: int,
+        engine: str = ENGINES[0],
+    ):  # fmt: skip
+        self._conv = _conv_class(engine)(network, config, profile, seed)
+        self.recipe, self.cores = self._conv.recipe, self._conv.cores
+        self._targets = network.training.targets(network.layers[-1].outputs)
+        self._prepare(network)
+
+    def set_rate(self, eta: float) -> None:
+        self._conv.set_rate(eta)
+
+    def weights(self) -> list[NDArray[np.float64]]:
+        return self._conv.weights()
+
+    def learn(self, images: Images, labels: NDArray[np.uint8]) -> Vectors:
+        outputs = self._conv.learn(images, self._targets[labels])
+        self._conv.refresh()
+        return outputs
+
+    def infer(self, images: Images) -> Vectors:
+        return self._conv.infer(images)
+
+    def calibrate(self, drift: str | None = None) -> None:
+        for core in self.cores:
+            core.run(_calibration(drift))
+
+    def _parts(self) -> Iterator[tuple[str, object, tuple[str, ...]]]:
+        for number, core in enumerate(self.cores):
+            yield from _core_parts(f"core{number}", core)
+
+
+def _conv_class(engine: str) -> type[ConvCores]:
+    """Convolutional cores of one of ``ENGINES``."""
+    if engine_classes(engine)[0] is Core:
+        return ConvCores
+    from models.compiled.convolution import CompiledConvCores
+
+    return CompiledConvCores
+
+
 def _calibration(drift: str | None) -> list[int]:
     """Program that calibrates; ``ValueError`` for an unknown ``drift``."""
     names = {None: Drift.NONE, "baseline": Drift.BASELINE, "compensate": Drift.COMPENSATE}
@@ -264,7 +311,9 @@ def make_learner(
     network: Network, config: CoreConfig, profile: DeviceProfile, seed: int,
     engine: str = ENGINES[0],
 ) -> Learner:  # fmt: skip
-    """The chip of a network of several cores, or the one core."""
+    """The chip of a network of several cores, convolutional cores, or the one core."""
+    if isinstance(network, ConvNetwork):
+        return ConvLearner(network, config, profile, seed, engine)
     if isinstance(network, ChipNetwork):
         return ChipLearner(network, config, profile, seed, engine)
     return CoreLearner(network, config, profile, seed, engine)

@@ -118,6 +118,16 @@ class Layer:
     """Learning rate of this layer in units of the network's."""
 
     @property
+    def steps_log2(self) -> int:
+        """log2 of the activation table's steps per unit."""
+        return INDEX_LOG2
+
+    @property
+    def shared_log2(self) -> int:
+        """log2 of the activations whose mean is one input of the next layer."""
+        return 0
+
+    @property
     def rows(self) -> int:
         """Rows with the bias row."""
         return self.inputs + 1
@@ -182,6 +192,11 @@ class Network:
     layers: tuple[Layer, ...]
     config: CoreConfig
     training: Training = Training()
+
+    @property
+    def inputs(self) -> int:
+        """Codes of one image."""
+        return self.layers[0].inputs
 
     @property
     def last(self) -> int:
@@ -317,7 +332,7 @@ class Recipe:
         ]
         # The charge of fewer input bits is smaller, not the weight.
         self.weight_units = [
-            2.0 ** (forward + INDEX_LOG2 - layer.index_log2 + 8 - config.input_bits) / ONE
+            2.0 ** (forward + layer.steps_log2 - layer.index_log2 + 8 - config.input_bits) / ONE
             for layer, (forward, _) in zip(layers, self._ranges, strict=True)
         ]
         self.shifts = [7 - layer.index_log2 for layer in layers]
@@ -325,6 +340,7 @@ class Recipe:
         self.error_units = [OUTPUT_UNIT] * len(layers)
         for index in reversed(range(network.last)):
             backward = self._ranges[index + 1][1] + 8 - config.input_bits
+            backward -= layers[index].shared_log2
             ratio = 2.0 ** (backward - 1) / (self.weight_units[index + 1] * ONE**2)
             exact = self.error_units[index + 1] * ratio
             self.biases[index] = round(math.log2(exact / OUTPUT_UNIT))

@@ -32,7 +32,8 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 def load_data(args: argparse.Namespace, network: Network) -> Dataset:
     """Data set that the options of :func:`add_data` name for a network."""
     data = load(args.dataset or network.dataset, args.data)
-    wanted = network.layers[0].inputs
-    if data.inputs != wanted:
-        raise ValueError(f"{network.name} needs {wanted} inputs; {data.name} has {data.inputs}")
+    if data.inputs != network.inputs:
+        raise ValueError(
+            f"{network.name} needs {network.inputs} inputs; {data.name} has {data.inputs}"
+        )
     return data

@@ -23,7 +23,7 @@ from models.packets import HEADER_BYTES
 from rtl.config import CALIBRATION_WINDOWS_LOG2
 from rtl.isa import Opcode, PacketKind
 
-__all__ = ["execute", "load", "read"]
+__all__ = ["execute", "load", "product", "read"]
 
 (
     _HALT, _LOAD, _READ, _FORWARD, _BACKWARD, _ACTIVATE, _ERROR, _OUTER, _TRANSFER, _REFRESH,
@@ -38,7 +38,7 @@ _LARGEST = 127
 def execute(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
     """Carry out an instruction of a unit of core ``k``, ``i`` being its fields."""
     if i.opcode == _FORWARD or i.opcode == _BACKWARD:
-        _product(cores, geometry, k, i)
+        product(cores, geometry, k, i)
     elif i.opcode == _ACTIVATE:
         post_processing.activate(cores, geometry, k, i)
     elif i.opcode == _ERROR:
@@ -56,7 +56,8 @@ def execute(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
 
 
 @compiled
-def _product(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
+def product(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
+    """FORWARD or BACKWARD with the fields ``i``."""
     backward = int(i.opcode == _BACKWARD)
     start, count, range_ = i.row_start, i.row_count, i.range_forward
     if backward:

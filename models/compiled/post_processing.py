@@ -12,7 +12,7 @@ from models.post_processing import OFFSET_FRACTION_BITS, SCALE_ONE
 from rtl.config import ACTIVATION_INDEX_MAX, EXPONENT_BITS
 from rtl.isa import Function
 
-__all__ = ["activate", "error"]
+__all__ = ["activate", "derivative", "error"]
 
 _NONE, _IDENTITY, _RELU, _SIGMOID, _TANH = map(int, Function)
 _SIGMOID_TABLE, _TANH_TABLE = SIGMOID, TANH
@@ -57,7 +57,7 @@ def error(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
         line = start + at
         y = outputs[line]
         m = 2 * (cores.codes[at] - y) if i.from_slot else 2 * cores.codes[at] + 1
-        v = m * _derivative(y, i.function)
+        v = m * derivative(y, i.function)
         accumulators[line] = v
         largest = max(largest, abs(v))
     shift = i.shift
@@ -117,7 +117,8 @@ def _overflows(u: int, function: int) -> bool:
 
 
 @compiled
-def _derivative(y: int, function: int) -> int:
+def derivative(y: int, function: int) -> int:
+    """Derivative of a function in 1/16129, from an activation."""
     if function == _SIGMOID:
         positive = max(y, 0)
         return positive * (CODE_MAX - positive)

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.compiled.arithmetic import copy
+from models.compiled.arithmetic import clip, copy, round_shift
 from models.compiled.jit import compiled
 from models.compiled.programmer import pulses
 from models.compiled.state import Cores, Geometry
-from models.update_unit import RIGHT_SHIFT_MAX
+from models.update_unit import RIGHT_SHIFT_MAX, SUM_SHIFT_MAX
 
-__all__ = ["add_increments", "outer", "transfer"]
+__all__ = ["add_increments", "add_sums", "outer", "transfer"]
 
 Words = NDArray[np.int32]
 
@@ -39,6 +39,27 @@ def outer(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
     words = last // geometry.update_lanes - i.col_start // geometry.update_lanes + 1
     scalars.update_products += visited * words
     scalars.update_chi_saturations += saturated
+
+
+@compiled
+def add_sums(
+    cores: Cores, geometry: Geometry, k: int, row: int, i: Any, sums: Any, exponent: int
+) -> None:
+    """A row of ``UpdateUnit.add``; ``sums`` by column of the segment."""
+    chi = cores.chi[k, row]
+    shift = min(max(exponent + i.chi_shift, -SUM_SHIFT_MAX), geometry.chi_bits)
+    limit = 1 << (geometry.chi_bits - 1)
+    saturated = 0
+    for at in range(i.col_count):
+        increment = clip(round_shift(sums[at], -shift), -limit, limit - 1)
+        total = chi[i.col_start + at] + increment
+        new = clip(total, -limit, limit - 1)
+        saturated += new != total
+        chi[i.col_start + at] = new
+    last = i.col_start + i.col_count - 1
+    words = last // geometry.update_lanes - i.col_start // geometry.update_lanes + 1
+    cores.scalars[k].update_products += words
+    cores.scalars[k].update_chi_saturations += saturated
 
 
 @compiled
