@@ -629,4 +629,4 @@ def test_activation(u, function):
 @given(y=st.integers(-128, 127), function=st.sampled_from(list(Function)[1:]))
 def test_derivative(y, function):
     expected = activation.derivative(np.array([y]), function)[0]
-    assert post_processing._derivative(y, int(function)) == expected
+    assert post_processing.derivative(y, int(function)) == expected
