@@ -2,23 +2,39 @@
 """Ablations as a table: a recipe with one thing changed, in the hardware's own arithmetic.
 
 Every case is made of configuration, device profile, recipe and registers alone: nothing here
-computes in another way than the core does.
+computes in another way than the core does. What the core does not offer (stochastic rounding) is
+tried with the float reference of the algorithm and says so.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from models.datasets import Dataset, order
 from models.device import DeviceProfile
+from models.float_reference import MixedPrecision
 from models.learner import ENGINES, Learner, make_learner
 from models.mapping import ChipMapping
-from models.networks import ChipNetwork, Network, Recipe
+from models.networks import ChipNetwork, Network, Recipe, mean_pulse
 from rtl.config import GAIN_FRACTION, CoreConfig
 from rtl.isa import Segment
 
-__all__ = ["GROUPS", "Case", "Group", "Setup", "chosen_cases"]
+__all__ = ["GROUPS", "Case", "Group", "Rounding", "Setup", "chosen_cases", "whole_pulses"]
+
+CODE = 0.1
+"""uS of one code of a row read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounding:
+    """How the float reference rounds increments of chi; see :class:`MixedPrecision`."""
+
+    counts: int | None = None
+    is_stochastic: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +49,9 @@ class Setup:
 
     is_calibrated: bool = True
     """Whether the converters have been calibrated."""
+
+    rounding: Rounding | None = None
+    """If given, the float reference is trained in place of the hardware."""
 
     def check(self) -> None:
         """Raise ``ValueError`` if the hardware would refuse it."""
@@ -53,18 +72,45 @@ class Setup:
                 core.adc.gains[...] = 1 << GAIN_FRACTION
         return learner
 
+    def reference(self, seed: int) -> MixedPrecision:
+        """The float reference before training: pairs of single devices."""
+        assert self.rounding is not None
+        config = self.config.replace(devices_per_polarity=1)
+        units = Recipe(self.network, config, self.profile).weight_units
+        scale = [unit * self.profile.g_full_scale / config.g_max for unit in units]
+        return MixedPrecision(
+            self.network, self.profile, scale, pulse=mean_pulse(self.profile), seed=seed,
+            counts=self.rounding.counts, is_stochastic=self.rounding.is_stochastic,
+        )  # fmt: skip
+
     def train(
         self, learner: Learner, data: Dataset, seed: int, *, epochs: int, images: int
     ) -> None:
         """Learn ``images`` images per epoch, in the order that belongs to ``seed``."""
+        for part, eta in self._stretches(data, seed, epochs, images):
+            self._set_rate(learner, eta)
+            learner.learn(data.train_x[part], data.train_y[part])
+
+    def train_reference(
+        self, mixed: MixedPrecision, data: Dataset, seed: int, *, epochs: int, images: int
+    ) -> None:
+        """Likewise for the float reference."""
+        training = self.network.training
+        for part, eta in self._stretches(data, seed, epochs, images):
+            mixed.train(data.train_x[part], data.train_y[part], [eta] * len(part))
+            mixed.refresh(CODE * training.refresh_high, CODE * training.refresh_low)
+
+    def _stretches(
+        self, data: Dataset, seed: int, epochs: int, images: int
+    ) -> Iterator[tuple[NDArray[np.int64], float]]:
+        """Images between two refreshes, and their learning rate."""
         training = self.network.training
         interval, done = training.refresh_interval, 0
         for epoch in range(epochs):
             chosen = order(len(data.train_x), seed, epoch)[:images]
             for start in range(0, images, interval):
                 part = chosen[start : start + interval]
-                self._set_rate(learner, training.rate(done / (epochs * images)))
-                learner.learn(data.train_x[part], data.train_y[part])
+                yield part, training.rate(done / (epochs * images))
                 done += len(part)
 
     def _set_rate(self, learner: Learner, eta: float) -> None:
@@ -106,6 +152,7 @@ class Case:
 
     keeps_chi: bool = True
     is_calibrated: bool = True
+    rounding: Rounding | None = None
 
     @property
     def name(self) -> str:
@@ -118,7 +165,7 @@ class Case:
         values = {part.name: getattr(self, part.name) for part in fields(self)[2:]}
         same = {part.name: part.default for part in fields(self)}
         return {
-            name: dict(value) if isinstance(value, Mapping) else value
+            name: asdict(value) if isinstance(value, Rounding) else value
             for name, value in values.items()
             if value != same[name] and value != {}
         }
@@ -149,6 +196,7 @@ class Case:
             profile=replace(base.profile, **{**self.profile, **scaled}),
             keeps_chi=self.keeps_chi,
             is_calibrated=self.is_calibrated,
+            rounding=self.rounding,
         )
 
 
@@ -164,10 +212,15 @@ class Group:
     """How the change is made."""
 
     cases: tuple[Case, ...]
+    only_named: bool = False
+    """Whether the cases are left out unless they are named."""
 
 
-def _group(name: str, title: str, how: str, cases: Mapping[str, Mapping[str, Any]]) -> Group:
+def _group(
+    name: str, title: str, how: str, cases: Mapping[str, Mapping[str, Any]], **more: bool
+) -> Group:
     return Group(
+        **more,
         name=name,
         title=title,
         how=how,
@@ -235,7 +288,7 @@ GROUPS: tuple[Group, ...] = (
         {
             **{
                 f"fixed-{shift}": {"training": {"error_shift": shift}}
-                for shift in (5, 7, 9, 11, 13)
+                for shift in (7, 9, 11, 13, 15)
             },
             "shared": {"training": {"error_shift": None}},
         },
@@ -303,13 +356,32 @@ GROUPS: tuple[Group, ...] = (
             },
         },
     ),
+    _group(
+        "rounding",
+        "chi counts per pulse, float reference",
+        "Neither RTL nor golden model rounds by chance. These runs are of the float reference of"
+        " the algorithm (`MixedPrecision`, one device per polarity): increments of chi are rounded to"
+        " counts, so many per pulse, to nearest or (`stochastic`) by chance; `exact`: not at all.",
+        {
+            "exact": {"rounding": Rounding()},
+            **{
+                f"{kind}-{counts}": {
+                    "rounding": Rounding(counts=counts, is_stochastic=kind == "stochastic")
+                }
+                for counts in (64, 16, 4, 2, 1)
+                for kind in ("nearest", "stochastic")
+            },
+        },
+        only_named=True,
+    ),
 )  # fmt: skip
 
 
 def chosen_cases(names: Sequence[str] = ()) -> Iterator[Case]:
-    """Cases of the groups and cases named, in the order of the table; default: all.
+    """Cases of the groups and cases named, in the order of the table.
 
-    Raises ``ValueError`` for a name that there is not.
+    Default: all but those of the float reference, which takes long for a large network. Raises
+    ``ValueError`` for a name that there is not.
     """
     known = {name for group in GROUPS for name in (group.name, *(c.name for c in group.cases))}
     for name in names:
@@ -320,5 +392,5 @@ def chosen_cases(names: Sequence[str] = ()) -> Iterator[Case]:
             )
     for group in GROUPS:
         for case in group.cases:
-            if not names or group.name in names or case.name in names:
+            if group.name in names or case.name in names or not (names or group.only_named):
                 yield case

@@ -98,6 +98,8 @@ class MixedPrecision(FloatTwin):
     scale : uS of a weight of 1.0, by layer
     pulse : uS taken for one pulse by the threshold
     seed : of initial conductances and programming
+    counts : chi counts of one pulse, to which every increment is rounded; None: not rounded
+    is_stochastic : round up or down by chance, so that the mean is kept, and not to nearest
 
     Attributes
     ----------
@@ -114,8 +116,12 @@ class MixedPrecision(FloatTwin):
         *,
         pulse: float,
         seed: int,
+        counts: int | None = None,
+        is_stochastic: bool = False,
     ):
         self.profile = profile
+        self.counts = counts
+        self.is_stochastic = is_stochastic
         self.scale = list(scale)
         self._rng = np.random.Generator(np.random.PCG64(seed))
         shapes = [(2, layer.rows, layer.outputs) for layer in network.layers]
@@ -139,7 +145,7 @@ class MixedPrecision(FloatTwin):
     def update(self, index: int, change: Real) -> None:
         """Gather ``change`` in chi and pulse the weights that have a pulse's worth."""
         chi, threshold = self.chi[index], self.thresholds[index]
-        chi += change
+        chi += change if self.counts is None else self._rounded(change, threshold / self.counts)
         count = np.trunc(chi / threshold).astype(np.int64)
         if not count.any():
             return
@@ -168,6 +174,15 @@ class MixedPrecision(FloatTwin):
                         break
                     self._set(index, polarity, short)
             self._read(index)
+
+    def _rounded(self, change: Real, unit: float) -> Real:
+        """Multiples of ``unit``."""
+        scaled = change / unit
+        if self.is_stochastic:
+            rounded: Real = np.floor(scaled + self._rng.random(scaled.shape)) * unit
+        else:
+            rounded = np.rint(scaled) * unit
+        return rounded
 
     def _set(self, index: int, polarity: int, where: NDArray[np.bool_]) -> None:
         """One SET pulse on the devices of one polarity."""

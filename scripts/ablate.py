@@ -32,6 +32,8 @@ OPTIONS = ("seed", "out")
 
 BASE = Case(group="base", value="recipe")
 
+ALL_CASES = tuple(case for group in GROUPS for case in group.cases)
+
 SETTINGS = ("network", "dataset", "profile", "config", "training", "epochs", "images", "seed")
 """What stored runs must share with new ones."""
 
@@ -56,7 +58,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--profile", choices=PROFILES, default="pcm", help="device profile")
     parser.add_argument(
         "--cases", nargs="+", default=[], metavar="NAME",
-        help="groups, or cases such as chi-width=8 (default: all)",
+        help="groups, or cases such as chi-width=8 (default: all, without rounding)",
     )  # fmt: skip
     parser.add_argument(
         "--epochs", type=positive, default=2, help="times each image is seen (default: 2)"
@@ -97,7 +99,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     folder: Path = args.out or Path("build") / "ablate"
     path = folder / f"{args.name}.json"
     kept = _stored(path, result) if args.resume else {}
-    shown = {case: case.setup(base) for case in (BASE, *chosen_cases()) if case.name in kept}
+    shown = {case: case.setup(base) for case in (BASE, *ALL_CASES) if case.name in kept}
     shown = {**shown, **cases}
     runs = _runs(shown, kept, base)
     todo = dict.fromkeys(cases.values())
@@ -148,22 +150,42 @@ def _train(
 ) -> dict[str, Any]:
     """One run."""
     began = time.process_time()
-    learner = setup.learner(seed, engine)
-    setup.train(learner, data, seed, epochs=result["epochs"], images=result["images"])
-    found = classes(setup.network, learner.infer(data.validation_x))
-    programmers = [core.programmer for core in learner.cores]
-    set_pulses = sum(programmer.set_pulses for programmer in programmers)
-    learnt = result["epochs"] * result["images"]
+    size = {"epochs": result["epochs"], "images": result["images"]}
+    train = _train_hardware if setup.rounding is None else _train_reference
+    figures = train(setup, data, seed, size, engine)
+    learnt = result["weights"] * size["epochs"] * size["images"]
     return {
         "seed": seed,
-        "accuracy": float(np.mean(found == data.validation_y)),
-        "pulses_per_weight_per_image": set_pulses / result["weights"] / learnt,
-        "reset_pulses": sum(programmer.reset_pulses for programmer in programmers),
-        "chi_saturations": sum(core.update.chi_saturations for core in learner.cores),
-        "transfer_saturations": sum(core.update.transfer_saturations for core in learner.cores),
+        **figures,
+        "pulses_per_weight_per_image": figures["set_pulses"] / learnt,
         "seconds": round(time.process_time() - began, 2),
         "commit": result["commit"],
     }
+
+
+def _train_hardware(
+    setup: Setup, data: Dataset, seed: int, size: Mapping[str, int], engine: str
+) -> dict[str, Any]:
+    learner = setup.learner(seed, engine)
+    setup.train(learner, data, seed, **size)
+    found = classes(setup.network, learner.infer(data.validation_x))
+    programmers = [core.programmer for core in learner.cores]
+    return {
+        "accuracy": float(np.mean(found == data.validation_y)),
+        "set_pulses": sum(programmer.set_pulses for programmer in programmers),
+        "reset_pulses": sum(programmer.reset_pulses for programmer in programmers),
+        "chi_saturations": sum(core.update.chi_saturations for core in learner.cores),
+        "transfer_saturations": sum(core.update.transfer_saturations for core in learner.cores),
+    }
+
+
+def _train_reference(
+    setup: Setup, data: Dataset, seed: int, size: Mapping[str, int], _: str
+) -> dict[str, Any]:
+    mixed = setup.reference(seed)
+    setup.train_reference(mixed, data, seed, **size)
+    accuracy = mixed.accuracy(data.validation_x, data.validation_y)
+    return {"accuracy": accuracy, "set_pulses": mixed.pulses, "reset_pulses": 2 * mixed.refreshed}
 
 
 def _stored(path: Path, result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -202,7 +224,7 @@ def _summaries(
     by_seed = {run["seed"]: run["accuracy"] for run in runs[base]}
     named = {case.name: case for case in cases}
     found = []
-    for case in (named[one.name] for one in (BASE, *chosen_cases()) if one.name in named):
+    for case in (named[one.name] for one in (BASE, *ALL_CASES) if one.name in named):
         setup = cases[case]
         done = sorted(runs[setup], key=lambda run: int(run["seed"]))
         if not done:
@@ -273,7 +295,8 @@ def markdown(result: Mapping[str, Any], figure: str) -> str:
         if rows:
             lines += [f"| **{group.title}** | | | | |", *rows]
     lines += ["", "How each is done:", ""]
-    lines += [f"- **{group.title}** (`{group.name}`). {group.how}" for group in GROUPS]
+    shown = {case["group"] for case in result["cases"]}
+    lines += [f"- **{g.title}** (`{g.name}`). {g.how}" for g in GROUPS if g.name in shown]
     return "\n".join([*lines, ""])
 
 

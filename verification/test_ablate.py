@@ -42,10 +42,10 @@ def test_cases_fit_the_networks(name):
 
 
 def test_changes_are_of_existing_fields():
-    for case in chosen_cases():
+    for case in ablate.ALL_CASES:
         assert set(case.changes) <= {
             "config", "profile", "scaled", "training", "coarser", "threshold", "keeps_chi",
-            "is_calibrated",
+            "is_calibrated", "rounding",
         }  # fmt: skip
         json.dumps(case.changes)
     with pytest.raises(TypeError, match="chi_width"):
@@ -177,6 +177,26 @@ def test_clear_errors(more, message, tmp_path, capsys):
         (tmp_path / "other.json").write_text("[]")
     assert main([*arguments, *more]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_groups_that_are_only_run_when_named():
+    assert {case.group for case in ablate.ALL_CASES} - {case.group for case in chosen_cases()} == {
+        "rounding"
+    }
+    chosen = chosen_cases(["rounding=exact", "chi-width=8"])
+    assert [case.value for case in chosen] == ["8", "exact"]
+
+
+def test_rounding_by_chance_in_the_reference(tmp_path, capsys):
+    """With two counts per pulse, rounding to nearest loses what rounding by chance keeps."""
+    arguments = [*ARGUMENTS, "--epochs", "2", "--seeds", "1", "--base-seeds", "1"]
+    names = ["rounding=exact", "rounding=nearest-2", "rounding=stochastic-2"]
+    assert main([*arguments, "--out", str(tmp_path), "--cases", *names]) == 0
+    _, *cases = json.loads(capsys.readouterr().out)["cases"]
+    exact, nearest, stochastic = (case["accuracy"] for case in cases)
+    assert exact > 0.85
+    assert nearest < 0.5
+    assert stochastic > 0.6
 
 
 def test_network_on_a_chip(tmp_path, capsys):

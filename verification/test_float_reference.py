@@ -87,6 +87,20 @@ def test_updates_below_a_pulse_leave_the_devices_alone():
     assert np.mean(mixed.weights[0] - before) == pytest.approx(1.5 / UNITS[0], rel=0.1)
 
 
+@pytest.mark.parametrize("is_stochastic", [False, True])
+def test_increments_of_chi_are_whole_counts(is_stochastic):
+    """To nearest, a quarter of a count is lost; by chance, its mean is kept."""
+    mixed = MixedPrecision(
+        NETWORK, PCM, UNITS, pulse=0.77, seed=2, counts=8, is_stochastic=is_stochastic
+    )
+    count = mixed.thresholds[0] / 8
+    for _ in range(4):
+        mixed.update(0, np.full_like(mixed.chi[0], 0.25 * count))
+    held = mixed.chi[0] / count
+    assert np.allclose(held, np.rint(held))
+    assert np.mean(held) == pytest.approx(1.0 if is_stochastic else 0.0, abs=0.1)
+
+
 def test_refresh_keeps_the_weights_and_empties_the_pairs():
     mixed = MixedPrecision(NETWORK, replace(IDEAL, set_mean=0.05), UNITS, pulse=0.05, seed=3)
     pair = mixed.conductances[1]
