@@ -360,8 +360,9 @@ GROUPS: tuple[Group, ...] = (
         "rounding",
         "chi counts per pulse, float reference",
         "Neither RTL nor golden model rounds by chance. These runs are of the float reference of"
-        " the algorithm (`MixedPrecision`, one device per polarity): increments of chi are rounded to"
-        " counts, so many per pulse, to nearest or (`stochastic`) by chance; `exact`: not at all.",
+        " the algorithm (`MixedPrecision`, one device per polarity): increments of chi are rounded"
+        " to counts, so many per pulse, to nearest or (`stochastic`) by chance; `exact`: not at"
+        " all.",
         {
             "exact": {"rounding": Rounding()},
             **{
