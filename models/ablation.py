@@ -134,12 +134,14 @@ def whole_pulses(segment: Segment) -> Segment:
 class Case:
     """One change of a recipe; what is not named stays.
 
+    ``series`` (may be empty) and ``value`` name it within its group.
     ``config``, ``profile`` and ``training`` replace fields of ``CoreConfig``, ``DeviceProfile``
     and ``Training``; ``scaled`` multiplies fields of the profile.
     """
 
     group: str
     value: str
+    series: str = ""
     config: Mapping[str, int] = field(default_factory=dict)
     profile: Mapping[str, float] = field(default_factory=dict)
     scaled: Mapping[str, float] = field(default_factory=dict)
@@ -157,12 +159,12 @@ class Case:
     @property
     def name(self) -> str:
         """Name on the command line."""
-        return f"{self.group}={self.value}"
+        return f"{self.group}={self.series}{'-' if self.series else ''}{self.value}"
 
     @property
     def changes(self) -> dict[str, Any]:
         """What is changed, for a result file."""
-        values = {part.name: getattr(self, part.name) for part in fields(self)[2:]}
+        values = {part.name: getattr(self, part.name) for part in fields(self)[3:]}
         same = {part.name: part.default for part in fields(self)}
         return {
             name: asdict(value) if isinstance(value, Rounding) else value
@@ -202,7 +204,7 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Cases that change the same thing, in ascending order."""
+    """Cases that change the same thing, in ascending order, perhaps in several series."""
 
     name: str
     title: str
@@ -217,15 +219,17 @@ class Group:
 
 
 def _group(
-    name: str, title: str, how: str, cases: Mapping[str, Mapping[str, Any]], **more: bool
-) -> Group:
-    return Group(
-        **more,
-        name=name,
-        title=title,
-        how=how,
-        cases=tuple(Case(group=name, value=value, **change) for value, change in cases.items()),
-    )
+    name: str, title: str, how: str, *series: Mapping[str, Mapping[str, Any]],
+    only_named: bool = False, **more: Mapping[str, Mapping[str, Any]],
+) -> Group:  # fmt: skip
+    """Changes by value; those of ``more`` belong to the series of that name."""
+    named = [*(("", changes) for changes in series), *more.items()]
+    cases = [
+        Case(group=name, series=title, value=value, **change)
+        for title, changes in named
+        for value, change in changes.items()
+    ]
+    return Group(name=name, title=title, how=how, cases=tuple(cases), only_named=only_named)
 
 
 def _config(name: str, values: Sequence[int]) -> dict[str, Mapping[str, Any]]:
@@ -234,6 +238,13 @@ def _config(name: str, values: Sequence[int]) -> dict[str, Mapping[str, Any]]:
 
 def _scaled(names: Sequence[str], factors: Sequence[float]) -> dict[str, Mapping[str, Any]]:
     return {f"x{factor:g}": {"scaled": dict.fromkeys(names, factor)} for factor in factors}
+
+
+def _rounding(*, is_stochastic: bool) -> dict[str, Mapping[str, Any]]:
+    return {
+        str(counts): {"rounding": Rounding(counts=counts, is_stochastic=is_stochastic)}
+        for counts in (1, 2, 4, 16, 64)
+    }
 
 
 _SPREAD = ("set_sd", "set_sd_slope", "set_sd_memory")
@@ -348,12 +359,10 @@ GROUPS: tuple[Group, ...] = (
         "converter-spread",
         "spread of converters",
         "Profile: gains and offsets of the converters, with CALIBRATE and (`raw`) without.",
-        {
-            **_scaled(_CONVERTER, (0, 1, 2)),
-            **{
-                f"raw-{name}": {**change, "is_calibrated": False}
-                for name, change in _scaled(_CONVERTER, (0.25, 0.5, 1, 2)).items()
-            },
+        _scaled(_CONVERTER, (0, 0.25, 0.5, 1, 2)),
+        raw={
+            value: {**change, "is_calibrated": False}
+            for value, change in _scaled(_CONVERTER, (0.25, 0.5, 1, 2)).items()
         },
     ),
     _group(
@@ -363,16 +372,9 @@ GROUPS: tuple[Group, ...] = (
         " the algorithm (`MixedPrecision`, one device per polarity): increments of chi are rounded"
         " to counts, so many per pulse, to nearest or (`stochastic`) by chance; `exact`: not at"
         " all.",
-        {
-            "exact": {"rounding": Rounding()},
-            **{
-                f"{kind}-{counts}": {
-                    "rounding": Rounding(counts=counts, is_stochastic=kind == "stochastic")
-                }
-                for counts in (64, 16, 4, 2, 1)
-                for kind in ("nearest", "stochastic")
-            },
-        },
+        {"exact": {"rounding": Rounding()}},
+        nearest=_rounding(is_stochastic=False),
+        stochastic=_rounding(is_stochastic=True),
         only_named=True,
     ),
 )  # fmt: skip

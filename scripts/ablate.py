@@ -237,6 +237,7 @@ def _summaries(
             {
                 "name": case.name,
                 "group": case.group,
+                "series": case.series,
                 "value": case.value,
                 "changes": case.changes,
                 "is_base": setup == base,
@@ -304,9 +305,11 @@ def _rows(result: Mapping[str, Any], group: str) -> list[str]:
     rows = []
     for case in result["cases"]:
         if case["group"] == group:
-            name = f"{case['value']} (the recipe)" if case["is_base"] else case["value"]
+            name = f"{case['series']} {case['value']}".strip()
             if group == "base":
                 name = "**the recipe**"
+            elif case["is_base"]:
+                name += " (the recipe)"
             rows.append(f"| {name} | {len(case['runs'])} | {' | '.join(_figures(case))} |")
     return rows
 
@@ -340,16 +343,9 @@ def _plot(result: Mapping[str, Any], path: Path) -> None:
         sharey=True,
     )  # fmt: skip
     for axes, group in zip(grid.flat, shown, strict=False):
-        members = [case for case in cases if case["group"] == group.name]
         axes.axhline(100 * (1 - base["accuracy"]), color="0.6", linewidth=0.8)
-        places = range(len(members))
-        axes.plot(places, [100 * (1 - case["accuracy"]) for case in members], "o-", markersize=4)
-        for place, case in zip(places, members, strict=True):
-            errors = [100 * (1 - run["accuracy"]) for run in case["runs"]]
-            axes.plot([place] * len(errors), errors, ".", color="0.3", markersize=3)
+        _panel(axes, [case for case in cases if case["group"] == group.name])
         axes.set(yscale="log", xlabel=group.title)
-        axes.set_xticks(places, [case["value"] for case in members])
-        axes.tick_params(axis="x", labelrotation=60 if len(members) > 5 else 0, labelsize=7)
         axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
         axes.yaxis.set_minor_locator(ticker.LogLocator(subs=(2, 5)))
         axes.yaxis.set_minor_formatter(ticker.FormatStrFormatter("%g"))
@@ -366,3 +362,20 @@ def _plot(result: Mapping[str, Any], path: Path) -> None:
     )
     figure.savefig(path, dpi=130)
     pyplot.close(figure)
+
+
+def _panel(axes: Any, cases: Sequence[Mapping[str, Any]]) -> None:
+    """Errors of a group, a line per series."""
+    values = list(dict.fromkeys(case["value"] for case in cases))
+    for series in dict.fromkeys(case["series"] for case in cases):
+        members = [case for case in cases if case["series"] == series]
+        places = [values.index(case["value"]) for case in members]
+        errors = [100 * (1 - case["accuracy"]) for case in members]
+        (line,) = axes.plot(places, errors, "o-", markersize=4, label=series or None)
+        for place, case in zip(places, members, strict=True):
+            dots = [100 * (1 - run["accuracy"]) for run in case["runs"]]
+            axes.plot([place] * len(dots), dots, ".", color=line.get_color(), markersize=3)
+    axes.set_xticks(range(len(values)), values)
+    axes.tick_params(axis="x", labelrotation=60 if len(values) > 5 else 0, labelsize=7)
+    if any(case["series"] for case in cases):
+        axes.legend(fontsize=7)

@@ -184,7 +184,7 @@ def test_groups_that_are_only_run_when_named():
         "rounding"
     }
     chosen = chosen_cases(["rounding=exact", "chi-width=8"])
-    assert [case.value for case in chosen] == ["8", "exact"]
+    assert [case.name for case in chosen] == ["chi-width=8", "rounding=exact"]
 
 
 def test_rounding_by_chance_in_the_reference(tmp_path, capsys):
