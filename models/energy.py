@@ -20,6 +20,7 @@ __all__ = [
     "CONSTANTS",
     "PARTS",
     "PUBLISHED",
+    "PUBLISHED_NETWORK",
     "Activity",
     "Block",
     "Constant",
@@ -34,8 +35,9 @@ __all__ = [
 
 CASES = ("low", "nominal", "high")
 
+PUBLISHED_NETWORK = "mlp-784-250-10"
 PUBLISHED = {"IBM, mixed precision": 83.2, "IBM, 32-bit digital": 14_350.0}
-"""nJ per training image of 784-250-10, as quoted from Nandakumar et al., Front. Neurosci. 14:406,
+"""nJ per training image of that network, as quoted from Nandakumar et al., Front. Neurosci. 14:406,
 2020. The paper's body could not be read: what the figures include is not known here."""
 
 

@@ -17,6 +17,7 @@ from models.energy import (
     CASES,
     CONSTANTS,
     PUBLISHED,
+    PUBLISHED_NETWORK,
     Block,
     Constant,
     Range,
@@ -43,11 +44,14 @@ FABRIC_FIELDS = ("objects", "streams")
 NOTE = """\
 Modelled, not measured: events are counted in the RTL, what each costs is a constant with a source
 or an assumption, gates are pre-layout. Not counted: network interfaces and host bridge (their gates
-are in no table of areas yet), program memory, clock generation, supplies, the host.
-IBM's figures are quoted; the body of the paper could not be read, so what they include is not
-known here, and a comparison with them is one of orders of magnitude. The digital design is an
-estimate of arithmetic and weight memory alone: activations, control, clocks and leakage come on
-top of it. At this size of network nothing here says that the crossbar wins against it."""
+are in no table of areas yet), program memory, clock generation, supplies, the host. The digital
+design is an estimate of arithmetic and weight memory alone: activations, control, clocks and
+leakage come on top of it. At this size of network nothing here says that the crossbar wins against
+it."""
+
+QUOTED = """\
+IBM's figures are quoted; the body of the paper could not be read, so what they include is not known
+here, and a comparison with them is one of orders of magnitude."""
 
 _DOCUMENT = """\
 # Energy per training image
@@ -143,7 +147,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         },
         nanojoules={name: energy.rounded() for name, energy in parts.items()},
         nanojoules_total=total.rounded(),
-        published=PUBLISHED,
+        published=PUBLISHED if source["network"] == PUBLISHED_NETWORK else {},
         digital={
             "dense": _rounded(digital(network)),
             "zero inputs skipped": _rounded(digital(network, share=share)),
@@ -158,9 +162,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def report(result: dict[str, Any]) -> str:
     total = result["nanojoules_total"]
-    counted = f"{result['cores']} cores of {_size(result['config'])}, {result['images']:,} images"
     lines = [
-        f"{result['network']}, {counted} counted",
+        f"{result['network']} on {_cores(result)}, {result['images']:,} images counted",
         "",
         _row("nJ per training image", CASES, "share"),
         *(
@@ -177,6 +180,7 @@ def report(result: dict[str, Any]) -> str:
         *(_row(name, ["", f"{energy:,.1f}", ""]) for name, energy in result["published"].items()),
         "",
         NOTE,
+        *([QUOTED] if result["published"] else []),
         "",
         f"written  {result['out']}",
     ]
@@ -205,8 +209,8 @@ def document(result: Mapping[str, Any]) -> str:
     return _DOCUMENT.format(
         command=result["command"],
         network=result["network"],
-        cores=f"{result['cores']} cores of {_size(result['config'])}",
-        note=NOTE,
+        cores=_cores(result),
+        note=f"{NOTE}\n\n{QUOTED}",
         parts=_table(
             ("nJ per training image", *CASES, "of nominal"),
             [*parts, ("**all**", *_numbers(total), "")],
@@ -256,9 +260,10 @@ def _rounded(parts: Mapping[str, Range]) -> dict[str, dict[str, float]]:
     return {name: energy.rounded() for name, energy in parts.items()}
 
 
-def _size(config: Mapping[str, Any]) -> str:
-    core = config.get("core", config)
-    return f"{core['rows']} x {core['cols']}"
+def _cores(result: Mapping[str, Any]) -> str:
+    core = result["config"].get("core", result["config"])
+    count = "a core" if result["cores"] == 1 else f"{result['cores']} cores"
+    return f"{count} of {core['rows']} x {core['cols']}"
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -316,9 +321,10 @@ def _plot(result: Mapping[str, Any], path: Path) -> None:
         errors = [[energy["nominal"] - energy["low"]], [energy["high"] - energy["nominal"]]]
         axes.bar(place, energy["nominal"], yerr=errors, width=0.7, color="0.6", capsize=4)
         labels.append(name)
-    published = next(iter(result["published"].values()))
-    axes.bar(len(labels), published, width=0.7, color="white", edgecolor="black", hatch="//")
-    labels.append("IBM, mixed\nprecision,\npublished")
+    if result["published"]:
+        published = next(iter(result["published"].values()))
+        axes.bar(len(labels), published, width=0.7, color="white", edgecolor="black", hatch="//")
+        labels.append("IBM, mixed\nprecision,\npublished")
     axes.set_xticks(range(len(labels)), labels, fontsize=8)
     axes.set(
         ylabel="nJ per training image",
