@@ -16,20 +16,24 @@ from models.arithmetic import Int
 from models.device import (
     IDEAL,
     N_MAX,
+    STUCK,
     DeviceProfile,
     Stream,
+    drifted,
     gauss,
     initial_state,
     key,
     line_errors,
     line_keys,
     mix,
+    noise_at,
 )
 from rtl.config import CoreConfig
 
 __all__ = ["Crossbar"]
 
 _MASK = 0xFFFFFFFF
+_DEVICES = ("g", "n", "e", "t", "resets")
 
 
 class Crossbar:
@@ -45,9 +49,14 @@ class Crossbar:
 
     Attributes
     ----------
-    g, n, e : int64 arrays, shape (rows, cols, 2, N)
-        Conductance code, pulses since RESET and programming events of every device; index 2 is
-        0 for G+, 1 for G-. Call :meth:`refresh_weights` after writing ``g`` directly.
+    g, n, e, t, resets : int64 arrays, shape (rows, cols, 2, N)
+        Conductance code after the latest pulse, pulses since RESET (or ``STUCK``), programming
+        events, time of the latest one, and how many were RESETs, of every device; index 2 is 0
+        for G+, 1 for G-. Call :meth:`refresh_weights` after writing one of them directly.
+    time : int
+        Seconds since power-up; :meth:`set_time` sets it.
+    g_noise : int
+        Read noise of one weight at this time, conductance codes.
     gain, offset : int64 arrays, shape (lines,)
         Errors of the converters, in 1/1024 and in 1/1024 charge per cycle.
     windows, set_pulses, reset_pulses : int
@@ -75,22 +84,51 @@ class Crossbar:
             codes = np.asarray(g, dtype=np.int64)
             if codes.min() < 0 or codes.max() > config.g_max:
                 raise ValueError(f"conductance codes must be in 0..{config.g_max}")
-            self.g[...] = codes
+            np.copyto(self.g, codes, where=self.n != STUCK)
         self.e: Int = np.zeros_like(self.g)
+        self.t: Int = np.zeros_like(self.g)
+        self.resets: Int = np.zeros_like(self.g)
+        self.time = 0
         self.windows = 0
         self.set_pulses = 0
         self.reset_pulses = 0
         self.refresh_weights()
 
     def refresh_weights(self) -> None:
-        """Recompute the cached weights from ``g``."""
-        signed = self.g[:, :, 0].sum(axis=-1) - self.g[:, :, 1].sum(axis=-1)
-        self._weights: NDArray[np.float64] = signed.astype(np.float64)
+        """Recompute what devices conduct now, weights and noise from devices and ``time``."""
+        self._conductances = drifted(
+            self.tables, self.seed, self.time, self.config.g_max, self.g, self.n, self.e, self.t
+        )
+        sums = self._conductances.sum(axis=-1)
+        self._weights: NDArray[np.float64] = (sums[:, :, 0] - sums[:, :, 1]).astype(np.float64)
+        self.g_noise = noise_at(self.tables, self.time)
+
+    def set_time(self, seconds: int) -> None:
+        """Let it be ``seconds`` after power-up, for drift, read noise and the pulses to come."""
+        if not 0 <= seconds <= _MASK:
+            raise ValueError(f"time must be in 0..{_MASK}, not {seconds}")
+        if seconds != self.time:
+            self.time = seconds
+            self.refresh_weights()
+
+    @property
+    def conductances(self) -> Int:
+        """What every device conducts now, conductance codes, shape (rows, cols, 2, N)."""
+        return self._conductances.copy()
 
     @property
     def weights(self) -> Int:
-        """G+ - G- of every weight in conductance codes, shape (rows, cols)."""
+        """G+ - G- of every weight in conductance codes now, shape (rows, cols)."""
         return self._weights.astype(np.int64)
+
+    def endurance(self) -> dict[str, float]:
+        """Pulses and RESETs that a device has seen: the most, and the mean over all devices."""
+        return {
+            "pulses_max": int(self.e.max()),
+            "pulses_mean": float(self.e.mean()),
+            "resets_max": int(self.resets.max()),
+            "resets_mean": float(self.resets.mean()),
+        }
 
     def window(
         self,
@@ -191,7 +229,8 @@ class Crossbar:
         self, driven: NDArray[np.intp], backward: bool, polarities: int, devices: int | None
     ) -> Int:
         """Weights of the enabled devices, shape (driven lines, sensed lines)."""
-        g = self.g[:, driven].swapaxes(0, 1) if backward else self.g[driven]
+        g = self._conductances
+        g = g[:, driven].swapaxes(0, 1) if backward else g[driven]
         if not self._all_devices(devices):
             assert devices is not None
             g = g * (devices >> np.arange(self.config.devices_per_polarity) & 1)
@@ -202,7 +241,7 @@ class Crossbar:
     def _noise(self, driven: int, range: int) -> Int:
         """Read noise of the next window in 1/1024 charge, shape (lines,)."""
         norm = math.isqrt(driven << 12)
-        scale = (self.tables.g_noise * norm << 10) + (self.tables.adc_noise << (range + 10) >> 8)
+        scale = (self.g_noise * norm << 10) + (self.tables.adc_noise << (range + 10) >> 8)
         window = self.windows
         self.windows = window + 1 & _MASK
         if scale == 0:
@@ -232,64 +271,114 @@ class Crossbar:
         is_reset = kind.astype(bool)
         self._set(index[~is_reset])
         self._reset(index[is_reset])
-        sums = self.g[rows, cols].sum(axis=-1)
+        sums = self._conductances[rows, cols].sum(axis=-1)
         self._weights[rows, cols] = sums[..., 0] - sums[..., 1]
 
     def _set(self, index: Int) -> None:
         if not index.size:
             return
         tables = self.tables
-        g, n, e = self.g.reshape(-1), self.n.reshape(-1), self.e.reshape(-1)
-        old, pulses = g[index], n[index]
+        old, pulses, e = self.g.reshape(-1)[index], self.n.reshape(-1)[index], self.e.reshape(-1)
+        memory = np.minimum(pulses, N_MAX)
         z = gauss(key(self.seed, Stream.SET, index, e[index]))
-        mean = tables.mu_table[pulses] + (old * tables.mu_slope >> 8)
-        deviation = np.maximum(tables.sd_table[pulses] + (old * tables.sd_slope >> 8), 0)
+        mean = tables.mu_table[memory] + (old * tables.mu_slope >> 8)
+        deviation = np.maximum(tables.sd_table[memory] + (old * tables.sd_slope >> 8), 0)
         delta = (mean * 256 + deviation * z + 2048) >> 12
-        g[index] = np.clip(old + delta, tables.g_min, self.config.g_max)
-        n[index] = np.minimum(pulses + 1, N_MAX)
-        e[index] = e[index] + 1 & _MASK
+        new = np.clip(old + delta, tables.g_min, self.config.g_max)
+        self._pulsed(index, new, np.minimum(pulses + 1, N_MAX))
         self.set_pulses += index.size
 
     def _reset(self, index: Int) -> None:
         if not index.size:
             return
         tables = self.tables
-        g, n, e = self.g.reshape(-1), self.n.reshape(-1), self.e.reshape(-1)
-        z = gauss(key(self.seed, Stream.RESET, index, e[index]))
+        z = gauss(key(self.seed, Stream.RESET, index, self.e.reshape(-1)[index]))
         value = (tables.reset_mean * 256 + tables.reset_sd * z + 2048) >> 12
-        g[index] = np.clip(value, 0, self.config.g_max)
-        n[index] = 0
-        e[index] = e[index] + 1 & _MASK
+        self._pulsed(index, np.clip(value, 0, self.config.g_max), np.zeros_like(index))
+        self.resets.reshape(-1)[index] += 1
         self.reset_pulses += index.size
 
+    def _pulsed(self, index: Int, new: Int, pulses: Int) -> None:
+        """Devices after an event, those that are stuck with what they conduct anyway."""
+        n, e = self.n.reshape(-1), self.e.reshape(-1)
+        free = n[index] != STUCK
+        for array in (self.g, self._conductances):
+            array.reshape(-1)[index[free]] = new[free]
+        n[index[free]] = pulses[free]
+        e[index] = e[index] + 1 & _MASK
+        self.t.reshape(-1)[index] = self.time
+
+    def write_verified(self, weights: ArrayLike) -> None:
+        """Write weights as iterative programming does, with the error that it leaves.
+
+        A model of its result, not of its pulses: every device gets its target and a normal
+        deviate of the profile's ``program_deviation``, within 0 and full scale. A device counts
+        one event and ``N_MAX`` pulses, so that nothing is left of the programming memory.
+
+        Parameters
+        ----------
+        weights : integers, shape (rows, cols)
+            Conductance codes; the devices of the polarity by sign share them, the others get 0.
+        """
+        config = self.config
+        wanted = np.asarray(weights, dtype=np.int64)
+        largest = config.devices_per_polarity * config.g_max
+        if wanted.shape != self._weights.shape or np.abs(wanted).max() > largest:
+            raise ValueError(
+                f"weights must be {self._weights.shape} codes of at most {largest},"
+                f" not {wanted.shape} up to {np.abs(wanted).max()}"
+            )
+        shares = np.stack([np.maximum(wanted, 0), np.maximum(-wanted, 0)], axis=-1)[..., None]
+        # The first devices take what does not divide evenly.
+        number = np.arange(config.devices_per_polarity)
+        targets = (shares + config.devices_per_polarity - 1 - number) // len(number)
+        index = np.arange(self.g.size)
+        z = gauss(key(self.seed, Stream.WRITE, index, self.e.reshape(-1))) / 256
+        unit = self.profile.g_full_scale / config.g_max
+        errors = self.profile.program_deviation(targets * unit) / unit
+        written = np.rint(targets + errors * z.reshape(targets.shape)).astype(np.int64)
+        new = np.clip(written, 0, config.g_max).reshape(-1)
+        self._pulsed(index, new, np.full_like(index, N_MAX))
+        self.refresh_weights()
+
     def write_macro_files(self, prefix: str | Path) -> None:
-        """Write ``<prefix>.{params,g,n,e}.hex``, which the macro loads with +phasecore_macro."""
+        """Write ``<prefix>.{params,g,n,e,t}.hex``, which the macro loads with +phasecore_macro."""
         tables = self.tables
         scalars = [
             self.seed, self.windows, tables.g_min, tables.mu_slope, tables.sd_slope,
-            tables.reset_mean, tables.reset_sd, tables.g_noise, tables.adc_noise,
+            tables.reset_mean, tables.reset_sd, tables.g_noise, tables.adc_noise, self.time,
+            tables.drift_time, *tables.nu, *tables.nu_spread,
         ]  # fmt: skip
-        arrays = (tables.mu_table, tables.sd_table, self.gain, self.offset)
+        arrays = (
+            tables.mu_table, tables.sd_table, tables.noise_table, tables.log2_table,
+            tables.exp2_table, self.gain, self.offset,
+        )  # fmt: skip
         words = scalars + [int(value) for array in arrays for value in array]
         for name, values in (
             ("params", words),
             ("g", self.g.reshape(-1).tolist()),
             ("n", self.n.reshape(-1).tolist()),
             ("e", self.e.reshape(-1).tolist()),
+            ("t", self.t.reshape(-1).tolist()),
         ):
             Path(f"{prefix}.{name}.hex").write_text(_hex(values))
 
     def read_macro_files(self, prefix: str | Path) -> None:
-        """Take devices and window count from files that the macro's ``dump`` task wrote."""
-        for name in ("g", "n", "e"):
+        """Take devices, window count and time from files that the macro's ``dump`` task wrote.
+
+        They do not tell RESETs from other events; ``resets`` stay.
+        """
+        for name in ("g", "n", "e", "t"):
             values = _read_hex(Path(f"{prefix}.{name}.hex"))
             getattr(self, name)[...] = np.reshape(values, self.g.shape)
-        self.windows = _read_hex(Path(f"{prefix}.params.hex"))[1]
+        words = _read_hex(Path(f"{prefix}.params.hex"))
+        self.windows, self.time = words[1], words[9]
         self.refresh_weights()
 
     def save(self, path: str | Path) -> None:
-        """Write the state of the devices and the window count to a ``.npz`` file."""
-        np.savez_compressed(path, g=self.g, n=self.n, e=self.e, windows=self.windows)
+        """Write the state of the devices, the window count and the time to a ``.npz`` file."""
+        devices = {name: getattr(self, name) for name in _DEVICES}
+        np.savez_compressed(path, windows=self.windows, time=self.time, **devices)
 
     def load(self, path: str | Path) -> None:
         """Take the state that :meth:`save` wrote."""
@@ -298,9 +387,9 @@ class Crossbar:
                 raise ValueError(
                     f"{path} holds {state['g'].shape} devices, the crossbar {self.g.shape}"
                 )
-            for name in ("g", "n", "e"):
+            for name in _DEVICES:
                 getattr(self, name)[...] = state[name]
-            self.windows = int(state["windows"])
+            self.windows, self.time = int(state["windows"]), int(state["time"])
         self.refresh_weights()
 
 

@@ -47,11 +47,13 @@ Images = NDArray[np.uint8]
 Vectors = list[NDArray[np.int8]]
 
 _CORE_STATE = {
-    "crossbar": ("g", "n", "e", "windows", "set_pulses", "reset_pulses"),
+    "crossbar": (
+        "g", "n", "e", "t", "resets", "time", "windows", "set_pulses", "reset_pulses",
+    ),
     "adc": ("offsets", "gains", "drift_baseline", "drift_scale"),
     "update": ("chi", "chi_saturations", "transfer_saturations"),
     "programmer": ("selection", "dirty", "set_pulses", "reset_pulses", "refreshed", "unverified"),
-}
+}  # fmt: skip
 """Attributes of a core's blocks that outlive an instruction."""
 
 _INTERFACE_STATE = {

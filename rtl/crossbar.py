@@ -18,6 +18,7 @@ class Crossbar(wiring.Component):
 
     Members
     -------
+    elapsed : seconds since power-up, for the behavioural macro's drift; silicon leaves it open
     backward : 0 drives rows and senses columns, 1 the reverse
     polarities : bit 0 connects G+, bit 1 G-
     devices : enables of the devices of one polarity
@@ -33,6 +34,7 @@ class Crossbar(wiring.Component):
     def __init__(self, config: CoreConfig):
         self.config = config
         super().__init__({
+            "elapsed": In(32),
             "backward": In(1),
             "polarities": In(2),
             "devices": In(config.devices_per_polarity),
@@ -56,7 +58,7 @@ class Crossbar(wiring.Component):
             p_INCREMENT_BITS=config.increment_bits, p_RANGE_BITS=config.range_bits,
             p_SET_CYCLES=config.set_cycles, p_RESET_CYCLES=config.reset_cycles,
             p_REFERENCE=config.reference_current,
-            i_clk=ClockSignal(),
+            i_clk=ClockSignal(), i_elapsed=self.elapsed,
             i_backward=self.backward, i_polarities=self.polarities, i_devices=self.devices,
             i_range=self.range, i_first=self.first, i_active=self.active,
             i_reference=self.reference,

@@ -386,6 +386,8 @@ def _settings(config: CoreConfig) -> tuple[Register, ...]:
         ("CALIBRATION_LINE", 0x024, config.line_bits, 0, "line that the next two registers show"),
         ("DRIFT_BASELINE", 0x070, config.drift_bits, 0,
          "what the array conducted at BASELINE; 0: none"),
+        ("TIME", 0x078, 32, 0,
+         "seconds since power-up, for drift in simulation; does nothing in silicon"),
     )
     shown = (
         ("PC", 0x014, program_bits, 0, "address of the instruction that is issued next"),

@@ -23,7 +23,7 @@ def make_model() -> Crossbar:
         model = Crossbar(CONFIG, seed=0, g=0)
         model.n[...] = 0
         return model
-    return Crossbar(CONFIG, DeviceProfile.load(os.environ["PROFILE"]), seed=0xDEADBEEF)
+    return Crossbar(CONFIG, DeviceProfile.load(path=os.environ["PROFILE"]), seed=0xDEADBEEF)
 
 
 def bits(flags: np.ndarray) -> int:
@@ -49,7 +49,7 @@ class Driver:
 
     async def start(self):
         for name in (
-            "backward", "polarities", "devices", "range", "first", "active", "reference",
+            "elapsed", "backward", "polarities", "devices", "range", "first", "active", "reference",
             "pwm_positive", "pwm_negative", "program_valid", "program_row", "program_col",
             "program_negative", "program_device", "program_reset", "program_fire", "dump", "rst",
         ):  # fmt: skip
@@ -78,6 +78,15 @@ class Driver:
         self.dut.pwm_positive.value = random.getrandbits(CONFIG.lines)
         for _ in range(cycles):
             await self.cycle()
+
+    def pass_time(self):
+        """Another time, which may be earlier; the macro sees it with the next window or pulse."""
+        seconds = random.choice([
+            self.model.time, random.getrandbits(random.randrange(33)),
+            min(self.model.time + random.choice([1, 20, 86400]), 0xFFFFFFFF),
+        ])  # fmt: skip
+        self.dut.elapsed.value = seconds
+        self.model.set_time(seconds)
 
     async def window(self, codes, **controls):
         """One window; ``controls`` as for the model."""
@@ -139,7 +148,7 @@ class Driver:
         await self.cycle()
         dumped = make_model()
         dumped.read_macro_files("dump")
-        for name in ("g", "n", "e", "windows"):
+        for name in ("g", "n", "e", "t", "time", "conductances", "windows"):
             assert np.array_equal(getattr(dumped, name), getattr(self.model, name)), name
         assert int(self.dut.windows.value) == self.model.windows
         assert int(self.dut.set_pulses.value) == self.model.set_pulses
@@ -190,10 +199,14 @@ async def matches_golden_model(dut):
     driver = Driver(dut)
     await driver.start()
     for _ in range(int(os.environ["WINDOWS"])):
+        if random.random() < 0.3:
+            driver.pass_time()
         await driver.random_window()
         if random.random() < 0.6:
             await driver.idle(random.randint(1, 5))
             for _ in range(random.randint(0, 3)):
+                if random.random() < 0.2:
+                    driver.pass_time()
                 await driver.random_pulse()
     # One weight from RESET to saturation of conductance and pulse counter.
     await driver.pulse(1, [(2, 0, 0)], 1)

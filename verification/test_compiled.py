@@ -22,7 +22,7 @@ from models.compiled.device import event_key, gauss
 from models.compiled.program import Decoder
 from models.compiled.state import State
 from models.core import Core
-from models.device import IDEAL, PCM
+from models.device import IDEAL, PCM, PCM_INFERENCE
 from models.learner import ENGINES, engine_classes, make_learner
 from models.mapping import ChipMapping, Driver
 from models.networks import CHIP_NETWORKS, NETWORKS, Recipe
@@ -43,13 +43,20 @@ from rtl.isa import (
 from verification.random_chip import SEGMENT, Pipeline
 from verification.random_programs import COUNTERS, RandomProgram
 
-PROFILES = pytest.mark.parametrize("profile", [IDEAL, PCM], ids=lambda profile: profile.name)
+DEFECTIVE = replace(
+    PCM_INFERENCE, name="defective", stuck_low=0.1, stuck_high=0.1, dead_rows=0.05, dead_adcs=0.1
+)
+PROFILES = pytest.mark.parametrize(
+    "profile", [IDEAL, PCM, DEFECTIVE], ids=lambda profile: profile.name
+)
 WORDS = st.integers(0, 2**32 - 1)
 COMPILES = settings(deadline=None)
 """Of properties whose first example waits for the compiler."""
 
 ARRAYS = {
-    "crossbar": ("g", "n", "e", "weights", "gain", "offset"),
+    "crossbar": (
+        "g", "n", "e", "t", "resets", "time", "conductances", "weights", "gain", "offset",
+    ),
     "adc": ("offsets", "gains"),
     "post": ("accumulators", "scales", "offsets"),
     "update": ("chi",),
@@ -123,7 +130,9 @@ def test_random_programs(name, profile, seed):
     for number in range(8):
         program = RandomProgram(config, rng, 60)
         high, low = rng.choice([(100, 20), (12, 3)])
+        time = rng.getrandbits(rng.randrange(33))
         for core in (one, other):
+            core.crossbar.set_time(time)
             core.segments = list(program.segments)
             core.refresh_high, core.refresh_low = high, low
         run = Core.run if number % 3 == 2 else CompiledCore.run

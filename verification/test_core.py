@@ -32,17 +32,22 @@ def check(config, folder, *, sim, seed, batches, length, profile):
     core = Core(config, DeviceProfile.load(profile), seed)
     core.refresh_high, core.refresh_low = 40, 5
     programs = [RandomProgram(config, rng, length) for _ in range(batches)]
-    return check_programs(core, programs, folder, sim=sim, seed=seed)
+    times = [rng.getrandbits(rng.randrange(33)) for _ in programs]
+    return check_programs(core, programs, folder, sim=sim, seed=seed, times=times)
 
 
-def check_programs(core, programs, folder, *, sim, seed):
-    """Run programs on hardware and model; return the number of compared ADC codes."""
-    config = core.config
+def check_programs(core, programs, folder, *, sim, seed, times=None):
+    """Run programs on hardware and model; return the number of compared ADC codes.
+
+    ``times`` are those of the programs in seconds since power-up, by default 0.
+    """
+    config, times = core.config, times or [0] * len(programs)
     core.crossbar.write_macro_files(folder / "macro")
     for index, program in enumerate(programs):
         batch = Batch(config, packets=program.packets)
         if index == 0:
             batch.write("DRIFT_BASELINE", core.adc.drift_baseline)
+        batch.write("TIME", times[index])
         batch.write("REFRESH_HIGH", core.refresh_high)
         batch.write("REFRESH_LOW", core.refresh_low)
         batch.load(program.words, program.segments)
@@ -63,6 +68,7 @@ def check_programs(core, programs, folder, *, sim, seed):
     codes = 0
     for index, program in enumerate(programs):
         core.segments = list(program.segments)
+        core.crossbar.set_time(times[index])
         results = core.run(program.words, program.packets)
         hardware = read_trace(folder / f"trace_{index}.txt", config)
         mismatches = compare(hardware, core.trace, results, config.lines)
@@ -78,8 +84,10 @@ def check_programs(core, programs, folder, *, sim, seed):
     return codes
 
 
-@pytest.mark.parametrize("profile", ["ideal", "pcm"])
-@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize(
+    ("profile", "devices"),
+    [("ideal", 1), ("ideal", 2), ("pcm", 1), ("pcm", 2), ("pcm_drift", 1), ("pcm_inference", 2)],
+)
 def test_random_programs_in_icarus(tmp_path, seed, profile, devices):
     config = TINY.replace(devices_per_polarity=devices)
     codes = check(

@@ -10,7 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.crossbar import Crossbar
-from models.device import IDEAL, PCM, DeviceProfile, gauss, initial_state, key, line_errors, mix
+from models.device import (
+    IDEAL,
+    PCM,
+    PCM_DRIFT,
+    PCM_INFERENCE,
+    DeviceProfile,
+    gauss,
+    initial_state,
+    key,
+    line_errors,
+    mix,
+)
 from rtl.config import DEFAULT, SMALL, TINY
 from rtl.crossbar import Crossbar as CrossbarWrapper
 from rtl.verilog import to_verilog
@@ -19,6 +30,10 @@ from verification.harness import VERILATOR_TEST
 TOP = Path(__file__).parent / "tops" / "crossbar_top.sv"
 ONE_DEVICE = DEFAULT.replace(devices_per_polarity=1)
 PAIRS = TINY.replace(devices_per_polarity=2)
+DEFECTIVE = replace(
+    PCM_INFERENCE, name="defective", stuck_low=0.1, stuck_high=0.1, dead_rows=0.05, dead_cols=0.05,
+    dead_adcs=0.1,
+)  # fmt: skip
 TALL = TINY.replace(rows=32, devices_per_polarity=4, reset_cycles=1)
 
 
@@ -34,9 +49,11 @@ def run(simulate, tmp_path, config, profile, *, windows, sim="icarus"):
     verilog = defines + TOP.read_text() + to_verilog(CrossbarWrapper(config), name="crossbar")
     plusargs = []
     if profile != "default":
-        model = Crossbar(config, DeviceProfile.load(profile), seed=0xDEADBEEF)
+        (tmp_path / "profile.json").write_text(profile.to_json())
+        model = Crossbar(config, profile, seed=0xDEADBEEF)
         model.write_macro_files(tmp_path / "state")
         plusargs = [f"+phasecore_macro={tmp_path / 'state'}"]
+        profile = str(tmp_path / "profile.json")
     simulate(
         None, config, top="crossbar_top", verilog=verilog, bench="verification.bench_crossbar",
         sim=sim, plusargs=plusargs, env={"PROFILE": profile, "WINDOWS": str(windows)},
@@ -45,7 +62,7 @@ def run(simulate, tmp_path, config, profile, *, windows, sim="icarus"):
 
 
 @pytest.mark.parametrize("config", [TINY, PAIRS, TALL], ids=["tiny", "pairs", "tall"])
-@pytest.mark.parametrize("profile", ["ideal", "pcm"])
+@pytest.mark.parametrize("profile", [IDEAL, PCM, DEFECTIVE], ids=lambda profile: profile.name)
 def test_macro_matches_model(simulate, tmp_path, config, profile):
     run(simulate, tmp_path, config, profile, windows=30)
 
@@ -55,11 +72,11 @@ def test_macro_without_files_is_ideal_and_empty(simulate, tmp_path):
 
 
 def test_small_macro_matches_model(simulate, tmp_path):
-    run(simulate, tmp_path, SMALL, "pcm", windows=12)
+    run(simulate, tmp_path, SMALL, PCM, windows=12)
 
 
 def test_macro_matches_model_in_verilator(simulate, tmp_path):
-    run(simulate, tmp_path, PAIRS, "pcm", windows=60, sim="verilator")
+    run(simulate, tmp_path, PAIRS, PCM_DRIFT, windows=60, sim="verilator")
 
 
 def empty(config, profile=IDEAL, **weights):
@@ -265,18 +282,20 @@ def test_pulses_of_one_call_equal_pulses_one_by_one():
 
 
 def test_state_survives_files(tmp_path):
-    model = Crossbar(PAIRS, PCM, seed=1)
+    model = Crossbar(PAIRS, PCM_DRIFT, seed=1)
     model.program([1, 2], [3, 4], 0, 1)
     model.window(np.ones(16), range=10)
+    model.set_time(10**6)
+    model.program(5, 6, 1, 0, reset=True)
     model.save(tmp_path / "state.npz")
     model.write_macro_files(tmp_path / "macro")
     for restore in (
         lambda other: other.load(tmp_path / "state.npz"),
         lambda other: other.read_macro_files(tmp_path / "macro"),
     ):
-        other = Crossbar(PAIRS, PCM, seed=1, g=0)
+        other = Crossbar(PAIRS, PCM_DRIFT, seed=1, g=0)
         restore(other)
-        for name in ("g", "n", "e", "windows", "weights"):
+        for name in ("g", "n", "e", "t", "time", "windows", "weights"):
             assert np.array_equal(getattr(other, name), getattr(model, name))
     with pytest.raises(ValueError, match=r"holds \(16, 16, 2, 2\) devices, the crossbar \(16, "):
         Crossbar(TINY).load(tmp_path / "state.npz")
@@ -319,7 +338,7 @@ def test_wrong_types_and_names_are_refused(tmp_path):
         DeviceProfile(set_mean="big")
     with pytest.raises(TypeError, match=r"^name must be a string, not 3$"):
         DeviceProfile(name=3)
-    with pytest.raises(ValueError, match=r"^unknown device profile 'x'; known: ideal, pcm$"):
+    with pytest.raises(ValueError, match=r"^unknown device profile 'x'; known: ideal, pcm, .*$"):
         DeviceProfile.load("x")
     with pytest.raises(ValueError, match=r"^cannot read device profile .*: No such file.*$"):
         DeviceProfile.load(path=tmp_path / "none.json")

@@ -134,5 +134,5 @@ def test_only_strobes_and_settings_can_be_written():
     writable = {r.name for r in registers(DEFAULT) if r.access is not Access.READ_ONLY}
     assert writable == {
         "CONTROL", "START", "WATCHDOG", "REFRESH_HIGH", "REFRESH_LOW", "CALIBRATION_LINE",
-        "DRIFT_BASELINE",
+        "DRIFT_BASELINE", "TIME",
     }  # fmt: skip

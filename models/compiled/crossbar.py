@@ -10,7 +10,7 @@ from models.arithmetic import Int
 from models.compiled.arithmetic import count_nonzero
 from models.compiled.device import gauss, mix
 from models.compiled.jit import compiled
-from models.compiled.state import Cores, Geometry
+from models.compiled.state import DEVICE_CONDUCTANCE, Cores, Geometry
 
 __all__ = ["drive_slot", "prepare", "window"]
 
@@ -61,14 +61,14 @@ def window(cores: Cores, geometry: Geometry, k: int) -> None:
     cycles = 1 << (scalars.precision - 1)
     charge[:] = geometry.reference_current * cycles if scalars.reference else 0
     if scalars.polarities != BOTH:
-        _one_polarity(charge, x, cores.g[k], scalars)
+        _one_polarity(charge, x, cores.devices[k, DEVICE_CONDUCTANCE], scalars)
     elif scalars.backward:
         _backward(charge, x, cores.weights[k, lines])
     else:
         _forward(charge, x, cores.weights[k], scalars.first)
     norm = int(np.sqrt(count_nonzero(x[:driving]) << 12))
     units = scalars.range + 10
-    scale = (geometry.g_noise * norm << 10) + (geometry.adc_noise << units >> 8)
+    scale = (scalars.crossbar_g_noise * norm << 10) + (geometry.adc_noise << units >> 8)
     _convert(
         cores.counts[k, lines], charge, cores.gain[k, lines], cores.offset[k, lines],
         cores.noise_keys[k, lines], scalars.crossbar_windows, scale, cycles, units,

@@ -8,8 +8,17 @@ import numpy as np
 from models.arithmetic import Int
 from models.compiled.arithmetic import clip
 from models.compiled.jit import compiled
-from models.compiled.state import Cores, Geometry
-from models.device import N_MAX, Stream
+from models.compiled.state import (
+    DEVICE_CONDUCTANCE,
+    DEVICE_E,
+    DEVICE_G,
+    DEVICE_N,
+    DEVICE_RESETS,
+    DEVICE_T,
+    Cores,
+    Geometry,
+)
+from models.device import N_MAX, STUCK, Stream
 
 __all__ = ["event_key", "gauss", "mix", "reset_device", "set_device"]
 
@@ -56,18 +65,19 @@ def set_device(
     cores: Cores, geometry: Geometry, k: int, row: int, col: int, negative: int, device: int
 ) -> None:
     """One SET pulse."""
-    g, n, e = cores.g[k], cores.n[k], cores.e[k]
+    devices, place = cores.devices[k], (row, col, negative, device)
     index = ((row * geometry.cols + col) * 2 + negative) * geometry.devices + device
-    old, pulses, event = (
-        g[row, col, negative, device], n[row, col, negative, device], e[row, col, negative, device],
-    )  # fmt: skip
-    z = gauss(event_key(cores.scalars[k].seed, _SET, index, event))
-    mean = cores.mu_table[pulses] + (old * geometry.mu_slope >> 8)
-    deviation = max(cores.sd_table[pulses] + (old * geometry.sd_slope >> 8), 0)
-    delta = (mean * 256 + deviation * z + 2048) >> 12
-    new = clip(old + delta, geometry.g_min, geometry.g_max)
-    n[row, col, negative, device] = min(pulses + 1, N_MAX)
-    _store(cores.weights[k], g, e, (row, col, negative, device), new)
+    pulses = devices[DEVICE_N][place]
+    if pulses != STUCK:
+        old = devices[DEVICE_G][place]
+        z = gauss(event_key(cores.scalars[k].seed, _SET, index, devices[DEVICE_E][place]))
+        mean = cores.mu_table[pulses] + (old * geometry.mu_slope >> 8)
+        deviation = max(cores.sd_table[pulses] + (old * geometry.sd_slope >> 8), 0)
+        delta = (mean * 256 + deviation * z + 2048) >> 12
+        devices[DEVICE_N][place] = min(pulses + 1, N_MAX)
+        new = clip(old + delta, geometry.g_min, geometry.g_max)
+        _store(cores.weights[k], devices, place, new)
+    _count(devices, place, cores.scalars[k].crossbar_time)
     cores.scalars[k].crossbar_set_pulses += 1
 
 
@@ -76,21 +86,29 @@ def reset_device(
     cores: Cores, geometry: Geometry, k: int, row: int, col: int, negative: int, device: int
 ) -> None:
     """One RESET pulse."""
-    e = cores.e[k]
+    devices, place = cores.devices[k], (row, col, negative, device)
     index = ((row * geometry.cols + col) * 2 + negative) * geometry.devices + device
-    key = event_key(cores.scalars[k].seed, _RESET, index, e[row, col, negative, device])
-    value = (geometry.reset_mean * 256 + geometry.reset_sd * gauss(key) + 2048) >> 12
-    cores.n[k][row, col, negative, device] = 0
-    new = clip(value, 0, geometry.g_max)
-    _store(cores.weights[k], cores.g[k], e, (row, col, negative, device), new)
+    if devices[DEVICE_N][place] != STUCK:
+        z = gauss(event_key(cores.scalars[k].seed, _RESET, index, devices[DEVICE_E][place]))
+        value = (geometry.reset_mean * 256 + geometry.reset_sd * z + 2048) >> 12
+        devices[DEVICE_N][place] = 0
+        _store(cores.weights[k], devices, place, clip(value, 0, geometry.g_max))
+    _count(devices, place, cores.scalars[k].crossbar_time)
+    devices[DEVICE_RESETS][place] += 1
     cores.scalars[k].crossbar_reset_pulses += 1
 
 
 @compiled
-def _store(weights: Any, g: Int, e: Int, place: tuple[int, int, int, int], new: int) -> None:
-    """A device's new conductance code, in its weight too, and its event."""
+def _store(weights: Any, devices: Int, place: tuple[int, int, int, int], new: int) -> None:
+    """A device's new conductance code, which has not drifted yet, and its weight."""
     row, col, negative, _ = place
-    change = new - g[place]
+    change = new - devices[DEVICE_CONDUCTANCE][place]
     weights[row, col] += -change if negative else change
-    g[place] = new
-    e[place] = (e[place] + 1) & 0xFFFFFFFF
+    devices[DEVICE_G][place] = devices[DEVICE_CONDUCTANCE][place] = new
+
+
+@compiled
+def _count(devices: Int, place: tuple[int, int, int, int], time: int) -> None:
+    """A device's event."""
+    devices[DEVICE_E][place] = (devices[DEVICE_E][place] + 1) & 0xFFFFFFFF
+    devices[DEVICE_T][place] = time

@@ -16,7 +16,10 @@ from models.arithmetic import Int
 from models.compiled.jit import record
 from models.core import READ_PRECISION, Core
 
-__all__ = ["Cores", "Geometry", "State"]
+__all__ = [
+    "DEVICE_CONDUCTANCE", "DEVICE_E", "DEVICE_G", "DEVICE_N", "DEVICE_RESETS", "DEVICE_T",
+    "Cores", "Geometry", "State",
+]  # fmt: skip
 
 _ARRAYS = {
     "slots": ("", "slots"),
@@ -25,9 +28,6 @@ _ARRAYS = {
     "scales": ("post", "scales"),
     "offsets": ("post", "offsets"),
     "chi": ("update", "chi"),
-    "g": ("crossbar", "g"),
-    "n": ("crossbar", "n"),
-    "e": ("crossbar", "e"),
     "weights": ("crossbar", "_weights"),
     "gain": ("crossbar", "gain"),
     "offset": ("crossbar", "offset"),
@@ -38,8 +38,13 @@ _ARRAYS = {
 }
 """Arrays of :class:`Cores` and whose attributes they are: a block's, or the core's own."""
 
+_DEVICES = ("g", "n", "e", "t", "resets", "_conductances")
+"""Arrays of the crossbar that are planes of ``Cores.devices``: arguments cost time, so few."""
+
+DEVICE_G, DEVICE_N, DEVICE_E, DEVICE_T, DEVICE_RESETS, DEVICE_CONDUCTANCE = range(len(_DEVICES))
+
 _COUNTERS = {
-    "crossbar": ("windows", "set_pulses", "reset_pulses"),
+    "crossbar": ("windows", "set_pulses", "reset_pulses", "time", "g_noise"),
     "adc": ("clipped", "calibration_errors", "drift_baseline", "drift_scale"),
     "post": ("accumulator_saturations", "code_saturations"),
     "update": ("products", "chi_saturations", "transfer_saturations"),
@@ -88,7 +93,6 @@ class Geometry(NamedTuple):
     sd_slope: int
     reset_mean: int
     reset_sd: int
-    g_noise: int
     adc_noise: int
 
 
@@ -101,9 +105,8 @@ class Cores(NamedTuple):
     scales: Int
     offsets: Int
     chi: NDArray[np.int32]
-    g: Int
-    n: Int
-    e: Int
+    devices: Int
+    """Planes ``DEVICE_G`` .. of every device (cores, planes, rows, cols, 2, devices)."""
     weights: NDArray[np.float64]
     gain: Int
     offset: Int
@@ -154,9 +157,11 @@ class State:
             name: np.stack([getattr(_owner(core, block), attribute) for core in cores])
             for name, (block, attribute) in _ARRAYS.items()
         }
+        devices = np.stack([[getattr(core.crossbar, name) for name in _DEVICES] for core in cores])
         lines = np.zeros(config.lines, dtype=np.int64)
         self.cores = Cores(
             **stacked,
+            devices=devices,
             counts=np.zeros((len(cores), config.lines), dtype=np.int64),
             scalars=np.zeros(len(cores), dtype=SCALARS),
             mu_table=tables.mu_table, sd_table=tables.sd_table,
@@ -165,13 +170,16 @@ class State:
             read=np.zeros((3, config.lines), dtype=np.int64), targets=lines.copy(),
             pending=np.zeros(config.lines, dtype=np.bool_),
         )  # fmt: skip
-        self._views = {name: list(array) for name, array in stacked.items()}
+        self._views = [
+            *((*_ARRAYS[name], list(array)) for name, array in stacked.items()),
+            *(("crossbar", name, list(devices[:, plane])) for plane, name in enumerate(_DEVICES)),
+        ]
 
     def load(self) -> None:
         """Take the state of the reference's objects; their arrays become views."""
         for k, core in enumerate(self.members):
-            for name, (block, attribute) in _ARRAYS.items():
-                owner, view = _owner(core, block), self._views[name][k]
+            for block, attribute, views in self._views:
+                owner, view = _owner(core, block), views[k]
                 held = getattr(owner, attribute)
                 if held is not view:
                     view[...] = held

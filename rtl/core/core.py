@@ -142,6 +142,7 @@ class Units:
         m.d.comb += [
             programmer.refresh_high.eq(csr.settings.refresh_high),
             programmer.refresh_low.eq(csr.settings.refresh_low),
+            self.crossbar.elapsed.eq(csr.settings.time),
             adc.line.eq(csr.settings.calibration_line),
             csr.calibration_offset.eq(adc.offset),
             csr.calibration_gain.eq(adc.gain),

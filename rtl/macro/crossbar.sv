@@ -2,7 +2,7 @@
 // Behavioural crossbar of phase-change devices; contract in docs/architecture.md section 2.
 // Simulators only (Icarus 11, Verilator 5): synthesis takes the header alone, as a black box.
 //
-// State and device profile come from the files <prefix>.{params,g,n,e}.hex, loaded at time 0 with
+// State and device profile come from the files <prefix>.{params,g,n,e,t}.hex, loaded at time 0 with
 // +phasecore_macro=<prefix> or by calling load(); dump() writes them. Without files: the ideal
 // profile and every conductance 0.
 module phasecore_crossbar #(
@@ -18,6 +18,8 @@ module phasecore_crossbar #(
     parameter [31:0] REFERENCE = 8192
 ) (
     input                                              clk,
+    // Seconds since power-up, for drift and read noise: silicon leaves it open.
+    input      [31:0]                                  elapsed,
     input                                              backward,
     input      [1:0]                                   polarities,
     input      [DEVICES-1:0]                           devices,
@@ -40,6 +42,7 @@ module phasecore_crossbar #(
     localparam COUNT = ROWS * COLS * 2 * DEVICES;
     localparam G_MAX = (1 << G_BITS) - 1;
     localparam N_MAX = 31;
+    localparam STUCK = N_MAX + 1;
     // Lines are searched for edges in words, most of which have none.
     localparam WORD = LINES < 32 ? 8 : 32;
     localparam WORDS = LINES / WORD;
@@ -54,16 +57,29 @@ module phasecore_crossbar #(
     localparam P_RESET_SD = 6;
     localparam P_G_NOISE = 7;
     localparam P_ADC_NOISE = 8;
-    localparam P_MU_TABLE = 9;
+    localparam P_TIME = 9;
+    localparam P_DRIFT_TIME = 10;
+    // Slope, offset, least and largest value.
+    localparam P_NU = 11;
+    localparam P_NU_SPREAD = 15;
+    localparam P_MU_TABLE = 19;
     localparam P_SD_TABLE = P_MU_TABLE + N_MAX + 1;
-    localparam P_GAIN = P_SD_TABLE + N_MAX + 1;
+    localparam P_NOISE_TABLE = P_SD_TABLE + N_MAX + 1;
+    localparam P_LOG2_TABLE = P_NOISE_TABLE + 33;
+    localparam P_EXP2_TABLE = P_LOG2_TABLE + 65;
+    localparam P_GAIN = P_EXP2_TABLE + 65;
     localparam P_OFFSET = P_GAIN + LINES;
     localparam PARAMS = P_OFFSET + LINES;
 
     // Devices, index ((row * COLS + col) * 2 + negative) * DEVICES + device.
     reg [G_BITS-1:0] g [0:COUNT-1];
-    reg [4:0]        n [0:COUNT-1];
+    reg [5:0]        n [0:COUNT-1];
     reg [31:0]       e [0:COUNT-1];
+    reg [31:0]       t [0:COUNT-1];
+    // What is left of g at time `now`, which follows `elapsed` when a window or a pulse begins.
+    reg [G_BITS-1:0] conductance [0:COUNT-1];
+    reg [31:0]       now;
+    longint          g_noise;
     reg [31:0]       params [0:PARAMS-1];
 
     // Weights with everything enabled, once per direction so that both sum contiguous memory.
@@ -146,8 +162,8 @@ module phasecore_crossbar #(
             base = (row * COLS + col) * 2 * DEVICES;
             for (d = 0; d < DEVICES; d = d + 1)
                 if (device[d]) begin
-                    if (polarity[0]) weight = weight + int'(g[base + d]);
-                    if (polarity[1]) weight = weight - int'(g[base + DEVICES + d]);
+                    if (polarity[0]) weight = weight + int'(conductance[base + d]);
+                    if (polarity[1]) weight = weight - int'(conductance[base + DEVICES + d]);
                 end
         end
     endfunction
@@ -161,21 +177,109 @@ module phasecore_crossbar #(
         end
     endtask
 
+    // At `fraction` (1/2**16) of a table of 65 points.
+    function automatic longint interpolate(input int table_start, input longint fraction);
+        longint low, high;
+        int point;
+        begin
+            point = table_start + int'(fraction >>> 10);
+            low = longint'(params[point]);
+            high = longint'(params[point + 1]);
+            interpolate = low + (((high - low) * (fraction & 1023)) >>> 10);
+        end
+    endfunction
+
+    // In 1/2**16, of a positive value.
+    function automatic longint log2(input longint value);
+        int place;
+        longint normal;
+        begin
+            place = 0;
+            while ((value >>> (place + 1)) != 0) place = place + 1;
+            normal = place >= 16 ? value >>> (place - 16) : value << (16 - place);
+            log2 = (longint'(place) << 16) + interpolate(P_LOG2_TABLE, normal & 65535);
+        end
+    endfunction
+
+    // A straight line over a logarithm between its bounds, in 1/2**20.
+    function automatic longint clamped(input int line, input longint level);
+        longint slope, start, low, high;
+        begin
+            slope = $signed(params[line]);
+            start = $signed(params[line + 1]);
+            low = $signed(params[line + 2]);
+            high = $signed(params[line + 3]);
+            clamped = clip(((level * slope) >>> 16) + start, low, high);
+        end
+    endfunction
+
+    function automatic longint drifted(input int unsigned index);
+        longint value, level, nu, z, since, start, exponent;
+        int shift;
+        begin
+            value = longint'(g[index]);
+            since = longint'(now) - longint'(t[index]);
+            if (n[index] != STUCK && since > 0) begin
+                level = log2(value == 0 ? 1 : value) - log2(G_MAX);
+                z = gauss(key(6, index, e[index]));
+                nu = clamped(P_NU, level) + ((clamped(P_NU_SPREAD, level) * z) >>> 8);
+                if (nu < 0) nu = 0;
+                start = longint'(params[P_DRIFT_TIME]);
+                exponent = (nu * (log2((since << 4) + start) - log2(start))) >>> 20;
+                if (exponent > 20'hfffff) exponent = 20'hfffff;
+                shift = 16 + int'(exponent >>> 16);
+                value = (value * interpolate(P_EXP2_TABLE, exponent & 65535)
+                         + (longint'(1) << (shift - 1))) >>> shift;
+            end
+            drifted = value;
+        end
+    endfunction
+
+    // Read noise, and what devices conduct, at another time.
+    task automatic pass_time(input [31:0] seconds);
+        int unsigned index;
+        longint octaves, factor, following;
+        int point;
+        begin
+            now = seconds;
+            octaves = log2(now == 0 ? 1 : longint'(now));
+            point = P_NOISE_TABLE + int'(octaves >>> 16);
+            factor = longint'(params[point]);
+            following = longint'(params[point + 1]);
+            factor = factor + (((following - factor) * (octaves & 65535)) >>> 16);
+            g_noise = (longint'(params[P_G_NOISE]) * factor + 2048) >>> 12;
+            if (params[P_NU + 3] != 0) begin
+                for (index = 0; index < COUNT; index = index + 1)
+                    conductance[index] = drifted(index);
+                cache_weights;
+            end
+        end
+    endtask
+
+    task automatic cache_weights;
+        int unsigned row, col;
+        begin
+            for (row = 0; row < ROWS; row = row + 1)
+                for (col = 0; col < COLS; col = col + 1) cache_weight(row, col);
+        end
+    endtask
+
     // Everything that is derived from params and the devices.
     task automatic update_caches;
-        int unsigned row, col, j;
+        int unsigned j;
         begin
             for (j = 0; j < LINES; j = j + 1) begin
                 gain[j] = params[P_GAIN + j];
                 offset[j] = params[P_OFFSET + j];
             end
-            for (row = 0; row < ROWS; row = row + 1)
-                for (col = 0; col < COLS; col = col + 1) cache_weight(row, col);
+            for (j = 0; j < COUNT; j = j + 1) conductance[j] = g[j];
+            cache_weights;
+            pass_time(params[P_TIME]);
             windows = params[P_WINDOWS];
         end
     endtask
 
-    // Load profile and devices from <prefix>.{params,g,n,e}.hex.
+    // Load profile and devices from <prefix>.{params,g,n,e,t}.hex.
     task load(input string prefix);
         integer fd;
         begin
@@ -189,6 +293,7 @@ module phasecore_crossbar #(
                 $readmemh({prefix, ".g.hex"}, g);
                 $readmemh({prefix, ".n.hex"}, n);
                 $readmemh({prefix, ".e.hex"}, e);
+                $readmemh({prefix, ".t.hex"}, t);
                 update_caches;
             end
         end
@@ -198,10 +303,12 @@ module phasecore_crossbar #(
     task dump(input string prefix);
         begin
             params[P_WINDOWS] = windows;
+            params[P_TIME] = elapsed;
             $writememh({prefix, ".params.hex"}, params);
             $writememh({prefix, ".g.hex"}, g);
             $writememh({prefix, ".n.hex"}, n);
             $writememh({prefix, ".e.hex"}, e);
+            $writememh({prefix, ".t.hex"}, t);
         end
     endtask
 
@@ -219,6 +326,7 @@ module phasecore_crossbar #(
                 g[i] = 0;
                 n[i] = 0;
                 e[i] = 0;
+                t[i] = 0;
             end
             update_caches;
         end
@@ -229,19 +337,22 @@ module phasecore_crossbar #(
         int row, col, index, value;
         longint mean, deviation, z;
         begin
+            if (elapsed !== now) pass_time(elapsed);
             row = program_row;
             col = program_col;
             index = ((row * COLS + col) * 2 + int'(program_negative)) * DEVICES
                 + int'(program_device);
             value = g[index];
-            if (program_reset) begin
+            if (program_reset) reset_pulses = reset_pulses + 1;
+            else set_pulses = set_pulses + 1;
+            // Pulses of a stuck device count, and do nothing else.
+            if (program_reset && n[index] != STUCK) begin
                 z = gauss(key(3, index, e[index]));
                 mean = $signed(params[P_RESET_MEAN]);
                 deviation = $signed(params[P_RESET_SD]);
                 value = clip((mean * 256 + deviation * z + 2048) >>> 12, 0, G_MAX);
                 n[index] = 0;
-                reset_pulses = reset_pulses + 1;
-            end else begin
+            end else if (n[index] != STUCK) begin
                 z = gauss(key(2, index, e[index]));
                 mean = $signed(params[P_MU_TABLE + n[index]])
                     + ((value * $signed(params[P_MU_SLOPE])) >>> 8);
@@ -251,10 +362,11 @@ module phasecore_crossbar #(
                 value = clip(value + ((mean * 256 + deviation * z + 2048) >>> 12),
                              params[P_G_MIN], G_MAX);
                 if (n[index] != N_MAX) n[index] = n[index] + 1;
-                set_pulses = set_pulses + 1;
             end
             g[index] = value;
+            conductance[index] = value;
             e[index] = e[index] + 1;
+            t[index] = now;
             cache_weight(row, col);
             if (trace_fd != 0)
                 $fwrite(trace_fd, "P %0d %0d %0d %0d %0d %0d\n", row, col, program_negative,
@@ -268,11 +380,12 @@ module phasecore_crossbar #(
         int driven, norm;
         longint scale;
         begin
+            if (elapsed !== now) pass_time(elapsed);
             driven = 0;
             for (j = 0; j < (backward ? COLS : ROWS); j = j + 1)
                 if (pwm_positive[j] != pwm_negative[j]) driven = driven + 1;
             norm = isqrt(driven << 12);
-            scale = ((longint'(params[P_G_NOISE]) * norm) << 10)
+            scale = ((g_noise * norm) << 10)
                 + ((longint'(params[P_ADC_NOISE]) << (int'(range) + 10)) >>> 8);
             for (j = 0; j < LINES; j = j + 1) begin
                 current[j] = 0;

@@ -3,6 +3,7 @@
 module crossbar_top (
     input                             clk,
     input                             rst,
+    input  [31:0]                     elapsed,
     input                             backward,
     input  [1:0]                      polarities,
     input  [`DEVICES-1:0]             devices,
@@ -29,7 +30,7 @@ module crossbar_top (
     output [31:0]                     errors
 );
     crossbar dut (
-        .clk(clk), .rst(rst), .backward(backward), .polarities(polarities), .devices(devices),
+        .clk(clk), .rst(rst), .elapsed(elapsed), .backward(backward), .polarities(polarities), .devices(devices),
         .range(range), .first(first), .active(active), .reference(reference),
         .pwm_positive(pwm_positive), .pwm_negative(pwm_negative), .increments(increments),
         .program__valid(program_valid), .program__ready(program_ready),
