@@ -39,6 +39,7 @@ COMMANDS = {
     "ablate": "train with one thing changed at a time",
     "speed": "measure training images per second of the golden model",
     "compare": "measure training speed beside IBM's aihwkit",
+    "devices": "show what devices do over pulses and time, beside the equations",
     "synth": "estimate the area of every block with Yosys",
     "bench": "measure cycles per operation and simulation speed",
     "energy": "model the energy per training image of a recorded run",

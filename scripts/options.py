@@ -5,9 +5,10 @@ import argparse
 from pathlib import Path
 
 from models.datasets import NAMES, Dataset, load
+from models.device import PROFILES, DeviceProfile
 from models.networks import Network
 
-__all__ = ["add_data", "load_data", "positive"]
+__all__ = ["add_data", "add_profile", "load_data", "positive"]
 
 
 def positive(text: str) -> int:
@@ -15,6 +16,23 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a positive integer, not {text!r}")
     return int(text)
+
+
+def add_profile(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """Add ``--profile``: a ``DeviceProfile``, or with ``several`` a list of them or None."""
+    parser.add_argument(
+        "--profile", type=_profile, metavar="NAME|FILE.json",
+        nargs="+" if several else None, default=None if several else "pcm",
+        help=f"device profile: {', '.join(PROFILES)}, or a JSON file with fields of"
+        f" models/device.py (default: {'all but ideal' if several else 'pcm'})",
+    )  # fmt: skip
+
+
+def _profile(text: str) -> DeviceProfile:
+    try:
+        return DeviceProfile.load(text, text if text.endswith(".json") else None)
+    except (TypeError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:

@@ -30,8 +30,8 @@ module crossbar_top (
     output [31:0]                     errors
 );
     crossbar dut (
-        .clk(clk), .rst(rst), .elapsed(elapsed), .backward(backward), .polarities(polarities), .devices(devices),
-        .range(range), .first(first), .active(active), .reference(reference),
+        .clk(clk), .rst(rst), .elapsed(elapsed), .backward(backward),
+        .polarities(polarities), .devices(devices), .range(range), .first(first), .active(active), .reference(reference),
         .pwm_positive(pwm_positive), .pwm_negative(pwm_negative), .increments(increments),
         .program__valid(program_valid), .program__ready(program_ready),
         .program__row(program_row), .program__col(program_col),
