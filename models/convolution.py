@@ -173,8 +173,8 @@ CONV_NETWORKS: Mapping[str, ConvNetwork] = {
             dataset="mnist",
             layers=(
                 conv(28, 1, 6, 5, padding=2, range_forward=14, range_backward=14),
-                conv(14, 6, 16, 5, range_forward=14, range_backward=14),
-                dense(400, 120, range_forward=15, range_backward=14),
+                conv(14, 6, 16, 5, range_forward=14, range_backward=15),
+                dense(400, 120, range_forward=15, range_backward=15),
                 dense(120, 84, range_forward=14, range_backward=14),
                 dense(
                     84, 10, function=Function.SIGMOID, index_log2=2, range_forward=16,
@@ -182,7 +182,7 @@ CONV_NETWORKS: Mapping[str, ConvNetwork] = {
                 ),
             ),
             config=DEFAULT.replace(devices_per_polarity=8),
-            training=Training(eta=0.06, eta_end=0.01, epochs=10),
+            training=Training(eta=0.06, eta_end=0.005, epochs=10),
         ),
         ConvNetwork(
             name="conv-8x8",

@@ -86,8 +86,10 @@ class ConvTwin:
         return right / len(images)
 
 
-def make_twin(network: Network, weights: Sequence[Real]) -> FloatTwin | ConvTwin:
-    """Float twin of any network."""
+def make_twin(
+    network: Network, weights: Sequence[Real], plain: type[FloatTwin] = FloatTwin
+) -> FloatTwin | ConvTwin:
+    """Float twin of any network; of fully connected ones it is a ``plain``."""
     if isinstance(network, ConvNetwork):
         return ConvTwin(network, weights)
-    return FloatTwin(network, weights)
+    return plain(network, weights)

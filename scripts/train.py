@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.convolution import CONV_NETWORKS
 from models.core import Core
 from models.datasets import Dataset, order
 from models.device import PROFILES, DeviceProfile
-from models.float_reference import FloatTwin
+from models.float_convolution import make_twin
 from models.learner import ENGINES, make_learner
 from models.networks import (
     CHIP_NETWORKS,
@@ -38,7 +39,7 @@ from scripts.options import add_data, load_data, positive
 
 __all__ = ["Run", "Trainer", "add_parser", "report", "run"]
 
-ALL_NETWORKS: Mapping[str, Network] = {**NETWORKS, **CHIP_NETWORKS}
+ALL_NETWORKS: Mapping[str, Network] = {**NETWORKS, **CHIP_NETWORKS, **CONV_NETWORKS}
 
 EARLY_IMAGES = 2000
 VALIDATION_IMAGES = 10_000
@@ -87,7 +88,7 @@ class Trainer:
         self._learner = make_learner(
             self.network, run.config, run.profile, run.seed, engine
         )
-        self.twin = FloatTwin(self.network, self._learner.weights())
+        self.twin = make_twin(self.network, self._learner.weights())
         self.done = 0
         self.curve: list[dict[str, Any]] = []
 
@@ -175,7 +176,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
             " same initial weights. --out names the folder of the JSON result and the learning"
             " curve (default: build/train). Without --preset or --config the network's own"
             f" configuration is taken. {', '.join(CHIP_NETWORKS)} run on a chip of several cores,"
-            " all of that configuration."
+            f" all of that configuration; {', '.join(CONV_NETWORKS)} on cores with im2col between"
+            " them, which no RTL has yet (docs/convolution.md)."
         ),
     )
     parser.add_argument("--network", choices=ALL_NETWORKS, default="mlp-64-50-10")
