@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models.activation import activation
@@ -205,6 +205,8 @@ SUMS = st.lists(
 @given(SUMS, st.integers(-60, 40), st.integers(-32, 31), st.lists(
     st.integers(-(2**15), 2**15 - 1), min_size=4, max_size=4
 ))  # fmt: skip
+@example([1 << 33, -(1 << 33), 5, -5], -60, -20, [0, 1, -(2**15), 2**15 - 1])
+@example([1 << 33, -(1 << 33), 0, 1], 40, 31, [0, 1, -1, 2**15 - 1])
 def test_compiled_sums_are_the_reference_s(sums, exponent, chi_shift, held):
     segment = Segment(
         row_start=2, row_count=2, col_start=7, col_count=2, threshold=5, chi_shift=chi_shift
