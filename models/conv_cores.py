@@ -2,8 +2,8 @@
 """Cores with feature maps between them: a convolutional network in plain numpy
 (docs/convolution.md).
 
-Every product, activation, update and refresh is an instruction of a core; im2col, pooling, col2im
-and the sum over positions are here.
+Every product, activation, threshold transfer, pulse and refresh is an instruction of a core;
+im2col, pooling, col2im and the sum over positions are here. No RTL does that part yet.
 """
 
 from collections.abc import Iterator, Mapping
