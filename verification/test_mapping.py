@@ -16,7 +16,7 @@ from models.mapping import ChipMapping, Driver, place, vector_flits
 from models.networks import CHIP_NETWORKS, NETWORKS, ONE, Layer, Recipe
 from models.packets import Result, parse_input
 from rtl.chip.config import BRIDGE_FLITS, CHIPS, ChipConfig
-from rtl.isa import HEADER, Function, Opcode, decode, unpack
+from rtl.isa import HEADER, Drift, Function, Opcode, decode, unpack
 from rtl.noc.config import FabricConfig
 
 SMALL = CHIP_NETWORKS["mlp-64-14-10"]
@@ -59,7 +59,7 @@ class Reference:
         for core in self.cores.values():
             core.refresh_high = network.training.refresh_high
             core.refresh_low = network.training.refresh_low
-            core._calibrate({})
+            core._calibrate({"drift": Drift.NONE})
 
     def codes(self, node, segment, vector, backward):
         """Codes of the sensed lines of a segment."""
