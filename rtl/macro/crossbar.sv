@@ -76,7 +76,7 @@ module phasecore_crossbar #(
     reg [5:0]        n [0:COUNT-1];
     reg [31:0]       e [0:COUNT-1];
     reg [31:0]       t [0:COUNT-1];
-    // What is left of g at time `now`, which follows `elapsed` when a window or a pulse begins.
+    // What is left of g at time `now`, which follows `elapsed` but not in a window.
     reg [G_BITS-1:0] conductance [0:COUNT-1];
     reg [31:0]       now;
     longint          g_noise;
@@ -337,7 +337,6 @@ module phasecore_crossbar #(
         int row, col, index, value;
         longint mean, deviation, z;
         begin
-            if (elapsed !== now) pass_time(elapsed);
             row = program_row;
             col = program_col;
             index = ((row * COLS + col) * 2 + int'(program_negative)) * DEVICES
@@ -380,7 +379,6 @@ module phasecore_crossbar #(
         int driven, norm;
         longint scale;
         begin
-            if (elapsed !== now) pass_time(elapsed);
             driven = 0;
             for (j = 0; j < (backward ? COLS : ROWS); j = j + 1)
                 if (pwm_positive[j] != pwm_negative[j]) driven = driven + 1;
@@ -483,6 +481,10 @@ module phasecore_crossbar #(
         set_ideal;
         if ($value$plusargs("phasecore_macro=%s", prefix)) load(prefix);
     end
+
+    // Apart from what follows, whose code the simulator has to keep small, and before it.
+    always @(negedge clk)
+        if (elapsed !== now && (first || !active)) pass_time(elapsed);
 
     always @(posedge clk) begin
         if (active) begin
