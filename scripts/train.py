@@ -10,8 +10,8 @@ import io
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from models.convolution import CONV_NETWORKS
 from models.core import Core
 from models.datasets import Dataset, order
-from models.device import PROFILES, DeviceProfile
+from models.device import DeviceProfile
 from models.float_convolution import make_twin
+from models.float_reference import FloatTwin
 from models.learner import ENGINES, make_learner
 from models.networks import (
     CHIP_NETWORKS,
@@ -35,7 +36,7 @@ from models.networks import (
 from rtl.chip.config import CHIPS
 from rtl.config import CoreConfig
 from scripts import results
-from scripts.options import add_data, load_data, positive
+from scripts.options import add_data, add_profile, load_data, positive
 
 __all__ = ["Run", "Trainer", "add_parser", "report", "run"]
 
@@ -68,6 +69,21 @@ class Run:
     epochs: int
     images: int
     """Images per epoch."""
+    eta: float | None = None
+    """Learning rate at the start, None for the network's ..."""
+    eta_end: float | None = None
+    """... and at the end."""
+
+    def trained_network(self) -> Network:
+        """The network with this run's rates."""
+        network = ALL_NETWORKS[self.network]
+        known = network.training
+        training = replace(
+            known,
+            eta=known.eta if self.eta is None else self.eta,
+            eta_end=known.eta_end if self.eta_end is None else self.eta_end,
+        )
+        return replace(network, training=training)
 
 
 class Trainer:
@@ -84,11 +100,11 @@ class Trainer:
     def __init__(self, run: Run, data: Dataset, engine: str = ENGINES[0]):
         self.run = run
         self.data = data
-        self.network: Network = ALL_NETWORKS[run.network]
+        self.network = run.trained_network()
         self._learner = make_learner(
             self.network, run.config, run.profile, run.seed, engine
         )
-        self.twin = make_twin(self.network, self._learner.weights())
+        self.twin = make_twin(self.network, self._learner.weights(), _twin_class(engine))
         self.done = 0
         self.curve: list[dict[str, Any]] = []
 
@@ -122,7 +138,7 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Write everything that :meth:`resume` needs to go on as if never stopped."""
-        meta = {"run": _described(self.run), "done": self.done, "curve": self.curve}
+        meta = {"run": asdict(self.run), "done": self.done, "curve": self.curve}
         buffer = io.BytesIO()
         state = self._learner.state()
         state |= {f"twin.{i}": weights for i, weights in enumerate(self.twin.weights)}
@@ -139,7 +155,7 @@ class Trainer:
                 state = {name: stored[name] for name in stored.files if name != "meta"}
         except (KeyError, ValueError) as error:
             raise ValueError(f"{path} is not a checkpoint: {error}") from error
-        for name, value in _described(self.run).items():
+        for name, value in asdict(self.run).items():
             if meta["run"].get(name) != value:
                 raise ValueError(f"{path} is of a run with another {name}")
         self._learner.restore(state)
@@ -167,6 +183,15 @@ class Trainer:
         )
 
 
+def _twin_class(engine: str) -> type[FloatTwin]:
+    """Float twin of an engine: its own figures differ by the rounding of sums only."""
+    if engine == "reference":
+        return FloatTwin
+    from models.compiled.float_reference import CompiledFloatTwin
+
+    return CompiledFloatTwin
+
+
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "train",
@@ -181,10 +206,27 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         ),
     )
     parser.add_argument("--network", choices=ALL_NETWORKS, default="mlp-64-50-10")
-    parser.add_argument("--profile", choices=PROFILES, default="pcm", help="device profile")
+    add_profile(parser)
+    parser.add_argument("--name", help="name of the result files (default: of network and devices)")
     parser.add_argument("--epochs", type=positive, help="times each image is seen")
     parser.add_argument(
         "--images", type=positive, metavar="N", help="images per epoch (default: all)"
+    )
+    parser.add_argument(
+        "--seeds", type=positive, default=1, metavar="K",
+        help="train K times, with seeds from --seed up (default 1)",
+    )
+    parser.add_argument(
+        "--with-validation", action="store_true",
+        help="train on the validation images, too, e.g. on all 60,000 of MNIST: for results, not"
+        " for choosing hyper-parameters",
+    )
+    parser.add_argument(
+        "--eta", type=float, metavar="RATE", help="learning rate at the start (default: network's)"
+    )
+    parser.add_argument(
+        "--eta-end", type=float, metavar="RATE", help="... and at the end, to which it falls"
+        " geometrically",
     )
     parser.add_argument(
         "--devices", type=positive, metavar="N",
@@ -209,27 +251,60 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.devices:
         config = config.replace(devices_per_polarity=args.devices)
     data = load_data(args, network)
-    trainer = Trainer(
-        Run(
-            network=network.name,
-            config=config,
-            profile=PROFILES[args.profile],
-            seed=args.seed,
-            epochs=args.epochs or network.training.epochs,
-            images=min(args.images or len(data.train_x), len(data.train_x)),
-        ),
-        data,
-        args.engine,
-    )
-    if args.resume:
-        trainer.resume(args.resume)
-    _train(trainer, args.checkpoint)
-    result = _result(trainer, args.command)
-    name = f"train-{network.name}-{args.profile}-{config.devices_per_polarity}"
+    if args.with_validation:
+        data = data.merged()
+    first = Run(
+        network=network.name, config=config, profile=args.profile, seed=args.seed,
+        epochs=args.epochs or network.training.epochs,
+        images=min(args.images or len(data.train_x), len(data.train_x)), eta=args.eta,
+        eta_end=args.eta_end,
+    )  # fmt: skip
     folder: Path = args.out or Path("build") / "train"
-    path = results.write(name, result, folder)
+    name = args.name or f"train-{network.name}-{first.profile.name}-{config.devices_per_polarity}"
+    runs = []
+    for seed in range(args.seed, args.seed + args.seeds):
+        trainer = Trainer(replace(first, seed=seed), data, args.engine)
+        checkpoint, resume = (
+            _of_seed(path, seed, args.seeds) for path in (args.checkpoint, args.resume)
+        )
+        # Of several seeds, those that had not begun have no checkpoint.
+        if resume and (args.seeds == 1 or resume.exists()):
+            trainer.resume(resume)
+        _train(trainer, checkpoint)
+        runs.append(_result(trainer, args.command))
+        result = runs[0] if args.seeds == 1 else _summary(runs)
+        path = results.write(name, result, folder)
     _plot(result, path.with_suffix(".png"))
     return {**result, "out": str(path)}
+
+
+def _of_seed(path: Path | None, seed: int, seeds: int) -> Path | None:
+    """Checkpoint of a seed: ``path`` itself, or with several seeds one beside it."""
+    return path and (path if seeds == 1 else path.with_stem(f"{path.stem}-{seed}"))
+
+
+def _summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Result of several seeds: means and each of them, with the curve of the first."""
+    accuracies = [run["accuracy_model"] for run in runs]
+    floats = [run["accuracy_float"] for run in runs]
+    mean, mean_float = (float(np.mean(values)) for values in (accuracies, floats))
+    each = (
+        "pulses_per_weight_per_image", "set_pulses", "reset_pulses", "refreshed_pairs",
+        "chi_saturations", "images_per_second", "endurance",
+    )  # fmt: skip
+    return {
+        **runs[0],
+        "seed": runs[0]["seed"],
+        "seeds": [run["seed"] for run in runs],
+        "accuracies": accuracies,
+        "accuracies_float": floats,
+        "mean_accuracy": round(mean, 6),
+        "mean_accuracy_float": round(mean_float, 6),
+        "gap_to_float": round(mean_float - mean, 6),
+        "accuracy_model": mean,
+        "accuracy_float": mean_float,
+        **{f"{name}_by_seed": [run[name] for run in runs] for name in each},
+    }
 
 
 def _config(network: Network, args: argparse.Namespace) -> CoreConfig:
@@ -244,14 +319,19 @@ def _config(network: Network, args: argparse.Namespace) -> CoreConfig:
 
 def report(result: dict[str, Any]) -> str:
     devices = result["config"]["devices_per_polarity"]
+    each = [f"{100 * accuracy:.2f}" for accuracy in result.get("accuracies", [])]
+    seeds = f", mean of {', '.join(each)}" if each else ""
+    worn = result["endurance"]
     return "\n".join(
         [
             f"network                    {result['network']}, {result['weights']} weights",
             f"devices                    {devices} per polarity, {result['profile']}",
             f"images learnt              {result['images']}",
-            f"test accuracy              {100 * result['accuracy_model']:.2f} %",
+            f"test accuracy              {100 * result['accuracy_model']:.2f} %{seeds}",
             f"float twin                 {100 * result['accuracy_float']:.2f} %",
             f"pulses per weight, image   {result['pulses_per_weight_per_image']:.1e}",
+            f"pulses per device          mean {worn['pulses_mean']:.1f}, most {worn['pulses_max']}",
+            f"RESETs per device          mean {worn['resets_mean']:.2f}, most {worn['resets_max']}",
             f"written                    {result['out']}",
         ]
     )
@@ -261,7 +341,9 @@ def _train(trainer: Trainer, checkpoint: Path | None) -> None:
     run, data = trainer.run, trainer.data
     for point in trainer.stretches():
         done = point["images"]
-        if done == EARLY_IMAGES or done % run.images == 0 or done % VALIDATION_IMAGES == 0:
+        validated = done == EARLY_IMAGES or done % run.images == 0 or done % VALIDATION_IMAGES == 0
+        # Without validation images: they are being trained on.
+        if validated and len(data.validation_x):
             point["validation_accuracy"] = trainer.accuracy(data.validation_x, data.validation_y)
             point["validation_accuracy_float"] = trainer.twin.accuracy(
                 data.validation_x, data.validation_y
@@ -301,6 +383,7 @@ def _result(trainer: Trainer, command: str) -> dict[str, Any]:
         images=trainer.done,
         weights=weights,
         training=asdict(trainer.network.training),
+        dataset=data.name,
         accuracy_model=trainer.accuracy(data.test_x, data.test_y),
         accuracy_float=trainer.twin.accuracy(data.test_x, data.test_y),
         pulses_per_weight_per_image=sum(set_pulses) / weights / trainer.done,
@@ -308,10 +391,22 @@ def _result(trainer: Trainer, command: str) -> dict[str, Any]:
         set_pulses_by_core=set_pulses,
         reset_pulses=sum(programmer.reset_pulses for programmer in programmers),
         refreshed_pairs=sum(programmer.refreshed for programmer in programmers),
+        endurance=_endurance(trainer.cores),
         chi_saturations=sum(core.update.chi_saturations for core in trainer.cores),
         images_per_second=round(trainer.done / seconds, 1),
         curve=trainer.curve,
     )
+
+
+def _endurance(cores: Sequence[Core]) -> dict[str, float]:
+    """Events per device over all cores: mean over all devices of the arrays, and the most."""
+    each = [core.crossbar.endurance() for core in cores]
+    return {
+        name: max(one[name] for one in each)
+        if name.endswith("max")
+        else float(np.mean([one[name] for one in each]))
+        for name in each[0]
+    }
 
 
 def _plot(result: Mapping[str, Any], path: Path) -> None:
@@ -349,14 +444,3 @@ def _plot(result: Mapping[str, Any], path: Path) -> None:
     axes.legend()
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
-
-
-def _described(run: Run) -> dict[str, Any]:
-    return {
-        "network": run.network,
-        "config": asdict(run.config),
-        "profile": asdict(run.profile),
-        "seed": run.seed,
-        "epochs": run.epochs,
-        "images": run.images,
-    }

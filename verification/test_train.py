@@ -9,6 +9,7 @@ import pytest
 
 from models.datasets import load
 from models.device import IDEAL, PCM
+from models.float_reference import FloatTwin
 from models.networks import CHIP_NETWORKS, NETWORKS
 from scripts.cli import main
 from scripts.train import Run, Trainer
@@ -126,3 +127,39 @@ def test_mnist_needs_its_folder(monkeypatch, capsys):
     for network in ("mlp-196-50-10", "mlp-784-250-10"):
         assert main(["train", "--network", network]) == 1
         assert "no MNIST folder: give --data DIR or set PHASECORE_DATA" in capsys.readouterr().err
+
+
+def test_several_seeds_survive_being_killed(tmp_path, capsys):
+    base = ["train", "--epochs", "1", "--images", "300", "--json", "--seeds", "2"]
+    base += ["--with-validation", "--eta", "0.9", "--eta-end", "0.3"]
+    checkpoint = tmp_path / "state.npz"
+    whole = [*base, "--out", str(tmp_path / "whole"), "--checkpoint", str(checkpoint)]
+    assert main(whole) == 0
+    expected = json.loads(capsys.readouterr().out)
+    assert expected["seeds"] == [1, 2]
+    assert expected["training"]["eta"] == 0.9
+    assert len(set(expected["accuracies"])) == 2 or expected["set_pulses_by_seed"][0] > 0
+    assert expected["mean_accuracy"] == pytest.approx(np.mean(expected["accuracies"]), abs=1e-6)
+    gap = np.mean(expected["accuracies_float"]) - np.mean(expected["accuracies"])
+    assert expected["gap_to_float"] == pytest.approx(gap, abs=1e-6)
+    assert expected["endurance"]["pulses_max"] >= expected["endurance"]["pulses_mean"] > 0
+
+    # As if it had been killed between the seeds.
+    (tmp_path / "state-2.npz").unlink()
+    again = [*base, "--out", str(tmp_path / "again"), "--resume", str(checkpoint)]
+    assert main(again) == 0
+    found = json.loads(capsys.readouterr().out)
+    for name in ("accuracies", "accuracies_float", "set_pulses_by_seed", "endurance_by_seed"):
+        assert found[name] == expected[name]
+
+
+def test_compiled_float_twin(digits):
+    compiled = pytest.importorskip("models.compiled.float_reference")
+    network = CHIP_NETWORKS["mlp-64-14-10"]
+    rng = np.random.default_rng(3)
+    weights = [rng.normal(0, 0.3, (layer.rows, layer.outputs)) for layer in network.layers]
+    one, other = FloatTwin(network, weights), compiled.CompiledFloatTwin(network, weights)
+    for twin in (one, other):
+        twin.train(digits.train_x[:200], digits.train_y[:200], np.linspace(1, 0.2, 200))
+    for left, right in zip(one.weights, other.weights, strict=True):
+        assert np.abs(left - right).max() < 1e-9 < np.abs(left - weights[0][0, 0]).max()
