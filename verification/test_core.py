@@ -146,44 +146,76 @@ def test_read_out_keeps_up_with_the_shortest_windows(tmp_path, seed):
     assert check_programs(core, [program], tmp_path, sim="icarus", seed=seed) == 4 * 128
 
 
-@pytest.mark.parametrize("config", [TINY, SHAPES["tall"]], ids=["tiny", "tall"])
-def test_drift_compensation_after_a_power_cycle(tmp_path, seed, config):
-    """The host has kept the baseline; devices that have drifted give the products of before."""
-    profile, rng = DeviceProfile.load("ideal"), np.random.default_rng(seed)
-    shape = config.rows, config.cols, 2, config.devices_per_polarity
-    conductances = rng.integers(0, config.g_max + 1, shape)
+def product(config, rng_seed, *first, slot=1):
+    """Program: instructions, then a product of the whole array with a random vector."""
+    codes = np.random.default_rng(rng_seed).integers(-127, 128, config.rows)
     segment = Segment(
         row_start=0, row_count=config.rows, col_start=0, col_count=config.cols,
         range_forward=config.drift_range - 2,
     )  # fmt: skip
-    packet = vector_packet(rng.integers(-127, 128, config.rows), config=config, start=0)
+    words = [
+        *first,
+        encode(Opcode.LOAD, affine=0, slot=0),
+        encode(
+            Opcode.FORWARD, segment=0, slot=0, precision=config.input_bits, input_signs=3,
+            polarities=3,
+        ),
+        encode(
+            Opcode.ACTIVATE, segment=0, side=0, from_slot=0, slot=0, accumulate=0,
+            function=Function.IDENTITY, shift=7, affine=0, table=0, destination=slot, start=0,
+        ),
+        encode(Opcode.HALT),
+    ]  # fmt: skip
+    packet = vector_packet(codes, config=config, start=0)
+    return SimpleNamespace(words=words, packets=[packet], segments=[segment])
+
+
+BASELINE, COMPENSATE = (
+    encode(Opcode.CALIBRATE, drift=drift) for drift in (Drift.BASELINE, Drift.COMPENSATE)
+)
+
+
+def conductances(config, seed):
+    """Conductance codes of all devices, evenly spread."""
+    shape = config.rows, config.cols, 2, config.devices_per_polarity
+    return np.random.default_rng(seed).integers(0, config.g_max + 1, shape)
+
+
+@pytest.mark.parametrize("config", [TINY, SHAPES["tall"]], ids=["tiny", "tall"])
+def test_drift_compensation_after_a_power_cycle(tmp_path, seed, config):
+    """The host has kept the baseline; devices that have lost 40 % give the products of before."""
     products, baseline = [], 0
-    for drift, factor in ((Drift.BASELINE, 1), (Drift.COMPENSATE, 0.6)):
-        core = Core(config, profile, seed, initial=(factor * conductances).astype(np.int64))
+    for calibrate, factor in ((BASELINE, 1), (COMPENSATE, 0.6)):
+        initial = (factor * conductances(config, seed)).astype(np.int64)
+        core = Core(config, DeviceProfile.load("ideal"), seed, initial=initial)
         core.adc.drift_baseline = baseline
-        words = [
-            encode(Opcode.LOAD, affine=0, slot=0),
-            encode(Opcode.CALIBRATE, drift=drift),
-            encode(
-                Opcode.FORWARD, segment=0, slot=0, precision=config.input_bits, input_signs=3,
-                polarities=3,
-            ),
-            encode(
-                Opcode.ACTIVATE, segment=0, side=0, from_slot=0, slot=0, accumulate=0,
-                function=Function.IDENTITY, shift=7, affine=0, table=0, destination=1, start=0,
-            ),
-            encode(Opcode.HALT),
-        ]  # fmt: skip
-        program = SimpleNamespace(words=words, packets=[packet], segments=[segment])
-        folder = tmp_path / drift.name
+        folder = tmp_path / str(factor)
         folder.mkdir()
-        check_programs(core, [program], folder, sim="icarus", seed=seed)
+        check_programs(core, [product(config, seed, calibrate)], folder, sim="icarus", seed=seed)
         baseline = core.adc.drift_baseline
         products.append(core.slots[1, : config.cols].copy())
     assert core.adc.drift_scale / 1024 == pytest.approx(1 / 0.6, rel=0.01)
     assert np.abs(products[0]).mean() > 30
     inside = np.abs(products[0]) < 120
     assert (np.abs(products[1] - products[0]) <= 4)[inside].all()
+
+
+def test_drift_compensation_after_a_day(tmp_path, seed):
+    """Devices that drift by themselves: what a day takes from the products comes back."""
+    initial = conductances(TINY, seed)
+    core = Core(TINY, DeviceProfile.load("pcm_inference"), seed, initial=initial)
+    programs = [
+        product(TINY, seed, BASELINE, slot=1),
+        product(TINY, seed, slot=2),
+        product(TINY, seed, COMPENSATE, slot=3),
+    ]
+    check_programs(
+        core, programs, tmp_path, sim="icarus", seed=seed, times=[25, 25 + 86400, 25 + 86400]
+    )
+    fresh, drifted, restored = np.abs(core.slots[1:4, : TINY.cols]).mean(axis=1)
+    assert core.adc.drift_scale > 1.3 * 1024
+    assert drifted < 0.9 * fresh
+    assert restored == pytest.approx(fresh, rel=0.15)
 
 
 @pytest.mark.parametrize("config", [TINY, SMALL], ids=["tiny", "small"])
