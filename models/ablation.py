@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.datasets import Dataset, order
-from models.device import DeviceProfile
+from models.device import PCM, PCM_DRIFT, PROJECTED_PCM, DeviceProfile
 from models.float_reference import MixedPrecision
 from models.learner import ENGINES, Learner, make_learner
 from models.mapping import ChipMapping
@@ -52,6 +52,12 @@ class Setup:
 
     rounding: Rounding | None = None
     """If given, the float reference is trained in place of the hardware."""
+
+    after: int = 0
+    """Seconds from training to the test."""
+
+    is_compensated: bool = False
+    """Whether the loss of conductance by then is made up for (CALIBRATE, ``drift``)."""
 
     def check(self) -> None:
         """Raise ``ValueError`` if the hardware would refuse it."""
@@ -90,6 +96,15 @@ class Setup:
         for part, eta in self._stretches(data, seed, epochs, images):
             self._set_rate(learner, eta)
             learner.learn(data.train_x[part], data.train_y[part])
+
+    def age(self, learner: Learner) -> None:
+        """Let the time between training and test pass; converters are calibrated anew."""
+        if not self.after:
+            return
+        learner.calibrate("baseline")
+        for core in learner.cores:
+            core.crossbar.set_time(self.after)
+        learner.calibrate("compensate" if self.is_compensated else None)
 
     def train_reference(
         self, mixed: MixedPrecision, data: Dataset, seed: int, *, epochs: int, images: int
@@ -155,6 +170,8 @@ class Case:
     keeps_chi: bool = True
     is_calibrated: bool = True
     rounding: Rounding | None = None
+    after: int = 0
+    is_compensated: bool = False
 
     @property
     def name(self) -> str:
@@ -199,6 +216,8 @@ class Case:
             keeps_chi=self.keeps_chi,
             is_calibrated=self.is_calibrated,
             rounding=self.rounding,
+            after=self.after,
+            is_compensated=self.is_compensated,
         )
 
 
@@ -244,6 +263,28 @@ def _rounding(*, is_stochastic: bool) -> dict[str, Mapping[str, Any]]:
     return {
         str(counts): {"rounding": Rounding(counts=counts, is_stochastic=is_stochastic)}
         for counts in (1, 2, 4, 16, 64)
+    }
+
+
+def _rates(*names: str) -> dict[str, Mapping[str, Any]]:
+    """A share of faults, divided evenly over the fields ``names`` of the profile."""
+    return {
+        f"{100 * rate:g}%": {"profile": dict.fromkeys(names, rate / len(names))}
+        for rate in (0.0001, 0.001, 0.01, 0.03, 0.1)
+    }
+
+
+def _retention(profile: DeviceProfile, *, is_compensated: bool) -> dict[str, Mapping[str, Any]]:
+    """Times after training with ``profile``, which is pcm but for its drift and read noise."""
+    changed = {
+        name: value
+        for name, value in asdict(profile).items()
+        if name != "name" and value != getattr(PCM, name)
+    }
+    times = {"1s": 1, "1h": 3600, "1d": 86_400, "1y": 31_557_600}
+    return {
+        name: {"profile": changed, "after": seconds, "is_compensated": is_compensated}
+        for name, seconds in times.items()
     }
 
 
@@ -364,6 +405,33 @@ GROUPS: tuple[Group, ...] = (
             value: {**change, "is_calibrated": False}
             for value, change in _scaled(_CONVERTER, (0.25, 0.5, 1, 2)).items()
         },
+    ),
+    _group(
+        "stuck",
+        "devices stuck",
+        "Profile: `stuck_low` and `stuck_high`, half of the share each: devices that no pulse"
+        " changes, at 0 or at full conductance.",
+        _rates("stuck_low", "stuck_high"),
+        low=_rates("stuck_low"),
+    ),
+    _group(
+        "dead-lines",
+        "lines dead",
+        "Profile: `dead_rows`, `dead_cols`: all devices of the line stuck at 0; `dead_adcs`: a"
+        " converter that counts nothing but noise. The place of a fault is drawn per array.",
+        rows=_rates("dead_rows"),
+        cols=_rates("dead_cols"),
+        converters=_rates("dead_adcs"),
+    ),
+    _group(
+        "retention",
+        "time after training",
+        "Profile: drift of `pcm_drift`, or of `projected_pcm` with its read noise, and pcm besides."
+        " After training CALIBRATE BASELINE, then the time passes, then CALIBRATE as ever or"
+        " (`compensated`) CALIBRATE COMPENSATE; then the test.",
+        _retention(PCM_DRIFT, is_compensated=False),
+        compensated=_retention(PCM_DRIFT, is_compensated=True),
+        projected=_retention(PROJECTED_PCM, is_compensated=False),
     ),
     _group(
         "rounding",

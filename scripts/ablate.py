@@ -168,6 +168,7 @@ def _train_hardware(
 ) -> dict[str, Any]:
     learner = setup.learner(seed, engine)
     setup.train(learner, data, seed, **size)
+    setup.age(learner)
     found = classes(setup.network, learner.infer(data.validation_x))
     programmers = [core.programmer for core in learner.cores]
     return {

@@ -49,8 +49,8 @@ VALIDATION_IMAGES = 10_000
 SMOOTHED = 5
 """Stretches over which the plotted online error is averaged."""
 
-CHECKPOINT_IMAGES = 5000
-"""Images between checkpoints."""
+CHECKPOINT_SECONDS = 60
+"""Time between checkpoints, each of which takes some seconds for a chip."""
 
 INFERENCE_IMAGES = 500
 """Images per inference program."""
@@ -239,7 +239,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add_data(parser)
     parser.add_argument(
         "--checkpoint", type=Path, metavar="FILE",
-        help=f"write the state here every {CHECKPOINT_IMAGES} images",
+        help=f"write the state here every {CHECKPOINT_SECONDS} seconds and at the end",
     )  # fmt: skip
     parser.add_argument("--resume", type=Path, metavar="FILE", help="go on from a checkpoint")
     return parser
@@ -339,6 +339,7 @@ def report(result: dict[str, Any]) -> str:
 
 def _train(trainer: Trainer, checkpoint: Path | None) -> None:
     run, data = trainer.run, trainer.data
+    saved = time.monotonic()
     for point in trainer.stretches():
         done = point["images"]
         validated = done == EARLY_IMAGES or done % run.images == 0 or done % VALIDATION_IMAGES == 0
@@ -349,9 +350,10 @@ def _train(trainer: Trainer, checkpoint: Path | None) -> None:
                 data.validation_x, data.validation_y
             )
         log.info(_progress(trainer, point))
-        stretch = trainer.network.training.refresh_interval
-        if checkpoint and (done % CHECKPOINT_IMAGES < stretch or done == trainer.total):
+        due = time.monotonic() - saved > CHECKPOINT_SECONDS or done == trainer.total
+        if checkpoint and due:
             trainer.save(checkpoint)
+            saved = time.monotonic()
 
 
 def _progress(trainer: Trainer, point: Mapping[str, Any]) -> str:

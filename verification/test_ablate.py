@@ -45,7 +45,7 @@ def test_changes_are_of_existing_fields():
     for case in ablate.ALL_CASES:
         assert set(case.changes) <= {
             "config", "profile", "scaled", "training", "coarser", "threshold", "keeps_chi",
-            "is_calibrated", "rounding",
+            "is_calibrated", "rounding", "after", "is_compensated",
         }  # fmt: skip
         json.dumps(case.changes)
     with pytest.raises(TypeError, match="chi_width"):
@@ -105,6 +105,25 @@ def test_without_calibration_converters_are_as_they_were_made():
     assert not adc.offsets.any()
     assert (adc.gains == 256).all()
     assert base_setup().learner(1).cores[0].adc.offsets.any()
+
+
+def test_retention():
+    """Weights shrink with time, and CALIBRATE COMPENSATE gives the products their size back."""
+    base, data = base_setup(), load("digits")
+    cases = {case.name: case for case in ablate.ALL_CASES if case.group == "retention"}
+    gains = {}
+    for name in ("1s", "1y", "compensated-1y", "projected-1y"):
+        setup = cases[f"retention={name}"].setup(base)
+        learner = setup.learner(1)
+        setup.train(learner, data, 1, epochs=1, images=100)
+        before = np.abs(learner.weights()[0]).mean()
+        setup.age(learner)
+        lost = np.abs(learner.weights()[0]).mean() / before
+        gains[name] = lost, learner.cores[0].adc.gains.mean() / 256
+    assert gains["1s"][0] > 0.99
+    assert gains["1y"][0] < 0.65 < 0.9 < gains["projected-1y"][0]
+    assert gains["compensated-1y"][0] == gains["1y"][0]
+    assert gains["compensated-1y"][1] * gains["1y"][0] == pytest.approx(gains["1y"][1], rel=0.05)
 
 
 def test_command(tmp_path, capsys):
