@@ -37,6 +37,7 @@ __all__ = [
     "Learner",
     "engine_classes",
     "make_learner",
+    "restore_cores",
     "set_refresh",
 ]
 
@@ -131,13 +132,7 @@ class Learner(ABC):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take the arrays that were made of :meth:`state`."""
-        for part, owner, names in self._parts():
-            for name in names:
-                value, old = state[f"{part}.{name}"], getattr(owner, name)
-                if isinstance(old, np.ndarray):
-                    old[...] = value
-                else:
-                    setattr(owner, name, type(old)(value.tolist()))
+        _take(self._parts(), state)
         for core in self.cores:
             core.crossbar.refresh_weights()
 
@@ -300,6 +295,26 @@ def _core_parts(name: str, core: Core) -> Iterator[tuple[str, object, tuple[str,
     yield name, core, ("slots", "exponents")
     for part, names in _CORE_STATE.items():
         yield f"{name}.{part}", getattr(core, part), names
+
+
+def _take(
+    parts: Iterable[tuple[str, object, tuple[str, ...]]], state: Mapping[str, Any]
+) -> None:
+    for part, owner, names in parts:
+        for name in names:
+            value, old = state[f"{part}.{name}"], getattr(owner, name)
+            if isinstance(old, np.ndarray):
+                old[...] = value
+            else:
+                setattr(owner, name, type(old)(value.tolist()))
+
+
+def restore_cores(cores: Mapping[int, Core], state: Mapping[str, Any]) -> None:
+    """Give a chip's cores, by node, what :meth:`Learner.state` holds of them, but no vectors."""
+    for node, core in cores.items():
+        parts = _core_parts(f"core{node}", core)
+        _take((part for part in parts if part[1] is not core), state)
+        core.crossbar.refresh_weights()
 
 
 def set_refresh(cores: Iterable[Core], network: Network) -> None:

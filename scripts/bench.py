@@ -20,6 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from models.device import PROFILES
 from rtl.config import CoreConfig
 from rtl.verilog import MACRO_SOURCES
 from scripts import results
@@ -262,7 +263,7 @@ def _simulation(args: argparse.Namespace) -> Simulation:
         raise ValueError(f"{error} (--cycles-only does without)") from error
     data = load_data(args, network)
     images = min(args.images, len(data.train_x))
-    machine = CoreMachine(network, args.config, PROFILE, args.seed)
+    machine = CoreMachine(network, args.config, PROFILES[PROFILE], args.seed)
     return Simulation(machine, data, seed=args.seed, images=images, test=0)
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.chip import Chip
-from models.device import PROFILES
-from models.learner import set_refresh
+from models.device import DeviceProfile
+from models.learner import restore_cores, set_refresh
 from models.mapping import ChipMapping, Driver, Work
 from models.networks import ChipNetwork, Recipe
 from models.packets import Result
@@ -40,13 +40,14 @@ class ChipMachine(Machine):
     top = "chip_top"
     phases_add_up = True
 
-    def __init__(self, network: ChipNetwork, config: ChipConfig, profile: str, seed: int):
+    def __init__(self, network: ChipNetwork, config: ChipConfig, profile: DeviceProfile, seed: int):
         self.network, self.config = network, config
         self._config = config
-        self.recipe = Recipe(network, config.core, PROFILES[profile])
+        self.recipe = Recipe(network, config.core, profile)
         self.mapping = ChipMapping(self.recipe, config)
         self._driver = Driver(self.mapping)
-        self.chip = Chip(config, PROFILES[profile], seed)
+        self.chip = Chip(config, profile, seed)
+        self._profile, self._seed = profile, seed
         self.cores = {node: self.chip.cores[node] for node in self.mapping.nodes}
         set_refresh(self.cores.values(), network)
 
@@ -83,6 +84,11 @@ class ChipMachine(Machine):
 
     def save(self, folder: Path, index: int, stretch: Stretch) -> None:
         batch = chip_session.ChipBatch(self._config, stretch.work.packets)
+        if stretch.restored is not None:
+            chip = Chip(self._config, self._profile, self._seed)
+            restore_cores({node: chip.cores[node] for node in self.cores}, stretch.restored)
+            chip_session.write_restores(folder, chip, list(self.cores))
+            batch.restore(list(self.cores))
         for node in self.cores:
             self._settings(batch.core(node), node, stretch)
             batch.core(node).write("WATCHDOG", WATCHDOG)
@@ -102,6 +108,8 @@ class ChipMachine(Machine):
         return self.chip.run(stretch.work.programs, stretch.work.packets)
 
     def check(self, folder: Path, index: int, stretch: Stretch) -> Checked:
+        if stretch.restored is not None:
+            restore_cores(self.cores, stretch.restored)
         before = self._counters()
         expected = self.run_model(stretch)
         trace = chip_session.read_traces(folder, index, self._config)

@@ -9,13 +9,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.core import Core, Trace
-from models.device import PROFILES
+from models.device import DeviceProfile
 from models.learner import set_refresh
 from models.mapping import Work
 from models.networks import (
@@ -61,6 +61,8 @@ class Stretch:
     eta: float
     images: Images
     labels: NDArray[np.uint8]
+    restored: Mapping[str, Any] | None = None
+    """State of the cores (``Learner.state``) that is put in place before the batch."""
 
 
 @dataclass
@@ -198,11 +200,11 @@ class CoreMachine(Machine):
     top = "core_top"
     phases_add_up = False
 
-    def __init__(self, network: Network, config: CoreConfig, profile: str, seed: int):
+    def __init__(self, network: Network, config: CoreConfig, profile: DeviceProfile, seed: int):
         self.network, self.config = network, config
         self._config = config
-        self.recipe = Recipe(network, config, PROFILES[profile])
-        self._core = Core(config, PROFILES[profile], seed)
+        self.recipe = Recipe(network, config, profile)
+        self._core = Core(config, profile, seed)
         self.cores = {0: self._core}
         set_refresh(self.cores.values(), network)
 

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.datasets import DATA_VARIABLE, Dataset, load, order
-from models.device import PROFILES
+from models.device import DeviceProfile
 from models.float_reference import FloatTwin
 from models.networks import (
     CHIP_NETWORKS,
@@ -37,7 +37,8 @@ from rtl.config import CoreConfig
 from scripts import results
 from scripts.chip_machine import ChipMachine
 from scripts.machines import Checked, CoreMachine, Machine, Stretch
-from scripts.options import add_data, load_data, positive
+from scripts.options import add_data, add_profile, load_data, positive
+from scripts.train import Run, load_checkpoint
 
 __all__ = ["Progress", "Simulation", "add_parser", "choose_network", "report", "run"]
 
@@ -60,6 +61,7 @@ class _Part:
     kind: str
     chosen: NDArray[np.int64]
     eta: float
+    restored: Mapping[str, Any] | None = None
 
 
 class Simulation:
@@ -69,6 +71,7 @@ class Simulation:
     ----------
     images : training images, as ``phasecore train --epochs 1 --images N`` learns them
     test : test images classified after training
+    checkpoint : go on from the state of a ``phasecore train``, with the images that come next
 
     Attributes
     ----------
@@ -77,12 +80,19 @@ class Simulation:
     batches : their number in all
     """
 
-    def __init__(self, machine: Machine, data: Dataset, *, seed: int, images: int, test: int):
+    def __init__(
+        self, machine: Machine, data: Dataset, *, seed: int, images: int, test: int,
+        checkpoint: tuple[Run, int, Mapping[str, Any]] | None = None,
+    ):  # fmt: skip
         self.machine, self.network = machine, machine.network
         self.seed, self.images, self.test = seed, images, test
         self.twin = FloatTwin(machine.network, machine.weights())
         self.stretches: dict[int, Stretch] = {}
         self._data = data
+        self._checkpoint = checkpoint
+        if checkpoint:
+            twin = self.twin.weights
+            self.twin.weights = [checkpoint[2][f"twin.{index}"] for index in range(len(twin))]
         self._parts = list(self._planned())
         self.batches = len(self._parts)
         self._written = 0
@@ -92,10 +102,17 @@ class Simulation:
     def _planned(self) -> Iterator[_Part]:
         training = self.network.training
         yield _Part("setup", np.arange(0), training.eta)
-        chosen = order(len(self._data.train_x), self.seed, 0)[: self.images]
+        done, total, state, epoch, first = 0, self.images, None, 0, 0
+        if self._checkpoint:
+            run, done, state = self._checkpoint
+            total = run.epochs * run.images
+            epoch, first = divmod(done, run.images)
+        chosen = order(len(self._data.train_x), self.seed, epoch)[first:][: self.images]
         for start in range(0, len(chosen), training.refresh_interval):
             part = chosen[start : start + training.refresh_interval]
-            yield _Part("train", part, training.rate(start / len(chosen)))
+            # Behind its end a run goes on at its last rate.
+            eta = training.rate(min((done + start) / total, 1))
+            yield _Part("train", part, eta, None if start else state)
         for start in range(0, self.test, TEST_IMAGES):
             part = np.arange(start, min(start + TEST_IMAGES, self.test))
             yield _Part("test", part, training.eta_end)
@@ -111,7 +128,8 @@ class Simulation:
             work = machine.inference(images)
         else:
             work = machine.training(images, labels)
-        return Stretch(part.kind, work, machine.segments(part.eta), part.eta, images, labels)
+        segments = machine.segments(part.eta)
+        return Stretch(part.kind, work, segments, part.eta, images, labels, part.restored)
 
     def write(self, folder: Path, batches: int | None = None) -> None:
         """Write the macros' initial state and the files of the first ``batches`` (all)."""
@@ -203,7 +221,7 @@ def choose_config(
 
 
 def make_machine(
-    network: Network, config: CoreConfig | ChipConfig, profile: str, seed: int
+    network: Network, config: CoreConfig | ChipConfig, profile: DeviceProfile, seed: int
 ) -> Machine:
     """The core or chip that trains a network."""
     if isinstance(config, CoreConfig):
@@ -233,7 +251,17 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--test", type=positive, default=500, metavar="N", help="test images (default 500)"
     )
     parser.add_argument("--sim", choices=["verilator", "icarus"], default="verilator")
-    parser.add_argument("--profile", choices=PROFILES, default="pcm", help="device profile")
+    add_profile(parser)
+    parser.add_argument(
+        "--devices", type=positive, metavar="N",
+        help="devices per polarity of a weight: 1, 2, 4 or 8",
+    )  # fmt: skip
+    parser.add_argument(
+        "--resume", type=Path, metavar="FILE",
+        help="go on from a checkpoint of phasecore train of a network of several cores, whose"
+        " configuration, profile, seed and rates then hold: the trained devices and chi go into the"
+        " RTL",
+    )  # fmt: skip
     add_data(parser)
     parser.add_argument(
         "--with-validation", action="store_true",
@@ -246,15 +274,29 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    given = args.config if args.preset or args.config_path else None
-    network = choose_network(args.network, given, args.data)
-    config = choose_config(network, preset=args.preset, path=args.config_path, config=args.config)
+    checkpoint = _checkpoint(args.resume) if args.resume else None
+    profile, seed = args.profile, args.seed
+    config: CoreConfig | ChipConfig
+    if checkpoint:
+        trained = checkpoint[0]
+        network = trained.trained_network()
+        config = _chip(network).replace(core=trained.config)
+        profile, seed = trained.profile, trained.seed
+    else:
+        given = args.config if args.preset or args.config_path else None
+        network = choose_network(args.network, given, args.data)
+        config = choose_config(
+            network, preset=args.preset, path=args.config_path, config=args.config
+        )
+        if args.devices:
+            config = _with_devices(config, args.devices)
     data = load_data(args, network)
-    if args.with_validation:
+    if args.with_validation or (checkpoint and checkpoint[0].images > len(data.train_x)):
         data = data.merged()
     simulation = Simulation(
-        make_machine(network, config, args.profile, args.seed), data, seed=args.seed,
+        make_machine(network, config, profile, seed), data, seed=seed,
         images=min(args.images, len(data.train_x)), test=min(args.test, len(data.test_x)),
+        checkpoint=checkpoint,
     )  # fmt: skip
     folder: Path = args.out or Path("build") / "simulate"
     folder.mkdir(parents=True, exist_ok=True)
@@ -262,8 +304,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     def write(measured: dict[str, Any]) -> tuple[dict[str, Any], Path]:
         result = results.record(
-            command=args.command, config=config, seed=args.seed, network=network.name,
-            dataset=data.name, profile=args.profile, simulator=args.sim, **measured,
+            command=args.command, config=config, seed=seed, network=network.name,
+            dataset=data.name, profile=profile.name, simulator=args.sim,
+            resumed_after=checkpoint[1] if checkpoint else 0, **measured,
         )  # fmt: skip
         return result, results.write(name, result, folder)
 
@@ -277,6 +320,29 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.waves:
         result["waves"] = str(simulation.machine.wave_file(folder, args.sim))
     return {**result, "ok": not result["mismatches"], "out": str(path)}
+
+
+def _checkpoint(path: Path) -> tuple[Run, int, Mapping[str, Any]]:
+    """Run, images learnt and state of a checkpoint."""
+    meta, state = load_checkpoint(path)
+    run = Run.from_checkpoint(meta)
+    if run.network not in CHIP_NETWORKS:
+        raise ValueError(
+            f"{path} is of {run.network}; RTL goes on from checkpoints of"
+            f" {', '.join(CHIP_NETWORKS)} only"
+        )
+    return run, meta["done"], state
+
+
+def _chip(network: Network) -> ChipConfig:
+    assert isinstance(network, ChipNetwork)
+    return network.chip
+
+
+def _with_devices(config: CoreConfig | ChipConfig, devices: int) -> CoreConfig | ChipConfig:
+    if isinstance(config, CoreConfig):
+        return config.replace(devices_per_polarity=devices)
+    return config.replace(core=config.core.replace(devices_per_polarity=devices))
 
 
 class Progress:

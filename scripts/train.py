@@ -38,7 +38,7 @@ from rtl.config import CoreConfig
 from scripts import results
 from scripts.options import add_data, add_profile, load_data, positive
 
-__all__ = ["Run", "Trainer", "add_parser", "report", "run"]
+__all__ = ["Run", "Trainer", "add_parser", "load_checkpoint", "report", "run"]
 
 ALL_NETWORKS: Mapping[str, Network] = {**NETWORKS, **CHIP_NETWORKS, **CONV_NETWORKS}
 
@@ -73,6 +73,14 @@ class Run:
     """Learning rate at the start, None for the network's ..."""
     eta_end: float | None = None
     """... and at the end."""
+
+    @classmethod
+    def from_checkpoint(cls, meta: Mapping[str, Any]) -> "Run":
+        """The run that :func:`load_checkpoint` describes."""
+        run = dict(meta["run"])
+        run["config"] = CoreConfig.from_dict(run["config"])
+        run["profile"] = DeviceProfile.from_dict(run["profile"])
+        return cls(**run)
 
     def trained_network(self) -> Network:
         """The network with this run's rates."""
@@ -149,12 +157,7 @@ class Trainer:
 
     def resume(self, path: Path) -> None:
         """Take the state of a checkpoint of the same run."""
-        try:
-            with np.load(path) as stored:
-                meta = json.loads(str(stored["meta"]))
-                state = {name: stored[name] for name in stored.files if name != "meta"}
-        except (KeyError, ValueError) as error:
-            raise ValueError(f"{path} is not a checkpoint: {error}") from error
+        meta, state = load_checkpoint(path)
         for name, value in asdict(self.run).items():
             if meta["run"].get(name) != value:
                 raise ValueError(f"{path} is of a run with another {name}")
@@ -181,6 +184,16 @@ class Trainer:
                 "seconds": round(seconds, 3),
             }
         )
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """What a checkpoint says of its run, and the state in it."""
+    try:
+        with np.load(path) as stored:
+            meta: dict[str, Any] = json.loads(str(stored["meta"]))
+            return meta, {name: stored[name] for name in stored.files if name != "meta"}
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path} is not a checkpoint: {error}") from error
 
 
 def _twin_class(engine: str) -> type[FloatTwin]:

@@ -22,6 +22,7 @@ from verification import harness
 from verification.core_session import (
     DUMP,
     READ,
+    RESTORE,
     WAIT_HALTED,
     WRITE,
     Batch,
@@ -29,6 +30,7 @@ from verification.core_session import (
     compare,
     compare_state,
     read_trace,
+    write_restore,
 )
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "read_traces",
     "simulate",
     "write_macros",
+    "write_restores",
 ]
 
 TOP = Path(__file__).parent / "tops" / "chip_top.sv"
@@ -89,6 +92,10 @@ class ChipBatch:
         """Start the cores of ``nodes`` and wait until they have halted."""
         self.write("START", sum(1 << node for node in nodes))
         self.script.append((WAIT_HALTED, 0, 0))
+
+    def restore(self, nodes: Sequence[int]) -> None:
+        """Take macro, chi and selection counters from the files of :func:`write_restores`."""
+        self.script += [(RESTORE, 0, node) for node in nodes]
 
     def dump(self, nodes: Sequence[int]) -> None:
         """Write chi and the devices of the cores to files."""
@@ -165,12 +172,20 @@ def write_macros(folder: Path, chip: Chip) -> None:
         core.crossbar.write_macro_files(prefix.with_name(f"{prefix.name}_{node}"))
 
 
+def write_restores(folder: Path, chip: Chip, nodes: Sequence[int]) -> None:
+    """Write the state that ``ChipBatch.restore`` gives the cores of ``nodes``."""
+    for node in nodes:
+        write_restore(folder, node, chip.cores[node])
+
+
 def build_top(config: ChipConfig, *, sim: str, waves: bool = False) -> Path:
     """Build folder of a chip in its simulation top."""
     mesh = config.fabric
     cores = " ".join(f"`CORE({node})" for node in config.cores)
     routers = " ".join(f"`ROUTER({x}, {y})" for y in range(mesh.height) for x in range(mesh.width))
     lists = f"`define PHASECORE_CORES {cores}\n`define PHASECORE_ROUTERS {routers}\n"
+    if config.core.devices_per_polarity > 1:
+        lists += "`define PHASECORE_SELECTION\n"
     return harness.build(
         lists + harness.chip_verilog(config), top="chip_top", sim=sim, sources=[TOP],
         build_args=harness.VERILATOR_FAST if sim == "verilator" else None,

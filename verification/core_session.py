@@ -31,6 +31,7 @@ __all__ = [
     "read_trace",
     "simulate",
     "write_macro",
+    "write_restore",
 ]
 
 TOP = Path(__file__).parent / "tops" / "core_top.sv"
@@ -38,7 +39,7 @@ TOP = Path(__file__).parent / "tops" / "core_top.sv"
 MACRO = "macro"
 """Prefix of the files of the macro's state in a test folder."""
 
-END, WRITE, READ, WAIT_HALTED, DUMP = range(5)
+END, WRITE, READ, WAIT_HALTED, DUMP, RESTORE = range(6)
 
 
 @dataclass
@@ -296,6 +297,23 @@ def compare_state(folder: Path, name: str | int, core: Core) -> list[str]:
 def write_macro(folder: Path, core: Core) -> None:
     """Write the state of the core's macro."""
     core.crossbar.write_macro_files(folder / MACRO)
+
+
+def write_restore(folder: Path, node: int, core: Core) -> None:
+    """Write the files from which the simulation restores a core between two programs."""
+    prefix = folder / f"restore-{node}"
+    core.crossbar.write_macro_files(prefix)
+    config = core.config
+    mask = (1 << config.chi_bits) - 1
+    words = []
+    for row in core.update.chi.reshape(config.chi_depth, config.update_lanes).tolist():
+        word = 0
+        for value in reversed(row):
+            word = word << config.chi_bits | value & mask
+        words.append(f"{word:x}\n")
+    prefix.with_suffix(".chi.hex").write_text("".join(words))
+    counters = "".join(f"{value:x}\n" for value in core.programmer.selection)
+    prefix.with_suffix(".selection.hex").write_text(counters)
 
 
 def build_top(config: CoreConfig, *, sim: str, waves: bool = False) -> Path:

@@ -8,8 +8,11 @@ import pytest
 
 from models.chip import Chip
 from models.core import Trace
-from models.device import IDEAL
+from models.datasets import load
+from models.device import IDEAL, PCM
+from models.networks import NETWORKS
 from rtl.chip.config import CHIPS, ChipConfig
+from scripts import train
 from scripts.cli import main
 from verification import chip_session
 from verification.random_chip import SEGMENT, Pipeline
@@ -122,3 +125,39 @@ def test_default_chip_trains_in_verilator(capsys, tmp_path):
     assert result["images"] == 60
     phases = {**result["cycles_per_image"]}
     assert phases.pop("total") == pytest.approx(sum(phases.values()), abs=1)
+
+
+def test_rtl_goes_on_from_a_checkpoint(capsys, tmp_path):
+    """Trained devices, chi and selection counters go into the RTL; it trains on as the run does."""
+    run = train.Run(
+        network="mlp-48-12-10", config=CHIPS["tiny"].core.replace(devices_per_polarity=2),
+        profile=PCM, seed=5, epochs=1, images=900,
+    )  # fmt: skip
+    trainer = train.Trainer(run, load("digits48"))
+    stretches = trainer.stretches()
+    interval = next(stretches)["images"]
+    next(stretches)
+    path = tmp_path / "state.npz"
+    trainer.save(path)
+    assert any(counter for core in trainer.cores for counter in core.programmer.selection)
+
+    arguments = ["simulate", "--json", "--sim", "icarus", "--resume", str(path), "--test", "5"]
+    arguments += ["--images", str(interval), "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["mismatches"] == 0, result["first_mismatches"]
+    assert result["resumed_after"] == 2 * interval
+
+    next(stretches)
+    pulses = sum(core.programmer.set_pulses for core in trainer.cores)
+    assert result["set_pulses"] == pulses
+    assert result["curve"][0]["loss_rtl"] == pytest.approx(trainer.curve[-1]["loss"], abs=1e-5)
+
+
+def test_checkpoints_of_one_core_stay_in_the_model(capsys, tmp_path):
+    config = NETWORKS["mlp-64-50-10"].config
+    run = train.Run(network="mlp-64-50-10", config=config, profile=PCM, seed=1, epochs=1, images=10)
+    path = tmp_path / "state.npz"
+    train.Trainer(run, load("digits")).save(path)
+    assert main(["simulate", "--resume", str(path), "--out", str(tmp_path)]) == 1
+    assert "is of mlp-64-50-10; RTL goes on from checkpoints of" in capsys.readouterr().err

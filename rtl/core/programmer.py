@@ -148,7 +148,8 @@ class Programmer(wiring.Component):
         held = Signal(Selection(config))
         held_valid, pulsing = Signal(), Signal()
         device_bits = config.devices_per_polarity.bit_length() - 1
-        potentiation, depression = Signal(device_bits), Signal(device_bits)
+        potentiation = Signal(device_bits)
+        depression = Signal(device_bits)
         m.d.comb += [
             chosen.eq(Mux(engine.busy, engine.o.payload, blind.payload)),
             chosen_valid.eq(Mux(engine.busy, engine.o.valid, blind.valid)),

@@ -7,7 +7,8 @@
 // (C lines); trace_k_<node>.txt what a core did (A, V, P lines).
 //
 // script word: {op[7:0], address[31:0], data[31:0]}; op 0 ends the batch, 1 writes, 2 reads and
-// traces, 3 waits until all started cores have halted, 4 dumps chi and devices of core `data`.
+// traces, 3 waits until all started cores have halted, 4 dumps chi and devices of core `data`,
+// 5 restores core `data` from restore-<core>.*: the macro's files, chi and the selection counters.
 // stream word: {unused, last, keep[7:0], data[63:0]}; word 0 is the number of beats.
 // +phasecore_macros=<prefix> loads the macro of core n from <prefix>_<n>.*; +stall=n delays host
 // stream beats with probability n/256, +stall_seed=n says which.
@@ -281,6 +282,33 @@ module chip_top;
     endtask
     `undef CORE
 
+    // A core with one device per polarity has no selection counters.
+    `ifdef PHASECORE_SELECTION
+    `define SELECT(N) \
+            chip.core_``N.programmer.potentiation <= selection[0]; \
+            chip.core_``N.programmer.depression <= selection[1];
+    `else
+    `define SELECT(N)
+    `endif
+    `define CORE(N) \
+        if (node == N) begin \
+            chip.core_``N.crossbar.macro.load($sformatf("restore-%0d", N)); \
+            $readmemh($sformatf("restore-%0d.chi.hex", N), chip.core_``N.update.chi.macro.mem); \
+            $readmemh($sformatf("restore-%0d.selection.hex", N), selection); \
+            `SELECT(N) \
+        end
+    reg [7:0] selection [0:1];
+    // Between two clock edges, so nobody minds that Verilator assigns at once.
+    // verilator lint_off INITIALDLY
+    task restore_core(input integer node);
+        begin
+            `PHASECORE_CORES
+        end
+    endtask
+    // verilator lint_on INITIALDLY
+    `undef CORE
+    `undef SELECT
+
     `define CORE(N) chip.core_``N.crossbar.macro.load($sformatf("%0s_%0d", prefix, N));
     string prefix;
     task load_macros;
@@ -328,6 +356,7 @@ module chip_top;
                     2: axil_read(script[index][63:32]);
                     3: wait_halted;
                     4: dump_core(script[index][31:0]);
+                    5: restore_core(script[index][31:0]);
                     default: failed = 1;
                 endcase
                 index = index + 1;
