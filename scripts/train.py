@@ -49,6 +49,9 @@ VALIDATION_IMAGES = 10_000
 SMOOTHED = 5
 """Stretches over which the plotted online error is averaged."""
 
+CURVE_POINTS = 500
+"""Points of a learning curve in a result file."""
+
 CHECKPOINT_SECONDS = 60
 """Time between checkpoints, each of which takes some seconds for a chip."""
 
@@ -409,8 +412,17 @@ def _result(trainer: Trainer, command: str) -> dict[str, Any]:
         endurance=_endurance(trainer.cores),
         chi_saturations=sum(core.update.chi_saturations for core in trainer.cores),
         images_per_second=round(trainer.done / seconds, 1),
-        curve=trainer.curve,
+        curve=_thinned(trainer.curve),
     )
+
+
+def _thinned(curve: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """At most about ``CURVE_POINTS`` points of a curve, the last and validated ones among them."""
+    step = -(-len(curve) // CURVE_POINTS)
+    return [
+        point for number, point in enumerate(curve, 1)
+        if number % step == 0 or number == len(curve) or "validation_accuracy" in point
+    ]  # fmt: skip
 
 
 def _endurance(cores: Sequence[Core]) -> dict[str, float]:
@@ -440,7 +452,8 @@ def _plot(result: Mapping[str, Any], path: Path) -> None:
     smooth = np.convolve(online, np.full(window, 1 / window), mode="valid")
     images = [point["images"] for point in curve[window - 1 :]]
     axes.plot(images, smooth, color="0.75", linewidth=0.8, label="online")
-    for key, label, style in [
+    # Without any when the validation images were trained on.
+    for key, label, style in marked and [
         ("validation_accuracy", f"golden model, {result['profile']} devices", "o-"),
         ("validation_accuracy_float", "float twin", "s--"),
     ]:
