@@ -99,7 +99,8 @@ def _accuracy() -> str:
         "",
         (f"{pulses:.1e} SET pulses per weight and image at most; a device sees"
         f" {most['pulses_mean']:.1f} pulses and {most['resets_mean']:.2f} RESETs in the whole run"
-        f" on average over all devices of the arrays, {most['pulses_max']} and {most['resets_max']} at most.\n"
+        f" on average over all devices of the arrays, {most['pulses_max']} and"
+        f" {most['resets_max']} at most.\n"
         "IBM's figures: found in the abstract, and in summaries of the paper (gap). Rates were"
         " chosen on 10,000 validation images with one seed.\n"
         f"**In RTL:** {replay['images']} more images from the trained state of seed"
