@@ -107,19 +107,20 @@ def test_without_calibration_converters_are_as_they_were_made():
     assert base_setup().learner(1).cores[0].adc.offsets.any()
 
 
-def test_retention():
+@pytest.mark.parametrize("name", [NETWORK, "mlp-64-14-10"], ids=["core", "chip"])
+def test_retention(name):
     """Weights shrink with time, and CALIBRATE COMPENSATE gives the products their size back."""
-    base, data = base_setup(), load("digits")
-    cases = {case.name: case for case in ablate.ALL_CASES if case.group == "retention"}
+    base, data = base_setup(name), load("digits")
+    cases = {one.name: one for one in ablate.ALL_CASES if one.group == "retention"}
     gains = {}
-    for name in ("1s", "1y", "compensated-1y", "projected-1y"):
-        setup = cases[f"retention={name}"].setup(base)
+    for case in ("1s", "1y", "compensated-1y", "projected-1y"):
+        setup = cases[f"retention={case}"].setup(base)
         learner = setup.learner(1)
         setup.train(learner, data, 1, epochs=1, images=100)
         before = np.abs(learner.weights()[0]).mean()
         setup.age(learner)
         lost = np.abs(learner.weights()[0]).mean() / before
-        gains[name] = lost, learner.cores[0].adc.gains.mean() / 256
+        gains[case] = lost, learner.cores[0].adc.gains.mean() / 256
     assert gains["1s"][0] > 0.99
     assert gains["1y"][0] < 0.65 < 0.9 < gains["projected-1y"][0]
     assert gains["compensated-1y"][0] == gains["1y"][0]
