@@ -19,11 +19,10 @@ import numpy as np
 
 from models.ablation import GROUPS, Case, Setup, chosen_cases
 from models.datasets import Dataset
-from models.device import PROFILES
 from models.learner import ENGINES
 from models.networks import classes
 from scripts import results
-from scripts.options import add_data, load_data, positive
+from scripts.options import add_data, add_profile, load_data, positive
 from scripts.train import ALL_NETWORKS
 
 __all__ = ["add_parser", "markdown", "report", "run"]
@@ -55,7 +54,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         epilog=f"groups of cases: {', '.join(group.name for group in GROUPS)}",
     )
     parser.add_argument("--network", choices=ALL_NETWORKS, default="mlp-784-250-10")
-    parser.add_argument("--profile", choices=PROFILES, default="pcm", help="device profile")
+    add_profile(parser)
     parser.add_argument(
         "--cases", nargs="+", default=[], metavar="NAME",
         help="groups, or cases such as chi-width=8 (default: all, without rounding)",
@@ -87,7 +86,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     network = ALL_NETWORKS[args.network]
-    base = Setup(network=network, config=network.config, profile=PROFILES[args.profile])
+    base = Setup(network=network, config=network.config, profile=args.profile)
     cases = {case: case.setup(base) for case in (BASE, *chosen_cases(args.cases))}
     for case, setup in cases.items():
         try:
@@ -136,7 +135,7 @@ def _heading(args: argparse.Namespace, base: Setup, data: Dataset) -> dict[str, 
         seed=args.seed,
         network=network.name,
         dataset=data.name,
-        profile=args.profile,
+        profile=args.profile.name,
         weights=sum(layer.rows * layer.outputs for layer in network.layers),
         training=asdict(network.training),
         epochs=args.epochs,

@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.datasets import Dataset, order
-from models.device import PROFILES
+from models.device import DeviceProfile
 from models.learner import ENGINES, make_learner
 from models.networks import CHIP_NETWORKS, NETWORKS, Network, classes
 from scripts import results
-from scripts.options import add_data, load_data, positive
+from scripts.options import add_data, add_profile, load_data, positive
 
 __all__ = ["SETTINGS", "Contestant", "add_parser", "report", "run", "table", "take_turns"]
 
@@ -122,7 +122,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--network", choices=[*NETWORKS, *CHIP_NETWORKS], default="mlp-784-250-10"
     )
-    parser.add_argument("--profile", choices=PROFILES, default="pcm", help="device profile of ours")
+    add_profile(parser)
     parser.add_argument(
         "--images", type=positive, default=1000, metavar="N",
         help="images of a turn (default: 1000)",
@@ -152,7 +152,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         seed=args.seed,
         network=network.name,
         dataset=data.name,
-        profile=args.profile,
+        profile=args.profile.name,
         images=args.images * args.repeats,
         repeats=args.repeats,
         images_per_second=round(rates[OURS], 1),
@@ -241,10 +241,10 @@ def report(result: dict[str, Any]) -> str:
 class Ours:
     """The compiled engine."""
 
-    def __init__(self, network: Network, profile: str, seed: int):
+    def __init__(self, network: Network, profile: DeviceProfile, seed: int):
         self._network = network
         self._learner = make_learner(
-            network, network.config, PROFILES[profile], seed, ENGINES[0]
+            network, network.config, profile, seed, ENGINES[0]
         )
 
     def learn(self, images: Images, labels: Images) -> None:

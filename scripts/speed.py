@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from models.device import PROFILES
 from models.learner import ENGINES, Learner, make_learner
 from scripts import results
-from scripts.options import add_data, load_data, positive
+from scripts.options import add_data, add_profile, load_data, positive
 from scripts.train import ALL_NETWORKS
 
 __all__ = ["add_parser", "report", "run"]
@@ -39,7 +38,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         ),
     )
     parser.add_argument("--network", choices=ALL_NETWORKS, default="mlp-784-250-10")
-    parser.add_argument("--profile", choices=PROFILES, default="pcm", help="device profile")
+    add_profile(parser)
     parser.add_argument(
         "--images", type=positive, default=1000, metavar="N", help="images learnt (default: 1000)"
     )
@@ -51,7 +50,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     network = ALL_NETWORKS[args.network]
     data = load_data(args, network)
     learners = {
-        engine: make_learner(network, network.config, PROFILES[args.profile], args.seed, engine)
+        engine: make_learner(network, network.config, args.profile, args.seed, engine)
         for engine in ENGINES
     }
     interval = network.training.refresh_interval
@@ -74,7 +73,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         seed=args.seed,
         network=network.name,
         dataset=data.name,
-        profile=args.profile,
+        profile=args.profile.name,
         images=args.images,
         mismatches=mismatches,
         images_per_second=round(rates[ENGINES[0]], 1),
