@@ -9,15 +9,16 @@ tried with the float reference of the algorithm and says so.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.datasets import Dataset, order
+from models.datasets import Dataset
 from models.device import PCM, PCM_DRIFT, PROJECTED_PCM, DeviceProfile
 from models.float_reference import MixedPrecision
-from models.learner import ENGINES, Learner, make_learner
+from models.learner import ENGINES, Learner, make_learner, stretches
 from models.mapping import ChipMapping
 from models.networks import ChipNetwork, Network, Recipe, mean_pulse
 from rtl.config import GAIN_FRACTION, CoreConfig
@@ -118,15 +119,13 @@ class Setup:
     def _stretches(
         self, data: Dataset, seed: int, epochs: int, images: int
     ) -> Iterator[tuple[NDArray[np.int64], float]]:
-        """Images between two refreshes, and their learning rate."""
+        """Images between two refreshes, and their learning rate, of the whole run."""
         training = self.network.training
-        interval, done = training.refresh_interval, 0
-        for epoch in range(epochs):
-            chosen = order(len(data.train_x), seed, epoch)[:images]
-            for start in range(0, images, interval):
-                part = chosen[start : start + interval]
-                yield part, training.rate(done / (epochs * images))
-                done += len(part)
+        per_epoch = -(-images // training.refresh_interval)
+        endless = stretches(
+            training, count=len(data.train_x), seed=seed, epochs=epochs, images=images
+        )
+        return islice(endless, epochs * per_epoch)
 
     def _set_rate(self, learner: Learner, eta: float) -> None:
         learner.set_rate(eta)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.convolution import ConvNetwork
-from models.float_reference import FloatTwin, Real, sigmoid
+from models.float_reference import Descent, FloatTwin, Real, sigmoid
 from models.networks import ONE, Network
 from rtl.isa import Function
 
@@ -17,19 +17,13 @@ BATCH = 500
 """Images classified at a time."""
 
 
-class ConvTwin:
-    """The same network, schedule and targets as the hardware's; batch 1.
+class ConvTwin(Descent):
+    """Convolutions and fully connected layers."""
 
-    Parameters
-    ----------
-    network : layers and targets
-    weights : by layer, shape (inputs + 1, outputs), the bias last; copied
-    """
+    network: ConvNetwork
 
     def __init__(self, network: ConvNetwork, weights: Sequence[Real]):
-        self.network = network
-        self.weights: list[Real] = [np.array(layer, dtype=np.float64) for layer in weights]
-        self._targets = network.training.targets(network.layers[-1].outputs) / ONE
+        super().__init__(network, weights)
         self._gather = [layer.gather() for layer in network.layers]
         self._pool = [layer.pool_cells() for layer in network.layers]
 
@@ -50,7 +44,6 @@ class ConvTwin:
         return seen, activations
 
     def gradients(self, image: NDArray[np.uint8], label: int) -> list[Real]:
-        """Descent direction of every layer for one image."""
         seen, activations = self.forward(image[None])
         y = activations[-1][0]
         error: Real = (self._targets[label] - y) * y * (1 - y)
@@ -68,16 +61,7 @@ class ConvTwin:
                 error = shared * (1 - hidden * hidden)
         return directions[::-1]
 
-    def train(
-        self, images: NDArray[np.uint8], labels: NDArray[np.uint8], etas: Sequence[float]
-    ) -> None:
-        """Learn images in order, each at its own rate."""
-        for image, label, eta in zip(images, labels, etas, strict=True):
-            for index, direction in enumerate(self.gradients(image, int(label))):
-                self.weights[index] += eta * self.network.layers[index].eta_scale * direction
-
     def accuracy(self, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> float:
-        """Fraction of images whose largest output is their label's."""
         right = 0
         for start in range(0, len(images), BATCH):
             part = slice(start, start + BATCH)
@@ -88,7 +72,7 @@ class ConvTwin:
 
 def make_twin(
     network: Network, weights: Sequence[Real], plain: type[FloatTwin] = FloatTwin
-) -> FloatTwin | ConvTwin:
+) -> Descent:
     """Float twin of any network; of fully connected ones it is a ``plain``."""
     if isinstance(network, ConvNetwork):
         return ConvTwin(network, weights)

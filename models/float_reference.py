@@ -7,6 +7,7 @@ the devices' weights, updates gathered in chi, blind pulses when chi holds one p
 see images one at a time, with sigmoids and the squared error.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from models.device import DeviceProfile
 from models.networks import ONE, Network
 
-__all__ = ["FloatTwin", "MixedPrecision", "sigmoid"]
+__all__ = ["Descent", "FloatTwin", "MixedPrecision", "sigmoid"]
 
 Real = NDArray[np.float64]
 
@@ -29,8 +30,8 @@ def sigmoid(a: Real) -> Real:
     return result
 
 
-class FloatTwin:
-    """Plain SGD on the same network, schedule and targets.
+class Descent(ABC):
+    """Plain SGD on the same network, schedule and targets as the hardware's; batch 1.
 
     Parameters
     ----------
@@ -43,29 +44,13 @@ class FloatTwin:
         self.weights: list[Real] = [np.array(layer, dtype=np.float64) for layer in weights]
         self._targets = network.training.targets(network.layers[-1].outputs) / ONE
 
-    def forward(self, images: NDArray[np.uint8]) -> list[Real]:
-        """Input and activations of every layer, shape (..., lines), the bias 1.0 last.
-
-        The activations of the last layer have no bias.
-        """
-        values: list[Real] = [_with_bias(images / ONE)]
-        for weights in self.weights:
-            values.append(_with_bias(sigmoid(values[-1] @ weights)))
-        values[-1] = values[-1][..., :-1]
-        return values
-
+    @abstractmethod
     def gradients(self, image: NDArray[np.uint8], label: int) -> list[Real]:
         """Descent direction of every layer, d outer x, for one image."""
-        values = self.forward(image)
-        y = values[-1]
-        error: Real = (self._targets[label] - y) * y * (1 - y)
-        directions = []
-        for index in reversed(range(len(self.weights))):
-            directions.append(np.outer(values[index], error))
-            if index:
-                hidden = values[index][:-1]
-                error = self.weights[index][:-1] @ error * hidden * (1 - hidden)
-        return directions[::-1]
+
+    @abstractmethod
+    def accuracy(self, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> float:
+        """Fraction of images whose largest output is their label's."""
 
     def step(self, image: NDArray[np.uint8], label: int, eta: float) -> None:
         """Learn one image."""
@@ -83,8 +68,34 @@ class FloatTwin:
         for image, label, eta in zip(images, labels, etas, strict=True):
             self.step(image, int(label), eta)
 
+
+class FloatTwin(Descent):
+    """Fully connected layers."""
+
+    def forward(self, images: NDArray[np.uint8]) -> list[Real]:
+        """Input and activations of every layer, shape (..., lines), the bias 1.0 last.
+
+        The activations of the last layer have no bias.
+        """
+        values: list[Real] = [_with_bias(images / ONE)]
+        for weights in self.weights:
+            values.append(_with_bias(sigmoid(values[-1] @ weights)))
+        values[-1] = values[-1][..., :-1]
+        return values
+
+    def gradients(self, image: NDArray[np.uint8], label: int) -> list[Real]:
+        values = self.forward(image)
+        y = values[-1]
+        error: Real = (self._targets[label] - y) * y * (1 - y)
+        directions = []
+        for index in reversed(range(len(self.weights))):
+            directions.append(np.outer(values[index], error))
+            if index:
+                hidden = values[index][:-1]
+                error = self.weights[index][:-1] @ error * hidden * (1 - hidden)
+        return directions[::-1]
+
     def accuracy(self, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> float:
-        """Fraction of images whose largest output is their label's."""
         return float(np.mean(self.forward(images)[-1].argmax(axis=1) == labels))
 
 

@@ -13,12 +13,14 @@ from models.chip import Chip
 from models.conv_cores import ConvCores
 from models.convolution import ConvNetwork
 from models.core import Core, Trace
+from models.datasets import order
 from models.device import DeviceProfile
 from models.mapping import ChipMapping, Driver, Work
 from models.networks import (
     ChipNetwork,
     Network,
     Recipe,
+    Training,
     inference_packets,
     inference_program,
     setup_packets,
@@ -39,6 +41,7 @@ __all__ = [
     "make_learner",
     "restore_cores",
     "set_refresh",
+    "stretches",
 ]
 
 ENGINES = ("compiled", "reference") if find_spec("numba") else ("reference",)
@@ -268,6 +271,7 @@ class ConvLearner(Learner):
     def calibrate(self, drift: str | None = None) -> None:
         for core in self.cores:
             core.run(_calibration(drift))
+        self._forget_traces()
 
     def _parts(self) -> Iterator[tuple[str, object, tuple[str, ...]]]:
         for number, core in enumerate(self.cores):
@@ -315,6 +319,24 @@ def restore_cores(cores: Mapping[int, Core], state: Mapping[str, Any]) -> None:
         parts = _core_parts(f"core{node}", core)
         _take((part for part in parts if part[1] is not core), state)
         core.crossbar.refresh_weights()
+
+
+def stretches(
+    training: Training, *, count: int, seed: int, epochs: int, images: int, done: int = 0,
+) -> Iterator[tuple[NDArray[np.int64], float]]:  # fmt: skip
+    """Images from one refresh to the next, and their learning rate, without end.
+
+    A run of ``epochs`` times ``images`` of ``count`` training images, of which ``done`` are learnt;
+    behind its end it goes on at its last rate.
+    """
+    total = epochs * images
+    while True:
+        epoch, start = divmod(done, images)
+        chosen = order(count, seed, epoch)[:images]
+        for first in range(start, images, training.refresh_interval):
+            part = chosen[first : first + training.refresh_interval]
+            yield part, training.rate(min(done / total, 1))
+            done += len(part)
 
 
 def set_refresh(cores: Iterable[Core], network: Network) -> None:

@@ -9,6 +9,7 @@ import argparse
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -184,12 +185,7 @@ def _drift_moments(profile: DeviceProfile, conductance: float, time: float) -> F
 
 def read_noise(profile: DeviceProfile, seed: int) -> dict[str, Any]:
     """Noise of one device (uS) by time, from windows with all lines driven, converters ideal."""
-    quiet = DeviceProfile.from_dict(
-        {
-            **{name: getattr(profile, name) for name in profile.__dataclass_fields__},
-            "adc_noise": 0.0, "adc_gain_sd": 0.0, "adc_offset_sd": 0.0, "dead_adcs": 0.0,
-        }
-    )  # fmt: skip
+    quiet = replace(profile, adc_noise=0.0, adc_gain_sd=0.0, adc_offset_sd=0.0, dead_adcs=0.0)
     model = Crossbar(_ARRAY, quiet, seed, g=0)
     # A count of the finest range is worth this many conductance codes of one weight.
     codes = 2**_ARRAY.range_min / (64 * math.sqrt(_ARRAY.rows))

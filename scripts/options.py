@@ -8,7 +8,9 @@ from models.datasets import NAMES, Dataset, load
 from models.device import PROFILES, DeviceProfile
 from models.networks import Network
 
-__all__ = ["add_data", "add_profile", "load_data", "positive"]
+__all__ = [
+    "add_data", "add_devices", "add_profile", "add_validation", "load_data", "positive",
+]  # fmt: skip
 
 
 def positive(text: str) -> int:
@@ -33,6 +35,23 @@ def _profile(text: str) -> DeviceProfile:
         return DeviceProfile.load(text, text if text.endswith(".json") else None)
     except (TypeError, ValueError) as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def add_devices(parser: argparse.ArgumentParser) -> None:
+    """Add ``--devices``."""
+    parser.add_argument(
+        "--devices", type=positive, metavar="N",
+        help="devices per polarity of a weight: 1, 2, 4 or 8",
+    )  # fmt: skip
+
+
+def add_validation(parser: argparse.ArgumentParser) -> None:
+    """Add ``--with-validation``."""
+    parser.add_argument(
+        "--with-validation", action="store_true",
+        help="train on the validation images, too, e.g. on all 60,000 of MNIST: for results, not"
+        " for choosing hyper-parameters",
+    )  # fmt: skip
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:

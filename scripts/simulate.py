@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.datasets import DATA_VARIABLE, Dataset, load, order
+from models.datasets import DATA_VARIABLE, Dataset, load
 from models.device import DeviceProfile
 from models.float_reference import FloatTwin
+from models.learner import stretches
 from models.networks import (
     CHIP_NETWORKS,
     NETWORKS,
@@ -37,7 +38,14 @@ from rtl.config import CoreConfig
 from scripts import results
 from scripts.chip_machine import ChipMachine
 from scripts.machines import Checked, CoreMachine, Machine, Stretch
-from scripts.options import add_data, add_profile, load_data, positive
+from scripts.options import (
+    add_data,
+    add_devices,
+    add_profile,
+    add_validation,
+    load_data,
+    positive,
+)
 from scripts.train import Run, load_checkpoint
 
 __all__ = ["Progress", "Simulation", "add_parser", "choose_network", "report", "run"]
@@ -102,17 +110,19 @@ class Simulation:
     def _planned(self) -> Iterator[_Part]:
         training = self.network.training
         yield _Part("setup", np.arange(0), training.eta)
-        done, total, state, epoch, first = 0, self.images, None, 0, 0
+        epochs, images, done, state = 1, self.images, 0, None
         if self._checkpoint:
             run, done, state = self._checkpoint
-            total = run.epochs * run.images
-            epoch, first = divmod(done, run.images)
-        chosen = order(len(self._data.train_x), self.seed, epoch)[first:][: self.images]
-        for start in range(0, len(chosen), training.refresh_interval):
-            part = chosen[start : start + training.refresh_interval]
-            # Behind its end a run goes on at its last rate.
-            eta = training.rate(min((done + start) / total, 1))
-            yield _Part("train", part, eta, None if start else state)
+            epochs, images = run.epochs, run.images
+        endless = stretches(
+            training, count=len(self._data.train_x), seed=self.seed, epochs=epochs, images=images,
+            done=done,
+        )  # fmt: skip
+        left = self.images
+        while left:
+            part, eta = next(endless)
+            yield _Part("train", part[:left], eta, state)
+            left, state = left - len(part[:left]), None
         for start in range(0, self.test, TEST_IMAGES):
             part = np.arange(start, min(start + TEST_IMAGES, self.test))
             yield _Part("test", part, training.eta_end)
@@ -252,10 +262,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("--sim", choices=["verilator", "icarus"], default="verilator")
     add_profile(parser)
-    parser.add_argument(
-        "--devices", type=positive, metavar="N",
-        help="devices per polarity of a weight: 1, 2, 4 or 8",
-    )  # fmt: skip
+    add_devices(parser)
     parser.add_argument(
         "--resume", type=Path, metavar="FILE",
         help="go on from a checkpoint of phasecore train of a network of several cores, whose"
@@ -263,11 +270,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         " RTL",
     )  # fmt: skip
     add_data(parser)
-    parser.add_argument(
-        "--with-validation", action="store_true",
-        help="train on the validation images, too, e.g. on all 60,000 of MNIST: for results, not"
-        " for choosing hyper-parameters",
-    )  # fmt: skip
+    add_validation(parser)
     parser.add_argument("--waves", action="store_true", help="record waveforms in --out (slow)")
     parser.add_argument("--name", help="name of the result files (default: simulate-NETWORK)")
     return parser
@@ -280,7 +283,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if checkpoint:
         trained = checkpoint[0]
         network = trained.trained_network()
-        config = _chip(network).replace(core=trained.config)
+        config = CHIP_NETWORKS[trained.network].chip.replace(core=trained.config)
         profile, seed = trained.profile, trained.seed
     else:
         given = args.config if args.preset or args.config_path else None
@@ -332,11 +335,6 @@ def _checkpoint(path: Path) -> tuple[Run, int, Mapping[str, Any]]:
             f" {', '.join(CHIP_NETWORKS)} only"
         )
     return run, meta["done"], state
-
-
-def _chip(network: Network) -> ChipConfig:
-    assert isinstance(network, ChipNetwork)
-    return network.chip
 
 
 def _with_devices(config: CoreConfig | ChipConfig, devices: int) -> CoreConfig | ChipConfig:

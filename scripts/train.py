@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from models.convolution import CONV_NETWORKS
 from models.core import Core
-from models.datasets import Dataset, order
+from models.datasets import Dataset
 from models.device import DeviceProfile
 from models.float_convolution import make_twin
 from models.float_reference import FloatTwin
-from models.learner import ENGINES, make_learner
+from models.learner import ENGINES, make_learner, stretches
 from models.networks import (
     CHIP_NETWORKS,
     NETWORKS,
@@ -36,7 +36,14 @@ from models.networks import (
 from rtl.chip.config import CHIPS
 from rtl.config import CoreConfig
 from scripts import results
-from scripts.options import add_data, add_profile, load_data, positive
+from scripts.options import (
+    add_data,
+    add_devices,
+    add_profile,
+    add_validation,
+    load_data,
+    positive,
+)
 
 __all__ = ["Run", "Trainer", "add_parser", "load_checkpoint", "report", "run"]
 
@@ -131,11 +138,13 @@ class Trainer:
 
     def stretches(self) -> Iterator[dict[str, Any]]:
         """Learn what is left; yield the curve's entries as they come."""
+        run = self.run
+        endless = stretches(
+            self.network.training, count=len(self.data.train_x), seed=run.seed, epochs=run.epochs,
+            images=run.images, done=self.done,
+        )  # fmt: skip
         while self.done < self.total:
-            epoch, start = divmod(self.done, self.run.images)
-            chosen = order(len(self.data.train_x), self.run.seed, epoch)[: self.run.images]
-            count = min(self.network.training.refresh_interval, self.run.images - start)
-            self._learn(chosen[start : start + count])
+            self._learn(*next(endless))
             yield self.curve[-1]
 
     def accuracy(self, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> float:
@@ -168,10 +177,9 @@ class Trainer:
         self.twin.weights = [state[f"twin.{i}"] for i in range(len(self.twin.weights))]
         self.done, self.curve = meta["done"], meta["curve"]
 
-    def _learn(self, chosen: NDArray[np.int64]) -> None:
+    def _learn(self, chosen: NDArray[np.int64], eta: float) -> None:
         began = time.perf_counter()
         images, labels = self.data.train_x[chosen], self.data.train_y[chosen]
-        eta = self.network.training.rate(self.done / self.total)
         self._learner.set_rate(eta)
         outputs = self._learner.learn(images, labels)
         seconds = time.perf_counter() - began
@@ -232,11 +240,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--seeds", type=positive, default=1, metavar="K",
         help="train K times, with seeds from --seed up (default 1)",
     )
-    parser.add_argument(
-        "--with-validation", action="store_true",
-        help="train on the validation images, too, e.g. on all 60,000 of MNIST: for results, not"
-        " for choosing hyper-parameters",
-    )
+    add_validation(parser)
     parser.add_argument(
         "--eta", type=float, metavar="RATE", help="learning rate at the start (default: network's)"
     )
@@ -244,10 +248,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--eta-end", type=float, metavar="RATE", help="... and at the end, to which it falls"
         " geometrically",
     )
-    parser.add_argument(
-        "--devices", type=positive, metavar="N",
-        help="devices per polarity of a weight: 1, 2, 4 or 8",
-    )
+    add_devices(parser)
     parser.add_argument(
         "--engine", choices=ENGINES, default=ENGINES[0],
         help=f"what runs the programs, with the same results (default: {ENGINES[0]})",
@@ -310,7 +311,6 @@ def _summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     )  # fmt: skip
     return {
         **runs[0],
-        "seed": runs[0]["seed"],
         "seeds": [run["seed"] for run in runs],
         "accuracies": accuracies,
         "accuracies_float": floats,
