@@ -2,6 +2,7 @@
 """Command-line options that several sub-commands share."""
 
 import argparse
+import math
 from pathlib import Path
 
 from models.datasets import NAMES, Dataset, load
@@ -10,6 +11,7 @@ from models.networks import Network
 
 __all__ = [
     "add_data", "add_devices", "add_profile", "add_validation", "load_data", "positive",
+    "rate",
 ]  # fmt: skip
 
 
@@ -18,6 +20,17 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a positive integer, not {text!r}")
     return int(text)
+
+
+def rate(text: str) -> float:
+    """Argument type of a learning rate: above 0, at most 100."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 100:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, at most 100, not {text!r}")
+    return value
 
 
 def add_profile(parser: argparse.ArgumentParser, *, several: bool = False) -> None:

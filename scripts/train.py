@@ -43,6 +43,7 @@ from scripts.options import (
     add_validation,
     load_data,
     positive,
+    rate,
 )
 
 __all__ = ["Run", "Trainer", "add_parser", "load_checkpoint", "report", "run"]
@@ -242,10 +243,10 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     add_validation(parser)
     parser.add_argument(
-        "--eta", type=float, metavar="RATE", help="learning rate at the start (default: network's)"
+        "--eta", type=rate, metavar="RATE", help="learning rate at the start (default: network's)"
     )
     parser.add_argument(
-        "--eta-end", type=float, metavar="RATE", help="... and at the end, to which it falls"
+        "--eta-end", type=rate, metavar="RATE", help="... and at the end, to which it falls"
         " geometrically",
     )
     add_devices(parser)

@@ -122,6 +122,14 @@ def test_counts_are_positive(option, capsys):
     assert f"argument {option}: must be a positive integer, not '0'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--eta", "--eta-end"])
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "fast"])
+def test_rates_are_positive(option, value, capsys):
+    assert main(["train", option, value]) == 2
+    message = f"argument {option}: must be a number above 0, at most 100, not '{value}'"
+    assert message in capsys.readouterr().err
+
+
 def test_mnist_needs_its_folder(monkeypatch, capsys):
     monkeypatch.delenv("PHASECORE_DATA", raising=False)
     for network in ("mlp-196-50-10", "mlp-784-250-10"):
