@@ -58,7 +58,8 @@ aihwkit rounds at its converters, too; scales, activations, errors and chi are 3
 phasecore has two devices per polarity that follow Nandakumar et al., 2018; aihwkit's preset is \
 its own fit to the same kind of device, with one per polarity and spread between devices
 both have read noise per line of a product; aihwkit with ideal products has none
-phasecore is refreshed and verified every 200 images; aihwkit as the setting says
+phasecore is refreshed and verified every 100 images (mlp-784-250-10); aihwkit as \
+the setting says
 phasecore learns at the rate its recipe begins with; aihwkit at one rate for all settings
 aihwkit is driven through PyTorch, as its users do; it is made for batches and GPUs, too\
 """.splitlines()
