@@ -105,10 +105,12 @@ def _accuracy() -> str:
         f" {most['resets_max']} at most.\n"
         "IBM's figures: found in the abstract, and in summaries of the paper (gap). Rates were"
         " chosen on 10,000 validation images with one seed.\n"
-        f"**In RTL:** {replay['images']} more images from the trained state of seed"
-        f" {replay['seed']} (devices, chi, selection counters) on"
-        f" {replay['cores']} cores: {replay['mismatches']} mismatches in\n"
-        f"{replay['values_compared']:,} values and all chi words and devices, test accuracy RTL ="
+        f"**In RTL:** the run of seed {replay['seed']}, killed after {replay['resumed_after']:,}"
+        f" images, goes on for {replay['images']} images on {replay['cores']} cores with its"
+        " devices, chi\nand selection counters:"
+        f" {replay['counters']['set_pulses']} SET and {replay['counters']['reset_pulses']} RESET"
+        f" pulses, {replay['mismatches']} mismatches in {replay['values_compared']:,} values and"
+        " all chi words and devices,\ntest accuracy RTL ="
         f" model = {100 * replay['accuracy_rtl']:.2f} % of {replay['test_images']:,} images\n"
         f"(`{replay['command']}`)."),
     ]
