@@ -361,7 +361,7 @@ class Crossbar:
             ("e", self.e.reshape(-1).tolist()),
             ("t", self.t.reshape(-1).tolist()),
         ):
-            Path(f"{prefix}.{name}.hex").write_text(_hex(values))
+            Path(f"{prefix}.{name}.hex").write_text(_hex(values), encoding="utf-8")
 
     def read_macro_files(self, prefix: str | Path) -> None:
         """Take devices, window count and time from files that the macro's ``dump`` task wrote.
@@ -399,5 +399,5 @@ def _hex(values: Iterable[Any]) -> str:
 
 def _read_hex(path: Path) -> list[int]:
     """Words of a ``$writememh`` file."""
-    lines = (line.split("//")[0] for line in path.read_text().splitlines())
+    lines = (line.split("//")[0] for line in path.read_text(encoding="utf-8").splitlines())
     return [int(word, 16) for line in lines for word in line.split() if not word.startswith("@")]

@@ -492,7 +492,7 @@ class DeviceProfile:
                 raise ValueError(f"unknown device profile {name!r}; known: {', '.join(PROFILES)}")
             return PROFILES[name]
         try:
-            values = json.loads(Path(path).read_text())
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise ValueError(f"cannot read device profile {path}: {error.strerror}") from error
         except json.JSONDecodeError as error:

@@ -32,6 +32,7 @@ from rtl.config import CoreConfig
 from rtl.isa import Drift, Opcode, encode
 
 __all__ = [
+    "ALL_ENGINES",
     "ENGINES",
     "ChipLearner",
     "ConvLearner",
@@ -44,8 +45,11 @@ __all__ = [
     "stretches",
 ]
 
-ENGINES = ("compiled", "reference") if find_spec("numba") else ("reference",)
-"""What runs programs, the default first: machine code or plain numpy, with the same bits."""
+ALL_ENGINES = ("compiled", "reference")
+"""What runs programs: machine code or plain numpy, with the same bits."""
+
+ENGINES = ALL_ENGINES if find_spec("numba") else ("reference",)
+"""Those that are installed, the default first."""
 
 Images = NDArray[np.uint8]
 Vectors = list[NDArray[np.int8]]
@@ -69,11 +73,22 @@ _INTERFACE_STATE = {
 
 def engine_classes(engine: str) -> tuple[type[Core], type[Chip]]:
     """Core and chip of one of ``ENGINES``."""
-    if engine not in ENGINES:
-        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
+    if engine not in ALL_ENGINES:
+        raise ValueError(f"engine must be one of {', '.join(ALL_ENGINES)}, not {engine!r}")
     if engine == "reference":
         return Core, Chip
-    # Importing the compiler takes a second.
+    try:
+        # Importing the compiler takes a second.
+        import numba
+    except ImportError as error:
+        raise RuntimeError(
+            f"engine 'compiled' needs numba ({error}); engine 'reference' does without"
+        ) from error
+    if numba.config.DISABLE_JIT:
+        raise RuntimeError(
+            "engine 'compiled' needs numba's compiler, which NUMBA_DISABLE_JIT switches off: unset"
+            " it, or take engine 'reference'"
+        )
     from models.compiled.chip import CompiledChip
     from models.compiled.core import CompiledCore
 

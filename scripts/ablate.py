@@ -19,7 +19,7 @@ import numpy as np
 
 from models.ablation import GROUPS, Case, Setup, chosen_cases
 from models.datasets import Dataset
-from models.learner import ENGINES
+from models.learner import ALL_ENGINES, ENGINES
 from models.networks import classes
 from scripts import results
 from scripts.options import add_data, add_profile, load_data, positive
@@ -73,7 +73,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--base-seeds", type=positive, default=3, metavar="N",
         help="runs of the recipe as it is (default: 3)",
     )  # fmt: skip
-    parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0])
+    parser.add_argument("--engine", choices=ALL_ENGINES, default=ENGINES[0])
     add_data(parser)
     parser.add_argument(
         "--name", default="ablation", help="stem of the files written (default: ablation)"
@@ -117,7 +117,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             results.write(args.name, result, folder)
     result["cases"] = _summaries(shown, runs, base)
     results.write(args.name, result, folder)
-    path.with_suffix(".md").write_text(markdown(result, path.with_suffix(".png").name))
+    text = markdown(result, path.with_suffix(".png").name)
+    path.with_suffix(".md").write_text(text, encoding="utf-8")
     _plot(result, path.with_suffix(".png"))
     return {**result, "out": str(path)}
 
@@ -193,7 +194,7 @@ def _stored(path: Path, result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     if not path.exists():
         return {}
     try:
-        stored = json.loads(path.read_text())
+        stored = json.loads(path.read_text(encoding="utf-8"))
         cases = {case["name"]: case for case in stored["cases"]}
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is not a result of phasecore ablate: {error}") from error

@@ -114,20 +114,22 @@ def build_plain(config: CoreConfig) -> Path:
         "--binary", "--timing", "-fno-inline", *harness.VERILATOR_TEST, "--timescale", "1ns/1ps",
         "--top-module", "core_top", f"-GPOST_LANES={config.post_lanes}", "-o", "core_top",
     ]  # fmt: skip
-    texts = [verilog, *arguments, *(path.read_text() for path in sources)]
+    texts = [verilog, *arguments, *(path.read_text(encoding="utf-8") for path in sources)]
     digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
     folder: Path = harness.BUILD_ROOT.resolve() / f"core_top-plain-{digest}"
     program = folder / "core_top"
     if not program.exists():
+        harness.check_tools("verilator", folder, *sources)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "dut.v").write_text(verilog)
+        (folder / "dut.v").write_text(verilog, encoding="utf-8")
         built = subprocess.run(
             ["verilator", *arguments, "--Mdir", str(folder), "dut.v", *map(str, sources)],
-            cwd=folder, env={**os.environ, **harness.verilator_environment()}, text=True,
+            cwd=folder, env={**os.environ, **harness.verilator_environment()}, encoding="utf-8",
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
         )  # fmt: skip
         if built.returncode:
-            raise RuntimeError(f"Verilator does not compile core_top: {built.stdout[-500:]}")
+            reason = harness.cause(built.stdout)
+            raise RuntimeError(f"Verilator does not compile core_top: {reason}")
     return program
 
 
@@ -179,7 +181,7 @@ class Speed:
 
     def _alone(self, batches: int) -> None:
         done = subprocess.run(
-            [self._plain, f"+batches={batches}", self._macro], cwd=self.folder, text=True,
+            [self._plain, f"+batches={batches}", self._macro], cwd=self.folder, encoding="utf-8",
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
         )  # fmt: skip
         if done.returncode or f"batches {batches} failed 0" not in done.stdout:

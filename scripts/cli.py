@@ -24,6 +24,8 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from importlib.metadata import PackageNotFoundError, version
+from io import TextIOWrapper
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -68,10 +70,27 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
+class _Version(argparse.Action):
+    """Prints the version of the installed package and the commit that is checked out."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from scripts.results import commit
+
+        try:
+            installed = version("phasecore")
+        except PackageNotFoundError:
+            installed = "(not installed)"
+        print(f"phasecore {installed}, commit {commit()}")
+        raise SystemExit(0)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A terminal without a sign must not cost the result of a long run.
+        sys.stdout.reconfigure(errors="replace")
     try:
         return _dispatch(arguments)
     except SystemExit as stop:
@@ -82,14 +101,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, TypeError, OSError, RuntimeError, ImportError) as error:
+    except Exception as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        text = str(error) or type(error).__name__
-        if isinstance(error, OSError) and error.filename is not None:
-            text = f"{error.filename}: {error.strerror}"
-        _complain(text)
+        _complain(_in_words(error))
         return 1
+
+
+def _in_words(error: Exception) -> str:
+    """What is wrong; with the kind of error where nobody wrote the message for users."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, ModuleNotFoundError):
+        return f"{error}: scripts/setup, or pip install -e ., installs it"
+    if isinstance(error, ValueError | TypeError | OSError | RuntimeError | ImportError):
+        return str(error) or type(error).__name__
+    return f"unexpected {type(error).__name__}: {error} (--debug shows where)"
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -100,11 +127,13 @@ def _dispatch(arguments: list[str]) -> int:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show version and commit")
+    _add_debug(parser)
     subparsers = parser.add_subparsers(dest="name", metavar="COMMAND", title="commands")
     module: ModuleType | None = None
     for name, summary in COMMANDS.items():
         if name == chosen:
-            module = _load(name)
+            module = importlib.import_module(f"scripts.{name}")
             _add_common(module.add_parser(subparsers), getattr(module, "OPTIONS", None))
         else:
             subparsers.add_parser(name, help=summary)
@@ -123,13 +152,6 @@ def _dispatch(arguments: list[str]) -> int:
             print(f"{key}: {value}")
     sys.stdout.flush()
     return 0 if result.get("ok", True) else 1
-
-
-def _load(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(f"scripts.{name}")
-    except ModuleNotFoundError as error:
-        raise RuntimeError(f"command {name!r} is not usable here: {error}") from error
 
 
 def _add_common(parser: argparse.ArgumentParser, options: Sequence[str] | None) -> None:
@@ -153,7 +175,11 @@ def _add_common(parser: argparse.ArgumentParser, options: Sequence[str] | None) 
     group.add_argument(
         "--json", action="store_true", help="print exactly one JSON object on standard output"
     )
-    group.add_argument("--debug", action="store_true", help="show the Python traceback of an error")
+    _add_debug(group)
+
+
+def _add_debug(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
 def _seed(text: str) -> int:

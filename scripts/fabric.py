@@ -67,13 +67,13 @@ log = logging.getLogger("phasecore")
 
 def build(config: FabricConfig) -> Path:
     """Executable of the fabric under traffic, built once per content."""
-    from verification.harness import BUILD_ROOT, verilator_environment
+    from verification.harness import BUILD_ROOT, cause, check_tools, verilator_environment
 
     if config.flit_bits != 64:
         raise ValueError(f"traffic is made of flits of 64 bits, not {config.flit_bits}")
     text, arguments = _design(config)
     macros = [path for path in MACRO_SOURCES if f"phasecore_{path.stem}" in text]
-    sources = [path.read_text() for path in (TOP, *macros)]
+    sources = [path.read_text(encoding="utf-8") for path in (TOP, *macros)]
     content = "\0".join([text, *sources, *VERILATOR, *arguments])
     name = f"fabric-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
     executable: Path = BUILD_ROOT / name / "fabric_top"
@@ -83,20 +83,23 @@ def build(config: FabricConfig) -> Path:
         "building the %d x %d %s, %d virtual channels, %s (kept for the next run)",
         config.width, config.height, config.topology, config.virtual_channels, config.arbiter,
     )  # fmt: skip
+    check_tools("verilator", executable.parent.resolve(), TOP, *macros)
     executable.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=executable.parent) as scratch:
         source = Path(scratch) / "fabric.v"
-        source.write_text(text)
+        source.write_text(text, encoding="utf-8")
         command = [
             "verilator", *VERILATOR, *arguments, "-Mdir", scratch, "-o", "fabric_top",
             str(source), str(TOP), *map(str, macros),
         ]  # fmt: skip
         done = subprocess.run(
             command, env={**os.environ, **verilator_environment()}, check=False,
-            capture_output=True, text=True,
+            capture_output=True, encoding="utf-8",
         )  # fmt: skip
         if done.returncode:
-            raise RuntimeError(f"Verilator cannot build the fabric: {done.stderr[-2000:]}")
+            raise RuntimeError(
+                f"Verilator cannot build the fabric: {cause(done.stderr + done.stdout)}"
+            )
         # Atomic: another process may build the same.
         (Path(scratch) / "fabric_top").rename(executable)
     return executable
@@ -143,7 +146,7 @@ def traffic(
     if trace is not None:
         arguments.append(f"+trace={trace}")
     done = subprocess.run(
-        [build(config), *arguments], capture_output=True, text=True, check=False
+        [build(config), *arguments], capture_output=True, encoding="utf-8", check=False
     )
     line = next((x for x in done.stdout.splitlines() if x.startswith("RESULT ")), None)
     if line is None:

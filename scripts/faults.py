@@ -77,7 +77,7 @@ def load(root: Path = ROOT) -> list[Fault]:
     faults: list[Fault] = []
     for path in sorted((root / FAULTS).glob("*.toml")):
         try:
-            document = tomllib.loads(path.read_text())
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
         except tomllib.TOMLDecodeError as error:
             raise ValueError(f"{path.name}: {error}") from error
         if set(document) != {"fault"}:
@@ -161,7 +161,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _source(root: Path, fault: Fault) -> str:
     try:
-        return (root / fault.file).read_text()
+        return (root / fault.file).read_text(encoding="utf-8")
     except OSError as error:
         raise ValueError(f"{fault.block}/{fault.name}: cannot read {fault.file}") from error
 
@@ -212,12 +212,12 @@ def sweep(
 
 def _plant(copy: Path, fault: Fault, timeout: float) -> str:
     path = copy / fault.file
-    text = path.read_text()
-    path.write_text(fault.planted(text))
+    text = path.read_text(encoding="utf-8")
+    path.write_text(fault.planted(text), encoding="utf-8")
     try:
         return _pytest(copy, fault.test, timeout)
     finally:
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
 
 
 def _environment(copy: Path) -> dict[str, str]:
@@ -240,7 +240,7 @@ def _check_imports(copy: Path) -> None:
     script = "".join(f"import {name}; print({name}.__file__)\n" for name in packages)
     result = subprocess.run(
         [sys.executable, "-c", script], cwd=copy, env=_environment(copy),
-        capture_output=True, text=True, check=True,
+        capture_output=True, encoding="utf-8", check=True,
     )  # fmt: skip
     for line in result.stdout.splitlines():
         if not Path(line).resolve().is_relative_to(copy.resolve()):
@@ -252,7 +252,7 @@ def _pytest(copy: Path, target: str, timeout: float) -> str:
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", target],
         cwd=copy, env=_environment(copy), start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
     )  # fmt: skip
     try:
         output, _ = process.communicate(timeout=timeout)

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     texts = files(config)
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        (folder / name).write_text(text)
+        (folder / name).write_text(text, encoding="utf-8")
     written = {
         name: {"bytes": len(text.encode()), "sha256": hashlib.sha256(text.encode()).hexdigest()}
         for name, text in texts.items()
@@ -69,7 +69,9 @@ def files(config: CoreConfig | ChipConfig) -> dict[str, str]:
     """Name and text of every generated file."""
     from rtl.verilog import MACRO_SOURCES
 
-    macros = {f"phasecore_{path.stem}.sv": path.read_text() for path in MACRO_SOURCES}
+    macros = {
+        f"phasecore_{path.stem}.sv": path.read_text(encoding="utf-8") for path in MACRO_SOURCES
+    }
     own = _chip(config) if isinstance(config, ChipConfig) else _core(config)
     return {
         **own,

@@ -42,7 +42,7 @@ ABLATIONS = {
 
 
 def _load(name: str) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    result: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     return result
 
 
@@ -201,7 +201,7 @@ def _bench() -> str:
 
 def _area() -> str:
     """The table that the last ``phasecore synth`` made of all presets."""
-    text = (RESULTS / "area.md").read_text()
+    text = (RESULTS / "area.md").read_text(encoding="utf-8")
     rows = [line for line in text.splitlines() if line.startswith("|")]
     heading = (
         "**Area** in NAND2 equivalents: generic two-input gates, pre-layout, no cell library"
@@ -227,7 +227,7 @@ def documents() -> dict[Path, str]:
         _accuracy, _training, _cycles, _ablation, _convolution, _speed, _aihwkit, _bench, _area,
     )  # fmt: skip
     results = "\n\n".join(section() for section in sections)
-    text = _section(readme.read_text(), "results", results)
+    text = _section(readme.read_text(encoding="utf-8"), "results", results)
     printed = simulate.report({**_load(DEMO), "out": f"build/simulate/{DEMO}.json"})
     text = _section(text, "demo", f"```\n{printed}\n```")
     return {
@@ -240,4 +240,4 @@ def documents() -> dict[Path, str]:
 
 if __name__ == "__main__":
     for path, content in documents().items():
-        path.write_text(content)
+        path.write_text(content, encoding="utf-8")

@@ -182,7 +182,7 @@ class Simulation:
             if not self._thread.is_alive() and not path.exists():
                 raise RuntimeError(f"the simulation ended before batch {index}: {self._failure}")
             time.sleep(0.005)
-        return float(path.read_text())
+        return float(path.read_text(encoding="utf-8"))
 
     def check(self, folder: Path, index: int) -> tuple[Stretch, Checked]:
         """Run batch ``index`` in the model and compare; its files are deleted."""

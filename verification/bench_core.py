@@ -27,6 +27,7 @@ async def run_batches(dut):
         await RisingEdge(dut.done)
         dut.go.value = 0
         await Timer(100, unit="ns")
-        Path(f"seconds_{batch}.tmp").write_text(f"{time.process_time() - started:.6f}\n")
+        seconds = f"{time.process_time() - started:.6f}\n"
+        Path(f"seconds_{batch}.tmp").write_text(seconds, encoding="utf-8")
         Path(f"seconds_{batch}.tmp").rename(f"seconds_{batch}.txt")
         assert not int(dut.failed.value), f"batch {batch}: not all programs came to their end"

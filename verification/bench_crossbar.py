@@ -154,7 +154,7 @@ class Driver:
         assert int(self.dut.set_pulses.value) == self.model.set_pulses
         assert int(self.dut.reset_pulses.value) == self.model.reset_pulses
         if self.trace:
-            assert Path("trace.txt").read_text().splitlines() == self.trace
+            assert Path("trace.txt").read_text(encoding="utf-8").splitlines() == self.trace
             self.trace = []
 
     async def random_window(self):

@@ -50,6 +50,7 @@ def simulate(
                 config=config, env=env or {}, plusargs=plusargs, waves=waves,
             )  # fmt: skip
         except harness.BenchError as error:
-            pytest.fail(str(error), pytrace=False)
+            notes = getattr(error, "__notes__", [])
+            pytest.fail("\n".join([str(error), *notes]), pytrace=False)
 
     return run

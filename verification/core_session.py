@@ -89,12 +89,13 @@ class Batch:
         """Write ``script_<index>.hex`` and ``stream_<index>.hex``."""
         words = [op << 64 | address << 32 | value for op, address, value in self.script]
         words.append(END)
-        (folder / f"script_{index}.hex").write_text("".join(f"{word:018x}\n" for word in words))
+        script = "".join(f"{word:018x}\n" for word in words)
+        (folder / f"script_{index}.hex").write_text(script, encoding="utf-8")
         beats = [beat for packet in self.packets for beat in _beats(packet)]
         lines = [f"{len(beats):020x}\n", *beats]
         # Its appearance says that the batch is there.
         partial = folder / f"stream_{index}.tmp"
-        partial.write_text("".join(lines))
+        partial.write_text("".join(lines), encoding="utf-8")
         partial.rename(partial.with_suffix(".hex"))
 
 
@@ -311,9 +312,9 @@ def write_restore(folder: Path, node: int, core: Core) -> None:
         for value in reversed(row):
             word = word << config.chi_bits | value & mask
         words.append(f"{word:x}\n")
-    prefix.with_suffix(".chi.hex").write_text("".join(words))
+    prefix.with_suffix(".chi.hex").write_text("".join(words), encoding="utf-8")
     counters = "".join(f"{value:x}\n" for value in core.programmer.selection)
-    prefix.with_suffix(".selection.hex").write_text(counters)
+    prefix.with_suffix(".selection.hex").write_text(counters, encoding="utf-8")
 
 
 def build_top(config: CoreConfig, *, sim: str, waves: bool = False) -> Path:

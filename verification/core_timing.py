@@ -246,7 +246,7 @@ def measure(config: CoreConfig, build: Path, folder: Path, *, sim: str) -> dict[
     )  # fmt: skip
     found: dict[str, float] = {}
     for index, scenario in enumerate(scenarios):
-        events = Events((folder / f"events_{index}.txt").read_text())
+        events = Events((folder / f"events_{index}.txt").read_text(encoding="utf-8"))
         trace = read_trace(folder / f"trace_{index}.txt", config)
         if trace.errors or trace.register(config, "ERROR_COUNT"):
             raise RuntimeError(f"the core counted errors in scenario {index}: {trace.errors}")

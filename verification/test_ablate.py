@@ -147,11 +147,11 @@ def test_command(tmp_path, capsys):
     assert found["chi-width=16"]["runs"] == base["runs"]
     assert output.err.count("seed 1:") == 7
 
-    stored = json.loads((tmp_path / "ablation.json").read_text())
+    stored = json.loads((tmp_path / "ablation.json").read_text(encoding="utf-8"))
     assert stored["cases"] == result["cases"]
     assert stored["dataset"] == "digits"
     assert (tmp_path / "ablation.png").read_bytes().startswith(b"\x89PNG")
-    table = (tmp_path / "ablation.md").read_text()
+    table = (tmp_path / "ablation.md").read_text(encoding="utf-8")
     assert "| **the recipe** | 2 |" in table
     assert "| 16 (the recipe) | 2 |" in table
     assert ablate.markdown(stored, "ablation.png") == table
@@ -175,7 +175,7 @@ def test_resume_keeps_the_runs_of_other_cases(tmp_path, capsys):
     assert main([*arguments, "chi-width=8"]) == 0
     assert main([*arguments, "refresh=off", "--resume"]) == 0
     capsys.readouterr()
-    stored = json.loads((tmp_path / "ablation.json").read_text())
+    stored = json.loads((tmp_path / "ablation.json").read_text(encoding="utf-8"))
     names = [case["name"] for case in stored["cases"]]
     assert names == ["base=recipe", "chi-width=8", "refresh=off"]
 
@@ -194,7 +194,7 @@ def test_clear_errors(more, message, tmp_path, capsys):
     if "--resume" in more:
         short = ["--epochs", "1", "--seeds", "1", "--base-seeds", "1", "--cases", "chi-width=8"]
         assert main([*arguments, *short]) == 0
-        (tmp_path / "other.json").write_text("[]")
+        (tmp_path / "other.json").write_text("[]", encoding="utf-8")
     assert main([*arguments, *more]) == 1
     assert message in capsys.readouterr().err
 

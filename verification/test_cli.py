@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The phasecore command as a user sees it: exit status, standard output, one-line errors, files."""
 
+import argparse
+import io
 import json
 import os
 import re
@@ -10,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts import results
-from scripts.cli import COMMANDS
+from models.learner import engine_classes
+from scripts import devices, results
+from scripts.cli import COMMANDS, main
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -23,7 +26,7 @@ def phasecore(
     return subprocess.run(
         [sys.executable, "-m", "scripts.cli", *map(str, arguments)],
         cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        capture_output=True, text=True, timeout=300, check=False,
+        capture_output=True, encoding="utf-8", timeout=300, check=False,
     )  # fmt: skip
 
 
@@ -45,7 +48,7 @@ def test_help_of_a_command_shows_the_common_options(tmp_path: Path, name: str) -
 @pytest.mark.parametrize(
     ("arguments", "message", "status"),
     [
-        ([], r"a command is needed: generate, .*", 2),
+        (["--debug"], r"a command is needed: generate, .*", 2),
         (["frobnicate"], r"argument COMMAND: invalid choice: 'frobnicate' .*", 2),
         (["generate", "--frobnicate"], r"unrecognized arguments: --frobnicate", 2),
         (
@@ -87,7 +90,7 @@ def test_errors_are_one_line(
     ],
 )
 def test_wrong_configurations_are_refused(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "core.json").write_text(text)
+    (tmp_path / "core.json").write_text(text, encoding="utf-8")
     result = phasecore("generate", "--config", "core.json", "--json", cwd=tmp_path)
     assert result.returncode == 1
     assert result.stdout == ""
@@ -95,11 +98,58 @@ def test_wrong_configurations_are_refused(tmp_path: Path, text: str, message: st
     assert [path.name for path in tmp_path.iterdir()] == ["core.json"]
 
 
-def test_debug_shows_the_traceback(tmp_path: Path) -> None:
-    result = phasecore("generate", "--preset", "huge", "--debug", cwd=tmp_path)
-    assert result.stderr.startswith("Traceback")
-    assert result.stderr.endswith("\nphasecore: error: unknown preset 'huge'; known: "
-                                  "tiny, small, default\n")  # fmt: skip
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (KeyError("eta"), "unexpected KeyError: 'eta' (--debug shows where)"),
+        (AssertionError(), "unexpected AssertionError: (--debug shows where)"),
+        (EOFError("cut\nshort"), "unexpected EOFError: cut short (--debug shows where)"),
+        (
+            ModuleNotFoundError("No module named 'matplotlib'"),
+            "No module named 'matplotlib': scripts/setup, or pip install -e ., installs it",
+        ),
+    ],
+)
+def test_no_error_is_a_traceback_but_with_debug(
+    error: Exception, message: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def fail(_: argparse.Namespace) -> None:
+        raise error
+
+    monkeypatch.setattr(devices, "run", fail)
+    assert main(["devices"]) == 1
+    assert capsys.readouterr().err == f"phasecore: error: {message}\n"
+    for arguments in (["--debug", "devices"], ["devices", "--debug"]):
+        assert main(arguments) == 1
+        text = capsys.readouterr().err
+        assert text.startswith("Traceback")
+        assert text.endswith(f"\nphasecore: error: {message}\n")
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"phasecore \S+, commit \S+\n", capsys.readouterr().out)
+
+
+def test_a_terminal_without_a_sign_still_shows_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(devices, "run", lambda _: {"target": "≥ 100"})
+    monkeypatch.delattr(devices, "report")
+    assert main(["devices"]) == 0
+    assert terminal.buffer.getvalue() == b"target: ? 100\n"
+
+
+def test_the_compiled_engine_without_its_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    numba = pytest.importorskip("numba")
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    message = r"^engine 'compiled' needs .* NUMBA_DISABLE_JIT switches off: unset it, or take "
+    with pytest.raises(RuntimeError, match=message):
+        engine_classes("compiled")
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(RuntimeError, match=r"^engine 'compiled' needs numba \(.*'reference' does"):
+        engine_classes("compiled")
 
 
 def test_generate_is_deterministic_and_free_of_paths(tmp_path: Path) -> None:
@@ -107,14 +157,14 @@ def test_generate_is_deterministic_and_free_of_paths(tmp_path: Path) -> None:
     for hash_seed in ("1", "2"):
         out = tmp_path / f"out{hash_seed}"
         result = phasecore(
-            "generate", "--preset", "tiny", "--out", out, "--json",
-            cwd=tmp_path, PYTHONHASHSEED=hash_seed,
+            "generate", "--preset", "tiny", "--out", out, "--json", cwd=tmp_path,
+            PYTHONHASHSEED=hash_seed, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0",
         )  # fmt: skip
         assert result.returncode == 0, result.stderr
         answer = json.loads(result.stdout)
         assert answer["out"] == str(out)
         assert sorted(answer["files"]) == sorted(path.name for path in out.iterdir())
-        outputs.append({path.name: path.read_text() for path in out.iterdir()})
+        outputs.append({path.name: path.read_text(encoding="utf-8") for path in out.iterdir()})
     assert outputs[0] == outputs[1]
     for name, text in outputs[0].items():
         assert str(ROOT) not in text, name
@@ -130,14 +180,15 @@ def test_generated_chip_compiles(tmp_path: Path) -> None:
     sources = ["phasecore_chip.v", *(path.name for path in tmp_path.glob("*.sv"))]
     compiled = subprocess.run(
         ["iverilog", "-g2012", "-t", "null", "-s", "phasecore_chip", *sources],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
+        cwd=tmp_path, capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
     assert compiled.returncode == 0, compiled.stderr
-    assert "COUNT_FLITS_SENT" in (tmp_path / "phasecore_chip_registers.md").read_text()
+    registers = (tmp_path / "phasecore_chip_registers.md").read_text(encoding="utf-8")
+    assert "COUNT_FLITS_SENT" in registers
     again = phasecore("generate", "--chip", tmp_path / "config.json", "--out", "b", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    text = (tmp_path / "phasecore_chip.v").read_text()
-    assert (tmp_path / "b" / "phasecore_chip.v").read_text() == text
+    text = (tmp_path / "phasecore_chip.v").read_text(encoding="utf-8")
+    assert (tmp_path / "b" / "phasecore_chip.v").read_text(encoding="utf-8") == text
 
 
 @pytest.mark.parametrize(
@@ -160,7 +211,7 @@ def test_generated_core_compiles(tmp_path: Path) -> None:
     compiled = subprocess.run(
         ["iverilog", "-g2012", "-t", "null", "-s", "phasecore_core", "phasecore_core.v",
          "phasecore_clock_gate.sv", "phasecore_crossbar.sv", "phasecore_sram.sv"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
+        cwd=tmp_path, capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
     assert compiled.returncode == 0, compiled.stderr
 
@@ -168,7 +219,7 @@ def test_generated_core_compiles(tmp_path: Path) -> None:
 def test_record_has_the_common_keys(tmp_path: Path) -> None:
     result = results.record(command="phasecore x", seed=3, images=5)
     path = results.write("x", result, tmp_path)
-    assert json.loads(path.read_text()) == result
+    assert json.loads(path.read_text(encoding="utf-8")) == result
     first = ["command", "commit", "preset", "config", "seed", "images", "mismatches"]
     assert list(result)[:7] == first
     assert (result["images"], result["mismatches"], result["accuracy_rtl"]) == (5, None, None)

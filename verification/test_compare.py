@@ -72,7 +72,7 @@ def test_with_aihwkit(tmp_path, capsys):
 
 
 def test_recorded_comparison():
-    result = json.loads((RESULTS / "speed-aihwkit.json").read_text())
+    result = json.loads((RESULTS / "speed-aihwkit.json").read_text(encoding="utf-8"))
     assert result["ok"]
     assert set(result["ratios"]) == set(SETTINGS)
     rates = result["images_per_second_by_contestant"]

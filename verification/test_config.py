@@ -67,7 +67,7 @@ def test_a_configuration_cannot_be_changed():
 @pytest.mark.parametrize("config", PRESETS.values(), ids=PRESETS)
 def test_json_round_trip(config, tmp_path):
     path = tmp_path / "core.json"
-    path.write_text(config.to_json())
+    path.write_text(config.to_json(), encoding="utf-8")
     assert CoreConfig.load(path=path) == config
 
 

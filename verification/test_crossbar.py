@@ -46,10 +46,11 @@ def run(simulate, tmp_path, config, profile, *, windows, sim="icarus"):
         "DEVICE_BITS": max(1, (config.devices_per_polarity - 1).bit_length()),
     }  # fmt: skip
     defines = "".join(f"`define {name} {value}\n" for name, value in sizes.items())
-    verilog = defines + TOP.read_text() + to_verilog(CrossbarWrapper(config), name="crossbar")
+    wrapper = to_verilog(CrossbarWrapper(config), name="crossbar")
+    verilog = defines + TOP.read_text(encoding="utf-8") + wrapper
     plusargs = []
     if profile != "default":
-        (tmp_path / "profile.json").write_text(profile.to_json())
+        (tmp_path / "profile.json").write_text(profile.to_json(), encoding="utf-8")
         model = Crossbar(config, profile, seed=0xDEADBEEF)
         model.write_macro_files(tmp_path / "state")
         plusargs = [f"+phasecore_macro={tmp_path / 'state'}"]
@@ -312,7 +313,7 @@ def test_initial_state():
 
 
 def test_profiles_survive_json(tmp_path):
-    (tmp_path / "p.json").write_text(PCM.to_json())
+    (tmp_path / "p.json").write_text(PCM.to_json(), encoding="utf-8")
     assert DeviceProfile.load(path=tmp_path / "p.json") == PCM
     assert DeviceProfile.load("pcm") is PCM
 
@@ -328,7 +329,7 @@ def test_profiles_survive_json(tmp_path):
     ],
 )
 def test_wrong_profiles_are_refused(tmp_path, text, message):
-    (tmp_path / "p.json").write_text(text)
+    (tmp_path / "p.json").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         DeviceProfile.load(path=tmp_path / "p.json")
 

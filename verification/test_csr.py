@@ -119,12 +119,12 @@ def test_header_agrees_with_the_table():
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")
 def test_header_compiles(tmp_path):
-    (tmp_path / "phasecore.h").write_text(c_header(DEFAULT))
+    (tmp_path / "phasecore.h").write_text(c_header(DEFAULT), encoding="utf-8")
     (tmp_path / "use.c").write_text(
         '#include "phasecore.h"\n'
         "_Static_assert(PHASECORE_SEGMENT(2, 3) == 0x22c, \"segment\");\n"
         "_Static_assert(PHASECORE_PROGRAM(1, 1) == 0x200c, \"program\");\n"
-        "int main(void) { return PHASECORE_CONTROL_ABORT_MASK - 2u; }\n"
+        "int main(void) { return PHASECORE_CONTROL_ABORT_MASK - 2u; }\n", encoding="utf-8"
     )
     command = ["gcc", "-std=c11", "-Wall", "-Werror", "-fsyntax-only", "use.c"]
     subprocess.run(command, cwd=tmp_path, check=True)

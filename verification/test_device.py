@@ -311,14 +311,15 @@ def test_wrong_profiles_are_refused(values, message):
 
 
 def test_command(tmp_path, capsys):
-    (tmp_path / "mine.json").write_text(json.dumps({"name": "mine", "drift_exponent_high": 0.03,
-                                                    "drift_exponent": 0.03}))  # fmt: skip
+    mine = {"name": "mine", "drift_exponent_high": 0.03, "drift_exponent": 0.03}
+    (tmp_path / "mine.json").write_text(json.dumps(mine), encoding="utf-8")
     arguments = ["devices", "--profile", "pcm_inference", str(tmp_path / "mine.json")]
     assert main([*arguments, "--out", str(tmp_path), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert [entry["name"] for entry in result["profiles"]] == ["pcm_inference", "mine"]
     assert (tmp_path / "devices.png").exists()
-    assert json.loads((tmp_path / "devices.json").read_text())["profiles"] == result["profiles"]
+    stored = json.loads((tmp_path / "devices.json").read_text(encoding="utf-8"))
+    assert stored["profiles"] == result["profiles"]
     assert "left after a year" in devices.report(result)
     assert main(["devices", "--profile", "nothing"]) == 2
     assert "unknown device profile 'nothing'; known: ideal, pcm, " in capsys.readouterr().err

@@ -162,8 +162,8 @@ def recorded(tmp_path):
     area = {"commit": "def", "blocks": {name: asdict(block) for name, block in BLOCKS.items()}}
     area["blocks"]["core"] = {"nand2": 10**9, "flip_flops": 10**9, "sram_bits": 10**9}
     files = {"run": tmp_path / "run.json", "area": tmp_path / "area.json"}
-    files["area"].write_text(json.dumps(area))
-    files["run"].write_text(json.dumps(run))
+    files["area"].write_text(json.dumps(area), encoding="utf-8")
+    files["run"].write_text(json.dumps(run), encoding="utf-8")
     return run, files
 
 
@@ -180,7 +180,8 @@ def test_command(recorded, tmp_path, capsys):
     expected = {name: value.rounded() for name, value in parts().items()}
     assert result["nanojoules"] == expected
     assert (tmp_path / "energy.png").stat().st_size > 1000
-    assert json.loads((tmp_path / "energy.json").read_text())["run"]["commit"] == "abc"
+    kept = json.loads((tmp_path / "energy.json").read_text(encoding="utf-8"))
+    assert kept["run"]["commit"] == "abc"
     assert main(command(files, tmp_path)[:-1]) == 0
     printed = capsys.readouterr().out
     assert "Modelled, not measured" in printed
@@ -203,7 +204,7 @@ def test_what_is_missing_is_named(path, named, recorded, tmp_path, capsys):
     for name in path[:-1]:
         part = part[name]
     del part[path[-1]]
-    files["run"].write_text(json.dumps(run))
+    files["run"].write_text(json.dumps(run), encoding="utf-8")
     assert main(command(files, tmp_path)) == 1
     assert f"the result has no field '{named}'" in capsys.readouterr().err
 
@@ -219,7 +220,7 @@ def test_what_is_missing_is_named(path, named, recorded, tmp_path, capsys):
 )
 def test_bad_files(file, text, message, recorded, tmp_path, capsys):
     _, files = recorded
-    files[file].write_text(text)
+    files[file].write_text(text, encoding="utf-8")
     assert main(command(files, tmp_path)) == 1
     assert message in capsys.readouterr().err
 
@@ -227,7 +228,7 @@ def test_bad_files(file, text, message, recorded, tmp_path, capsys):
 def test_area_of_a_core_that_was_never_synthesized(recorded, tmp_path, capsys):
     run, files = recorded
     run["config"] = asdict(DEFAULT.replace(rows=128))
-    files["run"].write_text(json.dumps(run))
+    files["run"].write_text(json.dumps(run), encoding="utf-8")
     assert main(["energy", str(files["run"]), "--out", str(tmp_path)]) == 1
     assert "name it with --area" in capsys.readouterr().err
 
@@ -248,7 +249,7 @@ def test_recorded_runs(run, tmp_path, capsys):
 
 
 def test_recorded_energy_is_that_of_the_recorded_run(tmp_path, capsys):
-    kept = json.loads((RESULTS / "energy.json").read_text())
+    kept = json.loads((RESULTS / "energy.json").read_text(encoding="utf-8"))
     run, area = (RESULTS / kept[name]["file"] for name in ("run", "area"))
     arguments = ["energy", str(run), "--area", str(area), "--out", str(tmp_path), "--json"]
     assert main(arguments) == 0

@@ -47,16 +47,16 @@ def tree(tmp_path: Path) -> Path:
     (root / "rtl").mkdir(parents=True)
     (root / "verification" / "faults").mkdir(parents=True)
     (root / "rtl" / "__init__.py").touch()
-    (root / "rtl" / "toy.py").write_text(SOURCE)
+    (root / "rtl" / "toy.py").write_text(SOURCE, encoding="utf-8")
     (root / "verification" / "__init__.py").touch()
-    (root / "verification" / "test_toy.py").write_text(TEST)
+    (root / "verification" / "test_toy.py").write_text(TEST, encoding="utf-8")
     return root
 
 
 def plant(tree: Path, *, old: str, new: str, name: str = "toy", test: str = "test_toy.py") -> None:
     """Add a fault to the toy tree."""
     text = FAULT.format(name=name, old=old, new=new, test=f"verification/{test}")
-    with open(tree / "verification" / "faults" / "toy.toml", "a") as file:
+    with open(tree / "verification" / "faults" / "toy.toml", "a", encoding="utf-8") as file:
         file.write(text)
 
 
@@ -69,7 +69,7 @@ def command(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "scripts.cli", "faults", "--tree", str(tree), *arguments],
         cwd=tree.parent, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, encoding="utf-8", timeout=120, check=False,
     )  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def test_verdicts(tree: Path) -> None:
     assert sweep(tree) == {
         "minus": "caught", "swapped": "survived", "syntax": "broken", "again": "caught",
     }  # fmt: skip
-    assert (tree / "rtl" / "toy.py").read_text() == SOURCE
+    assert (tree / "rtl" / "toy.py").read_text(encoding="utf-8") == SOURCE
 
 
 def test_endless_loop_is_noticed(tree: Path) -> None:
@@ -91,7 +91,7 @@ def test_endless_loop_is_noticed(tree: Path) -> None:
 
 def test_failing_unmodified_copy_is_refused(tree: Path) -> None:
     plant(tree, old="a + b", new="a - b")
-    (tree / "rtl" / "toy.py").write_text(SOURCE.replace("a + b", "a + b + 1 - 0"))
+    (tree / "rtl" / "toy.py").write_text(SOURCE.replace("a + b", "a + b + 1 - 0"), encoding="utf-8")
     with pytest.raises(
         RuntimeError, match=r"^verification/test_toy.py does not pass without a fault \(caught\)$"
     ):
@@ -110,7 +110,8 @@ def test_command_succeeds_when_all_are_caught(tree: Path) -> None:
     assert result.returncode == 0, result.stderr
     answer = json.loads(result.stdout)
     assert (answer["ok"], answer["caught"], answer["total"]) == (True, 1, 1)
-    assert json.loads((tree.parent / "results" / "faults.json").read_text()) == answer
+    stored = (tree.parent / "results" / "faults.json").read_text(encoding="utf-8")
+    assert json.loads(stored) == answer
 
 
 def test_command_fails_when_one_survives(tree: Path) -> None:
@@ -137,7 +138,7 @@ def test_filters(tree: Path) -> None:
     ],
 )
 def test_old_text_must_occur_once(tree: Path, old: str, message: str) -> None:
-    (tree / "rtl" / "toy.py").write_text(SOURCE.replace("pass", "x"))
+    (tree / "rtl" / "toy.py").write_text(SOURCE.replace("pass", "x"), encoding="utf-8")
     plant(tree, old=old, new="x")
     result = command(tree)
     assert result.returncode == 1
@@ -153,7 +154,7 @@ def test_old_text_must_occur_once(tree: Path, old: str, message: str) -> None:
     ],
 )
 def test_malformed_files_are_refused(tree: Path, text: str, message: str) -> None:
-    (tree / "verification" / "faults" / "toy.toml").write_text(text)
+    (tree / "verification" / "faults" / "toy.toml").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         faults.load(tree)
     assert str(caught.value).startswith(message)

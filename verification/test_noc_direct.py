@@ -124,7 +124,7 @@ def test_every_packet_arrives_in_the_cycle_of_the_model(tmp_path, pattern, lengt
         PRISM, load=load, pattern=pattern, length=length, order=order, warmup=0, measure=cycles,
         trace=trace,
     )  # fmt: skip
-    rtl = [tuple(map(int, line.split())) for line in trace.read_text().splitlines()]
+    rtl = [tuple(map(int, line.split())) for line in trace.read_text(encoding="utf-8").splitlines()]
     model = Direct(PRISM, Traffic(load, pattern, length, order)).run(cycles)
     assert sorted((d.cycle, d.node, d.source, d.birth) for d in model) == sorted(
         packet for packet in rtl if packet[0] < cycles

@@ -62,7 +62,7 @@ def test_every_packet_arrives_in_the_cycle_of_the_model(tmp_path, pattern, lengt
         SMALL, load=load, pattern=pattern, length=length, order=order, warmup=0, measure=cycles,
         trace=trace,
     )  # fmt: skip
-    rtl = [tuple(map(int, line.split())) for line in trace.read_text().splitlines()]
+    rtl = [tuple(map(int, line.split())) for line in trace.read_text(encoding="utf-8").splitlines()]
     model = Mesh(SMALL, Traffic(load, pattern, length, order)).run(cycles)
     assert sorted((d.cycle, d.node, d.source, d.birth) for d in model) == sorted(
         packet for packet in rtl if packet[0] < cycles
@@ -178,7 +178,8 @@ def test_header_refuses_what_does_not_fit():
 
 
 def test_documentation_has_the_table():
-    assert HEADER.markdown() in (fabric.results.ROOT / "docs" / "fabric.md").read_text()
+    document = fabric.results.ROOT / "docs" / "fabric.md"
+    assert HEADER.markdown() in document.read_text(encoding="utf-8")
 
 
 def test_traffic_needs_its_flit_size():

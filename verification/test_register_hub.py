@@ -92,12 +92,12 @@ def test_header_agrees_with_the_table():
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")
 def test_header_compiles(tmp_path):
-    (tmp_path / "phasecore_chip.h").write_text(c_header(DEFAULT))
+    (tmp_path / "phasecore_chip.h").write_text(c_header(DEFAULT), encoding="utf-8")
     (tmp_path / "use.c").write_text(
         '#include "phasecore_chip.h"\n'
         "_Static_assert(PHASECORE_CHIP_STREAM(1, 1) == 0x50c, \"stream\");\n"
         "_Static_assert(PHASECORE_CHIP_PAGE(3) == 0xc000, \"page\");\n"
-        "int main(void) { return PHASECORE_CHIP_ID; }\n"
+        "int main(void) { return PHASECORE_CHIP_ID; }\n", encoding="utf-8"
     )
     command = ["gcc", "-std=c11", "-Wall", "-Werror", "-fsyntax-only", "use.c"]
     subprocess.run(command, cwd=tmp_path, check=True)

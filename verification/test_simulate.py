@@ -33,7 +33,8 @@ def test_small_preset_in_icarus(capsys, tmp_path):
     check(result, status, images=30)
     assert (result["network"], result["profile"]) == ("mlp-48-14-10", "pcm")
     assert (tmp_path / "simulate-mlp-48-14-10.png").stat().st_size > 10_000
-    assert json.loads((tmp_path / "simulate-mlp-48-14-10.json").read_text())["images"] == 30
+    stored = (tmp_path / "simulate-mlp-48-14-10.json").read_text(encoding="utf-8")
+    assert json.loads(stored)["images"] == 30
 
 
 def test_default_preset_in_verilator(capsys, tmp_path):

@@ -18,7 +18,8 @@ def test_command(tmp_path, capsys):
     assert set(result["images_per_second_by_engine"]) == set(ENGINES)
     assert result["images_per_second"] == result["images_per_second_by_engine"]["compiled"]
     assert result["ratio"] > 3
-    assert json.loads((tmp_path / "speed-mlp-8-6-10.json").read_text())["images"] == 150
+    stored = (tmp_path / "speed-mlp-8-6-10.json").read_text(encoding="utf-8")
+    assert json.loads(stored)["images"] == 150
 
 
 @pytest.mark.parametrize("attribute", ["n", "e", "windows"])

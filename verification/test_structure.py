@@ -29,7 +29,7 @@ def tracked() -> list[Path]:
     """Files of the repository; without git every file outside hidden and built folders."""
     try:
         names = subprocess.run(
-            ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+            ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
         ).stdout.split("\0")
         paths = [ROOT / name for name in names if name]
     except (OSError, subprocess.CalledProcessError):
@@ -44,14 +44,14 @@ def tracked() -> list[Path]:
 
 def text_of(path: Path) -> str | None:
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         return None
 
 
 def imports(path: Path) -> Iterator[str]:
     """Absolute names of all modules that a file imports, at any depth."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -114,6 +114,28 @@ def test_no_paths_of_a_machine() -> None:
     assert found == []
 
 
+def local_encoding(call: ast.Call) -> bool:
+    """True if a call reads or writes text in whatever encoding the user's locale has."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    given = {keyword.arg for keyword in call.keywords}
+    constants = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
+    if ast.unparse(call.func) == "os.open" or "encoding" in given:
+        return False
+    binary = any(isinstance(value, str) and "b" in value for value in constants)
+    text = name == "open" or (name.endswith("TemporaryFile") and constants)
+    return name in ("read_text", "write_text") or bool(text and not binary) or "text" in given
+
+
+def test_text_is_utf8_in_every_locale() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)}"
+        for path in tracked() if path.suffix == ".py"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and local_encoding(node)
+    ]  # fmt: skip
+    assert found == []
+
+
 def test_shell_scripts_are_executable() -> None:
     scripts = [path for path in tracked() if (text_of(path) or "").startswith("#!")]
     assert [path.name for path in scripts if not path.stat().st_mode & 0o111] == []
@@ -121,10 +143,10 @@ def test_shell_scripts_are_executable() -> None:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.block}/{fault.name}")
 def test_fault_fits_the_sources(fault: faults.Fault) -> None:
-    assert fault.planted((ROOT / fault.file).read_text())
+    assert fault.planted((ROOT / fault.file).read_text(encoding="utf-8"))
     assert fault.why
     file, *names = fault.test.split("::")
-    tree = ast.parse((ROOT / file).read_text())
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
     defined = {
         node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)
     }

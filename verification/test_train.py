@@ -97,7 +97,7 @@ def test_command_writes_result_and_curve(tmp_path, capsys):
     assert 0.3 < result["accuracy_model"] < 1
     assert 0 < result["pulses_per_weight_per_image"] < 0.01
     written = tmp_path / "train-mlp-64-50-10-pcm-1.json"
-    stored = json.loads(written.read_text())
+    stored = json.loads(written.read_text(encoding="utf-8"))
     assert [point["images"] for point in stored["curve"]] == [200, 300]
     assert "validation_accuracy_float" in stored["curve"][-1]
     assert written.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
