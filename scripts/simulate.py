@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,16 @@ from scripts.options import (
 )
 from scripts.train import Run, load_checkpoint
 
-__all__ = ["Progress", "Simulation", "add_parser", "choose_network", "report", "run"]
+__all__ = ["Progress", "Simulation", "add_parser", "amount", "choose_network", "report", "run"]
 
 TEST_IMAGES = 500
 """Test images per batch."""
+
+FIRST_RUN = 12_000
+"""Training images unless said otherwise: ten times all digits, which is enough to learn them ..."""
+
+SHORT_RUN = 1000
+"""... and where a simulator is slow (Icarus, a chip) or the network has learnt (--resume)."""
 
 AHEAD = 3
 """Batches that are written before the simulator asks for them."""
@@ -77,23 +83,26 @@ class Simulation:
 
     Parameters
     ----------
-    images : training images, as ``phasecore train --epochs 1 --images N`` learns them
+    epochs, images : passes, and training images of each, as ``phasecore train`` learns them
     test : test images classified after training
-    checkpoint : go on from the state of a ``phasecore train``, with the images that come next
+    checkpoint : go on from the state of a ``phasecore train``, with ``epochs * images`` images
+        that come next
 
     Attributes
     ----------
     twin : float reference from the same initial weights
     stretches : batches that are written, by number; checked ones are dropped
     batches : their number in all
+    available, total : training images of the data set, and of the run over all epochs
     """
 
     def __init__(
         self, machine: Machine, data: Dataset, *, seed: int, images: int, test: int,
-        checkpoint: tuple[Run, int, Mapping[str, Any]] | None = None,
+        epochs: int = 1, checkpoint: tuple[Run, int, Mapping[str, Any]] | None = None,
     ):  # fmt: skip
         self.machine, self.network = machine, machine.network
-        self.seed, self.images, self.test = seed, images, test
+        self.seed, self.epochs, self.images, self.test = seed, epochs, images, test
+        self.available, self.total = len(data.train_x), epochs * images
         self.twin = FloatTwin(machine.network, machine.weights())
         self.stretches: dict[int, Stretch] = {}
         self._data = data
@@ -110,7 +119,7 @@ class Simulation:
     def _planned(self) -> Iterator[_Part]:
         training = self.network.training
         yield _Part("setup", np.arange(0), training.eta)
-        epochs, images, done, state = 1, self.images, 0, None
+        epochs, images, done, state = self.epochs, self.images, 0, None
         if self._checkpoint:
             run, done, state = self._checkpoint
             epochs, images = run.epochs, run.images
@@ -118,7 +127,7 @@ class Simulation:
             training, count=len(self._data.train_x), seed=self.seed, epochs=epochs, images=images,
             done=done,
         )  # fmt: skip
-        left = self.images
+        left = self.total
         while left:
             part, eta = next(endless)
             yield _Part("train", part[:left], eta, state)
@@ -255,8 +264,15 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("--network", choices=[*NETWORKS, *CHIP_NETWORKS])
     parser.add_argument(
-        "--images", type=positive, default=1000, metavar="N", help="training images (default 1000)"
-    )
+        "--images", type=positive, metavar="N",
+        help=f"training images per epoch (default: all with --epochs; without, {FIRST_RUN:,} in"
+        f" all, e.g. ten epochs of the digits, or {SHORT_RUN:,} with Icarus, on a chip or with"
+        " --resume)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--epochs", type=positive, metavar="N",
+        help="times each image is seen (default 1 with --images)",
+    )  # fmt: skip
     parser.add_argument(
         "--test", type=positive, default=500, metavar="N", help="test images (default 500)"
     )
@@ -296,10 +312,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     data = load_data(args, network)
     if args.with_validation or (checkpoint and checkpoint[0].images > len(data.train_x)):
         data = data.merged()
+    epochs, images = amount(args, network, len(data.train_x))
     simulation = Simulation(
-        make_machine(network, config, profile, seed), data, seed=seed,
-        images=min(args.images, len(data.train_x)), test=min(args.test, len(data.test_x)),
-        checkpoint=checkpoint,
+        make_machine(network, config, profile, seed), data, seed=seed, epochs=epochs,
+        images=images, test=min(args.test, len(data.test_x)), checkpoint=checkpoint,
     )  # fmt: skip
     folder: Path = args.out or Path("build") / "simulate"
     folder.mkdir(parents=True, exist_ok=True)
@@ -323,6 +339,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.waves:
         result["waves"] = str(simulation.machine.wave_file(folder, args.sim))
     return {**result, "ok": not result["mismatches"], "out": str(path)}
+
+
+def amount(args: argparse.Namespace, network: Network, available: int) -> tuple[int, int]:
+    """Epochs, and training images of each: what was asked for, or a first run."""
+    if args.resume and args.epochs:
+        raise ValueError("--epochs: the checkpoint's hold; --images N says how many images follow")
+    if args.images or args.epochs:
+        return args.epochs or 1, min(args.images or available, available)
+    slow = args.sim == "icarus" or args.resume or isinstance(network, ChipNetwork)
+    wanted = SHORT_RUN if slow else FIRST_RUN
+    images = min(wanted, available)
+    return wanted // images, images
 
 
 def _checkpoint(path: Path) -> tuple[Run, int, Mapping[str, Any]]:
@@ -399,7 +427,7 @@ class Progress:
         self.curve.append(point)
         log.info(
             "%5d/%d images  loss %.4f  online %.1f %%  %.0f images/s  %d mismatches",
-            done, simulation.images, point["loss_rtl"], 100 * point["online_accuracy_rtl"],
+            done, simulation.total, point["loss_rtl"], 100 * point["online_accuracy_rtl"],
             done / self._seconds["train"], self._mismatches,
         )  # fmt: skip
 
@@ -419,7 +447,10 @@ class Progress:
         per_image = {name: count / images for name, count in self._counters.items()}
         return {
             "complete": complete,
+            "epochs": simulation.epochs,
             "images": images,
+            "images_available": simulation.available,
+            "training": asdict(simulation.network.training),
             "test_images": tested,
             "mismatches": self._mismatches,
             "first_mismatches": self._first,
@@ -455,7 +486,7 @@ def report(result: dict[str, Any]) -> str:
     rows = [
         ("network", f"{result['network']} on {cores}, {result['profile']} devices"),
         ("data set, simulator", f"{result['dataset']}, {result['simulator']}"),
-        ("images trained", f"{result['images']}"),
+        ("images trained", _trained(result)),
         ("mismatches", f"{result['mismatches']} in {result['values_compared']} values"),
         ("", "and all chi words and devices after every batch"),
         ("loss, RTL / model", f"{result['loss_rtl']:.4f} / {result['loss_model']:.4f}"),
@@ -464,11 +495,38 @@ def report(result: dict[str, Any]) -> str:
         *_cycle_rows(result),
         ("SET / RESET pulses", f"{result['set_pulses']} / {result['reset_pulses']}"),
         ("simulation speed", f"{result['images_per_second']} training images per CPU second"),
+        *_shown(result),
         ("written", result["out"]),
     ]  # fmt: skip
     if "waves" in result:
         rows.append(("waveforms", result["waves"]))
     return "\n".join(f"{name:28s}{value}" for name, value in rows)
+
+
+def _trained(result: Mapping[str, Any]) -> str:
+    """Images learnt, and what they are; results of before ``--epochs`` do not say it."""
+    images, epochs = result["images"], result.get("epochs", 1)
+    if result.get("resumed_after"):
+        return f"{images}, after {result['resumed_after']} in the golden model"
+    if epochs > 1:
+        return f"{images}: {epochs} times the same {images // epochs}"
+    available = result.get("images_available", images)
+    return f"{images}" if images == available else f"{images} of {available}, each once"
+
+
+def _shown(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """In words what the figures say, for a run without mismatches from its beginning."""
+    if result["mismatches"] or result["resumed_after"] or "training" not in result:
+        return []
+    below = 100 * (result["accuracy_float"] - result["accuracy_rtl"])
+    gap = f"{abs(below):.2f} points {'below' if below > 0 else 'above'}" if below else "level with"
+    rows = [
+        ("this shows", "the RTL trained, with every bit of the golden model;"),
+        ("", f"it classifies {gap} plain SGD in floating point"),
+    ]
+    if result["images"] < result["training"]["epochs"] * result["images_available"]:
+        rows.append(("", "after a short run: more --images or --epochs train further"))
+    return rows
 
 
 def _cycle_rows(result: dict[str, Any]) -> list[tuple[str, str]]:

@@ -1,12 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training in the RTL through ``phasecore simulate``, as users run it."""
 
+import argparse
 import json
 import os
+from pathlib import Path
 
 import pytest
 
+from models.datasets import load
+from models.device import PROFILES
+from models.networks import CHIP_NETWORKS, NETWORKS
+from rtl.config import SMALL
 from scripts.cli import main
+from scripts.simulate import add_parser, amount, report
+from scripts.train import Run, Trainer
 
 
 def simulate(capsys, tmp_path, *options):
@@ -27,14 +35,27 @@ def check(result, status, *, images):
 
 
 def test_small_preset_in_icarus(capsys, tmp_path):
+    """Two epochs learn what ``phasecore train`` learns in two; the report says it is short."""
     status, result = simulate(
-        capsys, tmp_path, "--preset", "small", "--sim", "icarus", "--images", "30", "--test", "20"
-    )
+        capsys, tmp_path, "--preset", "small", "--sim", "icarus", "--images", "15", "--epochs", "2",
+        "--test", "20",
+    )  # fmt: skip
     check(result, status, images=30)
     assert (result["network"], result["profile"]) == ("mlp-48-14-10", "pcm")
     assert (tmp_path / "simulate-mlp-48-14-10.png").stat().st_size > 10_000
     stored = (tmp_path / "simulate-mlp-48-14-10.json").read_text(encoding="utf-8")
     assert json.loads(stored)["images"] == 30
+    wanted = Run(
+        network="mlp-48-14-10", config=SMALL, profile=PROFILES["pcm"], seed=1, epochs=2, images=15
+    )
+    curve = list(Trainer(wanted, load("digits48"), "reference").stretches())
+    assert [round(point["loss_rtl"], 6) for point in result["curve"]] == [
+        point["loss"] for point in curve
+    ]
+    text = report(result)
+    assert "30: 2 times the same 15\n" in text
+    assert "after a short run" in text
+    assert "after a short run" not in report(result | {"images": 5 * 1197})
 
 
 def test_default_preset_in_verilator(capsys, tmp_path):
@@ -78,6 +99,7 @@ def test_a_wrong_result_is_reported(capsys, tmp_path, monkeypatch):
         (["--network", "mlp-196-50-10", "--data", "nowhere"], "nowhere"),
         (["--data", "nowhere"], "MNIST folder nowhere does not exist"),
         (["--sim", "modelsim"], "invalid choice: 'modelsim'"),
+        (["--epochs", "0"], "must be a positive integer, not '0'"),
     ],
 )
 def test_bad_options_are_one_line(capsys, tmp_path, options, message):
@@ -86,3 +108,26 @@ def test_bad_options_are_one_line(capsys, tmp_path, options, message):
     assert message in error
     assert error.startswith("phasecore: error: ")
     assert "\n" not in error
+
+
+@pytest.mark.parametrize(
+    ("options", "available", "wanted"),
+    [
+        ([], 1197, (10, 1197)),
+        ([], 50_000, (1, 12_000)),
+        (["--sim", "icarus"], 1197, (1, 1000)),
+        (["--network", "mlp-784-250-10"], 50_000, (1, 1000)),
+        (["--images", "30"], 1197, (1, 30)),
+        (["--epochs", "3"], 1197, (3, 1197)),
+        (["--epochs", "3", "--images", "30"], 1197, (3, 30)),
+    ],
+)
+def test_amount_of_training(options, available, wanted):
+    """Without a number the run is one that learns its task, where that takes a minute."""
+    parser = add_parser(argparse.ArgumentParser().add_subparsers())
+    args = parser.parse_args(options)
+    network = {**NETWORKS, **CHIP_NETWORKS}[args.network or "mlp-64-50-10"]
+    assert amount(args, network, available) == wanted
+    args.resume, args.epochs = Path("state.npz"), 2
+    with pytest.raises(ValueError, match=r"^--epochs: the checkpoint's hold; "):
+        amount(args, network, available)
