@@ -27,7 +27,7 @@ class UpdateUnit:
     ----------
     chi : int32 array (rows, cols)
     products : chi words (``update_lanes`` weights) that outer products have visited
-    chi_saturations : sums clipped to ``chi_bits``
+    chi_saturations : sums clipped to ``chi_bits``, and increments of :meth:`add`
     transfer_saturations : visits that left a threshold or more in chi
     """
 
@@ -77,10 +77,12 @@ class UpdateUnit:
         ``sums`` has the segment's shape and is worth ``2**exponent`` of a product each.
         """
         shift = min(max(exponent + segment.chi_shift, -SUM_SHIFT_MAX), self.config.chi_bits)
-        increments = saturate(round_shift(sums, -shift), self.config.chi_bits)
+        exact = round_shift(sums, -shift)
+        increments = saturate(exact, self.config.chi_bits)
         total = self.chi[segment.rows, segment.cols] + increments
         chi = saturate(total, self.config.chi_bits)
         self.products += segment.row_count * self._words(segment)
+        self.chi_saturations += int(np.count_nonzero(increments != exact))
         self.chi_saturations += int(np.count_nonzero(chi != total))
         self.chi[segment.rows, segment.cols] = chi
 

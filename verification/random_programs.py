@@ -5,9 +5,9 @@ import random
 
 import numpy as np
 
-from models.packets import affine_packet, vector_packet
+from models.packets import affine_packet, header
 from rtl.config import CoreConfig
-from rtl.isa import Drift, Function, Opcode, Segment, encode
+from rtl.isa import Drift, Function, Opcode, PacketKind, Segment, encode
 
 __all__ = ["COUNTERS", "RandomProgram"]
 
@@ -61,12 +61,13 @@ class RandomProgram:
     def _segment(self) -> Segment:
         config, rng = self.config, self.rng
         (row, rows), (col, cols) = self._span(config.rows), self._span(config.cols)
+        largest = (1 << config.chi_bits - 1) - 1
+        ranges = config.range_min, min(config.range_min + 6, config.range_max)
         return Segment(
             row_start=row, row_count=rows, col_start=col, col_count=cols,
-            threshold=rng.choice([1, 50, 700, 3000, (1 << config.chi_bits - 1) - 1]),
-            chi_shift=rng.randint(-12, 2),
-            range_forward=rng.randint(config.range_min, config.range_min + 6),
-            range_backward=rng.randint(config.range_min, config.range_min + 6),
+            threshold=min(rng.choice([1, 50, 700, 3000, largest]), largest),
+            chi_shift=rng.randint(-12, 2), range_forward=rng.randint(*ranges),
+            range_backward=rng.randint(*ranges),
         )  # fmt: skip
 
     def _slot(self) -> int:
@@ -82,16 +83,19 @@ class RandomProgram:
         start = 8 * self.rng.randrange(self.config.lines // 8)
         return start, self.rng.randint(1, self.config.lines - start)
 
-    def _codes(self, count: int, low: int = -127) -> np.ndarray:
+    def _codes(self, count: int) -> np.ndarray:
         sparse = self.rng.random() < 0.4
         return np.array([
-            0 if sparse and self.rng.random() < 0.6 else self.rng.randint(low, 127)
+            0 if sparse and self.rng.random() < 0.6
+            else self.rng.choice([-128, *(self.rng.randint(-128, 127) for _ in range(15))])
             for _ in range(count)
-        ])
+        ])  # fmt: skip
 
     def _load(self) -> int:
         start, count = self._lines()
-        self.packets.append(vector_packet(self._codes(count), config=self.config, start=start))
+        # Not `vector_packet`, which refuses -128: hardware takes any byte.
+        head = header(PacketKind.VECTOR, start=start, length=count)
+        self.packets.append(head + self._codes(count).astype("i1").tobytes())
         return encode(Opcode.LOAD, affine=0, slot=self._slot())
 
     def _load_affine(self) -> int:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models import activation, arithmetic, device
@@ -14,7 +14,7 @@ from models.adc_interface import AdcInterface
 from models.chip import Chip
 from models.compiled import packets as compiled_packets
 from models.compiled import post_processing, update_unit
-from models.compiled.adc_interface import read_out
+from models.compiled.adc_interface import calibrate, read_out
 from models.compiled.arithmetic import round_shift
 from models.compiled.chip import CompiledChip
 from models.compiled.core import CompiledCore
@@ -111,8 +111,8 @@ CONFIGS = {
         rows=8, cols=32, devices_per_polarity=4, g_bits=14, range_max=28
     ),
     "high, coarse": TINY.replace(
-        rows=64, cols=16, devices_per_polarity=2, g_bits=6, chi_bits=13, pulse_bits=1, input_bits=6,
-        verify_iterations=3,
+        rows=64, cols=16, devices_per_polarity=2, g_bits=6, chi_bits=8, pulse_bits=1, input_bits=6,
+        range_max=14, verify_iterations=3,
     ),
     "long words": TINY.replace(
         chi_bits=24, acc_bits=32, range_min=4, range_max=12, update_lanes=4
@@ -206,6 +206,70 @@ def test_what_the_hardware_refuses(program, packets):
             core.run(program, packets)
         errors.append(str(raised.value))
     assert errors[0] == errors[1]
+    assert_same_core(one, other)
+
+
+def error(function=Function.IDENTITY, **fields):
+    """ERROR of the latest window into slot 1, shifted by 3 unless it is said otherwise."""
+    values = {
+        "segment": 0, "side": 0, "from_slot": 0, "slot": 0, "output": 2, "function": function,
+        "fixed": 1, "shift": 3, "bias": 0, "destination": 1, "start": 0,
+    }  # fmt: skip
+    return encode(Opcode.ERROR, **{**values, **fields})
+
+
+FORWARD = encode(
+    Opcode.FORWARD, segment=0, slot=0, precision=8, input_signs=3, polarities=3
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("own", "exponent"),
+    [
+        (encode(Opcode.WAIT, units=1), 5 + 3),
+        (encode(Opcode.CALIBRATE), 3),
+        (encode(Opcode.CALIBRATE, drift=Drift.BASELINE), 3),
+        (encode(Opcode.REFRESH, segment=0, all_rows=1), 3),
+        (encode(Opcode.PROGRAM, segment=0, row=9, slot=3), 3),
+    ],
+)
+def test_only_products_have_an_exponent(own, exponent):
+    """Windows of calibration and row reads replace the latest product's, and have exponent 0.
+
+    A target of -128 counts as -127, which a gain above 1 lets the largest conductances reach.
+    """
+    one, other = Core(TINY, IDEAL, 1), CompiledCore(TINY, IDEAL, 1)
+    for core in (one, other):
+        core.segments[0] = Segment(row_start=0, row_count=16, col_start=0, col_count=16)
+        core.slots[:] = np.arange(-8, 8)
+        core.slots[3] = -128
+        core.exponents[0] = 5
+        core.adc.gains[:] = 300
+        core.run([FORWARD, own, error(), HALT])
+        assert core.exponents[1] == exponent
+        assert core.programmer.unverified == 0
+    assert_same_core(one, other)
+
+
+def test_counters_of_the_macro_wrap():
+    """Windows and events of a device are counted in 32 bits, which the hash takes."""
+    one, other = Core(TINY, PCM, 1), CompiledCore(TINY, PCM, 1)
+    outer = encode(Opcode.OUTER, segment=0, slot=0, error=1, transfer=1)
+    for core in (one, other):
+        core.segments[0] = Segment(
+            row_start=0, row_count=16, col_start=0, col_count=16, threshold=900
+        )
+        core.slots[:2] = np.arange(-120, 121, 16)
+        core.crossbar.windows = 2**32 - 1
+        core.crossbar.e[:] = 2**32 - 2
+        core.run([
+            FORWARD, outer, FORWARD, encode(Opcode.PROGRAM, segment=0, row=3, slot=0), FORWARD,
+            error(), HALT,
+        ])  # fmt: skip
+        assert 2 < core.crossbar.windows < 100
+        events = core.crossbar.e.reshape(-1)
+        assert {0, 2**32 - 1} <= set(events[events < 2**32])
+        assert events.max() < 2**32
     assert_same_core(one, other)
 
 
@@ -468,6 +532,16 @@ def test_everything_that_fabrics_drop():
     assert found == {"FABRIC_OBJECT", "FABRIC_CREDIT"}
 
 
+def test_affine_tables_need_no_credits():
+    streams = {CHIP.host: [StreamDescriptor(object=1, **at(3), credits=0)]}
+    codes = np.arange(16)
+    packet = affine_packet(codes + 240, codes - 8, config=CHIP.core)
+    (one, _), errors = both({}, streams, ({}, [packet]))
+    assert errors == ["", ""]
+    assert one.cores[3].post.scales[1].tolist() == (codes + 240).tolist()
+    assert one.cores[3].post.offsets[1].tolist() == (codes - 8).tolist()
+
+
 def test_credits_beyond_the_counter():
     entry = ObjectDescriptor(
         **at(0, stream=0), height=20, width=20, kernel_height=20, kernel_width=20, depth=31,
@@ -627,6 +701,27 @@ def test_read_out(data, range_, precision):
 
 
 @COMPILES
+@given(scale=st.integers(0, 4095), data=st.data())
+def test_calibrate(scale, data):
+    """Offsets beyond their register, lines without a reference, gains with a scale."""
+    sums = st.integers(-(2**15), 2**15) | st.sampled_from([-8193, -8192, 8191, 8192])
+    zero, reference = (
+        np.array(data.draw(st.lists(sums, min_size=16, max_size=16))) for _ in range(2)
+    )
+    core = Core(TINY, IDEAL, 1)
+    core.adc.drift_scale = scale
+    state = State([core])
+    state.load()
+    calibrate(state.cores, state.geometry, 0, zero, reference)
+    unit = AdcInterface(TINY)
+    unit.drift_scale = scale
+    unit.calibrate(zero, reference)
+    assert np.array_equal(state.cores.adc_offsets[0], unit.offsets)
+    assert np.array_equal(state.cores.adc_gains[0], unit.gains)
+    assert state.cores.scalars[0]["adc_calibration_errors"] == unit.calibration_errors
+
+
+@COMPILES
 @given(u=st.integers(-(2**31), 2**31 - 1), function=st.sampled_from(list(Function)[1:]))
 def test_activation(u, function):
     y, saturated = activation.activation(np.array([u]), function)
@@ -636,6 +731,8 @@ def test_activation(u, function):
 
 @COMPILES
 @given(y=st.integers(-128, 127), function=st.sampled_from(list(Function)[1:]))
+@example(y=-128, function=Function.TANH)
+@example(y=-128, function=Function.SIGMOID)
 def test_derivative(y, function):
     expected = activation.derivative(np.array([y]), function)[0]
     assert post_processing.derivative(y, int(function)) == expected

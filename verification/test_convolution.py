@@ -186,10 +186,11 @@ def test_an_image_s_gradient_goes_into_chi_at_once():
     unit.add(segment, [[6, 10], [1 << 33, -(1 << 8)]], -1)
     assert unit.chi[1:3, 3:5].tolist() == [[102, 2], [32767, -32764]]
     assert np.count_nonzero(unit.chi) == 4
-    assert unit.chi_saturations == 0
+    # The increment of 2**31 alone: its sum with chi fits.
+    assert unit.chi_saturations == 1
     unit.add(segment, [[0, 0], [4, -400]], -1)
     assert unit.chi[1:3, 3:5].tolist() == [[102, 2], [32767, -32768]]
-    assert unit.chi_saturations == 2
+    assert unit.chi_saturations == 3
     unit.add(segment, [[1 << 33, -(1 << 33)], [3, 5]], -100)
     assert unit.chi[1:3, 3:5].tolist() == [[102, 2], [32767, -32768]]
     # Whole words are visited: two columns of one word, in two rows.
@@ -243,7 +244,8 @@ def assert_same(one: ConvLearner, other: ConvLearner) -> None:
     assert_same_state(one, other)
     for a, b in zip(one.cores, other.cores, strict=True):
         assert a.adc.clipped == b.adc.clipped
-        assert a.update.products == b.update.products
+        for counter in ("products", "chi_saturations", "transfer_saturations"):
+            assert getattr(a.update, counter) == getattr(b.update, counter)
         for counter in ("accumulator_saturations", "code_saturations"):
             assert getattr(a.post, counter) == getattr(b.post, counter)
 

@@ -158,6 +158,21 @@ def test_drift_in_floating_point(states, time):
         assert np.abs(found - expected).max() <= 0.75
 
 
+def test_drift_by_more_than_four_octaves():
+    """By hand: exponent 1 takes six octaves in 63 time constants; what goes on beyond 16 is 0."""
+    profile = replace(IDEAL, drift_exponent=1.0, drift_exponent_low=1.0, drift_exponent_high=1.0)
+    steep = replace(profile, drift_spread=1.0, drift_spread_low=1.0, drift_spread_high=1.0)
+    g = np.full(1000, 4095)
+    state = np.zeros_like(g)
+    for time, expected in ((0, 4095), (20, 2048), (300, 256), (1260, 64), (163820, 0)):
+        found = drifted(profile.tables(ONE), 1, time, 4095, g, state, state, state)
+        assert set(found.tolist()) == {expected}
+    # Exponents of 2 and more, over 27 octaves.
+    found = drifted(steep.tables(ONE), 1, 2**32 - 1, 4095, g, state, state, state)
+    assert (found == 0).mean() > 0.6
+    assert found.min() >= 0
+
+
 def test_drift_exponents_are_close():
     tables, levels = PCM_INFERENCE.tables(ONE), np.arange(1, 4096)
     octaves = log2(tables, levels) - log2(tables, 4095)

@@ -93,6 +93,21 @@ def test_error_by_hand():
     assert (mantissas.tolist(), exponent, post.code_saturations) == ([127], 74, 1)
 
 
+def test_bytes_of_minus_128_by_hand():
+    """-128 is what it says: only a driven line and a target of PROGRAM take it for -127."""
+    functions = [Function.IDENTITY, Function.RELU, Function.SIGMOID, Function.TANH]
+    found = [derivative(np.array([-128]), function).tolist() for function in functions]
+    assert found == [[16129], [0], [0], [-255]]
+    post = PostProcessing(TINY)
+    y = post.activate([-128], start=0, function=Function.IDENTITY, shift=7, from_slot=True)
+    assert (y.tolist(), post.accumulators[0], post.code_saturations) == ([-127], -16384, 1)
+    # 2 (127 + 128) (-255) = -130050, 17 bits: 10
+    mantissas, exponent = post.error(
+        [127], [-128], start=0, function=Function.TANH, from_slot=True
+    )
+    assert (mantissas.tolist(), exponent, post.accumulators[0]) == ([-127], 10, -130050)
+
+
 def test_normalised_mantissa_that_rounds_up_to_128_is_clipped():
     post = PostProcessing(TINY)
     # m = 65, der = 16129: v = 1048385, 20 bits, shift 13: 127.98

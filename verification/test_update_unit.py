@@ -91,6 +91,15 @@ def test_increments_by_hand(x, d, exponent, chi_shift, increment):
     assert model.chi[0, 0] == increment
 
 
+def test_an_increment_is_clipped_before_it_is_added():
+    """5985 to 127, whatever the shift's sign; only the sum's saturation is counted."""
+    for exponent, expected in ((-1, 3), (0, 3), (-7, -30)):
+        model = Model(NARROW)
+        model.chi[0, 0] = -124
+        model.outer(segment(threshold=1), vector(l0=126), vector(l0=95), exponent, False)
+        assert (model.chi[0, 0], model.chi_saturations) == (expected, 0)
+
+
 def test_saturation_and_transfer_by_hand():
     model = Model(TINY)
     model.chi[3, 3:6] = [32000, -32768, -5000]

@@ -51,10 +51,11 @@ def add_sums(
     limit = 1 << (geometry.chi_bits - 1)
     saturated = 0
     for at in range(i.col_count):
-        increment = clip(round_shift(sums[at], -shift), -limit, limit - 1)
+        exact = round_shift(sums[at], -shift)
+        increment = clip(exact, -limit, limit - 1)
         total = chi[i.col_start + at] + increment
         new = clip(total, -limit, limit - 1)
-        saturated += new != total
+        saturated += (increment != exact) + (new != total)
         chi[i.col_start + at] = new
     last = i.col_start + i.col_count - 1
     words = last // geometry.update_lanes - i.col_start // geometry.update_lanes + 1
