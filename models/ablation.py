@@ -235,10 +235,13 @@ class Group:
     only_named: bool = False
     """Whether the cases are left out unless they are named."""
 
+    plain: str = ""
+    """Name of the series without a name, where there are others."""
+
 
 def _group(
     name: str, title: str, how: str, *series: Mapping[str, Mapping[str, Any]],
-    only_named: bool = False, **more: Mapping[str, Mapping[str, Any]],
+    only_named: bool = False, plain: str = "", **more: Mapping[str, Mapping[str, Any]],
 ) -> Group:  # fmt: skip
     """Changes by value; those of ``more`` belong to the series of that name."""
     named = [*(("", changes) for changes in series), *more.items()]
@@ -247,7 +250,9 @@ def _group(
         for title, changes in named
         for value, change in changes.items()
     ]
-    return Group(name=name, title=title, how=how, cases=tuple(cases), only_named=only_named)
+    return Group(
+        name=name, title=title, how=how, cases=tuple(cases), only_named=only_named, plain=plain
+    )
 
 
 def _config(name: str, values: Sequence[int]) -> dict[str, Mapping[str, Any]]:
@@ -400,6 +405,7 @@ GROUPS: tuple[Group, ...] = (
         "spread of converters",
         "Profile: gains and offsets of the converters, with CALIBRATE and (`raw`) without.",
         _scaled(_CONVERTER, (0, 0.25, 0.5, 1, 2)),
+        plain="calibrated",
         raw={
             value: {**change, "is_calibrated": False}
             for value, change in _scaled(_CONVERTER, (0.25, 0.5, 1, 2)).items()
@@ -411,6 +417,7 @@ GROUPS: tuple[Group, ...] = (
         "Profile: `stuck_low` and `stuck_high`, half of the share each: devices that no pulse"
         " changes, at 0 or at full conductance.",
         _rates("stuck_low", "stuck_high"),
+        plain="low and high",
         low=_rates("stuck_low"),
     ),
     _group(
@@ -429,6 +436,7 @@ GROUPS: tuple[Group, ...] = (
         " After training CALIBRATE BASELINE, then the time passes, then CALIBRATE as ever or"
         " (`compensated`) CALIBRATE COMPENSATE; then the test.",
         _retention(PCM_DRIFT, is_compensated=False),
+        plain="drifting",
         compensated=_retention(PCM_DRIFT, is_compensated=True),
         projected=_retention(PROJECTED_PCM, is_compensated=False),
     ),
@@ -440,6 +448,7 @@ GROUPS: tuple[Group, ...] = (
         " to counts, so many per pulse, to nearest or (`stochastic`) by chance; `exact`: not at"
         " all.",
         {"exact": {"rounding": Rounding()}},
+        plain="exact",
         nearest=_rounding(is_stochastic=False),
         stochastic=_rounding(is_stochastic=True),
         only_named=True,

@@ -17,15 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from models.ablation import GROUPS, Case, Setup, chosen_cases
+from models.ablation import GROUPS, Case, Group, Setup, chosen_cases
 from models.datasets import Dataset
 from models.learner import ALL_ENGINES, ENGINES
 from models.networks import classes
 from scripts import results
 from scripts.options import add_data, add_profile, load_data, positive
+from scripts.pictures import error_axis, layered, picture
 from scripts.train import ALL_NETWORKS
 
-__all__ = ["add_parser", "markdown", "report", "run"]
+__all__ = ["add_parser", "markdown", "plot", "report", "run"]
 
 OPTIONS = ("seed", "out")
 
@@ -38,6 +39,9 @@ SETTINGS = ("network", "dataset", "profile", "config", "training", "epochs", "im
 
 COLUMNS = 4
 """Panels of the figure side by side."""
+
+LABELS = 26
+"""Letters of all labels under a panel that stand beside one another."""
 
 log = logging.getLogger("phasecore")
 
@@ -119,7 +123,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     results.write(args.name, result, folder)
     text = markdown(result, path.with_suffix(".png").name)
     path.with_suffix(".md").write_text(text, encoding="utf-8")
-    _plot(result, path.with_suffix(".png"))
+    plot(result, path.with_suffix(".png"))
     return {**result, "out": str(path)}
 
 
@@ -326,57 +330,48 @@ def _figures(case: Mapping[str, Any]) -> tuple[str, str, str]:
     return accuracy, difference, f"{case['pulses_per_weight_per_image']:.1e}"
 
 
-def _plot(result: Mapping[str, Any], path: Path) -> None:
+def plot(result: Mapping[str, Any], path: Path) -> None:
     """One panel per group: error by case, every run a dot, the base a line."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    from matplotlib import pyplot, ticker
-
     cases = result["cases"]
     shown = [group for group in GROUPS if any(case["group"] == group.name for case in cases)]
     base = next(case for case in cases if case["group"] == "base")
     rows = max(1, -(-len(shown) // COLUMNS))
     columns = max(1, min(COLUMNS, len(shown)))
-    figure, grid = pyplot.subplots(
-        rows, columns, figsize=(3.4 * columns, 2.7 * rows), layout="constrained", squeeze=False,
-        sharey=True,
-    )  # fmt: skip
-    for axes, group in zip(grid.flat, shown, strict=False):
-        axes.axhline(100 * (1 - base["accuracy"]), color="0.6", linewidth=0.8)
-        _panel(axes, [case for case in cases if case["group"] == group.name])
-        axes.set(yscale="log", xlabel=group.title)
-        axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
-        axes.yaxis.set_minor_locator(ticker.LogLocator(subs=(2, 5)))
-        axes.yaxis.set_minor_formatter(ticker.FormatStrFormatter("%g"))
-        axes.tick_params(axis="y", which="both", labelsize=7)
-        axes.grid(visible=True, axis="y", which="both", alpha=0.3)
-    for axes in grid.flat[len(shown) :]:
-        axes.set_visible(False)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("validation error, %")
-    figure.suptitle(
-        f"{result['network']} on {result['dataset']}, {result['epochs']} epochs of"
-        f" {result['images']:,} images; line: the recipe as it is",
-        fontsize=10,
-    )
-    figure.savefig(path, dpi=130)
-    pyplot.close(figure)
+    with picture(
+        path, rows, columns, size=(max(3.2 * columns, 5), 2.6 * rows), sharey=True
+    ) as (figure, grid):
+        for axes, group in zip(grid.flat, shown, strict=False):
+            axes.axhline(100 * (1 - base["accuracy"]), color="0.6", linewidth=0.8)
+            _panel(axes, group, [case for case in cases if case["group"] == group.name])
+            error_axis(axes)
+            axes.set_xlabel(group.title)
+        for axes in grid.flat[len(shown) :]:
+            axes.set_visible(False)
+        for axes in grid[:, 0]:
+            axes.set_ylabel("validation error, %")
+        figure.suptitle(
+            f"{result['network']} on {result['dataset']}, {result['epochs']} epochs of"
+            f" {result['images']:,} images; line: the recipe as it is"
+        )
 
 
-def _panel(axes: Any, cases: Sequence[Mapping[str, Any]]) -> None:
+def _panel(axes: Any, group: Group, cases: Sequence[Mapping[str, Any]]) -> None:
     """Errors of a group, a line per series."""
     values = list(dict.fromkeys(case["value"] for case in cases))
-    for series in dict.fromkeys(case["series"] for case in cases):
+    names = list(dict.fromkeys(case["series"] for case in cases))
+    for number, series in enumerate(names):
         members = [case for case in cases if case["series"] == series]
         places = [values.index(case["value"]) for case in members]
         errors = [100 * (1 - case["accuracy"]) for case in members]
-        (line,) = axes.plot(places, errors, "o-", markersize=4, label=series or None)
+        style = layered(number, len(names), len(members))
+        axes.plot(places, errors, label=series or group.plain, **style)
         for place, case in zip(places, members, strict=True):
             dots = [100 * (1 - run["accuracy"]) for run in case["runs"]]
-            axes.plot([place] * len(dots), dots, ".", color=line.get_color(), markersize=3)
-    axes.set_xticks(range(len(values)), values)
-    axes.tick_params(axis="x", labelrotation=60 if len(values) > 5 else 0, labelsize=7)
-    if any(case["series"] for case in cases):
-        axes.legend(fontsize=7)
+            axes.plot([place] * len(dots), dots, ".", color=style["color"], markersize=3)
+    labels = [value.removeprefix("off-") for value in values]
+    slanted = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(
+        range(len(values)), labels, **(slanted if len("".join(labels)) > LABELS else {})
+    )
+    if any(names):
+        axes.legend()

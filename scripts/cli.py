@@ -46,6 +46,7 @@ COMMANDS = {
     "bench": "measure cycles per operation and simulation speed",
     "energy": "model the energy per training image of a recorded run",
     "fabric": "measure latency and saturation of the fabric on the RTL",
+    "plot": "draw the picture of a recorded result again",
     "faults": "plant faults and see that the tests catch them",
     "data": "download MNIST and check its checksums",
 }

@@ -6,7 +6,6 @@ the equations are evaluated in floating point.
 """
 
 import argparse
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,12 +22,14 @@ from rtl.config import DEFAULT, SMALL, CoreConfig
 from rtl.isa import Drift, Opcode, Segment, encode
 from scripts import results
 from scripts.options import add_profile
+from scripts.pictures import layered, number_axis, picture
 
 __all__ = [
     "PULSES",
     "TIMES",
     "add_parser",
     "drift",
+    "plot",
     "program_instruction",
     "programming",
     "read_noise",
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     )
     folder: Path = args.out or Path("build") / "devices"
     path = results.write("devices", result, folder)
-    _plot(result, path.with_suffix(".png"))
+    plot(result, path.with_suffix(".png"))
     return {**result, "out": str(path)}
 
 
@@ -275,70 +276,81 @@ def _largest(values: NDArray[Any]) -> float:
     return round(float(np.abs(values).max()), 5)
 
 
-def _plot(result: Mapping[str, Any], path: Path) -> None:
+def plot(result: Mapping[str, Any], path: Path) -> None:
     """Points with bars of one deviation: measured; lines: the equations."""
-    import matplotlib
+    from matplotlib.lines import Line2D
 
-    matplotlib.use("Agg")
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    from matplotlib import pyplot
-
-    figure, grid = pyplot.subplots(2, 2, figsize=(11, 8), layout="constrained")
+    entries = result["profiles"]
     panels = (_plot_programming, _plot_drift, _plot_noise, _plot_errors)
-    for axes, panel in zip(grid.flat, panels, strict=True):
-        for number, entry in enumerate(result["profiles"]):
-            panel(axes, entry, f"C{number}")
-        axes.grid(visible=True, alpha=0.3)
-        axes.legend(fontsize=8)
-    figure.suptitle("points: integers of model and macro; lines: equations", fontsize=10)
-    figure.savefig(path, dpi=130)
-    pyplot.close(figure)
+    with picture(path, 2, 2, size=(10, 7)) as (figure, grid):
+        for axes, panel in zip(grid.flat, panels, strict=True):
+            for number, entry in enumerate(entries):
+                place = number - (len(entries) - 1) / 2
+                panel(axes, entry, layered(number, len(entries), 1), place)
+        figure.legend(
+            [Line2D([], [], **layered(number, len(entries), 1)) for number in range(len(entries))],
+            [entry["name"] for entry in entries], loc="outside upper center", ncols=len(entries),
+            title="points: integers of model and macro, bars of a standard deviation;"
+            " lines: equations (a thick one runs under others)",
+        )  # fmt: skip
 
 
-def _plot_programming(axes: Any, entry: Mapping[str, Any], color: str) -> None:
+def _points(style: Mapping[str, Any]) -> dict[str, Any]:
+    """Style of the measured points of a profile: beside one another, so all of one size."""
+    return {
+        "color": style["color"], "marker": style["marker"], "markersize": 4, "elinewidth": 0.8,
+        "linestyle": "none",
+    }  # fmt: skip
+
+
+def _line(style: Mapping[str, Any]) -> dict[str, Any]:
+    return {**style, "marker": ""}
+
+
+def _plot_programming(
+    axes: Any, entry: Mapping[str, Any], style: Mapping[str, Any], place: float
+) -> None:
     values, pulses = entry["programming"], np.arange(PULSES + 1)
-    axes.plot(pulses, values["equations_mean"], color=color)
-    axes.errorbar(
-        pulses, values["mean"], values["deviation"], fmt="o", markersize=3, color=color,
-        elinewidth=0.7, label=entry["name"],
-    )  # fmt: skip
-    axes.set(xlabel="SET pulses since RESET", ylabel="conductance, uS")
+    axes.plot(pulses, values["equations_mean"], **_line(style))
+    axes.errorbar(pulses + 0.15 * place, values["mean"], values["deviation"], **_points(style))
+    number_axis(axes.xaxis, "SET pulses since RESET")
+    axes.set_ylabel("conductance, µS")
 
 
-def _plot_drift(axes: Any, entry: Mapping[str, Any], color: str) -> None:
-    values = entry["drift"]
-    for level, style in ((0, "--"), (LEVELS - 1, "-")):
+def _plot_drift(
+    axes: Any, entry: Mapping[str, Any], style: Mapping[str, Any], place: float
+) -> None:
+    values, times = entry["drift"], np.array(TIMES) * 1.15**place
+    for level, dashes in ((0, "--"), (LEVELS - 1, "-")):
         mean, sd, line = (
             [row[level] for row in values[key]] for key in ("mean", "deviation", "equations_mean")
         )
-        axes.plot(TIMES, line, style, color=color)
-        axes.errorbar(
-            TIMES, mean, sd, fmt="o", markersize=3, color=color, elinewidth=0.7,
-            label=f"{entry['name']}, {values['conductance'][level]:.1f} uS",
-        )  # fmt: skip
+        axes.plot(TIMES, line, **{**_line(style), "linestyle": dashes})
+        axes.errorbar(times, mean, sd, **_points(style))
     axes.set(xscale="log", xlabel="seconds since the pulse", ylabel="G(t) / G(0)")
+    axes.set_title(f"solid: full scale; dashed: 1/{LEVELS} of it")
 
 
-def _plot_noise(axes: Any, entry: Mapping[str, Any], color: str) -> None:
-    values = entry["read_noise"]
-    axes.plot(TIMES, values["equations_deviation"], color=color)
-    axes.plot(
-        TIMES, values["deviation"], "o", markersize=4, color=color,
-        label=f"{entry['name']}, {values['conductance']:.1f} uS",
+def _plot_noise(
+    axes: Any, entry: Mapping[str, Any], style: Mapping[str, Any], place: float
+) -> None:
+    values, times = entry["read_noise"], np.array(TIMES) * 1.15**place
+    axes.plot(TIMES, values["equations_deviation"], **_line(style))
+    axes.errorbar(
+        times, values["deviation"], label=f"{entry['name']}, {values['conductance']:.1f} µS",
+        **_points(style),
     )  # fmt: skip
-    axes.set(xscale="log", xlabel="seconds since power-up", ylabel="read noise of a device, uS")
+    axes.legend()
+    axes.set(xscale="log", xlabel="seconds since power-up", ylabel="read noise of a device, µS")
 
 
-def _plot_errors(axes: Any, entry: Mapping[str, Any], color: str) -> None:
+def _plot_errors(
+    axes: Any, entry: Mapping[str, Any], style: Mapping[str, Any], place: float
+) -> None:
     written, own = (entry[key] for key in _ERRORS)
     if max(written["equations_deviation"]):
-        axes.plot(written["conductance"], written["equations_deviation"], color=color)
-        axes.plot(
-            written["conductance"], written["deviation"], "o", markersize=4, color=color,
-            label=f"{entry['name']}, iterative",
-        )  # fmt: skip
-    axes.plot(
-        own["conductance"], own["deviation"], "x--", linewidth=0.7, color=color,
-        label=f"{entry['name']}, PROGRAM",
-    )  # fmt: skip
-    axes.set(xlabel="target, uS", ylabel="error of programming, deviation in uS")
+        axes.plot(written["conductance"], written["equations_deviation"], **_line(style))
+        axes.errorbar(written["conductance"], written["deviation"], **_points(style))
+    axes.plot(own["conductance"], own["deviation"], **{**style, "linestyle": ":"})
+    axes.set_title("dotted: PROGRAM; solid: iterative")
+    axes.set(xlabel="target, µS", ylabel="standard deviation of programming, µS")

@@ -6,8 +6,6 @@ memories are those of ``phasecore synth``; what each costs is in ``models/energy
 """
 
 import argparse
-import json
-import logging
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,6 +28,7 @@ from models.energy import (
 )
 from rtl.config import PRESETS, CoreConfig
 from scripts import results
+from scripts.pictures import picture
 from scripts.synth import TOTAL
 
 __all__ = ["add_parser", "document", "report", "run"]
@@ -122,11 +121,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    source = _read(args.result)
+    source = results.read(args.result)
     done = activity(source)
     core, chip = core_config(source)
     area_file = args.area or _area_of(core)
-    area = _read(area_file)
+    area = results.read(area_file)
     network = layers(source)
     parts = estimate(done, core, chip, _blocks(area, area_file))
     total = sum(parts.values(), Range(0, 0, 0))
@@ -156,7 +155,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     )
     folder: Path = args.out or Path("build") / "energy"
     path = results.write("energy", result, folder)
-    _plot(result, path.with_suffix(".png"))
+    plot(result, path.with_suffix(".png"))
     return {**result, "out": str(path)}
 
 
@@ -266,16 +265,6 @@ def _cores(result: Mapping[str, Any]) -> str:
     return f"{count} of {core['rows']} x {core['cols']}"
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} is not a JSON object")
-    return content
-
-
 def _area_of(core: CoreConfig) -> Path:
     """Recorded area of a preset that is ``core`` but for what only a chip's cores have."""
     changes = {name: getattr(core, name) for name in FABRIC_FIELDS}
@@ -300,37 +289,41 @@ def _blocks(area: Mapping[str, Any], path: Path) -> dict[str, Block]:
     }
 
 
-def _plot(result: Mapping[str, Any], path: Path) -> None:
+def plot(result: Mapping[str, Any], path: Path) -> None:
     """Stacked bars: this design in three cases, the digital design, the published figure."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
-    parts = result["nanojoules"]
-    bottoms = [0.0] * len(CASES)
-    for name, energy in parts.items():
-        heights = [energy[case] for case in CASES]
-        axes.bar(range(len(CASES)), heights, bottom=bottoms, label=name, width=0.7)
-        bottoms = [bottom + height for bottom, height in zip(bottoms, heights, strict=True)]
-    labels = [f"modelled,\n{case}" for case in CASES]
-    others = {f"int8 digital,\n{name}": _total(of) for name, of in result["digital"].items()}
-    for place, (name, energy) in enumerate(others.items(), len(CASES)):
-        errors = [[energy["nominal"] - energy["low"]], [energy["high"] - energy["nominal"]]]
-        axes.bar(place, energy["nominal"], yerr=errors, width=0.7, color="0.6", capsize=4)
-        labels.append(name)
-    if result["published"]:
-        published = next(iter(result["published"].values()))
-        axes.bar(len(labels), published, width=0.7, color="white", edgecolor="black", hatch="//")
-        labels.append("IBM, mixed\nprecision,\npublished")
-    axes.set_xticks(range(len(labels)), labels, fontsize=8)
-    axes.set(
-        ylabel="nJ per training image",
-        title=f"{result['network']}: modelled from counted events, not measured",
-    )
-    axes.grid(visible=True, axis="y", alpha=0.3)
-    axes.legend(fontsize=8)
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+    with picture(path, size=(8, 4.2)) as (_, ((axes,),)):
+        bottoms = [0.0] * len(CASES)
+        for name, energy in result["nanojoules"].items():
+            heights = [energy[case] for case in CASES]
+            axes.bar(range(len(CASES)), heights, bottom=bottoms, label=name, width=0.7)
+            bottoms = [bottom + height for bottom, height in zip(bottoms, heights, strict=True)]
+        labels, tops = [f"modelled,\n{case}" for case in CASES], bottoms
+        texts = [f"{top:,.0f}" for top in tops]
+        for name, parts in result["digital"].items():
+            energy = _total(parts)
+            errors = [[energy["nominal"] - energy["low"]], [energy["high"] - energy["nominal"]]]
+            axes.bar(
+                len(labels), energy["nominal"], yerr=errors, width=0.7, color="0.6", capsize=4
+            )
+            labels.append("\n".join(["int8 digital,", *textwrap.wrap(name, 12)]))
+            tops.append(energy["high"])
+            spread = f"({energy['low']:,.0f} to {energy['high']:,.0f})"
+            texts.append(f"{energy['nominal']:,.0f}\n{spread}")
+        if result["published"]:
+            published = next(iter(result["published"].values()))
+            axes.bar(
+                len(labels), published, width=0.7, color="white", edgecolor="black", hatch="//"
+            )
+            labels.append("IBM, mixed\nprecision,\npublished")
+            tops.append(published)
+            texts.append(f"{published:,.0f}")
+        for place, (top, text) in enumerate(zip(tops, texts, strict=True)):
+            axes.text(place, top, text, ha="center", va="bottom")
+        axes.set_xticks(range(len(labels)), labels)
+        axes.set(
+            ylabel="nJ per training image",
+            title=f"{result['network']}: modelled from counted events, not measured",
+        )
+        axes.margins(y=0.08)
+        axes.grid(visible=False, axis="x")
+        axes.legend()

@@ -10,7 +10,7 @@ import os
 import subprocess
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +20,7 @@ from models.noc import LOCAL, STEP, path
 from rtl.noc.config import ARBITERS, FabricConfig
 from rtl.verilog import MACRO_SOURCES
 from scripts import results
+from scripts.pictures import COLORS, layered, picture
 
 __all__ = [
     "MEASURES", "ORDERS", "PATTERNS", "REFERENCE", "add_parser", "bound", "build", "destinations",
@@ -27,6 +28,12 @@ __all__ = [
 ]  # fmt: skip
 
 OPTIONS = ("seed", "out")
+
+PLOT_COLUMNS = 2
+"""Panels of the picture side by side, ..."""
+
+PLOT_LATENCY = 60
+"""... and cycles to which they go."""
 
 PATTERNS = ("uniform", "transpose", "tornado", "neighbour", "broadcast", "pairs", "forward")
 """Traffic patterns, in the numbering of the simulation top."""
@@ -488,11 +495,14 @@ def _account(config: FabricConfig, args: argparse.Namespace) -> Iterator[dict[st
 
 def _title(p: dict[str, Any]) -> str:
     """Name of a fabric in a line of a report."""
-    shape = f"{p['width']}x{p['height']}"
-    networks = {1: "XY", 2: "XY/YX"}[p["networks"]]
+    networks = "direct" if p["topology"] == "prism" else {1: "XY", 2: "XY/YX"}[p["networks"]]
+    return f"{_shape(p):6} {p['virtual_channels']} x {p['depth']:<2} {networks:6}"
+
+
+def _shape(p: Mapping[str, Any]) -> str:
     if p["topology"] == "prism":
-        shape, networks = f"P{p['width']}xK{p['height']}", "direct"
-    return f"{shape:6} {p['virtual_channels']} x {p['depth']:<2} {networks:6}"
+        return f"P{p['width']}xK{p['height']}"
+    return f"{p['width']}x{p['height']}"
 
 
 def report(result: dict[str, Any]) -> str:
@@ -529,39 +539,48 @@ def report(result: dict[str, Any]) -> str:
     return "\n".join([*lines, f"written: {result['out']}"])
 
 
-def plot(result: dict[str, Any], path: Path) -> None:
-    """Load-latency curves, one panel per mesh and pattern; references as vertical lines."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    from matplotlib import pyplot
-
-    def panel(p: dict[str, Any]) -> tuple[str, str]:
-        return _title(p).split()[0], p["pattern"]
-
-    panels = sorted({panel(p) for p in result["saturation"]})
-    columns = min(4, len(panels))
+def plot(result: Mapping[str, Any], path: Path) -> None:
+    """Load-latency curves, one panel per fabric and pattern; references as vertical lines."""
+    panels: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for p in result.get("saturation", []):
+        panels.setdefault((_shape(p), p["pattern"]), []).append(p)
+    if not panels:
+        raise ValueError("there is no picture of a fabric without measured saturation")
+    lengths = sorted({p["length"] for p in result["saturation"]})
+    kinds = sorted({_kind(p) for p in result["saturation"]})
+    columns = min(PLOT_COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
-    figure, axes = pyplot.subplots(
-        rows, columns, figsize=(4 * columns, 3.2 * rows), squeeze=False, layout="constrained"
-    )
-    for axis, (shape, pattern) in zip(axes.flat, panels, strict=False):
-        for p in result["saturation"]:
-            if panel(p) != (shape, pattern):
-                continue
-            points = [q for q in p["curve"] if q["latency"] is not None]
-            networks = "" if p["topology"] == "prism" else {1: ", XY", 2: ", XY/YX"}[p["networks"]]
-            label = f"{p['virtual_channels']} VC, {p['length']} flits{networks}"
-            (line,) = axis.plot(
-                [q["load"] for q in points], [q["latency"] for q in points], ".-", label=label
-            )
-            if p["reference"] is not None:
-                axis.axvline(p["reference"], color=line.get_color(), linestyle=":")
-        axis.set(
-            title=f"{shape} {pattern}", xlabel="offered, flits/node/cycle",
-            ylabel="mean latency, cycles", ylim=(0, 60), xlim=(0, 1),
-        )  # fmt: skip
-        axis.legend(fontsize=6)
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+    with picture(path, rows, columns, size=(3.2 * columns + 1.8, 2.7 * rows)) as (figure, grid):
+        drawn: dict[str, Any] = {}
+        for axes, (shape, pattern) in zip(grid.flat, sorted(panels), strict=False):
+            for p in sorted(panels[shape, pattern], key=_kind):
+                style = layered(kinds.index(_kind(p)), len(kinds), len(p["curve"]))
+                style["color"] = COLORS[lengths.index(p["length"])]
+                drawn |= _plot_curve(axes, p, style)
+            axes.set(
+                title=f"{shape} {pattern}", xlabel="offered, flits/node/cycle",
+                ylabel="mean latency, cycles", ylim=(0, PLOT_LATENCY), xlim=(0, None),
+            )  # fmt: skip
+        for axes in grid.flat[len(panels) :]:
+            axes.set_visible(False)
+        figure.legend(drawn.values(), drawn.keys(), loc="outside right center")
+
+
+def _kind(p: Mapping[str, Any]) -> str:
+    """Channels and networks of a fabric."""
+    networks = "" if p["topology"] == "prism" else {1: ", XY", 2: ", XY/YX"}[p["networks"]]
+    return f"{p['virtual_channels']} VC{networks}"
+
+
+def _plot_curve(axes: Any, p: Mapping[str, Any], style: Mapping[str, Any]) -> dict[str, Any]:
+    """Draw a curve as far as the panel goes; its lines by what the legend calls them."""
+    points = [q for q in p["curve"] if q["latency"] is not None]
+    inside = [q for q in points if q["latency"] <= PLOT_LATENCY]
+    points = points[: len(inside) + 1]
+    flits = "1 flit" if p["length"] == 1 else f"{p['length']} flits"
+    (line,) = axes.plot([q["load"] for q in points], [q["latency"] for q in points], **style)
+    drawn = {f"{_kind(p)}, {flits}": line}
+    if p["reference"] is not None:
+        name = f"{flits}: reference of saturation"
+        drawn[name] = axes.axvline(p["reference"], color=style["color"], linestyle=":")
+    return drawn

@@ -10,7 +10,7 @@ from typing import Any
 from rtl.chip.config import CHIPS, ChipConfig
 from rtl.config import PRESETS, CoreConfig
 
-__all__ = ["RESULTS", "ROOT", "commit", "preset_name", "record", "write"]
+__all__ = ["RESULTS", "ROOT", "commit", "preset_name", "read", "record", "write"]
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = (
@@ -81,3 +81,14 @@ def write(name: str, result: dict[str, Any], folder: Path | None = None) -> Path
     path = folder / f"{name}.json"
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return path
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The result in a file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is not a JSON object")
+    return content

@@ -46,6 +46,7 @@ from scripts.options import (
     load_data,
     positive,
 )
+from scripts.pictures import COLORS, averaged, layered, number_axis, picture
 from scripts.train import Run, load_checkpoint
 
 __all__ = ["Progress", "Simulation", "add_parser", "amount", "choose_network", "report", "run"]
@@ -515,8 +516,11 @@ def _trained(result: Mapping[str, Any]) -> str:
 
 
 def _shown(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """In words what the figures say, for a run without mismatches from its beginning."""
-    if result["mismatches"] or result["resumed_after"] or "training" not in result:
+    """In words what the figures of a run from its beginning, without mismatches, say.
+
+    Results of before ``--epochs`` do not know of what they are a part.
+    """
+    if "training" not in result or result["resumed_after"] or result["mismatches"]:
         return []
     below = 100 * (result["accuracy_float"] - result["accuracy_rtl"])
     gap = f"{abs(below):.2f} points {'below' if below > 0 else 'above'}" if below else "level with"
@@ -544,51 +548,47 @@ def _cycle_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def plot(result: dict[str, Any], path: Path) -> None:
+def plot(result: Mapping[str, Any], path: Path) -> None:
     """Learning curve of RTL and model (they lie on each other) and, of a chip, its cycles."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    from matplotlib import pyplot
-
     stacked = result["phases_add_up"]
-    figure, panels = pyplot.subplots(
-        1, 3 if stacked else 2, figsize=(12 if stacked else 9, 3.6), layout="constrained",
-        width_ratios=[3, 3, 2] if stacked else None,
-    )  # fmt: skip
     curve = result["curve"]
-    images = [point["images"] for point in curve]
-    for axes, key, scale, label in (
-        (panels[0], "loss", 1, "squared error per image"),
-        (panels[1], "online_accuracy", 100, "accuracy on the next images, %"),
-    ):
-        for machine, style in (("rtl", "o-"), ("model", "x--")):
-            values = [scale * point[f"{key}_{machine}"] for point in curve]
-            name = "RTL" if machine == "rtl" else "golden model"
-            axes.plot(images, values, style, markersize=4, label=name)
-        axes.set(xlabel="training images", ylabel=label)
-        axes.grid(visible=True, alpha=0.3)
-        axes.legend()
-    if stacked:
-        _plot_phases(panels[2], result)
-    figure.suptitle(
-        f"{result['network']}, {result['profile']} devices: {result['mismatches']} mismatches,"
-        f" test accuracy {100 * result['accuracy_rtl']:.1f} %"
-    )
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+    with picture(
+        path, 1, 3 if stacked else 2, size=(11 if stacked else 8.5, 3.4),
+        width_ratios=[3, 3, 1.4] if stacked else None,
+    ) as (figure, (panels,)):  # fmt: skip
+        for axes, key, scale, label in (
+            (panels[0], "loss", 1, "squared error per image"),
+            (panels[1], "online_accuracy", 100, "accuracy on the next images, %"),
+        ):
+            for number, (machine, name) in enumerate([("rtl", "RTL"), ("model", "golden model")]):
+                values = [scale * point[f"{key}_{machine}"] for point in curve]
+                images, means = averaged([point["images"] for point in curve], values)
+                axes.plot(images, means, label=name, **layered(number, 2, len(means)))
+            axes.set_ylabel(label)
+            number_axis(axes.xaxis, "training images")
+            axes.legend()
+        if stacked:
+            _plot_phases(panels[2], result)
+        figure.suptitle(
+            f"{result['network']}, {result['profile']} devices: {result['mismatches']} mismatches,"
+            f" test accuracy {100 * result['accuracy_rtl']:.1f} %"
+            f" (float twin {100 * result['accuracy_float']:.1f} %)"
+        )
 
 
-def _plot_phases(axes: Any, result: dict[str, Any]) -> None:
+def _plot_phases(axes: Any, result: Mapping[str, Any]) -> None:
     """Stacked bar of the cycles of an image, beside it the bounds."""
     phases = {n: c for n, c in result["cycles_per_image"].items() if n != "total"}
     tops = dict.fromkeys(("measured", "bound"), 0.0)
-    for number, (name, cycles) in enumerate(phases.items()):
+    for color, (name, cycles) in zip(COLORS, phases.items(), strict=False):
         for bar, value in (("measured", cycles), ("bound", result["bounds"].get(name, 0))):
-            label = name.replace("_", " ") if bar == "measured" else None
-            axes.bar(bar, value, bottom=tops[bar], color=f"C{number}", label=label, width=0.6)
+            label = f"{name.replace('_', ' ')}, {cycles:.0f}" if bar == "measured" else None
+            axes.bar(bar, value, bottom=tops[bar], color=color, label=label, width=0.7)
             tops[bar] += value
-    axes.set(ylabel="cycles per image", xlim=(-0.5, 4.4))
+    for bar, top in tops.items():
+        axes.text(bar, top, f"{top:.0f}", ha="center", va="bottom")
+    axes.set_ylabel("cycles per image")
+    axes.margins(y=0.1)
+    axes.grid(visible=False, axis="x")
     handles, labels = axes.get_legend_handles_labels()
-    axes.legend(handles[::-1], labels[::-1], loc="center right", fontsize="small")
+    axes.legend(handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1, 0.5))

@@ -45,17 +45,15 @@ from scripts.options import (
     positive,
     rate,
 )
+from scripts.pictures import COLORS, averaged, error_axis, layered, number_axis, picture
 
-__all__ = ["Run", "Trainer", "add_parser", "load_checkpoint", "report", "run"]
+__all__ = ["Run", "Trainer", "add_parser", "load_checkpoint", "plot", "report", "run"]
 
 ALL_NETWORKS: Mapping[str, Network] = {**NETWORKS, **CHIP_NETWORKS, **CONV_NETWORKS}
 
 EARLY_IMAGES = 2000
 VALIDATION_IMAGES = 10_000
 """Validated points of the curve: one early, then at these intervals, besides one per epoch."""
-
-SMOOTHED = 5
-"""Stretches over which the plotted online error is averaged."""
 
 CURVE_POINTS = 500
 """Points of a learning curve in a result file."""
@@ -292,7 +290,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         runs.append(_result(trainer, args.command))
         result = runs[0] if args.seeds == 1 else _summary(runs)
         path = results.write(name, result, folder)
-    _plot(result, path.with_suffix(".png"))
+    plot(result, path.with_suffix(".png"))
     return {**result, "out": str(path)}
 
 
@@ -437,39 +435,37 @@ def _endurance(cores: Sequence[Core]) -> dict[str, float]:
     }
 
 
-def _plot(result: Mapping[str, Any], path: Path) -> None:
-    """Learning curve: online and validation error against images."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    from matplotlib import pyplot, ticker
-
+def plot(result: Mapping[str, Any], path: Path) -> None:
+    """Learning curve: online and validation error against images, and the test's at the end."""
     curve = result["curve"]
+    online = [100 * (1 - point["online_accuracy"]) for point in curve]
+    # Few points: an error of 1 % is one image of 100.
+    images, errors = averaged([point["images"] for point in curve], online, points=40)
     marked = [point for point in curve if "validation_accuracy" in point]
-    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
-    online = np.array([100 * (1 - point["online_accuracy"]) for point in curve])
-    window = min(SMOOTHED, len(curve))
-    smooth = np.convolve(online, np.full(window, 1 / window), mode="valid")
-    images = [point["images"] for point in curve[window - 1 :]]
-    axes.plot(images, smooth, color="0.75", linewidth=0.8, label="online")
-    # Without any when the validation images were trained on.
-    for key, label, style in marked and [
-        ("validation_accuracy", f"golden model, {result['profile']} devices", "o-"),
-        ("validation_accuracy_float", "float twin", "s--"),
-    ]:
-        errors = [100 * (1 - point[key]) for point in marked]
-        axes.plot([point["images"] for point in marked], errors, style, markersize=4, label=label)
-    axes.set(
-        yscale="log",
-        xlabel="training images",
-        ylabel="error, %",
-        title=f"{result['network']}, test accuracy {100 * result['accuracy_model']:.2f} %"
-        f" (float {100 * result['accuracy_float']:.2f} %)",
-    )
-    axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
-    axes.yaxis.set_minor_formatter(ticker.FormatStrFormatter("%g"))
-    axes.grid(visible=True, which="both", alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+    names = (f"golden model, {result['profile']} devices", "float twin")
+    with picture(path, size=(7, 4)) as (_, ((axes,),)):
+        axes.plot(images, errors, color="0.7", linewidth=1, label="golden model: images it learns")
+        # Without any when the validation images were trained on.
+        validated = ("validation_accuracy", "validation_accuracy_float") if marked else ()
+        for number, key in enumerate(validated):
+            axes.plot(
+                [point["images"] for point in marked],
+                [100 * (1 - point[key]) for point in marked],
+                label=f"{names[number]}: validation", **layered(number, 2, len(marked)),
+            )  # fmt: skip
+        for number, key in enumerate(("accuracy_model", "accuracy_float")):
+            axes.plot(
+                curve[-1]["images"], 100 * (1 - result[key]), "*P"[number], color=COLORS[number],
+                markersize=11 - 3 * number, markeredgecolor="black", markeredgewidth=0.6,
+                label=f"{names[number]}: test", linestyle="none", zorder=3,
+            )  # fmt: skip
+        error_axis(axes)
+        number_axis(axes.xaxis, "training images")
+        title = (
+            f"{result['network']}, test accuracy {100 * result['accuracy_model']:.2f} %"
+            f" (float twin {100 * result['accuracy_float']:.2f} %)"
+        )
+        if "seeds" in result:
+            title += f", means of {len(result['seeds'])} seeds; curve of the first"
+        axes.set(ylabel="error, %", title=title)
+        axes.legend()

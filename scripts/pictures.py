@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of results: one style for all, curves that lie on one another seen both, small files."""
+
+import io
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["COLORS", "averaged", "error_axis", "layered", "number_axis", "picture"]
+
+STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.alpha": 0.3,
+    "legend.fontsize": 8,
+    "legend.framealpha": 0.8,
+    "lines.markersize": 4,
+}
+DPI = 120
+
+POINTS = 100
+"""Points of a curve, at most."""
+
+MARKED = 25
+"""Points of a curve that has a marker on each, at most."""
+
+STEP = 1.8
+"""What a curve's line is thicker than that of the curve over it, in points."""
+
+MARKERS = "osD^v"
+
+COLORS = tuple(f"C{number}" for number in range(10))
+"""Colours in their order."""
+
+
+@contextmanager
+def picture(
+    path: Path, rows: int = 1, columns: int = 1, *, size: tuple[float, float], **options: Any
+) -> Iterator[tuple[Any, Any]]:
+    """Figure and grid of panels, which is written to ``path`` when they are drawn.
+
+    ``size`` in inches; ``options`` are those of ``Figure.subplots``.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    # Fonts that matplotlib looks for are no news of the command.
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
+    with matplotlib.rc_context(STYLE):
+        # A figure of its own has no window, whatever back end is set up.
+        figure = Figure(figsize=size, layout="constrained")
+        yield figure, figure.subplots(rows, columns, squeeze=False, **options)
+        _write(figure, path)
+
+
+def _write(figure: Any, path: Path) -> None:
+    """A PNG of 256 colours, a third of the size, beside ``path`` and then in its place."""
+    from PIL import Image
+
+    drawn, content = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=DPI)
+    Image.open(drawn).convert("RGB").quantize(256).save(content, format="png", optimize=True)
+    partial = path.with_name(f"{path.name}.part")
+    partial.write_bytes(content.getvalue())
+    partial.replace(path)
+
+
+def layered(number: int, count: int, points: int) -> dict[str, Any]:
+    """Style of curve ``number`` of ``count``: each is thinner than those drawn before it.
+
+    So all are seen where they lie on one another. A marker on each of few ``points``.
+    """
+    over = count - 1 - number
+    style = {
+        "color": COLORS[number],
+        "linewidth": 1.3 + STEP * over,
+        "alpha": 0.45 if over else 1.0,
+        "solid_capstyle": "butt",
+    }
+    if points <= MARKED:
+        style |= {"marker": MARKERS[number % len(MARKERS)], "markersize": 4 + STEP * over}
+    return style
+
+
+def averaged(*rows: Sequence[float], points: int = POINTS) -> list[NDArray[np.float64]]:
+    """Rows of equally many values, as means of neighbours if they are more than ``points``."""
+    step = -(-len(rows[0]) // points)
+    return [
+        np.array([np.mean(row[start : start + step]) for start in range(0, len(row), step)])
+        for row in rows
+    ]
+
+
+def number_axis(axis: Any, label: str) -> None:
+    """A few ticks with whole numbers, thousands set apart."""
+    from matplotlib import ticker
+
+    axis.set_major_locator(ticker.MaxNLocator(5, integer=True))
+    axis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
+    axis.set_label_text(label)
+
+
+def error_axis(axes: Any) -> None:
+    """A logarithmic vertical axis of percents, with ticks at 1, 2 and 5; a gap where it is 0."""
+    from matplotlib import ticker
+
+    axes.set_yscale("log", nonpositive="mask")
+    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_locator(ticker.NullLocator())
