@@ -49,13 +49,15 @@ def picture(
     ``size`` in inches; ``options`` are those of ``Figure.subplots``.
     """
     import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     # Fonts that matplotlib looks for are no news of the command.
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
     with matplotlib.rc_context(STYLE):
-        # A figure of its own has no window, whatever back end is set up.
-        figure = Figure(figsize=size, layout="constrained")
+        # A canvas of its own needs no window, whatever back end is set up.
+        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+        FigureCanvasAgg(figure)
         yield figure, figure.subplots(rows, columns, squeeze=False, **options)
         _write(figure, path)
 
@@ -64,9 +66,9 @@ def _write(figure: Any, path: Path) -> None:
     """A PNG of 256 colours, a third of the size, beside ``path`` and then in its place."""
     from PIL import Image
 
-    drawn, content = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=DPI)
-    Image.open(drawn).convert("RGB").quantize(256).save(content, format="png", optimize=True)
+    figure.canvas.draw()
+    pixels, content = np.asarray(figure.canvas.buffer_rgba()), io.BytesIO()
+    Image.fromarray(pixels).convert("RGB").quantize(256).save(content, format="png", optimize=True)
     partial = path.with_name(f"{path.name}.part")
     partial.write_bytes(content.getvalue())
     partial.replace(path)

@@ -96,7 +96,7 @@ def test_long_curves_are_averaged():
 )
 def test_other_files_are_refused(content, message, tmp_path, capsys):
     path = tmp_path / "bad.json"
-    path.write_text(content)
+    path.write_text(content, encoding="utf-8")
     assert main(["plot", str(path)]) == 1
     error = capsys.readouterr().err
     assert message in error
