@@ -7,7 +7,7 @@ same draw; see docs/architecture.md section 2.
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from models.arithmetic import Int
-from rtl.config import CoreConfig
+from rtl.config import CoreConfig, file_text, from_fields, to_object
 
 __all__ = [
     "IDEAL",
@@ -476,13 +476,7 @@ class DeviceProfile:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "DeviceProfile":
         """Build from a mapping; missing keys keep their defaults (those of ``ideal``)."""
-        known = {field.name for field in fields(cls)}
-        for name in values:
-            if name not in known:
-                raise ValueError(
-                    f"unknown device profile key {name!r}; known: {', '.join(sorted(known))}"
-                )
-        return cls(**values)
+        return from_fields(cls, values, "device profile")
 
     @classmethod
     def load(cls, name: str = "ideal", path: str | Path | None = None) -> "DeviceProfile":
@@ -491,15 +485,8 @@ class DeviceProfile:
             if name not in PROFILES:
                 raise ValueError(f"unknown device profile {name!r}; known: {', '.join(PROFILES)}")
             return PROFILES[name]
-        try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ValueError(f"cannot read device profile {path}: {error.strerror}") from error
-        except json.JSONDecodeError as error:
-            raise ValueError(f"device profile {path} is not JSON: {error}") from error
-        if not isinstance(values, dict):
-            raise ValueError(f"device profile must be a JSON object, not {type(values).__name__}")
-        return cls.from_dict(values)
+        text = file_text(path, "device profile")
+        return cls.from_dict(to_object(text, f"device profile {path}"))
 
 
 _LIMITS = {

@@ -7,9 +7,20 @@ No Amaranth import: RTL, golden model, benches and scripts all take the same obj
 import json
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["DEFAULT", "PRESETS", "SMALL", "TINY", "CoreConfig"]
+__all__ = [
+    "DEFAULT",
+    "PRESETS",
+    "SMALL",
+    "TINY",
+    "CoreConfig",
+    "file_text",
+    "from_fields",
+    "to_object",
+]
+
+T = TypeVar("T")
 
 GAIN_FRACTION = 8
 """Fraction bits of an ADC calibration gain (unsigned 2.8, reset value 1.0 = 256)."""
@@ -46,6 +57,41 @@ def _log2(value: int) -> int:
 
 def _power_of_two(value: int) -> bool:
     return value > 0 and value & (value - 1) == 0
+
+
+def file_text(path: str | Path, what: str) -> str:
+    """Text of a file of the user; an error calls it ``what`` and names it."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"cannot read {what} {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"cannot read {what} {path}: not UTF-8 text") from error
+
+
+def to_object(text: str, what: str) -> dict[str, Any]:
+    """The JSON object that ``text`` is; an error calls it ``what``."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{what} is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{what} must be a JSON object, not {type(values).__name__}")
+    return values
+
+
+def from_fields(cls: type[T], values: Any, kind: str) -> T:
+    """The dataclass of ``values`` by field; missing ones keep their defaults, others are refused.
+
+    ``kind`` is what an error calls a key.
+    """
+    if not isinstance(values, dict):
+        raise TypeError(f"{kind} must be an object of its fields, not {values!r}")
+    known = sorted(cls.__dataclass_fields__)  # type: ignore[attr-defined]
+    for key in values:
+        if key not in known:
+            raise ValueError(f"unknown {kind} key {key!r}; known: {', '.join(known)}")
+    return cls(**values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -337,35 +383,18 @@ class CoreConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "CoreConfig":
         """Build from a mapping; missing keys keep their defaults, unknown keys are refused."""
-        known = {field.name for field in fields(cls)}
-        for key in values:
-            if key not in known:
-                names = ", ".join(sorted(known))
-                raise ValueError(f"unknown configuration key {key!r}; known: {names}")
-        return cls(**values)
+        return from_fields(cls, values, "configuration")
 
     @classmethod
     def from_json(cls, text: str) -> "CoreConfig":
         """Build from the text of one JSON object."""
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"configuration is not JSON: {error}") from error
-        if not isinstance(values, dict):
-            raise ValueError(f"configuration must be a JSON object, not {type(values).__name__}")
-        return cls.from_dict(values)
+        return cls.from_dict(to_object(text, "configuration"))
 
     @classmethod
     def load(cls, preset: str | None = None, path: str | Path | None = None) -> "CoreConfig":
         """A named preset, or a JSON file, or the default."""
         if path is not None:
-            try:
-                text = Path(path).read_text(encoding="utf-8")
-            except OSError as error:
-                raise ValueError(f"cannot read configuration {path}: {error.strerror}") from error
-            except UnicodeDecodeError as error:
-                raise ValueError(f"cannot read configuration {path}: not UTF-8 text") from error
-            return cls.from_json(text)
+            return cls.from_json(file_text(path, "configuration"))
         name = preset or "default"
         if name not in PRESETS:
             raise ValueError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")

@@ -6,9 +6,11 @@ Every instruction is one 64-bit word: the opcode in bits 0..4, then the fields o
 bit 5 upward in the order listed. Unused bits must be zero.
 """
 
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import SupportsIndex
 
 from rtl.config import CoreConfig
 
@@ -33,6 +35,7 @@ __all__ = [
     "encode",
     "pack",
     "unpack",
+    "whole",
 ]
 
 INSTRUCTION_BITS = 64
@@ -100,6 +103,14 @@ class PacketKind(IntEnum):
     VECTOR = 1
     AFFINE = 2
     RESULT = 0x81
+
+
+def whole(name: str, value: SupportsIndex) -> int:
+    """``value`` of a field, which must be an integer: none is rounded, no text is read."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, not {value!r}") from None
 
 
 @dataclass(frozen=True)
@@ -292,7 +303,7 @@ def pack(fields: tuple[Field, ...], values: Mapping[str, int]) -> int:
         given = values.get(field.name, field.default)
         if given is None:
             raise ValueError(f"missing field {field.name!r}")
-        value = int(given)
+        value = whole(field.name, given)
         field.check(value)
         word |= (value & ((1 << field.width) - 1)) << position
         position += field.width
@@ -313,16 +324,22 @@ def unpack(fields: tuple[Field, ...], word: int) -> dict[str, int]:
 
 def encode(opcode: Opcode, **values: int) -> int:
     """Instruction word of ``opcode``."""
+    opcode = Opcode(opcode)
     try:
         return opcode | pack(INSTRUCTIONS[opcode], values) << OPCODE_BITS
-    except ValueError as error:
-        raise ValueError(f"{opcode.name}: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{opcode.name}: {error}") from error
 
 
 def decode(word: int) -> tuple[Opcode, dict[str, int]]:
     """Opcode and fields of an instruction word; ``ValueError`` for an unknown opcode."""
     opcode = Opcode(word & ((1 << OPCODE_BITS) - 1))
     return opcode, unpack(INSTRUCTIONS[opcode], word >> OPCODE_BITS)
+
+
+def _check_whole(descriptor: object) -> None:
+    for name, value in vars(descriptor).items():
+        whole(name, value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -337,6 +354,9 @@ class Segment:
     chi_shift: int = 0
     range_forward: int = 14
     range_backward: int = 14
+
+    def __post_init__(self) -> None:
+        _check_whole(self)
 
     @property
     def rows(self) -> slice:
@@ -398,6 +418,9 @@ class ObjectDescriptor:
     stride: int = 1
     padding: int = 0
 
+    def __post_init__(self) -> None:
+        _check_whole(self)
+
     def pack(self) -> int:
         """The descriptor as one integer."""
         return pack(OBJECT, vars(self))
@@ -434,6 +457,9 @@ class StreamDescriptor:
     credits: int = 1
     consumers: int = 1
     needed: int = 1
+
+    def __post_init__(self) -> None:
+        _check_whole(self)
 
     def pack(self) -> int:
         """The descriptor as one integer."""

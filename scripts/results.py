@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rtl.chip.config import CHIPS, ChipConfig
-from rtl.config import PRESETS, CoreConfig
+from rtl.config import PRESETS, CoreConfig, file_text, to_object
 
 __all__ = ["RESULTS", "ROOT", "commit", "preset_name", "read", "record", "write"]
 
@@ -85,10 +85,4 @@ def write(name: str, result: dict[str, Any], folder: Path | None = None) -> Path
 
 def read(path: Path) -> dict[str, Any]:
     """The result in a file."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} is not a JSON object")
-    return content
+    return to_object(file_text(path, "result"), str(path))

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rtl.chip.config import CHIPS, ChipConfig
 from rtl.config import _RANGES, DEFAULT, PRESETS, SMALL, TINY, CoreConfig
 
 LEGAL = {"range_max": 28, "rows": 1024, "cols": 1024}
@@ -87,6 +88,42 @@ def test_missing_keys_keep_their_defaults():
 def test_bad_json_is_refused(text, message):
     with pytest.raises(ValueError, match=message):
         CoreConfig.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"host": 1.0}', r"^host must be an integer, not 1\.0$"),
+        ('{"host": "1"}', r"^host must be an integer, not '1'$"),
+        ('{"host_streams": true}', r"^host_streams must be an integer, not True$"),
+        ('{"host": 6}', r"^host must be in 0\.\.5, not 6$"),
+        ('{"core": 5}', r"^core must be an object of its fields, not 5$"),
+        ('{"fabric": [3, 2]}', r"^fabric must be an object of its fields, not \[3, 2\]$"),
+        ('{"core": {"colums": 8}}', r"^unknown core key 'colums'; known: acc_bits, "),
+        ('{"fabric": {"depth": 4.0}}', r"^depth must be an integer, not 4\.0$"),
+        ('{"cores": 5}', r"^unknown chip key 'cores'; known: core, fabric, "),
+        ("[" * 100_000, r"^chip configuration is not JSON: "),
+        ("null", r"^chip configuration must be a JSON object, not NoneType$"),
+    ],
+)
+def test_bad_chips_are_refused(text, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        ChipConfig.from_json(text)
+
+
+def test_a_chip_is_made_of_configurations(tmp_path):
+    with pytest.raises(TypeError, match=r"^core must be a CoreConfig, not 5$"):
+        ChipConfig(core=5)
+    with pytest.raises(TypeError, match=r"^fabric must be a FabricConfig, not \{\}$"):
+        ChipConfig(fabric={})
+    path = tmp_path / "chip.json"
+    path.write_text(CHIPS["tiny"].to_json(), encoding="utf-8")
+    assert ChipConfig.load(path) == CHIPS["tiny"]
+    path.write_bytes(b"\xff")
+    with pytest.raises(ValueError, match=r"^cannot read chip configuration .*: not UTF-8 text$"):
+        ChipConfig.load(str(path))
+    with pytest.raises(ValueError, match=r"^cannot read chip configuration .*: Is a directory$"):
+        ChipConfig.load(str(tmp_path))
 
 
 def test_unknown_preset_and_unreadable_file(tmp_path):

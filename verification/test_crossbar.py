@@ -321,15 +321,17 @@ def test_profiles_survive_json(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("\udcff", r"^cannot read device profile .*p.json: not UTF-8 text$"),
+        ('{"set_mean": NaN}', r"^set_mean must be in -10.0..10.0, not nan$"),
         ('{"gmax": 3}', r"^unknown device profile key 'gmax'; known: adc_gain_limit, .*$"),
         ('{"set_mean": 11}', r"^set_mean must be in -10.0..10.0, not 11$"),
         ('{"g_min": 13}', r"^g_min must be at most g_full_scale \(12.0\), not 13$"),
-        ("[1]", r"^device profile must be a JSON object, not list$"),
+        ("[1]", r"^device profile .*p.json must be a JSON object, not list$"),
         ("{", r"^device profile .* is not JSON: .*$"),
     ],
 )
 def test_wrong_profiles_are_refused(tmp_path, text, message):
-    (tmp_path / "p.json").write_text(text, encoding="utf-8")
+    (tmp_path / "p.json").write_text(text, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(ValueError, match=message):
         DeviceProfile.load(path=tmp_path / "p.json")
 

@@ -212,7 +212,8 @@ def test_what_is_missing_is_named(path, named, recorded, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("run", "[]", "is not a JSON object"),
+        ("run", None, "cannot read result "),
+        ("run", "[]", "must be a JSON object, not list"),
         ("run", "{", "is not JSON"),
         ("area", "{}", "has no field 'blocks'"),
         ("area", '{"blocks": {}}', "no block 'adc'"),
@@ -220,7 +221,9 @@ def test_what_is_missing_is_named(path, named, recorded, tmp_path, capsys):
 )
 def test_bad_files(file, text, message, recorded, tmp_path, capsys):
     _, files = recorded
-    files[file].write_text(text, encoding="utf-8")
+    files[file].unlink()
+    if text is not None:
+        files[file].write_text(text, encoding="utf-8")
     assert main(command(files, tmp_path)) == 1
     assert message in capsys.readouterr().err
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.packets import header
 from rtl.config import DEFAULT, TINY
 from rtl.isa import (
     HEADER,
@@ -14,13 +15,18 @@ from rtl.isa import (
     SEGMENT,
     Drift,
     Field,
+    ObjectDescriptor,
     Opcode,
+    PacketKind,
     Segment,
+    StreamDescriptor,
     decode,
     encode,
     pack,
     unpack,
 )
+from rtl.noc.flit import HEADER as ROUTE
+from rtl.noc.message import message_head
 
 
 def values_of(fields):
@@ -98,6 +104,27 @@ def test_negative_fields_are_twos_complement():
 def test_encode_names_instruction_field_and_value(values, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         encode(Opcode.READ, **values)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: encode(Opcode.READ, slot=1.5, start=0, length=8), "READ: slot .*, not 1.5"),
+        (lambda: encode(Opcode.READ, slot="1", start=0, length=8), "READ: slot .*, not '1'"),
+        (lambda: Segment(row_start=0.0, row_count=8, col_start=0, col_count=8), "row_start .* 0.0"),
+        (lambda: ObjectDescriptor(x="0", y=0, stream=0), "x must be an integer, not '0'"),
+        (lambda: StreamDescriptor(object=None), "object must be an integer, not None"),
+        (lambda: ROUTE.pack(x=2.0), "x must be an integer, not 2.0"),
+        (lambda: message_head(0, start=1.5), "start must be an integer, not 1.5"),
+        (lambda: header(PacketKind.VECTOR, start=8.0, length=8), "start must be an integer, not 8"),
+        (lambda: ROUTE.pack(z=1), "unknown header field 'z'; known: multicast, order, "),
+        (lambda: message_head(0, z=1), "unknown message field 'z'; known: kind, object, "),
+        (lambda: encode(99), "99 is not a valid Opcode"),
+    ],
+)
+def test_fields_are_known_and_integers(make, message):
+    with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+        make()
 
 
 def test_signed_range_in_the_message():

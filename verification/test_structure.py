@@ -119,10 +119,12 @@ def local_encoding(call: ast.Call) -> bool:
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     given = {keyword.arg for keyword in call.keywords}
     constants = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
-    if ast.unparse(call.func) == "os.open" or "encoding" in given:
+    if "encoding" in given:
         return False
     binary = any(isinstance(value, str) and "b" in value for value in constants)
-    text = name == "open" or (name.endswith("TemporaryFile") and constants)
+    # Methods of the name that take a file first are not those of a path.
+    of_path = isinstance(call.func, ast.Name) or len(constants) == len(call.args)
+    text = (name == "open" and of_path) or (name.endswith("TemporaryFile") and constants)
     return name in ("read_text", "write_text") or bool(text and not binary) or "text" in given
 
 

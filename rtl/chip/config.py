@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rtl.config import DEFAULT, SMALL, TINY, CoreConfig
+from rtl.config import DEFAULT, SMALL, TINY, CoreConfig, file_text, from_fields, to_object
 from rtl.noc.config import FabricConfig
 
 __all__ = ["BRIDGE_FLITS", "CHIPS", "ChipConfig"]
@@ -35,6 +35,13 @@ class ChipConfig:
     """Objects of the host, filled by streams of the cores, 1..16."""
 
     def __post_init__(self) -> None:
+        for name, kind in _PARTS.items():
+            if not isinstance(getattr(self, name), kind):
+                value = getattr(self, name)
+                raise TypeError(f"{name} must be a {kind.__name__}, not {value!r}")
+        for name in ("host", "host_streams", "host_objects"):
+            if type(getattr(self, name)) is not int:
+                raise TypeError(f"{name} must be an integer, not {getattr(self, name)!r}")
         if not self.core.objects:
             raise ValueError("core.objects must be at least 1 on a chip, not 0")
         if self.fabric.flit_bits != 64:
@@ -65,36 +72,25 @@ class ChipConfig:
     @classmethod
     def from_json(cls, text: str) -> "ChipConfig":
         """Build from the text of one JSON object; missing keys keep their defaults."""
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"chip configuration is not JSON: {error}") from error
-        if not isinstance(values, dict):
-            kind = type(values).__name__
-            raise ValueError(f"chip configuration must be a JSON object, not {kind}")
-        known = sorted(cls.__dataclass_fields__)
-        for key in values:
-            if key not in known:
-                raise ValueError(f"unknown chip key {key!r}; known: {', '.join(known)}")
-        parts: dict[str, Any] = dict(values)
-        if "core" in parts:
-            parts["core"] = CoreConfig.from_dict(parts["core"])
-        if "fabric" in parts:
-            parts["fabric"] = FabricConfig.from_json(json.dumps(parts["fabric"]))
-        return cls(**parts)
+        parts = to_object(text, "chip configuration")
+        for name, kind in _PARTS.items():
+            if name in parts:
+                parts[name] = from_fields(kind, parts[name], name)
+        return from_fields(cls, parts, "chip")
 
     @classmethod
     def load(cls, name: str) -> "ChipConfig":
         """One of ``CHIPS``, or the fields in a JSON file."""
         if name in CHIPS:
             return CHIPS[name]
-        try:
-            text = Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        if not Path(name).exists():
             known = ", ".join(CHIPS)
-            raise ValueError(f"chip {name!r} is neither one of {known} nor a JSON file") from error
-        return cls.from_json(text)
+            raise ValueError(f"chip {name!r} is neither one of {known} nor a JSON file")
+        return cls.from_json(file_text(name, "chip configuration"))
 
+
+_PARTS: dict[str, type[CoreConfig | FabricConfig]] = {"core": CoreConfig, "fabric": FabricConfig}
+"""Fields that have fields of their own."""
 
 CHIPS = {
     "tiny": ChipConfig(core=TINY.replace(objects=4, streams=4)),

@@ -2,10 +2,11 @@
 """Parameters of the fabric: the only place where they are written down. No Amaranth import."""
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from rtl.config import from_fields, to_object
 from rtl.noc.topology import Edge, neighbours, prism, problems
 
 __all__ = ["ARBITERS", "TOPOLOGIES", "FabricConfig"]
@@ -130,18 +131,7 @@ class FabricConfig:
     @classmethod
     def from_json(cls, text: str) -> "FabricConfig":
         """Build from the text of one JSON object; missing keys keep their defaults."""
-        try:
-            values = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"fabric configuration is not JSON: {error}") from error
-        if not isinstance(values, dict):
-            kind = type(values).__name__
-            raise ValueError(f"fabric configuration must be a JSON object, not {kind}")
-        known = sorted(field.name for field in fields(cls))
-        for key in values:
-            if key not in known:
-                raise ValueError(f"unknown fabric key {key!r}; known: {', '.join(known)}")
-        return cls(**values)
+        return from_fields(cls, to_object(text, "fabric configuration"), "fabric")
 
 
 def _edges(links: Any) -> tuple[Edge, ...]:

@@ -3,6 +3,8 @@
 
 from dataclasses import dataclass
 
+from rtl.isa import whole
+
 __all__ = ["HEADER", "Field", "Header"]
 
 
@@ -46,7 +48,11 @@ class Header:
         )
 
     def __getitem__(self, name: str) -> Field:
-        return next(field for field in self.fields if field.name == name)
+        for field in self.fields:
+            if field.name == name:
+                return field
+        known = ", ".join(field.name for field in self.fields)
+        raise ValueError(f"unknown header field {name!r}; known: {known}")
 
     @property
     def bits(self) -> int:
@@ -56,8 +62,9 @@ class Header:
     def pack(self, **values: int) -> int:
         """Header of a packet; fields that are not given are 0."""
         word = 0
-        for name, value in values.items():
+        for name, given in values.items():
             field = self[name]
+            value = whole(name, given)
             if not 0 <= value < 1 << field.width:
                 raise ValueError(f"{name} must be in 0..{(1 << field.width) - 1}, not {value}")
             word |= value << field.low

@@ -8,6 +8,7 @@ import.
 
 from enum import IntEnum
 
+from rtl.isa import whole
 from rtl.noc.flit import HEADER, Field
 
 __all__ = [
@@ -61,8 +62,10 @@ LINES_PER_FLIT = {MessageKind.VECTOR: 8, MessageKind.PARTIAL: 4, MessageKind.AFF
 def message_head(route: int, **values: int) -> int:
     """Head flit: the routers' header ``route`` and the message fields (0 unless given)."""
     word = route
-    for name, value in values.items():
-        field = MESSAGE[name]
+    for name, given in values.items():
+        if name not in MESSAGE:
+            raise ValueError(f"unknown message field {name!r}; known: {', '.join(MESSAGE)}")
+        field, value = MESSAGE[name], whole(name, given)
         mask = (1 << field.width) - 1
         if not (-(mask + 1) // 2 if name == "value" else 0) <= value <= mask:
             raise ValueError(f"{name} must fit {field.width} bits, not {value}")
