@@ -20,8 +20,10 @@ __all__ = [
     "DataError",
     "Dataset",
     "MnistFile",
+    "idx_content",
     "load",
     "order",
+    "pool",
     "read_idx",
     "whole",
 ]
@@ -99,7 +101,10 @@ MNIST_FILES: Mapping[str, MnistFile] = {
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images as uint8 codes 0..127, shape (images, inputs), and their uint8 labels."""
+    """Images as uint8 codes 0..127, shape (images, inputs), and their uint8 labels.
+
+    Only the validation part may be empty.
+    """
 
     name: str
     train_x: NDArray[np.uint8]
@@ -109,10 +114,47 @@ class Dataset:
     test_x: NDArray[np.uint8]
     test_y: NDArray[np.uint8]
 
+    def __post_init__(self) -> None:
+        for part in ("train", "validation", "test"):
+            x, y = getattr(self, f"{part}_x"), getattr(self, f"{part}_y")
+            for name, array, rank in ((f"{part}_x", x, 2), (f"{part}_y", y, 1)):
+                if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
+                    kind = getattr(array, "dtype", type(array).__name__)
+                    raise DataError(f"{name} of {self.name} must be a uint8 array, not {kind}")
+                if array.ndim != rank:
+                    raise DataError(
+                        f"{name} of {self.name} must have {rank} dimensions, not {array.ndim}"
+                    )
+            if len(x) != len(y):
+                raise DataError(f"{self.name} has {len(x)} {part} images, {len(y)} labels")
+            if x.shape[1] != self.inputs:
+                raise DataError(
+                    f"{part}_x of {self.name} must have {self.inputs} codes per image as train_x"
+                    f" has, not {x.shape[1]}"
+                )
+            if not x.size and part != "validation":
+                raise DataError(f"{self.name} has no {part} images")
+            if x.size and x.max() > CODE_MAX:
+                raise DataError(
+                    f"{part}_x of {self.name} must be in 0..{CODE_MAX}, not {x.max()}"
+                )
+
     @property
     def inputs(self) -> int:
         """Codes of one image."""
         return int(self.train_x.shape[1])
+
+    def check(self, network: str, inputs: int, outputs: int) -> None:
+        """Raise :class:`DataError` unless the images and their labels fit a network."""
+        if self.inputs != inputs:
+            raise DataError(f"{network} needs {inputs} inputs; {self.name} has {self.inputs}")
+        labels = (self.train_y, self.validation_y, self.test_y)
+        largest = max(int(part.max()) for part in labels if part.size)
+        if largest >= outputs:
+            raise DataError(
+                f"{network} has {outputs} outputs, for labels 0..{outputs - 1}; {self.name} has"
+                f" label {largest}"
+            )
 
     def merged(self) -> "Dataset":
         """The same with the validation images behind the training images, and none to validate."""
@@ -147,8 +189,11 @@ def order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(count)
 
 
-def read_idx(content: bytes, shape: tuple[int, ...], source: str) -> NDArray[np.uint8]:
-    """Array of unsigned bytes of an idx file; its magic, shape and length are checked."""
+def read_idx(content: bytes, shape: tuple[int | None, ...], source: str) -> NDArray[np.uint8]:
+    """Array of unsigned bytes of an idx file; its magic, shape and length are checked.
+
+    A size that is None may be any.
+    """
     header = 4 + 4 * len(shape)
     magic = bytes([0, 0, 8, len(shape)])
     if content[:4] != magic:
@@ -156,11 +201,11 @@ def read_idx(content: bytes, shape: tuple[int, ...], source: str) -> NDArray[np.
     if len(content) < header:
         raise DataError(f"{source} ends within its header")
     found = tuple(int(size) for size in np.frombuffer(content[4:header], dtype=">u4"))
-    if found != shape:
+    if any(size not in (None, here) for size, here in zip(shape, found, strict=True)):
         raise DataError(f"{source} has shape {found}, not {shape}")
-    if len(content) - header != math.prod(shape):
-        raise DataError(f"{source} has {len(content) - header} data bytes, not {math.prod(shape)}")
-    return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)
+    if len(content) - header != math.prod(found):
+        raise DataError(f"{source} has {len(content) - header} data bytes, not {math.prod(found)}")
+    return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(found)
 
 
 def pool(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -171,8 +216,8 @@ def pool(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def whole(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Pixels of 28 x 28 images as codes 0..127, shape (images, 784)."""
-    return _CODE_OF_PIXEL[images].reshape(-1, 784)
+    """Pixels of images as codes 0..127, shape (images, pixels)."""
+    return _CODE_OF_PIXEL[images].reshape(len(images), -1)
 
 
 def _mnist_folder(data_dir: str | Path | None) -> Path:
@@ -184,20 +229,26 @@ def _mnist_folder(data_dir: str | Path | None) -> Path:
         )
     folder = Path(chosen)
     if not folder.is_dir():
-        raise DataError(f"MNIST folder {folder} does not exist")
+        what = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise DataError(f"MNIST folder {folder} {what}")
     return folder
 
 
 def _content(folder: Path, file: MnistFile) -> bytes:
     """Decompressed content of ``file``, whichever form of it is there."""
-    packed, plain = folder / f"{file.name}.gz", folder / file.name
+    for path in (folder / f"{file.name}.gz", folder / file.name):
+        if path.exists():
+            return idx_content(path)
+    raise DataError(f"{file.name} (or {file.name}.gz) is missing in {folder}")
+
+
+def idx_content(path: Path) -> bytes:
+    """Content of an idx file, decompressed if its name ends in .gz."""
     try:
-        content = gzip.decompress(packed.read_bytes()) if packed.exists() else plain.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{file.name} (or {file.name}.gz) is missing in {folder}") from None
+        content = path.read_bytes()
+        return gzip.decompress(content) if path.suffix == ".gz" else content
     except (EOFError, OSError, zlib.error) as error:
-        raise DataError(f"cannot read {file.name} in {folder}: {error}") from error
-    return content
+        raise DataError(f"cannot read {path}: {error}") from error
 
 
 def _mnist(name: str, folder: Path) -> Dataset:
@@ -205,11 +256,13 @@ def _mnist(name: str, folder: Path) -> Dataset:
     arrays = {}
     for key, file in MNIST_FILES.items():
         content = _content(folder, file)
-        array = read_idx(content, file.shape, file.name)
         found = hashlib.sha256(content).hexdigest()
         if found != file.sha256:
-            raise DataError(f"{file.name} has sha256 {found[:16]}..., not {file.sha256[:16]}...")
-        arrays[key] = array
+            raise DataError(
+                f"{file.name} has sha256 {found[:16]}..., not {file.sha256[:16]}... of MNIST:"
+                f" --dataset {folder} trains on data of one's own"
+            )
+        arrays[key] = read_idx(content, file.shape, file.name)
     train_x, train_y = coded(arrays["train_x"]), arrays["train_y"]
     return Dataset(
         name,

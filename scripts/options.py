@@ -8,9 +8,10 @@ from pathlib import Path
 from models.datasets import NAMES, Dataset, load
 from models.device import PROFILES, DeviceProfile
 from models.networks import Network
+from models.own_data import ACCEPTED, load_own
 
 __all__ = [
-    "add_data", "add_devices", "add_profile", "add_validation", "load_data", "positive",
+    "add_data", "add_devices", "add_profile", "add_validation", "amount", "load_data", "positive",
     "rate",
 ]  # fmt: skip
 
@@ -70,8 +71,9 @@ def add_validation(parser: argparse.ArgumentParser) -> None:
 def add_data(parser: argparse.ArgumentParser) -> None:
     """Add ``--data`` and ``--dataset``."""
     parser.add_argument(
-        "--dataset", choices=NAMES, metavar="NAME",
-        help=f"data set in place of the network's, with as many inputs: {', '.join(NAMES)}",
+        "--dataset", type=_dataset, metavar="NAME|PATH",
+        help=f"data set in place of the network's, with as many inputs: {', '.join(NAMES)}; or of"
+        f" one's own: {ACCEPTED}",
     )  # fmt: skip
     parser.add_argument(
         "--data", type=Path, metavar="DIR",
@@ -81,9 +83,29 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 def load_data(args: argparse.Namespace, network: Network) -> Dataset:
     """Data set that the options of :func:`add_data` name for a network."""
-    data = load(args.dataset or network.dataset, args.data)
-    if data.inputs != network.inputs:
-        raise ValueError(
-            f"{network.name} needs {network.inputs} inputs; {data.name} has {data.inputs}"
-        )
+    own = isinstance(args.dataset, Path)
+    data = (
+        load_own(args.dataset, network.inputs)
+        if own
+        else load(args.dataset or network.dataset, args.data)
+    )
+    data.check(network.name, network.inputs, network.layers[-1].outputs)
     return data
+
+
+def amount(option: str, wanted: int | None, available: int, what: str) -> int:
+    """What an option asked for, which must be there, or all of it."""
+    if wanted is not None and wanted > available:
+        raise ValueError(f"{option} must be at most {available} ({what}), not {wanted}")
+    return available if wanted is None else wanted
+
+
+def _dataset(text: str) -> str | Path:
+    path = Path(text)
+    if text in NAMES:
+        return text
+    if not path.exists():
+        raise argparse.ArgumentTypeError(
+            f"must be one of {', '.join(NAMES)}, or {ACCEPTED}, not {text!r}"
+        )
+    return path

@@ -41,6 +41,7 @@ from scripts.options import (
     add_devices,
     add_profile,
     add_validation,
+    amount,
     load_data,
     positive,
     rate,
@@ -272,7 +273,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     first = Run(
         network=network.name, config=config, profile=args.profile, seed=args.seed,
         epochs=args.epochs or network.training.epochs,
-        images=min(args.images or len(data.train_x), len(data.train_x)), eta=args.eta,
+        images=amount(
+            "--images", args.images, len(data.train_x), f"training images of {data.name}"
+        ),
+        eta=args.eta,
         eta_end=args.eta_end,
     )  # fmt: skip
     folder: Path = args.out or Path("build") / "train"

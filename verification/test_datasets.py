@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from models import datasets
-from models.datasets import MNIST_FILES, DataError, MnistFile, load, pool, read_idx
+from models.datasets import MNIST_FILES, DataError, Dataset, MnistFile, load, pool, read_idx
 from scripts import data
 from scripts.cli import main
 
@@ -123,6 +123,9 @@ def test_no_folder(monkeypatch):
 def test_folder_missing(tmp_path):
     with pytest.raises(DataError, match=r"^MNIST folder .*nowhere does not exist$"):
         load("mnist14", tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"^MNIST folder .*file is a file, not a folder$"):
+        load("mnist14", tmp_path / "file")
 
 
 def test_unknown_name():
@@ -139,7 +142,7 @@ def test_file_missing(small_mnist):
 
 def test_file_not_gzip(small_mnist):
     (small_mnist / "t10k-images-idx3-ubyte.gz").write_bytes(b"<html>")
-    with pytest.raises(DataError, match=r"^cannot read t10k-images-idx3-ubyte in .*: Not a gzip"):
+    with pytest.raises(DataError, match=r"^cannot read .*t10k-images-idx3-ubyte\.gz: Not a gzip"):
         load("mnist14", small_mnist)
 
 
@@ -148,7 +151,10 @@ def test_wrong_content(small_mnist):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    message = r"^t10k-labels-idx1-ubyte has sha256 [0-9a-f]{16}\.\.\., not [0-9a-f]{16}\.\.\.$"
+    message = (
+        r"^t10k-labels-idx1-ubyte has sha256 [0-9a-f]{16}\.\.\., not [0-9a-f]{16}\.\.\. of MNIST:"
+        r" --dataset .* trains on data of one's own$"
+    )
     with pytest.raises(DataError, match=message):
         load("mnist14", small_mnist)
 
@@ -237,6 +243,48 @@ def test_merged_data_has_the_validation_images_behind_the_others():
     assert np.array_equal(merged.train_x[:-300], digits.train_x)
     assert merged.validation_x.shape == (0, 64)
     assert np.array_equal(merged.test_x, digits.test_x)
+
+
+def made(**changes):
+    """A sound data set of 2 inputs, but for the changes."""
+    arrays = {f"{part}_x": np.ones((3, 2), np.uint8) for part in ("train", "validation", "test")}
+    arrays |= {f"{part}_y": np.ones(3, np.uint8) for part in ("train", "validation", "test")}
+    return Dataset("d", **{**arrays, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_y": np.ones(3)}, "train_y of d must be a uint8 array, not float64"),
+        ({"test_x": [[1, 2]] * 3}, "test_x of d must be a uint8 array, not list"),
+        ({"test_x": np.ones(3, np.uint8)}, "test_x of d must have 2 dimensions, not 1"),
+        ({"train_y": np.ones(2, np.uint8)}, "d has 3 train images, 2 labels"),
+        (
+            {"test_x": np.ones((3, 4), np.uint8)},
+            "test_x of d must have 2 codes per image as train_x has, not 4",
+        ),
+        (
+            {"test_x": np.ones((0, 2), np.uint8), "test_y": np.ones(0, np.uint8)},
+            "d has no test images",
+        ),
+        (
+            {"validation_x": np.full((3, 2), 128, np.uint8)},
+            "validation_x of d must be in 0..127, not 128",
+        ),
+    ],
+)
+def test_unsound_data_sets_are_refused(changes, message):
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        made(**changes)
+
+
+def test_data_must_fit_the_network():
+    made(test_y=np.full(3, 9, np.uint8)).check("n", 2, 10)
+    with pytest.raises(DataError, match=r"^n needs 3 inputs; d has 2$"):
+        made().check("n", 3, 10)
+    message = r"^n has 10 outputs, for labels 0\.\.9; d has label 10$"
+    with pytest.raises(DataError, match=message):
+        made(test_y=np.full(3, 10, np.uint8)).check("n", 2, 10)
 
 
 @pytest.mark.skipif("PHASECORE_DATA" not in os.environ, reason="PHASECORE_DATA is not set")
