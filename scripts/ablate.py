@@ -22,7 +22,7 @@ from models.datasets import Dataset
 from models.learner import ALL_ENGINES, ENGINES
 from models.networks import classes
 from scripts import results
-from scripts.options import add_data, add_profile, load_data, positive
+from scripts.options import add_data, add_profile, at_most, load_data, positive
 from scripts.pictures import error_axis, layered, picture
 from scripts.train import ALL_NETWORKS
 
@@ -133,7 +133,8 @@ def _seeds(args: argparse.Namespace, is_base: bool) -> int:
 
 def _heading(args: argparse.Namespace, base: Setup, data: Dataset) -> dict[str, Any]:
     """The result before the first run."""
-    network = base.network
+    network, available = base.network, len(data.train_x)
+    images = at_most("--images", args.images, available, f"training images of {data.name}")
     return results.record(
         command=args.command,
         config=base.config,
@@ -146,7 +147,7 @@ def _heading(args: argparse.Namespace, base: Setup, data: Dataset) -> dict[str, 
         epochs=args.epochs,
         validation_images=len(data.validation_x),
         cases=[],
-    ) | {"images": min(args.images or len(data.train_x), len(data.train_x))}
+    ) | {"images": images}
 
 
 def _train(

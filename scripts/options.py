@@ -11,7 +11,7 @@ from models.networks import Network
 from models.own_data import ACCEPTED, load_own
 
 __all__ = [
-    "add_data", "add_devices", "add_profile", "add_validation", "amount", "load_data", "positive",
+    "add_data", "add_devices", "add_profile", "add_validation", "at_most", "load_data", "positive",
     "rate",
 ]  # fmt: skip
 
@@ -93,7 +93,7 @@ def load_data(args: argparse.Namespace, network: Network) -> Dataset:
     return data
 
 
-def amount(option: str, wanted: int | None, available: int, what: str) -> int:
+def at_most(option: str, wanted: int | None, available: int, what: str) -> int:
     """What an option asked for, which must be there, or all of it."""
     if wanted is not None and wanted > available:
         raise ValueError(f"{option} must be at most {available} ({what}), not {wanted}")

@@ -43,6 +43,7 @@ from scripts.options import (
     add_devices,
     add_profile,
     add_validation,
+    at_most,
     load_data,
     positive,
 )
@@ -275,8 +276,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="times each image is seen (default 1 with --images)",
     )  # fmt: skip
     parser.add_argument(
-        "--test", type=positive, default=500, metavar="N", help="test images (default 500)"
-    )
+        "--test", type=positive, metavar="N",
+        help=f"test images (default {TEST_IMAGES}, or all if they are fewer)",
+    )  # fmt: skip
     parser.add_argument("--sim", choices=["verilator", "icarus"], default="verilator")
     add_profile(parser)
     add_devices(parser)
@@ -316,7 +318,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     epochs, images = amount(args, network, len(data.train_x))
     simulation = Simulation(
         make_machine(network, config, profile, seed), data, seed=seed, epochs=epochs,
-        images=images, test=min(args.test, len(data.test_x)), checkpoint=checkpoint,
+        images=images, test=_tests(args, data), checkpoint=checkpoint,
     )  # fmt: skip
     folder: Path = args.out or Path("build") / "simulate"
     folder.mkdir(parents=True, exist_ok=True)
@@ -347,11 +349,22 @@ def amount(args: argparse.Namespace, network: Network, available: int) -> tuple[
     if args.resume and args.epochs:
         raise ValueError("--epochs: the checkpoint's hold; --images N says how many images follow")
     if args.images or args.epochs:
-        return args.epochs or 1, min(args.images or available, available)
+        # A checkpoint's run goes on around and around.
+        wanted = args.images if args.resume else at_most(
+            "--images", args.images, available,
+            "training images there are; --epochs sees them several times",
+        )  # fmt: skip
+        return args.epochs or 1, wanted
     slow = args.sim == "icarus" or args.resume or isinstance(network, ChipNetwork)
     wanted = SHORT_RUN if slow else FIRST_RUN
     images = min(wanted, available)
     return wanted // images, images
+
+
+def _tests(args: argparse.Namespace, data: Dataset) -> int:
+    available = len(data.test_x)
+    wanted = args.test or min(TEST_IMAGES, available)
+    return at_most("--test", wanted, available, f"test images of {data.name}")
 
 
 def _checkpoint(path: Path) -> tuple[Run, int, Mapping[str, Any]]:

@@ -41,7 +41,7 @@ from scripts.options import (
     add_devices,
     add_profile,
     add_validation,
-    amount,
+    at_most,
     load_data,
     positive,
     rate,
@@ -273,7 +273,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     first = Run(
         network=network.name, config=config, profile=args.profile, seed=args.seed,
         epochs=args.epochs or network.training.epochs,
-        images=amount(
+        images=at_most(
             "--images", args.images, len(data.train_x), f"training images of {data.name}"
         ),
         eta=args.eta,

@@ -4,7 +4,7 @@
 import pytest
 
 from rtl.config import DEFAULT, TINY
-from scripts.bench import Row, cycle_rows
+from scripts.bench import Row, cycle_rows, with_targets
 from verification import core_timing
 from verification.core_session import build_top
 from verification.core_timing import Events
@@ -82,3 +82,8 @@ def test_default_targets():
     assert (latency.at_most, latency.reference, latency.verdict) == (130, 130, "pass")
     assert rows["Affine + ReLU, passes"].at_most == 4
     assert rows["chi update, use of the lanes"].at_least == 95
+    several = list(rows.values())
+    assert with_targets(several, DEFAULT) == several
+    others = with_targets(several, TINY)
+    assert {row.verdict for row in others} == {""}
+    assert [row.value for row in others] == [row.value for row in several]

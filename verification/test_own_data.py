@@ -12,7 +12,7 @@ from PIL import Image
 from models.datasets import DataError, pool, whole
 from models.own_data import load_own
 from scripts.cli import main
-from scripts.options import amount
+from scripts.options import at_most
 
 RNG = np.random.default_rng(5)
 X = RNG.integers(0, 256, (24, 28, 28), dtype=np.uint8)
@@ -153,6 +153,6 @@ def test_a_network_trains_on_data_of_ones_own(tmp_path, capsys):
 
 
 def test_amounts_are_not_reduced():
-    assert (amount("--n", None, 7, "x"), amount("--n", 7, 7, "x")) == (7, 7)
+    assert (at_most("--n", None, 7, "x"), at_most("--n", 7, 7, "x")) == (7, 7)
     with pytest.raises(ValueError, match=re.escape("--n must be at most 7 (x), not 8")):
-        amount("--n", 8, 7, "x")
+        at_most("--n", 8, 7, "x")

@@ -99,6 +99,14 @@ def test_a_wrong_result_is_reported(capsys, tmp_path, monkeypatch):
         (["--network", "mlp-196-50-10", "--data", "nowhere"], "nowhere"),
         (["--data", "nowhere"], "MNIST folder nowhere does not exist"),
         (["--sim", "modelsim"], "invalid choice: 'modelsim'"),
+        (
+            ["--network", "mlp-48-14-10", "--images", "3000"],
+            "--images must be at most 1197 (training images there are; --epochs sees them several",
+        ),
+        (
+            ["--network", "mlp-48-14-10", "--test", "301"],
+            "--test must be at most 300 (test images of digits48), not 301",
+        ),
         (["--epochs", "0"], "must be a positive integer, not '0'"),
     ],
 )
@@ -128,6 +136,8 @@ def test_amount_of_training(options, available, wanted):
     args = parser.parse_args(options)
     network = {**NETWORKS, **CHIP_NETWORKS}[args.network or "mlp-64-50-10"]
     assert amount(args, network, available) == wanted
-    args.resume, args.epochs = Path("state.npz"), 2
+    args.resume, args.epochs, args.images = Path("state.npz"), None, available + 1
+    assert amount(args, network, available) == (1, available + 1)
+    args.epochs = 2
     with pytest.raises(ValueError, match=r"^--epochs: the checkpoint's hold; "):
         amount(args, network, available)
