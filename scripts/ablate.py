@@ -352,7 +352,8 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
             axes.set_ylabel("validation error, %")
         figure.suptitle(
             f"{result['network']} on {result['dataset']}, {result['epochs']} epochs of"
-            f" {result['images']:,} images; line: the recipe as it is"
+            f" {result['images']:,} images" + ("; " if columns > 2 else "\n")
+            + "line: the recipe as it is"
         )
 
 

@@ -342,6 +342,8 @@ def _plot_noise(
     )  # fmt: skip
     axes.legend()
     axes.set(xscale="log", xlabel="seconds since power-up", ylabel="read noise of a device, µS")
+    # From 0: the noise of some is as good as constant.
+    axes.update_datalim([(TIMES[0], 0)])
 
 
 def _plot_errors(

@@ -36,6 +36,9 @@ STEP = 1.8
 
 MARKERS = "osD^v"
 
+WIDTH = 5
+"""Highest over lowest error of an axis, at least: two ticks."""
+
 COLORS = tuple(f"C{number}" for number in range(10))
 """Colours in their order."""
 
@@ -113,7 +116,13 @@ def error_axis(axes: Any) -> None:
     """A logarithmic vertical axis of percents, with ticks at 1, 2 and 5; a gap where it is 0."""
     from matplotlib import ticker
 
+    if not np.isfinite(axes.dataLim.minposy):
+        return  # Nothing above 0, as after a short test without an error.
     axes.set_yscale("log", nonpositive="mask")
     axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_locator(ticker.NullLocator())
+    low, high = axes.get_ylim()
+    if high < WIDTH * low:
+        middle = (low * high) ** 0.5
+        axes.set_ylim(middle / WIDTH**0.5, middle * WIDTH**0.5)

@@ -37,6 +37,16 @@ def hidden(axes):
     ]  # fmt: skip
 
 
+def outside(axes):
+    """Lines of which no point is in the panel."""
+    x, y = (sorted(limits) for limits in (axes.get_xlim(), axes.get_ylim()))
+    return [
+        line for line in axes.get_lines()
+        if len(line.get_xdata()) > 2 and line.get_transform() == axes.transData
+        and not any(x[0] <= a <= x[1] and y[0] <= b <= y[1] for a, b in line.get_xydata())
+    ]  # fmt: skip
+
+
 def markers(line):
     return 0 if line.get_marker() in ("", "None", None) else len(line.get_xdata())
 
@@ -64,6 +74,7 @@ def test_recorded_results_are_drawn_again(name, tmp_path, monkeypatch):
         assert not overlapping(axes.xaxis), title
         assert not overlapping(axes.yaxis), title
         assert not hidden(axes), title
+        assert not outside(axes), title
         assert all(markers(line) <= pictures.MARKED for line in axes.get_lines()), title
         assert axes.get_ylabel() or name == "ablation", title
         named = [label for label in axes.get_legend_handles_labels()[1] if label]
@@ -82,6 +93,17 @@ def test_long_curves_are_averaged():
     assert len(means) <= 100
     assert means[:2].tolist() == [5, 16]
     assert pictures.averaged([1, 2, 3])[0].tolist() == [1, 2, 3]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("errors", [[0, 0], [0, 5], [3, 3.1], [100, 50]])
+def test_errors_of_zero_are_no_trouble(errors, tmp_path):
+    with pictures.picture(tmp_path / "x.png", size=(2, 2)) as (_, ((axes,),)):
+        axes.plot(errors, "o")
+        pictures.error_axis(axes)
+    assert axes.get_yscale() == ("log" if any(errors) else "linear")
+    low, high = axes.get_ylim()
+    assert sum(low <= tick <= high for tick in axes.get_yticks()) >= 2
 
 
 @pytest.mark.parametrize(
