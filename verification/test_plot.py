@@ -110,7 +110,7 @@ def test_errors_of_zero_are_no_trouble(errors, tmp_path):
     ("content", "message"),
     [
         ("{", "bad.json is not JSON: "),
-        ("[]", "bad.json is not a JSON object"),
+        ("[]", "bad.json must be a JSON object, not list"),
         ("{}", "bad.json has no picture: its 'command' is none of simulate, train, "),
         (json.dumps({"command": "phasecore bench"}), "bad.json has no picture: "),
         (json.dumps({"command": "phasecore train"}), "is not a whole result of phasecore train: "),
