@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The analog crossbar: behavioural in ``macro/crossbar.sv``, a black box for synthesis."""
 
-from amaranth.hdl import ClockSignal, Instance, Module
+from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,6 +14,7 @@ __all__ = ["Crossbar"]
 class Crossbar(wiring.Component):
     """Wrapper of the macro ``phasecore_crossbar``; contract in docs/architecture.md section 2.
 
+    A reset forgets what is selected; a pulse and the devices outlast it.
     Amaranth's simulator ignores instances: simulate what contains this in Icarus or Verilator.
 
     Members
@@ -58,7 +59,7 @@ class Crossbar(wiring.Component):
             p_INCREMENT_BITS=config.increment_bits, p_RANGE_BITS=config.range_bits,
             p_SET_CYCLES=config.set_cycles, p_RESET_CYCLES=config.reset_cycles,
             p_REFERENCE=config.reference_current,
-            i_clk=ClockSignal(), i_elapsed=self.elapsed,
+            i_clk=ClockSignal(), i_rst=ResetSignal(), i_elapsed=self.elapsed,
             i_backward=self.backward, i_polarities=self.polarities, i_devices=self.devices,
             i_range=self.range, i_first=self.first, i_active=self.active,
             i_reference=self.reference,

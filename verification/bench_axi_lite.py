@@ -6,7 +6,7 @@ import random
 
 import cocotb
 from amaranth.lib.wiring import Out
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
 from rtl.core.csr_file import Events, SequencerPort, Settings
@@ -232,6 +232,27 @@ async def errors_are_counted_by_kind(dut):
         assert await host.get("ERROR_CODE") == ErrorCode[code]
         assert await host.get("ERROR_ADDRESS") == 5
         assert int(dut.failed.value)
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+async def a_reset_among_transfers(dut):
+    """Nothing is taken in it, nothing is left of what was taken before."""
+    host = await start(dut, stalls=True)
+    for cycles in range(1, 30):
+        for _ in range(3):
+            cocotb.start_soon(host.master.write(OFFSETS["WATCHDOG"], bytes([cycles] * 4)))
+            cocotb.start_soon(host.master.read(OFFSETS["ID"], 4))
+        await ClockCycles(dut.clk, cycles)
+        dut.rst.value = 1
+        for _ in range(random.randint(1, 3)):
+            await RisingEdge(dut.clk)
+            for name in ("awready", "wready", "arready"):
+                assert not int(getattr(dut, f"axil__{name}").value), f"{name} in a reset"
+        dut.rst.value = 0
+        await RisingEdge(dut.clk)
+        assert await host.get("WATCHDOG") == 0
+        await host.set("START", 1)
+        assert await host.get("START") == 1
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")

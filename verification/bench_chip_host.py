@@ -21,7 +21,8 @@ from rtl.chip.registers import PAGE_BITS
 from rtl.csr import ErrorCode, ErrorCounter
 from rtl.isa import Function, ObjectDescriptor, Opcode, Segment, StreamDescriptor, encode
 from verification.chip_host import ChipHost
-from verification.host import Errors, RegisterError, RunError
+from verification.host import Errors, RegisterError, RunError, reset_again
+from verification.streams import read_devices, slow_pulses
 
 CHIP = ChipConfig.from_json(os.environ["PHASECORE_CHIP"])
 PAUSES = os.environ["PHASECORE_PAUSES"] == "1"
@@ -82,10 +83,34 @@ class Session:
 
     def __init__(self, host, dut):
         self.host, self.dut = host, dut
+        self.macros = {node: getattr(dut, f"core_{node}").crossbar.macro for node in CHIP.cores}
+        self._begin()
+        for core in self.model.cores.values():
+            core.crossbar.read_macro_files(os.environ["PHASECORE_MACRO"])
+
+    def _begin(self):
         self.model = Chip(CHIP, IDEAL, 0)
         for core in self.model.cores.values():
             core.segments[0] = SEGMENT
-            core.crossbar.read_macro_files(os.environ["PHASECORE_MACRO"])
+
+    async def reset(self):
+        """Reset the chip; the model begins anew on the devices, both with new descriptors."""
+        await reset_again(self.dut, self.host, random.randint(1, 3))
+        self._begin()
+        for node, core in self.model.cores.items():
+            read_devices(self.macros[node], core.crossbar)
+        await self.join_all()
+
+    async def join_all(self):
+        """Vectors go from the host over FIRST and SECOND and back."""
+        await self.join((CHIP.host, 0), (FIRST, 0), depth=1)
+        await self.join((FIRST, 0), (SECOND, 0), depth=1, vc=CHIP.fabric.virtual_channels - 1)
+        await self.join((SECOND, 0), (CHIP.host, 1), credits=4)
+        # A table's stream: its object is the number of the table, credits are not needed.
+        x, y = CHIP.place(SECOND)
+        table = StreamDescriptor(x=x, y=y, object=0, credits=0)
+        await self.host.define(3, table)
+        self.model.define_stream(CHIP.host, 3, table)
 
     async def join(self, producer, consumer, **values):
         """Write both ends of a stream on both sides."""
@@ -123,6 +148,7 @@ class Session:
         assert await self.host.errors() == NO_ERRORS
         for node, core in self.host.cores.items():
             assert await core.errors() == NO_ERRORS, node
+            assert not int(self.macros[node].errors.value), f"the macro of {node} saw errors"
         for node in range(CHIP.fabric.nodes):
             assert await self.host.read_register(f"ERRORS_ROUTER_{node}") == 0
 
@@ -136,16 +162,9 @@ def by_object(results):
 
 
 async def connect(dut):
-    """Session in which vectors go from the host over FIRST and SECOND and back."""
+    """Session with a chip whose descriptors are written."""
     session = Session(await ChipHost.connect(dut, CHIP, pauses=pauses if PAUSES else None), dut)
-    await session.join((CHIP.host, 0), (FIRST, 0), depth=1)
-    await session.join((FIRST, 0), (SECOND, 0), depth=1, vc=CHIP.fabric.virtual_channels - 1)
-    await session.join((SECOND, 0), (CHIP.host, 1), credits=4)
-    # A table's stream: its object is the number of the table, credits are not needed.
-    x, y = CHIP.place(SECOND)
-    table = StreamDescriptor(x=x, y=y, object=0, credits=0)
-    await session.host.define(3, table)
-    session.model.define_stream(CHIP.host, 3, table)
+    await session.join_all()
     return session
 
 
@@ -178,6 +197,29 @@ async def vectors_through_two_cores(dut):
     vector, affine = LINES // 8 + words, LINES // 4 + words
     assert await host.read_register("COUNT_FLITS_SENT") == 2 * (6 * vector + affine + 5)
     assert await host.read_register("COUNT_FLITS_RECEIVED") == 2 * (5 * vector + 6)
+    await session.close()
+
+
+@cocotb.test(timeout_time=600, timeout_unit="us")
+async def resets_at_random_times(dut):
+    """Nothing is left of messages, credits and packets; a pulse goes on."""
+    session = await connect(dut)
+    host, macro = session.host, session.macros[SECOND]
+    pulses = flits = 0
+    for _ in range(5):
+        slow = cocotb.start_soon(slow_pulses(macro, 800))
+        await session.load({FIRST: relay(6), SECOND: layer(5)})
+        for packet in (table(), *vectors(6)):
+            host.send(packet)
+        await host.start([FIRST, SECOND])
+        await ClockCycles(dut.clk, random.randrange(60, 4000))
+        pulses += not int(macro.program_ready.value)
+        flits += await host.read_register("COUNT_FLITS_RECEIVED")
+        await session.reset()
+        slow.cancel()
+        await exchange(session, 2)
+    assert pulses, "no reset met a pulse"
+    assert flits, "no reset came after the first messages"
     await session.close()
 
 

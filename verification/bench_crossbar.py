@@ -113,7 +113,7 @@ class Driver:
         dut.pwm_positive.value = dut.pwm_negative.value = 0
 
     async def transfer(self, row, col, negative, device, reset, fire):
-        """One programming transfer; the model takes the pulse at once, as the macro does."""
+        """One programming transfer."""
         dut = self.dut
         dut.program_valid.value = 1
         dut.program_row.value, dut.program_col.value = row, col
@@ -122,21 +122,37 @@ class Driver:
         await self.cycle()
         assert int(dut.program_ready.value)
         dut.program_valid.value = 0
-        self.model.program(row, col, negative, device, reset)
-        g = self.model.g[row, col, negative, device]
-        self.trace.append(f"P {row} {col} {negative} {device} {reset} {g}")
 
-    async def pulse(self, row, sites, reset):
-        """One fire on some devices of a row, with gaps; ready is low exactly while it lasts."""
+    async def select(self, row, sites, reset, *, fire):
+        """Select some devices of a row, with gaps; ``fire`` with the last."""
         for position, site in enumerate(sites):
             if random.random() < 0.2:
                 await self.cycle()
-            await self.transfer(row, *site, reset, int(position == len(sites) - 1))
+            await self.transfer(row, *site, reset, int(fire and position == len(sites) - 1))
+
+    async def forsaken(self, row, sites, reset):
+        """A reset comes with the fire of a group: nothing is pulsed, now or later."""
+        await self.select(row, sites, reset, fire=False)
+        self.dut.rst.value = 1
+        await self.transfer(row, *sites[0], reset, fire=1)
+        self.dut.rst.value = 0
+        await self.cycle()
+        assert int(self.dut.program_ready.value), "a reset has fired"
+
+    async def pulse(self, row, sites, reset):
+        """One fire; ready is low exactly while the pulse lasts, whatever is reset meanwhile."""
+        await self.select(row, sites, reset, fire=True)
+        col, negative, device = np.transpose(sites)
+        self.model.program(row, col, negative, device, reset)
+        for site in sites:
+            g = self.model.g[(row, *site)]
+            self.trace.append("P " + " ".join(map(str, (row, *site, reset, g))))
         for _ in range(CONFIG.reset_cycles if reset else CONFIG.set_cycles):
             self.dut.program_valid.value = random.getrandbits(1)
+            self.dut.rst.value = random.random() < 0.1
             await self.cycle()
             assert not int(self.dut.program_ready.value), "ready during a pulse"
-        self.dut.program_valid.value = 0
+        self.dut.program_valid.value = self.dut.rst.value = 0
         await self.cycle()
         assert int(self.dut.program_ready.value), "not ready after the pulse"
 
@@ -209,6 +225,7 @@ async def matches_golden_model(dut):
                     driver.pass_time()
                 await driver.random_pulse()
     # One weight from RESET to saturation of conductance and pulse counter.
+    await driver.forsaken(1, [(2, 0, 0), (4, 1, 0)], 0)
     await driver.pulse(1, [(2, 0, 0)], 1)
     for _ in range(36):
         await driver.pulse(1, [(2, 0, 0)], 0)

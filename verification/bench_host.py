@@ -8,10 +8,11 @@ The bus clients are those of cocotbext-axi. Every cocotb test needs a fresh arra
 import itertools
 import os
 import random
+from copy import deepcopy
 
 import cocotb
 import pytest
-from cocotb.triggers import ClockCycles, with_timeout
+from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
 from cocotbext.axi import AxiStreamFrame
 
 from models.core import Core
@@ -20,8 +21,9 @@ from models.packets import affine_packet, header, vector_packet
 from rtl.csr import ErrorCode, error_counter, offsets, windows
 from rtl.isa import SEGMENT, Drift, Function, Opcode, PacketKind, Segment, encode, pack
 from verification.harness import config_from_env
-from verification.host import Errors, Host, RegisterError, RunError
+from verification.host import Errors, Host, RegisterError, RunError, reset_again
 from verification.random_programs import COUNTERS, RandomProgram
+from verification.streams import read_devices, slow_pulses
 
 CONFIG = config_from_env()
 SEED = int(os.environ["PHASECORE_SEED"])
@@ -153,6 +155,15 @@ class Session:
             )
         assert self.host.sink.empty(), "more results than expected"
 
+    def compare_devices(self):
+        """Compare every device, behind the host's back."""
+        macro, model = self.dut.crossbar.macro, self.model.crossbar
+        found = deepcopy(model)
+        read_devices(macro, found)
+        for name in ("g", "n", "e"):
+            assert (getattr(found, name) == getattr(model, name)).all(), f"{name} of devices"
+        assert not int(macro.errors.value), "the macro saw errors"
+
     async def run(self, words, packets=()):
         """Load and run a program on both sides."""
         words = [*words, HALT]
@@ -169,6 +180,20 @@ class Session:
     async def clear(self):
         """Clear the counters on both sides."""
         await self.host.command("clear")
+        self._base = {name: count(self.model) for name, count in COUNTERS.items()}
+
+    async def reset(self):
+        """Reset the core; the model begins anew on what a reset leaves: devices and chi."""
+        await reset_again(self.dut, self.host, random.randint(1, 3))
+        self.model = Core(CONFIG, DeviceProfile.load(os.environ["PHASECORE_PROFILE"]), SEED)
+        self.model.segments[: len(SEGMENTS)] = SEGMENTS
+        read_devices(self.dut.crossbar.macro, self.model.crossbar)
+        chi, bits = self.model.update.chi.reshape(CONFIG.chi_depth, -1), CONFIG.chi_bits
+        for index, word in enumerate(chi):
+            stored = int(self.dut.update.chi.macro.mem[index].value)
+            for lane in range(len(word)):
+                value = stored >> bits * lane & (1 << bits) - 1
+                word[lane] = value - (value >> bits - 1 << bits)
         self._base = {name: count(self.model) for name, count in COUNTERS.items()}
 
     async def check_counters(self):
@@ -195,7 +220,7 @@ class Session:
         await self.probe()
         await self.check_counters()
         assert await self.host.errors() == NO_ERRORS
-        assert not int(self.dut.crossbar.macro.errors.value), "the macro saw errors"
+        self.compare_devices()
 
 
 async def connect(dut):
@@ -207,7 +232,8 @@ async def connect(dut):
     tables = [load(table, affine=1) for table in range(CONFIG.affine_tables)]
     packets = [vector() for _ in loads] + [affine() for _ in tables]
     # One pass of every computing block defines the accumulators and the latest window.
-    await session.run([*loads, *tables, mvm(), activate(), outer(transfer=0)], packets)
+    session.define = [*loads, *tables, mvm(), activate(), outer(transfer=0)], packets
+    await session.run(*session.define)
     return session
 
 
@@ -500,6 +526,45 @@ async def abort_during_a_refresh(dut):
     assert status["programmer_busy"], status
     session.model.run(refresh)
     await session.run([activate(destination=2), read(2)])
+    await session.close()
+
+
+@cocotb.test(timeout_time=4, timeout_unit="ms")
+async def resets_at_random_times(dut):
+    """Programs and segments stay; the next program waits for a pulse that the reset met."""
+    session = await connect(dut)
+    host, macro = session.host, dut.crossbar.macro
+    words, packets = session.define
+    words = [*words, *READ_SLOTS, outer(), HALT]
+    after = CONFIG.program_depth - len(words)
+    before = PROBE[CONFIG.slots :]
+    random.shuffle(before)
+    program = encode(Opcode.PROGRAM, segment=WHOLE, row=5, slot=1)
+    await host.load_program([program, *before, HALT])
+    await host.load_program(words, at=after)
+    # A large group before its fire and a window are short: the first resets seek them.
+    sought = [(macro.selected, 5), (macro.selected, 20), (macro.active, 1)]
+    pulses = 0
+    for trial in range(8):
+        for _ in range(2):
+            host.send(vector())
+        slow = cocotb.start_soon(slow_pulses(macro, 200))
+        await host.start(at=int(trial >= 2))
+        if trial < len(sought):
+            signal, level = sought[trial]
+            while int(signal.value) < level:
+                await RisingEdge(dut.clk)
+        else:
+            await ClockCycles(dut.clk, random.randrange(1, 600))
+        pulses += not int(macro.program_ready.value)
+        await session.reset()
+        slow.cancel()
+        for packet in packets:
+            host.send(packet)
+        await host.run(at=after)
+        await session.compare(words, packets)
+        session.compare_devices()
+    assert pulses, "no reset met a pulse"
     await session.close()
 
 

@@ -86,7 +86,7 @@ class World:
     """Everything around the programmer, advanced cycle by cycle by :meth:`run`."""
 
     def __init__(self, dut, duty, seed):
-        self.dut, self.duty = dut, duty
+        self.dut, self.duty, self.seed = dut, duty, seed
         self.cells = Cells(seed)
         self.vectors = np.random.default_rng(seed).integers(
             -128, 128, (CONFIG.slots, CONFIG.lines)
@@ -103,6 +103,14 @@ class World:
         self.gap = False
         """Set by a test to keep the crossbar busy."""
         self.expected = Expected(seed)
+
+    def forget(self):
+        """What a reset leaves: devices, and the windows of the stub."""
+        self.expected = Expected(self.seed)
+        self.expected.cells.g[...] = self.cells.g
+        self.expected.cells.windows = self.cells.windows
+        self.selections, self.group = [], []
+        self.counts = dict.fromkeys(EVENTS, 0)
 
     def chance(self):
         return random.random() < self.duty
@@ -397,6 +405,26 @@ async def only_dirty_rows_are_refreshed_once(dut):
         await world.refresh(segment, 0, 127, 127)
         await world.idle()
         assert world.cells.windows == windows
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def a_pulse_outlasts_a_reset(dut):
+    """Nothing is read before the macro is ready again; selections and dirty rows are forgotten."""
+    world = World(dut, 1.0, seed=8)
+    await world.start()
+    for _ in range(6):
+        fires = world.fires
+        await world.pulses(random_entries(random.randint(1, CONFIG.queue_depth)))
+        while world.fires == fires or not world.lasting:
+            await RisingEdge(dut.clk)
+        world.lasting = 40
+        for level in (1, 0):
+            dut.rst.value = level
+            await RisingEdge(dut.clk)
+        world.forget()
+        await world.refresh(random_segment(), 0, 30, 10)
+        await world.refresh(random_segment(), 1, 30, 10)
+        await world.idle()
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")

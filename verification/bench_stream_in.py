@@ -218,6 +218,34 @@ async def malformed_packets_leave_no_trace(dut, pauses):
     }
 
 
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def a_host_that_goes_on_in_a_reset(dut):
+    """What is left of a packet is reported and dropped, what had not begun is not lost."""
+    source, memories = await start(dut, pauses=True)
+    for _ in range(30):
+        memories.errors.clear()
+        packets = [vector_packet([random.randint(-127, 66)] * LINES, config=CONFIG)
+                   for _ in range(2)]  # fmt: skip
+        beats, stop = 0, random.randrange(LINES // 8 + 2)
+        for packet in packets:
+            await send(source, packet)
+        while beats < stop:
+            await RisingEdge(dut.clk)
+            beats += int(dut.axis__tvalid.value) and int(dut.axis__tready.value)
+        dut.rst.value = 1
+        for _ in range(random.randint(1, 5)):
+            await RisingEdge(dut.clk)
+            assert not int(dut.axis__tready.value), "taken in a reset"
+        dut.rst.value = 0
+        await load(dut, affine=0, slot=0)
+        kept = packets[stop > 0][8:]
+        assert (memories.vectors[0] == list(kept)).all()
+        broken = 0 < stop < LINES // 8 + 1
+        assert memories.errors == [ErrorCode.PACKET_MAGIC] * broken
+        if stop == 0:
+            await load(dut, affine=0, slot=0)
+
+
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 async def packets_of_the_other_kind_are_dropped(dut):
     """A LOAD drops packets of another kind and takes the next of its own."""

@@ -36,7 +36,7 @@ from verification.streams import reset
 
 __all__ = [
     "IDLE_INPUTS", "POLL_CYCLES", "Clients", "CorePage", "Errors", "Host", "Page", "RegisterError",
-    "RunError",
+    "RunError", "reset_again",
 ]  # fmt: skip
 
 POLL_CYCLES = 200
@@ -91,6 +91,17 @@ class Clients:
                 read.r_channel, self.source, self.sink,
             ):  # fmt: skip
                 channel.set_pause_generator(pauses())
+
+
+async def reset_again(dut: Any, host: Any, cycles: int) -> None:
+    """Reset the hardware and drop what is on its way; ``host`` has the clients' streams."""
+    dut.rst.value = 1
+    await ClockCycles(dut.clk, cycles)
+    # The clients have dropped the packets in work on their own.
+    host.source.clear()
+    host.sink.clear()
+    dut.rst.value = 0
+    await RisingEdge(dut.clk)
 
 
 class Page:

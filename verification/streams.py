@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from cocotb.clock import Clock
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import FallingEdge, RisingEdge
 
-__all__ = ["Scoreboard", "StreamPort", "monitor", "reset", "send", "throttle"]
+__all__ = [
+    "Scoreboard", "StreamPort", "monitor", "read_devices", "reset", "send", "slow_pulses",
+    "throttle",
+]  # fmt: skip
 
 
 class StreamPort:
@@ -37,6 +40,23 @@ async def reset(dut: Any, **idle: int) -> None:
         await RisingEdge(dut.clk)
     dut.rst.value = 0
     await RisingEdge(dut.clk)
+
+
+async def slow_pulses(macro: Any, cycles: int) -> None:
+    """Make every pulse of a crossbar macro last longer than its parameters say, forever."""
+    while True:
+        await FallingEdge(macro.program_ready)
+        macro.busy.value = cycles
+
+
+def read_devices(macro: Any, crossbar: Any) -> None:
+    """Take devices and window count of a golden crossbar from a macro."""
+    for name in ("g", "n", "e", "t"):
+        values, words = getattr(crossbar, name).reshape(-1), getattr(macro, name)
+        for index in range(len(values)):
+            values[index] = int(words[index].value)
+    crossbar.windows = int(macro.windows.value)
+    crossbar.refresh_weights()
 
 
 async def send(port: StreamPort, payloads: Iterable[int], duty: float = 1.0) -> None:

@@ -33,6 +33,7 @@ def run(simulate, tmp_path, seed, chip, case, *, pauses=False):
     [
         ("vectors_through_two_cores", False),
         ("vectors_through_two_cores", True),
+        ("resets_at_random_times", False),
         ("pages_belong_to_nodes", True),
         ("bad_input_harms_nobody", False),
         ("a_host_that_does_not_read_stops_its_producers_only", False),

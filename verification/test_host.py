@@ -23,6 +23,7 @@ PROFILE = "pcm"
         ("programs_that_do_not_end", False),
         ("programs_that_do_not_end", True),
         ("abort_during_a_refresh", False),
+        ("resets_at_random_times", False),
     ],
     ids=lambda value: {False: "none", True: "pauses"}.get(value, value),
 )

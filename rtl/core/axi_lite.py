@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """AXI4-Lite slave in front of the register bus."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -69,7 +69,7 @@ class AxiLiteSlave(wiring.Component):
 
     Address and data of a write may come in any order. The lowest two address bits and ``prot`` are
     ignored; byte strobes are passed on (the register file refuses partial writes). An ``error``
-    of the register bus becomes SLVERR.
+    of the register bus becomes SLVERR. A reset forgets what was taken, and nothing is taken in it.
 
     Parameters
     ----------
@@ -93,11 +93,12 @@ class AxiLiteSlave(wiring.Component):
         has_address, has_data, has_read = Signal(), Signal(), Signal()
         write_address, read_address = Signal.like(bus.address), Signal.like(bus.address)
 
+        awake = ~ResetSignal()
         m.d.comb += [
-            axil.awready.eq(~has_address),
+            axil.awready.eq(awake & ~has_address),
             # The data register is the bus's own: it must not change during an access.
-            axil.wready.eq(~has_data & ~bus.valid),
-            axil.arready.eq(~has_read),
+            axil.wready.eq(awake & ~has_data & ~bus.valid),
+            axil.arready.eq(awake & ~has_read),
         ]
         with m.If(axil.awvalid & axil.awready):
             m.d.sync += [has_address.eq(1), write_address.eq(axil.awaddr[2:])]

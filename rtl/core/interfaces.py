@@ -244,7 +244,8 @@ class MacroProgram(wiring.Signature):
 
     Each transfer (``valid & ready``) selects one device; the transfer with ``fire`` pulses it and
     all devices selected since the last ``fire``. Selected devices of one fire share the row and
-    ``reset`` and differ from each other. ``ready`` is low while the pulse lasts.
+    ``reset`` and differ from each other. ``ready`` is low while the pulse lasts, which a reset
+    does not end; what is selected but not fired it forgets.
     """
 
     def __init__(self, config: CoreConfig):

@@ -36,7 +36,7 @@ class Programmer(wiring.Component):
     macro : programming port
     crossbar_idle : nothing is transferred to the macro while it is 0
     refresh_high, refresh_low : thresholds of a worn pair
-    busy : something is queued or in progress, or a pulse lasts
+    busy : something is queued or in progress, or a pulse lasts, also one from before a reset
     reads : slot that will still be read, one bit per slot
     set_pulses, reset_pulses : devices selected for a pulse in this cycle
     refreshed : worn pairs RESET in this cycle
@@ -146,7 +146,8 @@ class Programmer(wiring.Component):
         chosen = Signal(Selection(config))
         chosen_valid, free, taken = Signal(), Signal(), Signal()
         held = Signal(Selection(config))
-        held_valid, pulsing = Signal(), Signal()
+        # A pulse from before a reset may last: the macro is busy until it reports ready.
+        held_valid, pulsing = Signal(), Signal(init=1)
         device_bits = config.devices_per_polarity.bit_length() - 1
         potentiation = Signal(device_bits)
         depression = Signal(device_bits)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """LOAD engine: checks and stages one packet of the input stream, then commits it to a LOAD."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, ResetSignal, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -44,6 +44,9 @@ class PacketHeader(data.StructLayout):
 class PacketReceiver(wiring.Component):
     """Takes packets at one beat per cycle and checks them; the next one waits for ``release``.
 
+    Takes nothing in a reset; what comes then of a packet begun before it has no header: reported
+    and dropped up to its ``tlast``.
+
     Members
     -------
     axis : In(AxiStream)
@@ -77,9 +80,11 @@ class PacketReceiver(wiring.Component):
         remaining = Signal(range(2 * config.lines + 1))
         full = axis.tkeep.all()
         transfer = axis.tvalid & axis.tready
+        # What is offered in a reset stays with the host.
+        awake = ~ResetSignal()
         with m.FSM():
             with m.State("HEADER"):
-                m.d.comb += axis.tready.eq(1)
+                m.d.comb += axis.tready.eq(awake)
                 affine = header.kind == PacketKind.AFFINE
                 m.d.sync += [
                     self.packet.eq(header),
@@ -93,7 +98,7 @@ class PacketReceiver(wiring.Component):
                     with m.Elif(~axis.tlast):
                         m.next = "DROP"
             with m.State("PAYLOAD"):
-                m.d.comb += axis.tready.eq(1)
+                m.d.comb += axis.tready.eq(awake)
                 last = remaining <= config.stream_bytes
                 keep = Signal(config.stream_bytes)
                 m.d.comb += keep.eq(~(Const(-1, config.stream_bytes) << remaining[:4]))
@@ -116,7 +121,7 @@ class PacketReceiver(wiring.Component):
                     with m.Elif(last):
                         m.next = "STAGED"
             with m.State("DROP"):
-                m.d.comb += axis.tready.eq(1)
+                m.d.comb += axis.tready.eq(awake)
                 with m.If(transfer & axis.tlast):
                     m.next = "HEADER"
             with m.State("STAGED"):

@@ -18,6 +18,8 @@ module phasecore_crossbar #(
     parameter [31:0] REFERENCE = 8192
 ) (
     input                                              clk,
+    // Forgets devices that are selected but not pulsed; a pulse goes on.
+    input                                              rst,
     // Seconds since power-up, for drift and read noise: silicon leaves it open.
     input      [31:0]                                  elapsed,
     input                                              backward,
@@ -105,6 +107,9 @@ module phasecore_crossbar #(
     reg [LINES-1:0] positive_before;
     reg [LINES-1:0] negative_before;
     int busy;
+    // Devices selected since the last fire: all in one row, each at most once.
+    int unsigned selection [0:COLS*2*DEVICES-1];
+    int unsigned selected;
 
     function automatic [31:0] mix(input [31:0] value);
         reg [31:0] x;
@@ -332,15 +337,23 @@ module phasecore_crossbar #(
         end
     endtask
 
+    // One device selected, which another transfer or this one fires.
+    task automatic select_device;
+        begin
+            selection[selected] = ((program_row * COLS + program_col) * 2
+                + int'(program_negative)) * DEVICES + int'(program_device);
+            selected = selected + 1;
+        end
+    endtask
+
     // One SET or RESET event of one device.
-    task automatic program_once;
-        int row, col, index, value;
+    task automatic program_once(input int unsigned index);
+        int unsigned row, col;
+        int value;
         longint mean, deviation, z;
         begin
-            row = program_row;
-            col = program_col;
-            index = ((row * COLS + col) * 2 + int'(program_negative)) * DEVICES
-                + int'(program_device);
+            row = index / (COLS * 2 * DEVICES);
+            col = index / (2 * DEVICES) % COLS;
             value = g[index];
             if (program_reset) reset_pulses = reset_pulses + 1;
             else set_pulses = set_pulses + 1;
@@ -368,8 +381,17 @@ module phasecore_crossbar #(
             t[index] = now;
             cache_weight(row, col);
             if (trace_fd != 0)
-                $fwrite(trace_fd, "P %0d %0d %0d %0d %0d %0d\n", row, col, program_negative,
-                        program_device, program_reset, value);
+                $fwrite(trace_fd, "P %0d %0d %0d %0d %0d %0d\n", row, col,
+                        index / DEVICES % 2, index % DEVICES, program_reset, value);
+        end
+    endtask
+
+    // The pulse begins: every device selected has its event.
+    task automatic fire;
+        int unsigned j;
+        begin
+            for (j = 0; j < selected; j = j + 1) program_once(selection[j]);
+            selected = 0;
         end
     endtask
 
@@ -478,6 +500,7 @@ module phasecore_crossbar #(
         reset_pulses = 0;
         errors = 0;
         busy = 0;
+        selected = 0;
         set_ideal;
         if ($value$plusargs("phasecore_macro=%s", prefix)) load(prefix);
     end
@@ -492,7 +515,11 @@ module phasecore_crossbar #(
             add_edges;
             integrate;
         end
-        if (program_valid && program_ready) program_once;
+        if (rst) selected = 0;
+        else if (program_valid && program_ready) begin
+            select_device;
+            if (program_fire) fire;
+        end
         if (active && (first && !program_ready || program_valid && program_ready)) begin
             errors = errors + 1;
             $display("ERROR: %m: programming in an integration window at %0t", $time);
@@ -501,7 +528,7 @@ module phasecore_crossbar #(
             busy = busy - 1;
             if (busy == 0) program_ready <= 1;
         end
-        if (program_valid && program_ready && program_fire) begin
+        if (!rst && program_valid && program_ready && program_fire) begin
             busy = program_reset ? RESET_CYCLES : SET_CYCLES;
             program_ready <= 0;
         end
