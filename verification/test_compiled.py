@@ -18,7 +18,7 @@ from models.compiled.adc_interface import calibrate, read_out
 from models.compiled.arithmetic import round_shift
 from models.compiled.chip import CompiledChip
 from models.compiled.core import CompiledCore
-from models.compiled.device import event_key, gauss
+from models.compiled.device import event_key, gauss, reset_device, set_device
 from models.compiled.program import Decoder
 from models.compiled.state import State
 from models.core import Core
@@ -460,6 +460,7 @@ def both(objects, streams, *works):
     for chip in chips:
         configure(chip, objects, streams)
         for node, core in chip.cores.items():
+            core.segments[0] = Segment(row_start=0, row_count=16, col_start=0, col_count=16)
             core.slots[:] = np.random.default_rng(node).integers(-128, 128, core.slots.shape)
             core.post.accumulators[:] = 1 << 22
             core.exponents[:] = np.arange(len(core.exponents)) - 4
@@ -594,6 +595,34 @@ def test_merging_and_waiting_sends():
     assert_same_chip(*chips)
 
 
+def test_what_a_waiting_send_holds_up():
+    """By hand: what follows the instructions that wait for a SEND without credits is not done."""
+    objects = {0: [ObjectDescriptor(**at(1, stream=0), arrived=1)]}
+    streams = {0: [StreamDescriptor(object=0, **at(1), credits=0)]}
+    outer = encode(Opcode.OUTER, segment=0, slot=3, error=2, transfer=0)
+    held = [
+        send(0, slot=4), encode(Opcode.RELEASE, objects=1), encode(Opcode.CALIBRATE),
+        encode(Opcode.REFRESH, segment=0, all_rows=1),
+        encode(Opcode.PROGRAM, segment=0, row=1, slot=4), encode(Opcode.WAIT, units=1 << 5),
+        error(from_slot=1, destination=2),
+    ]  # fmt: skip
+    free = [
+        FORWARD, outer, encode(Opcode.TRANSFER, segment=0), encode(Opcode.AWAIT, objects=1),
+        encode(Opcode.WAIT, units=0b11111), error(from_slot=1, destination=4),
+    ]  # fmt: skip
+    cases = [
+        *((word, 0, True) for word in held), *((word, 0, False) for word in free),
+        (error(from_slot=1, destination=4), 1, True), (outer, 1, False),
+    ]  # fmt: skip
+    for word, partial, waits in cases:
+        program = [send(0, slot=2, partial=partial), word, FORWARD, HALT]
+        chips, errors = both(objects, streams, ({0: program}, []))
+        assert errors[0] == errors[1]
+        assert errors[0].startswith("deadlock: core 0 waits for its SEND; SEND of core 0 waits for")
+        assert all((chip.cores[0].crossbar.windows == 0) == waits for chip in chips), word
+        assert all(chip.interfaces[0].local.dead[0] == 0 for chip in chips)
+
+
 @pytest.mark.parametrize("number", range(8))
 def test_pipelines(number, seed):
     """Windows over frames of vectors, through rings, forks and joins."""
@@ -652,6 +681,31 @@ def test_hash(seed, index, event):
     key = device.key(seed, device.Stream.SET, index, event)
     assert event_key(seed, device.Stream.SET, index, event) == key
     assert gauss(np.uint32(key)) == device.gauss(key)
+
+
+@pytest.mark.parametrize("mean", [0.0, 12.0])
+def test_pulses_within_bounds(mean):
+    """Conductances, deviations, programming memory and event counters at their limits."""
+    profile = replace(
+        PCM, reset_mean=mean, reset_sd=5.0, set_sd_slope=-1.0, set_mean=0.3, set_mean_slope=0.1
+    )
+    one, other = Core(TINY, profile, 1), Core(TINY, profile, 1)
+    for core in (one, other):
+        core.crossbar.e[:] = 2**32 - 5
+    state = State([other])
+    state.load()
+    rng = random.Random(7)
+    for number in range(600):
+        # Few devices, so that each gets many pulses in a row.
+        place = rng.randrange(4), rng.randrange(2), rng.randrange(2), 0
+        reset = number < 100 or rng.random() < 0.01
+        one.crossbar.program(*place, reset=reset)
+        (reset_device if reset else set_device)(state.cores, state.geometry, 0, *place)
+    state.store()
+    assert_same_core(one, other)
+    assert one.crossbar.n.max() == device.N_MAX
+    assert one.crossbar.g.min() >= 0
+    assert one.crossbar.e.min() < 100
 
 
 @COMPILES

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from models.activation import activation
 from models.arithmetic import round_shift
-from models.compiled import update_unit
+from models.compiled import convolution, update_unit
 from models.compiled.program import Decoder
 from models.compiled.state import State
-from models.conv_cores import ConvCores
+from models.conv_cores import ConvCores, _aligned
 from models.convolution import CONV_NETWORKS, ConvNetwork, conv, dense
 from models.core import Core
 from models.datasets import load
@@ -21,7 +21,7 @@ from models.device import IDEAL, PCM
 from models.float_convolution import ConvTwin
 from models.learner import ConvLearner, make_learner
 from models.networks import ONE, Recipe
-from models.update_unit import UpdateUnit
+from models.update_unit import RIGHT_SHIFT_MAX, UpdateUnit
 from rtl.config import TINY
 from rtl.isa import Function, Opcode, Segment, encode
 from scripts.train import Run, Trainer
@@ -226,6 +226,31 @@ def test_compiled_sums_are_the_reference_s(sums, exponent, chi_shift, held):
     assert np.array_equal(cores[0].update.chi, cores[1].update.chi)
     assert cores[0].update.chi_saturations == cores[1].update.chi_saturations
     assert cores[0].update.products == cores[1].update.products
+
+
+@pytest.mark.parametrize("top", [-128, 120])
+def test_exponents_saturate(top):
+    """Of errors at the ends of their range, and of those far below the largest."""
+    reference = ConvCores(DIGITS, DIGITS.config, IDEAL, 1)
+    machine = convolution.CompiledConvCores(DIGITS, DIGITS.config, IDEAL, 1)
+    maps, layer = machine._maps, reference.plans[0].layer
+    rng = np.random.default_rng(2)
+    # From nothing to the largest sums, so that exponents are within the range as well.
+    sums = rng.integers(-(2**8), 2**8, layer.out_cells) << np.arange(layer.out_cells) // 6
+    activations = rng.integers(-127, 128, (layer.positions, layer.outputs))
+    mantissas, exponents = reference._normalised(0, sums, top, activations)
+    start = maps.layers[1]["cells_at"]
+    maps.sums[start : start + layer.out_cells] = sums
+    maps.outputs[: activations.size] = activations.reshape(-1)
+    machine._state.load()
+    convolution._normalise(machine._state.cores, maps, maps.layers[0], maps.layers[1], top)
+    assert np.array_equal(maps.mantissas[: mantissas.size], mantissas.reshape(-1))
+    assert np.array_equal(maps.exponents[: len(exponents)], exponents)
+    assert len(set(exponents.tolist())) > 1
+    assert (127 if top > 0 else -128) in exponents
+    assert np.array_equal(_aligned(np.array([5, -(2**15)]), -128, 127), [0, 0])
+    maps.exponents[0] = -128
+    assert convolution._aligning(maps, maps.layers[0], 0, 127) == RIGHT_SHIFT_MAX
 
 
 # Both engines

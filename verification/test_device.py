@@ -129,6 +129,22 @@ def test_weights_written_without_error():
         model.write_verified(np.zeros((16, 15)))
 
 
+def test_conductances_stay_within_their_codes():
+    every, full = np.ogrid[:16, :16, :2], TINY.g_max
+    for mean, bound in ((0.0, 0), (12.0, full)):
+        model = Crossbar(TINY, replace(IDEAL, reset_mean=mean, reset_sd=5.0, program_sd=5.0))
+        model.program(*every, reset=True)
+        assert 0.3 < np.mean(model.g == bound) < 0.7
+        assert 0 <= model.g.min() <= model.g.max() <= full
+        model.write_verified(np.full((16, 16), bound))
+        assert 0.3 < np.mean(model.g[:, :, 0] == bound) < 0.7
+        assert 0 <= model.g.min() <= model.g.max() <= full
+    # A deviation below 0 is none.
+    model = Crossbar(TINY, replace(IDEAL, set_sd=0.1, set_sd_slope=-1.0), g=2000)
+    model.program(*every)
+    assert (model.g == 2263).all()
+
+
 STATES = st.lists(
     st.tuples(
         st.integers(0, 4095), st.integers(0, 50), st.integers(0, 2**32 - 1),
@@ -170,7 +186,9 @@ def test_drift_by_more_than_four_octaves():
     # Exponents of 2 and more, over 27 octaves.
     found = drifted(steep.tables(ONE), 1, 2**32 - 1, 4095, g, state, state, state)
     assert (found == 0).mean() > 0.6
-    assert found.min() >= 0
+    # No exponent is below 0, and no device gains.
+    assert (found == 4095).mean() > 0.1
+    assert (found.min(), found.max()) == (0, 4095)
 
 
 def test_drift_exponents_are_close():
@@ -243,6 +261,7 @@ def test_stuck_devices():
     assert np.mean(stuck & (g == 0)) == pytest.approx(0.1, abs=0.003)
     assert np.mean(stuck & (g == ONE.g_max)) == pytest.approx(0.05, abs=0.002)
     assert stuck.sum() == (stuck & ((g == 0) | (g == ONE.g_max))).sum()
+    assert (initial_state(TINY, replace(PCM, stuck_low=1.0), 1)[1] == STUCK).all()
     plain, ones = initial_state(ONE, PCM, 1)
     assert (g[~stuck] == plain[~stuck]).all()
     assert (ones == 1).all()
