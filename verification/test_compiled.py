@@ -25,6 +25,7 @@ from models.core import Core
 from models.device import IDEAL, PCM, PCM_INFERENCE
 from models.learner import ENGINES, engine_classes, make_learner
 from models.mapping import ChipMapping, Driver
+from models.network_interface import FabricError
 from models.networks import CHIP_NETWORKS, NETWORKS, Recipe
 from models.packets import affine_packet, header, vector_packet
 from models.update_unit import UpdateUnit
@@ -531,6 +532,28 @@ def test_everything_that_fabrics_drop():
     counted = [node.errors for node in (*one.interfaces.values(), one.host)]
     found = {error.name for errors in counted for error, count in errors.items() if count}
     assert found == {"FABRIC_OBJECT", "FABRIC_CREDIT"}
+
+
+def test_the_ends_of_slots_channels_and_credits():
+    """By hand: a ring goes on at slot 0, channel 2 does not exist, `needed` must be there."""
+    last = CHIP.core.slots - 1
+    objects = {1: [ObjectDescriptor(**at(0, stream=0), slot=last, depth=2)]}
+    streams = {
+        0: [
+            StreamDescriptor(object=0, **at(1), credits=2),
+            StreamDescriptor(object=0, **at(1), credits=2, vc=2),
+        ],
+        CHIP.host: [StreamDescriptor(object=0, **at(3), credits=1, needed=2)],
+    }
+    program = [send(0, slot=3), send(0, slot=4), send(1), HALT]
+    packets = [vector_packet(np.arange(16), config=CHIP.core)]
+    chips, errors = both(objects, streams, ({0: program}, packets))
+    assert errors == ["deadlock: host waits for credits of stream 0"] * 2
+    sent = chips[0].cores[0].slots
+    for chip in chips:
+        assert np.array_equal(chip.cores[1].slots[last], sent[3])
+        assert np.array_equal(chip.cores[1].slots[0], sent[4])
+        assert chip.interfaces[0].errors[FabricError.FABRIC_OBJECT] == 1
 
 
 def test_affine_tables_need_no_credits():

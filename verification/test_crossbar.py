@@ -310,6 +310,7 @@ def test_initial_state():
     assert (n == 1).all()
     g, _ = initial_state(DEFAULT, PCM, seed=1, mean=3.0, sd=0.0)
     assert set(g.reshape(-1)) == {round(3 * 4095 / 12)}
+    assert initial_state(TINY, PCM, seed=1, mean=12.0, sd=5.0)[0].max() == TINY.g_max
 
 
 def test_profiles_survive_json(tmp_path):

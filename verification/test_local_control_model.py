@@ -22,6 +22,7 @@ SHAPES = [
     (6, 8, 3, 4, 2, 2, 2, 0),
     (7, 5, 3, 2, 2, 3, 2, 0),  # The last row and column are in no window.
     (7, 9, 2, 3, 2, 2, 3, 0),  # Windows do not touch.
+    (7, 5, 2, 2, 2, 2, 3, 0),  # The step behind the last column leaves the object.
     (5, 5, 5, 5, 5, 5, 1, 2),
     (7, 6, 4, 3, 1, 2, 2, 0),
     (3, 8, 1, 4, 3, 2, 2, 0),
@@ -62,12 +63,19 @@ def test_closed_forms(shape):
         dead = d.dead(row, col)
         assert before <= dead <= min(later, default=d.height * d.width)
         # Nothing dead is kept inside a row of iterations.
-        if later and col + 1 < d.out_width and row * d.stride >= d.padding:
-            assert dead == (row * d.stride - d.padding) * d.width + max(
-                0, (col + 1) * d.stride - d.padding
-            )
+        if later and row * d.stride >= d.padding:
+            left = min(max(0, (col + 1) * d.stride - d.padding), d.width)
+            assert dead == (row * d.stride - d.padding) * d.width + left
         before = dead
     assert dead == d.height * d.width
+
+
+def test_iterations_behind_the_object():
+    """They free all of it, and no more."""
+    d = descriptor((2, 2, 4, 2, 1, 1, 1, 0))
+    assert [(d.need(*place), d.dead(*place)) for place in iterations(d)] == [
+        (1, 1), (2, 2), (3, 3), (4, 4), *[(3, 4), (4, 4)] * 2,
+    ]  # fmt: skip
 
 
 def smallest_ring(d):

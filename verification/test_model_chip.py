@@ -673,7 +673,10 @@ def test_the_host_refuses_what_it_has_no_object_for():
     chip.define_object(TINY.host, 3, ObjectDescriptor(x=producer[0], y=producer[1], stream=1))
     for start, codes in ((16, np.arange(1)), (0, np.arange(0))):
         assert chip.host.take(Message(MessageKind.VECTOR, 3, start, codes)) == []
-    assert chip.host.errors[FabricError.FABRIC_RANGE] == 2
+    credits = chip.host.streams.credits[2]
+    assert chip.host.take(Message(MessageKind.CREDIT, 2, values=np.arange(1), value=1)) == []
+    assert chip.host.streams.credits[2] == credits
+    assert chip.host.errors[FabricError.FABRIC_RANGE] == 3
     assert chip.host.take(Message(MessageKind.CREDIT, 2, value=254)) == []
     assert chip.host.streams.credits[2] == 255
     assert chip.host.errors[FabricError.FABRIC_CREDIT] == 1

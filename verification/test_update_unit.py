@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from models.update_unit import UpdateUnit as Model
@@ -131,6 +131,8 @@ def test_zero_rows_are_skipped_even_with_transfer():
     shift=st.integers(-20, 20),
     threshold=st.integers(1, 2**15 - 1),
 )
+@example(chi=7000, x=1, d=0, shift=0, threshold=1000)
+@example(chi=8000, x=1, d=0, shift=0, threshold=1000)
 def test_model_agrees_with_exact_arithmetic(chi, x, d, shift, threshold):
     model = Model(TINY)
     model.chi[7, 11] = chi
