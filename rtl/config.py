@@ -394,7 +394,8 @@ class CoreConfig:
     def load(cls, preset: str | None = None, path: str | Path | None = None) -> "CoreConfig":
         """A named preset, or a JSON file, or the default."""
         if path is not None:
-            return cls.from_json(file_text(path, "configuration"))
+            text = file_text(path, "configuration")
+            return cls.from_dict(to_object(text, f"configuration {path}"))
         name = preset or "default"
         if name not in PRESETS:
             raise ValueError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")

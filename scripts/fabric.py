@@ -20,6 +20,7 @@ from models.noc import LOCAL, STEP, path
 from rtl.noc.config import ARBITERS, FabricConfig
 from rtl.verilog import MACRO_SOURCES
 from scripts import results
+from scripts.options import positive
 from scripts.pictures import COLORS, layered, picture
 
 __all__ = [
@@ -287,29 +288,31 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="mesh of routers, or prism of direct links (default mesh)",
     )  # fmt: skip
     parser.add_argument(
-        "--side", type=int, nargs="+", default=[4], metavar="N", help="meshes of N x N (default 4)"
+        "--side", type=positive, nargs="+", default=[4], metavar="N",
+        help="meshes of N x N (default 4)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--columns", type=positive, default=4, metavar="N", help="columns of a prism (default 4)"
     )
     parser.add_argument(
-        "--columns", type=int, default=4, metavar="N", help="columns of a prism (default 4)"
-    )
-    parser.add_argument(
-        "--cores", type=int, nargs="+", default=[2], metavar="M",
+        "--cores", type=positive, nargs="+", default=[2], metavar="M",
         help="cores in each column of a prism (default 2)",
     )  # fmt: skip
     parser.add_argument(
-        "--virtual-channels", type=int, nargs="+", default=[1, 2], metavar="V",
+        "--virtual-channels", type=positive, nargs="+", default=[1, 2], metavar="V",
         help="virtual channels of a link (default 1 2)",
     )  # fmt: skip
     parser.add_argument(
-        "--depth", type=int, default=4, metavar="D", help="buffers per virtual channel (default 4)"
-    )
+        "--depth", type=positive, default=4, metavar="D",
+        help="buffers per virtual channel (default 4)",
+    )  # fmt: skip
     parser.add_argument("--arbiter", choices=ARBITERS, default="round_robin")
     parser.add_argument(
         "--pattern", choices=[*LOADED["mesh"], "forward"], nargs="+",
         help="traffic patterns (default all of the topology)",
     )  # fmt: skip
     parser.add_argument(
-        "--length", type=int, nargs="+", default=[1, 4, 8], metavar="L",
+        "--length", type=positive, nargs="+", default=[1, 4, 8], metavar="L",
         help="flits per packet (default 1 4 8)",
     )  # fmt: skip
     parser.add_argument(
@@ -317,7 +320,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="what to measure (default all)",
     )  # fmt: skip
     parser.add_argument(
-        "--flits", type=int, default=1_000_000, metavar="N",
+        "--flits", type=positive, default=1_000_000, metavar="N",
         help="flits to account for (default 1000000)",
     )  # fmt: skip
     parser.add_argument("--name", default="fabric", help="name of the result files")

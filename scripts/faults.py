@@ -22,6 +22,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from scripts.options import positive
 from scripts.results import ROOT, record, write
 
 __all__ = ["Fault", "add_parser", "load", "report", "run", "sweep"]
@@ -110,10 +111,10 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--name", action="append", metavar="NAME", help="only faults of this name")
     parser.add_argument("--list", action="store_true", help="list the faults, run nothing")
     parser.add_argument(
-        "--jobs", type=int, default=min(2, os.cpu_count() or 1), help="tests at a time"
+        "--jobs", type=positive, default=min(2, os.cpu_count() or 1), help="tests at a time"
     )
     parser.add_argument(
-        "--timeout", type=float, default=600, metavar="SECONDS",
+        "--timeout", type=positive, default=600, metavar="SECONDS",
         help="a test that takes longer has noticed the fault (default: 600)",
     )  # fmt: skip
     parser.add_argument(

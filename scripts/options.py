@@ -106,6 +106,6 @@ def _dataset(text: str) -> str | Path:
         return text
     if not path.exists():
         raise argparse.ArgumentTypeError(
-            f"must be one of {', '.join(NAMES)}, or {ACCEPTED}, not {text!r}"
+            f"{text!r} is neither one of {', '.join(NAMES)}, nor {ACCEPTED}"
         )
     return path

@@ -25,6 +25,7 @@ from typing import Any
 
 from rtl.config import PRESETS, CoreConfig
 from scripts.generate import TOP, black_box
+from scripts.options import positive
 from scripts.results import preset_name, record, write
 
 __all__ = [
@@ -77,7 +78,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--block", action="append", metavar="NAME", help="only this block (may be repeated)"
     )
     parser.add_argument(
-        "--jobs", type=int, default=min(2, os.cpu_count() or 1), help="Yosys runs at a time"
+        "--jobs", type=positive, default=min(2, os.cpu_count() or 1), help="Yosys runs at a time"
     )
     return parser
 

@@ -66,6 +66,12 @@ def test_help_of_a_command_shows_the_common_options(tmp_path: Path, name: str) -
             r"cannot read configuration missing.json: No such file or directory",
             1,
         ),
+        (
+            ["synth", "--jobs", "0"],
+            r"argument --jobs: must be a positive integer, not '0'",
+            2,
+        ),
+        (["fabric", "--flits", "-5"], r"argument --flits: must be a positive integer, not '-5'", 2),
         (["data", "--out", "/dev/null/x"], r"/dev/null/x: Not a directory", 1),
         (["faults", "--name", "no-such-fault"], r"no fault of name 'no-such-fault'; known: .*", 1),
     ],
@@ -85,8 +91,8 @@ def test_errors_are_one_line(
         ('{"rows": 16, "colums": 16}', r"unknown configuration key 'colums'; known: .*"),
         ('{"rows": 17}', r"rows must be a power of two, not 17"),
         ('{"rows": "16"}', r"rows must be an integer, not '16'"),
-        ("[]", r"configuration must be a JSON object, not list"),
-        ("rows = 16", r"configuration is not JSON: .*"),
+        ("[]", r"configuration core.json must be a JSON object, not list"),
+        ("rows = 16", r"configuration core.json is not JSON: .*"),
     ],
 )
 def test_wrong_configurations_are_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -146,7 +146,7 @@ def test_a_network_trains_on_data_of_ones_own(tmp_path, capsys):
     for arguments, message in (
         (["many.npz"], "mlp-8-6-10 has 10 outputs, for labels 0..9; many has label 11"),
         (["mine.npz", "--images", "17"], "--images must be at most 16 (training images of mine"),
-        (["x.npz"], "argument --dataset: must be one of mnist14, "),
+        (["x.npz"], f"argument --dataset: '{tmp_path / 'x.npz'}' is neither one of mnist14, "),
     ):
         assert main([*command, str(tmp_path / arguments[0]), *arguments[1:]]) in (1, 2)
         assert capsys.readouterr().err.startswith(f"phasecore: error: {message}")
