@@ -69,6 +69,8 @@ class Setup:
         segments = ChipMapping(recipe).segments if is_chip else recipe.segments
         for eta in (training.eta, training.eta_end):
             segments(eta)
+            for index in range(len(self.network.layers)) if not self.keeps_chi else ():
+                whole_pulses(recipe.segment(index, eta, rows=1)).pack()
 
     def learner(self, seed: int, engine: str = ENGINES[0]) -> Learner:
         """The hardware before training."""

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one rounding and the one saturation of the arithmetic contract, in numpy."""
+"""The one rounding and the one saturation of the arithmetic contract, in numpy, and its version."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Int", "round_shift", "saturate"]
+__all__ = ["ARITHMETIC", "Int", "round_shift", "saturate"]
+
+ARITHMETIC = 2
+"""Version of the bits. Raise it by one with every change after which the same run gives other bits:
+rounding, widths, saturation, random numbers, noise, the order of images, the state that outlives a
+program. Checkpoints of another version are refused, as what went on from them would be no run."""
 
 Int = NDArray[np.int64]
 

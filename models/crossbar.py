@@ -33,7 +33,6 @@ from rtl.config import CoreConfig
 __all__ = ["Crossbar"]
 
 _MASK = 0xFFFFFFFF
-_DEVICES = ("g", "n", "e", "t", "resets")
 
 
 class Crossbar:
@@ -373,23 +372,6 @@ class Crossbar:
             getattr(self, name)[...] = np.reshape(values, self.g.shape)
         words = _read_hex(Path(f"{prefix}.params.hex"))
         self.windows, self.time = words[1], words[9]
-        self.refresh_weights()
-
-    def save(self, path: str | Path) -> None:
-        """Write the state of the devices, the window count and the time to a ``.npz`` file."""
-        devices = {name: getattr(self, name) for name in _DEVICES}
-        np.savez_compressed(path, windows=self.windows, time=self.time, **devices)
-
-    def load(self, path: str | Path) -> None:
-        """Take the state that :meth:`save` wrote."""
-        with np.load(path) as state:
-            if state["g"].shape != self.g.shape:
-                raise ValueError(
-                    f"{path} holds {state['g'].shape} devices, the crossbar {self.g.shape}"
-                )
-            for name in _DEVICES:
-                getattr(self, name)[...] = state[name]
-            self.windows, self.time = int(state["windows"]), int(state["time"])
         self.refresh_weights()
 
 

@@ -156,6 +156,17 @@ class Dataset:
                 f" label {largest}"
             )
 
+    def checksum(self) -> str:
+        """First 16 hexadecimal digits of the SHA-256 of all images and labels; the validation
+        images may be merged or not."""
+        digest = hashlib.sha256()
+        for array in (
+            self.train_x, self.validation_x, self.train_y, self.validation_y, self.test_x,
+            self.test_y,
+        ):  # fmt: skip
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
+
     def merged(self) -> "Dataset":
         """The same with the validation images behind the training images, and none to validate."""
         return replace(

@@ -14,7 +14,8 @@ from models.conv_cores import ConvCores
 from models.convolution import ConvNetwork
 from models.core import Core, Trace
 from models.datasets import order
-from models.device import DeviceProfile
+from models.device import STUCK, DeviceProfile
+from models.local_control import CREDITS_MAX
 from models.mapping import ChipMapping, Driver, Work
 from models.networks import (
     ChipNetwork,
@@ -28,7 +29,7 @@ from models.networks import (
     training_packets,
     training_program,
 )
-from rtl.config import CoreConfig
+from rtl.config import EXPONENT_BITS, CoreConfig
 from rtl.isa import Drift, Opcode, encode
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "ConvLearner",
     "CoreLearner",
     "Learner",
+    "check_cores",
     "engine_classes",
     "make_learner",
     "restore_cores",
@@ -69,6 +71,8 @@ _INTERFACE_STATE = {
     "streams": ("credits",),
 }
 """Likewise of its network interface."""
+
+_COUNT_MAX = 2**63 - 1
 
 
 def engine_classes(engine: str) -> tuple[type[Core], type[Chip]]:
@@ -148,9 +152,13 @@ class Learner(ABC):
             for name in names
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take the arrays that were made of :meth:`state`."""
-        _take(self._parts(), state)
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take the arrays that were made of :meth:`state`.
+
+        Raises ``ValueError``, and changes nothing, where one is missing or none that this hardware
+        could have left.
+        """
+        _take(self._parts(), state, self.recipe.config)
         for core in self.cores:
             core.crossbar.refresh_weights()
 
@@ -316,23 +324,83 @@ def _core_parts(name: str, core: Core) -> Iterator[tuple[str, object, tuple[str,
         yield f"{name}.{part}", getattr(core, part), names
 
 
+def _ranges(config: CoreConfig) -> Mapping[str, tuple[int, int]]:
+    """Least and greatest values of what is no plain count."""
+
+    def signed(bits: int) -> tuple[int, int]:
+        return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+
+    def unsigned(bits: int) -> tuple[int, int]:
+        return 0, (1 << bits) - 1
+
+    return {
+        "slots": signed(config.output_bits), "exponents": signed(EXPONENT_BITS),
+        "crossbar.g": unsigned(config.g_bits), "crossbar.n": (0, STUCK),
+        "crossbar.t": unsigned(32), "crossbar.time": unsigned(32),
+        "adc.offsets": signed(config.calibration_offset_bits),
+        "adc.gains": unsigned(config.gain_bits),
+        "adc.drift_scale": unsigned(config.drift_scale_bits),
+        "update.chi": signed(config.chi_bits),
+        "programmer.selection": (0, config.devices_per_polarity - 1),
+        "local.arrived": signed(32), "streams.credits": (0, CREDITS_MAX),
+    }  # fmt: skip
+
+
+def _checked(
+    name: str, state: Mapping[str, NDArray[Any]], old: object, low: int, high: int
+) -> NDArray[Any]:
+    """Array of ``state`` in the place of ``old``; ``ValueError`` if it is none."""
+    if name not in state:
+        raise ValueError(f"{name} is missing")
+    found, present = state[name], np.asarray(old)
+    if found.shape != present.shape:
+        raise ValueError(f"{name} has shape {found.shape}, not {present.shape}")
+    if found.dtype.kind not in ("b" if present.dtype.kind == "b" else "iu"):
+        raise ValueError(f"{name} has type {found.dtype}, not {present.dtype}")
+    for value in (found.min(), found.max()) if found.size else ():
+        if not low <= value <= high:
+            raise ValueError(f"{name} has a value {value}, outside {low}..{high}")
+    return found
+
+
 def _take(
-    parts: Iterable[tuple[str, object, tuple[str, ...]]], state: Mapping[str, Any]
-) -> None:
+    parts: Iterable[tuple[str, object, tuple[str, ...]]], state: Mapping[str, NDArray[Any]],
+    config: CoreConfig,
+) -> None:  # fmt: skip
+    """Give parts what is stored of them, once all of it is checked."""
+    for owner, name, old, value in _checked_parts(parts, state, config):
+        if isinstance(old, np.ndarray):
+            old[...] = value
+        else:
+            setattr(owner, name, type(old)(value.tolist()))
+
+
+def _checked_parts(
+    parts: Iterable[tuple[str, object, tuple[str, ...]]], state: Mapping[str, NDArray[Any]],
+    config: CoreConfig,
+) -> list[tuple[object, str, Any, NDArray[Any]]]:  # fmt: skip
+    """Owner, attribute, present and stored value of everything in ``parts``."""
+    ranges, found = _ranges(config), []
     for part, owner, names in parts:
         for name in names:
-            value, old = state[f"{part}.{name}"], getattr(owner, name)
-            if isinstance(old, np.ndarray):
-                old[...] = value
-            else:
-                setattr(owner, name, type(old)(value.tolist()))
+            where = f"{part}.{name}"
+            low, high = ranges.get(where.partition(".")[2], (0, _COUNT_MAX))
+            old = getattr(owner, name)
+            found.append((owner, name, old, _checked(where, state, old, low, high)))
+    return found
 
 
-def restore_cores(cores: Mapping[int, Core], state: Mapping[str, Any]) -> None:
+def check_cores(cores: Mapping[int, Core], state: Mapping[str, NDArray[Any]]) -> None:
+    """Raise ``ValueError`` unless :func:`restore_cores` can take ``state``."""
+    for node, core in cores.items():
+        _checked_parts(_core_parts(f"core{node}", core), state, core.config)
+
+
+def restore_cores(cores: Mapping[int, Core], state: Mapping[str, NDArray[Any]]) -> None:
     """Give a chip's cores, by node, what :meth:`Learner.state` holds of them, but no vectors."""
     for node, core in cores.items():
         parts = _core_parts(f"core{node}", core)
-        _take((part for part in parts if part[1] is not core), state)
+        _take((part for part in parts if part[1] is not core), state, core.config)
         core.crossbar.refresh_weights()
 
 

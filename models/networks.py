@@ -26,7 +26,7 @@ Real values of the codes (layer l; x input, a activation, d error, all per image
 
 chi_shift is fixed for a training run, as chi keeps its contents: the largest one with which the
 threshold of the smallest eta still leaves room for one increment below chi's saturation. A
-falling eta raises the threshold.
+falling eta raises the threshold. A rate whose threshold would be no integer above 0 is refused.
 """
 
 import math
@@ -73,6 +73,12 @@ OUTPUT_UNIT = 1 / (2 * ONE**3)
 THRESHOLD_ROOM = 0.85
 """Largest threshold as a fraction of the chi range."""
 
+RATE_TOLERANCE = 0.01
+"""Part by which rounding a threshold may change a learning rate without a warning."""
+
+COARSE_THRESHOLD = 16
+"""Below it chi loses much of what single images add: with 4 an MNIST run was 11 points worse."""
+
 X, TARGET = 0, 1
 """Slots of the image and of the target vector; activations and errors follow."""
 
@@ -89,7 +95,10 @@ def mean_pulse(profile: DeviceProfile, *, pulses: int = 10) -> float:
     for count in range(1, pulses + 1):
         memory = math.exp(-count / profile.memory_decay)
         g += profile.set_mean_slope * g + profile.set_mean + profile.set_mean_memory * memory
-    return (g - profile.reset_mean) / pulses
+    mean = (g - profile.reset_mean) / pulses
+    if not mean > 0:
+        raise ValueError(f"the mean SET pulse of {profile.name} is {mean:g} uS, not above 0")
+    return mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +175,20 @@ class Training:
     error_shift: int | None = None
     """Fixed right shift of every error vector's products, 0..31; None: as large a mantissa as fits
     (shared exponent)."""
+
+    def __post_init__(self) -> None:
+        for name in ("eta", "eta_end"):
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name} must be a number above 0, not {value}")
+        for name, low, high in (
+            ("epochs", 1, None), ("refresh_interval", 1, None), ("refresh_high", 0, ONE),
+            ("refresh_low", 0, ONE), ("target_margin", 0, ONE // 2), ("error_shift", 0, 31),
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if value is not None and (value < low or (high is not None and value > high)):
+                limits = f"at least {low}" if high is None else f"in {low}..{high}"
+                raise ValueError(f"{name} must be {limits}, not {value}")
 
     @property
     def error_fields(self) -> dict[str, int]:
@@ -298,7 +321,7 @@ class Recipe:
     Parameters
     ----------
     network, config, profile : what is trained on what
-    eta_min : smallest learning rate of the run; default: the network's ``eta_end``
+    eta_min : smallest learning rate of the run; default: that of the network's training
 
     Attributes
     ----------
@@ -319,7 +342,8 @@ class Recipe:
     ):
         network.check(config)
         self.network, self.config, self.profile = network, config, profile
-        eta_min = network.training.eta_end if eta_min is None else eta_min
+        ends = (network.training.eta, network.training.eta_end)
+        eta_min = min(ends) if eta_min is None else eta_min
         pulse = mean_pulse(profile) * config.g_max / profile.g_full_scale
         # Several devices: weights of twice the range, made of smaller pulses.
         coarser = (
@@ -354,6 +378,41 @@ class Recipe:
         self._thresholds = [
             value * 2.0**shift for value, shift in zip(one, self.chi_shifts, strict=True)
         ]
+        self._ends = [eta for eta in ends if eta >= eta_min]
+        for eta in self._ends:
+            for index in range(len(layers)):
+                self._threshold(index, eta)
+
+    def rates(self, eta: float) -> list[float]:
+        """Learning rate, by layer, that the whole thresholds stand for where ``eta`` is wanted."""
+        return [exact / self._threshold(i, eta) for i, exact in enumerate(self._thresholds)]
+
+    def warnings(self) -> list[str]:
+        """What the integers do not hold well of the rates at the run's start and end."""
+        found = []
+        for eta in dict.fromkeys(self._ends):
+            for index, used in enumerate(self.rates(eta)):
+                threshold = self._threshold(index, eta)
+                where = f"eta {eta:g} in layer {index}"
+                if abs(used / eta - 1) > RATE_TOLERANCE:
+                    found.append(f"{where}: {used:.4g} is used, its threshold being {threshold}")
+                if threshold < COARSE_THRESHOLD:
+                    found.append(
+                        f"{where}: a pulse is {threshold} counts of chi, smaller gradients are lost"
+                    )
+        return found
+
+    def _threshold(self, index: int, eta: float) -> int:
+        """Threshold of a layer; ``ValueError`` where chi has none for the rate."""
+        exact = self._thresholds[index] / eta
+        most = (1 << (self.config.chi_bits - 1)) - 1
+        if not 1 <= exact <= most:
+            raise ValueError(
+                f"eta {eta:g} does not fit beside the run's other rates: layer {index} of"
+                f" {self.network.name} would need a threshold of {exact:.3g}, chi of"
+                f" {self.config.chi_bits} bits has 1..{most}"
+            )
+        return round(exact)
 
     def weights(self, codes: NDArray[np.int64]) -> list[NDArray[np.float64]]:
         """Weights of every layer, bias last, from all G+ - G- of the crossbar (rows, cols)."""
@@ -369,19 +428,20 @@ class Recipe:
     def segment(self, index: int, eta: float, *, rows: int | None = None) -> Segment:
         """Segment descriptor of a layer, or of its tile of ``rows`` rows."""
         layer = self.network.layers[index]
-        most = (1 << (self.config.chi_bits - 1)) - 1
         forward, backward = self._ranges[index]
         segment = Segment(
             row_start=layer.row_start,
             row_count=layer.rows if rows is None else rows,
             col_start=layer.col_start,
             col_count=layer.outputs,
-            threshold=min(max(round(self._thresholds[index] / eta), 1), most),
+            threshold=self._threshold(index, eta),
             chi_shift=self.chi_shifts[index],
             range_forward=forward,
             range_backward=backward,
         )
         segment.check(self.config)
+        # Checks the other fields, such as chi_shift.
+        segment.pack()
         return segment
 
 

@@ -20,21 +20,24 @@ import numpy as np
 from models.ablation import GROUPS, Case, Group, Setup, chosen_cases
 from models.datasets import Dataset
 from models.learner import ALL_ENGINES, ENGINES
-from models.networks import classes
-from scripts import results
+from models.networks import Recipe, classes
+from scripts import files, interrupts, results
+from scripts.checkpoints import ALL_NETWORKS
 from scripts.options import add_data, add_profile, at_most, load_data, positive
 from scripts.pictures import error_axis, layered, picture
-from scripts.train import ALL_NETWORKS
 
 __all__ = ["add_parser", "markdown", "plot", "report", "run"]
 
-OPTIONS = ("seed", "out")
+OPTIONS = ("seed", "out", "overwrite")
 
 BASE = Case(group="base", value="recipe")
 
 ALL_CASES = tuple(case for group in GROUPS for case in group.cases)
 
-SETTINGS = ("network", "dataset", "profile", "config", "training", "epochs", "images", "seed")
+SETTINGS = (
+    "arithmetic", "network", "dataset", "data_sha256", "profile", "config", "training", "epochs",
+    "images", "seed",
+)  # fmt: skip
 """What stored runs must share with new ones."""
 
 COLUMNS = 4
@@ -97,32 +100,40 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             setup.check()
         except ValueError as error:
             raise ValueError(f"{case.name} is not possible here: {error}") from error
-    data = load_data(args, network)
-    result = _heading(args, base, data)
     folder: Path = args.out or Path("build") / "ablate"
-    path = folder / f"{args.name}.json"
+    growing = ("cases", "seeds", "base_seeds") if args.resume else ()
+    path = results.destination(args, folder, args.name, ".md", ".png", growing=growing)
+    data = load_data(args, network)
+    for case, setup in cases.items():
+        for text in Recipe(setup.network, setup.config, setup.profile).warnings():
+            log.warning(f"warning: {case.name}: {text}")
+    result = _heading(args, base, data)
     kept = _stored(path, result) if args.resume else {}
     shown = {case: case.setup(base) for case in (BASE, *ALL_CASES) if case.name in kept}
     shown = {**shown, **cases}
     runs = _runs(shown, kept, base)
-    todo = dict.fromkeys(cases.values())
-    for number, setup in enumerate(todo, 1):
-        name = next(case.name for case in cases if cases[case] == setup)
-        for seed in range(args.seed, args.seed + _seeds(args, setup == base)):
-            if any(run["seed"] == seed for run in runs[setup]):
-                continue
+    named: dict[Setup, Case] = {}
+    for case, setup in cases.items():
+        named.setdefault(setup, case)
+    todo = [
+        (case, setup, seed)
+        for setup, case in named.items()
+        for seed in range(args.seed, args.seed + _seeds(args, setup == base))
+        if not any(run["seed"] == seed for run in runs[setup])
+    ]
+    for number, (case, setup, seed) in enumerate(todo, 1):
+        with interrupts.explained(f"the same command with --resume keeps the runs in {path}"):
             done = _train(setup, data, seed, result, args.engine)
-            runs[setup].append(done)
-            log.info(
-                f"{number}/{len(todo)} {name}, seed {seed}: {100 * done['accuracy']:.2f} %,"
-                f" {done['seconds']:.0f} s"
-            )
-            result["cases"] = _summaries(shown, runs, base)
-            results.write(args.name, result, folder)
+        runs[setup].append(done)
+        log.info(
+            f"{number}/{len(todo)} {case.name}, seed {seed}: {100 * done['accuracy']:.2f} %,"
+            f" {done['seconds']:.0f} s"
+        )
+        result["cases"] = _summaries(shown, runs, base)
+        results.write(path, result, args)
     result["cases"] = _summaries(shown, runs, base)
-    results.write(args.name, result, folder)
-    text = markdown(result, path.with_suffix(".png").name)
-    path.with_suffix(".md").write_text(text, encoding="utf-8")
+    results.write(path, result, args)
+    files.write(path.with_suffix(".md"), markdown(result, path.with_suffix(".png").name))
     plot(result, path.with_suffix(".png"))
     return {**result, "out": str(path)}
 
@@ -141,6 +152,7 @@ def _heading(args: argparse.Namespace, base: Setup, data: Dataset) -> dict[str, 
         seed=args.seed,
         network=network.name,
         dataset=data.name,
+        data_sha256=data.checksum(),
         profile=args.profile.name,
         weights=sum(layer.rows * layer.outputs for layer in network.layers),
         training=asdict(network.training),
@@ -206,7 +218,7 @@ def _stored(path: Path, result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     fresh = json.loads(json.dumps(result))
     for name in SETTINGS:
         if stored.get(name) != fresh[name]:
-            raise ValueError(f"{path} is of runs with another {name}")
+            raise ValueError(f"{path} is of runs with {name} {stored.get(name)}, not {fresh[name]}")
     return cases
 
 
@@ -247,6 +259,7 @@ def _summaries(
                 "value": case.value,
                 "changes": case.changes,
                 "is_base": setup == base,
+                "warnings": Recipe(setup.network, setup.config, setup.profile).warnings(),
                 "accuracy": statistics.mean(accuracies),
                 "deviation": statistics.stdev(accuracies) if len(done) > 1 else None,
                 "difference": statistics.mean(paired) if paired else None,

@@ -128,15 +128,18 @@ def build_plain(config: CoreConfig) -> Path:
     if not program.exists():
         harness.check_tools("verilator", folder, *sources)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "dut.v").write_text(verilog, encoding="utf-8")
-        built = subprocess.run(
-            ["verilator", *arguments, "--Mdir", str(folder), "dut.v", *map(str, sources)],
-            cwd=folder, env={**os.environ, **harness.verilator_environment()}, encoding="utf-8",
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
-        )  # fmt: skip
-        if built.returncode:
-            reason = harness.cause(built.stdout)
-            raise RuntimeError(f"Verilator does not compile core_top: {reason}")
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            (Path(scratch) / "dut.v").write_text(verilog, encoding="utf-8")
+            built = subprocess.run(
+                ["verilator", *arguments, "--Mdir", scratch, "dut.v", *map(str, sources)],
+                cwd=scratch, env={**os.environ, **harness.verilator_environment()},
+                encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+            )  # fmt: skip
+            if built.returncode:
+                reason = harness.cause(built.stdout)
+                raise RuntimeError(f"Verilator does not compile core_top: {reason}")
+            # A build that is stopped leaves no half of a program.
+            (Path(scratch) / "core_top").rename(program)
     return program
 
 
@@ -243,6 +246,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     config: CoreConfig = args.config
+    path = results.destination(args, args.out or results.ROOT / "build" / "results", "bench")
     simulation = None if args.cycles_only else _simulation(args)
     log.info("generating Verilog and building the simulation (kept for the next run)")
     with tempfile.TemporaryDirectory(prefix="phasecore-") as scratch:
@@ -262,7 +266,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         images=simulation and simulation.images, cycles=cycles,
         rows=[{**asdict(row), "verdict": row.verdict} for row in rows],
     )  # fmt: skip
-    path = results.write("bench", result, args.out or results.ROOT / "build" / "results")
+    results.write(path, result, args)
     passed = all(row.verdict != "fail" for row in rows)
     return {**result, "ok": passed, "out": str(path)}
 

@@ -5,13 +5,14 @@ Every sub-command is a module of this package with
 
 - ``add_parser(subparsers) -> argparse.ArgumentParser``: adds its parser, named like the module;
 - ``run(args) -> dict``: does the work and returns what ``--json`` prints;
-- ``OPTIONS`` (optional): which of the common options ``config``, ``seed``, ``out`` it takes
-  (default: all);
+- ``OPTIONS`` (optional): which of the common options ``config``, ``seed``, ``out``, ``overwrite``
+  it takes (default: all);
 - ``report(result) -> str`` (optional): the text for people.
 
-``args`` carries ``config`` (a ``CoreConfig``), ``seed``, ``out`` (a ``Path`` or ``None``) and
-``command`` (the command line for result files). A result with ``"ok": False`` makes the command
-exit with 1. Modules are imported only when used. Progress goes to ``logging``, i.e. to stderr.
+``args`` carries ``config`` (a ``CoreConfig``), ``seed`` (``seed_given`` is None if it is the
+default), ``out`` (a ``Path`` or ``None``) and ``command`` (the command line for result files). A
+result with ``"ok": False`` makes the command exit with 1. Modules are imported only when used.
+Progress goes to ``logging``, i.e. to stderr.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from rtl.config import PRESETS, CoreConfig
+from scripts import interrupts
 
 __all__ = ["COMMANDS", "main"]
 
@@ -93,12 +95,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A terminal without a sign must not cost the result of a long run.
         sys.stdout.reconfigure(errors="replace")
     try:
-        return _dispatch(arguments)
+        with interrupts.raised():
+            return _dispatch(arguments)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
-    except KeyboardInterrupt:
-        _complain("interrupted")
-        return 130
+    except KeyboardInterrupt as stop:
+        _complain(str(stop) or "interrupted")
+        return stop.status if isinstance(stop, interrupts.Interrupted) else 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -169,10 +172,14 @@ def _add_common(parser: argparse.ArgumentParser, options: Sequence[str] | None) 
         )
     if options is None or "seed" in options:
         group.add_argument(
-            "--seed", type=_seed, default=1, help="seed of everything random (default: 1)"
+            "--seed", type=_seed, help="seed of everything random (default: 1)"
         )
     if options is None or "out" in options:
         group.add_argument("--out", type=Path, metavar="PATH", help="where results are written")
+    if options is None or "overwrite" in options:
+        group.add_argument(
+            "--overwrite", action="store_true", help="replace the results of another run, too"
+        )
     group.add_argument(
         "--json", action="store_true", help="print exactly one JSON object on standard output"
     )
@@ -197,6 +204,8 @@ def _complete(args: argparse.Namespace, arguments: list[str]) -> None:
     """Resolve the configuration and the command line for result files."""
     if hasattr(args, "config_path"):
         args.config = CoreConfig.load(args.preset, args.config_path)
+    if hasattr(args, "seed"):
+        args.seed_given, args.seed = args.seed, 1 if args.seed is None else args.seed
     args.command = shlex.join(["phasecore", *map(_portable, arguments)])
 
 

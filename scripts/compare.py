@@ -29,7 +29,7 @@ from scripts.options import add_data, add_profile, load_data, positive
 
 __all__ = ["SETTINGS", "Contestant", "add_parser", "report", "run", "table", "take_turns"]
 
-OPTIONS = ("seed", "out")
+OPTIONS = ("seed", "out", "overwrite")
 
 OURS = "phasecore"
 TARGET = 10
@@ -139,6 +139,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if find_spec("aihwkit") is None:
         raise RuntimeError(_MISSING)
     network: Network = {**NETWORKS, **CHIP_NETWORKS}[args.network]
+    path = results.destination(args, args.out or Path("build") / "speed", "speed-aihwkit")
     data = load_data(args, network)
     contestants: dict[str, Contestant] = {OURS: Ours(network, args.profile, args.seed)}
     contestants |= {name: Aihwkit(network, name, args.seed) for name in SETTINGS}
@@ -174,8 +175,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         versions={"python": platform.python_version(), **{n: version(n) for n in _VERSIONS}},
         ok=ratios[fastest]["median"] >= TARGET,
     )
-    folder: Path = args.out or Path("build") / "speed"
-    path = results.write("speed-aihwkit", result, folder)
+    results.write(path, result, args)
     return {**result, "out": str(path)}
 
 

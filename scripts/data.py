@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from models.datasets import MNIST_FILES, DataError, MnistFile
+from scripts import files
 
 __all__ = ["MIRRORS", "add_parser", "fetch", "mismatch", "run"]
 
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     folder: Path | None = args.out
     if folder is None:
         raise DataError("--out must name the folder for the MNIST files")
-    folder.mkdir(parents=True, exist_ok=True)
+    files.check_folder(folder)
     report = {}
     for file in MNIST_FILES.values():
         report[file.name] = fetch(file, folder)
@@ -71,9 +72,7 @@ def fetch(file: MnistFile, folder: Path, mirrors: Sequence[str] = MIRRORS) -> st
         if problem:
             problems.append(f"{mirror}: {target.name} {problem}")
             continue
-        partial = target.with_suffix(".part")
-        partial.write_bytes(content)
-        partial.replace(target)
+        files.write(target, content)
         return mirror
     raise DataError(
         f"no mirror gave {target.name} ({'; '.join(problems)}); without a network, copy the four"

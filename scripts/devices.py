@@ -38,7 +38,7 @@ __all__ = [
     "write_verify",
 ]
 
-OPTIONS = ("seed", "out")
+OPTIONS = ("seed", "out", "overwrite")
 
 PULSES = 20
 YEAR = 365 * 86400
@@ -71,13 +71,13 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
+    path = results.destination(args, args.out or Path("build") / "devices", "devices", ".png")
     profiles = args.profile or [profile for profile in PROFILES.values() if profile is not IDEAL]
     measured = [_measure(profile, args.seed) for profile in profiles]
     result = results.record(
         command=args.command, config=_ARRAY, seed=args.seed, times_seconds=TIMES, profiles=measured
     )
-    folder: Path = args.out or Path("build") / "devices"
-    path = results.write("devices", result, folder)
+    results.write(path, result, args)
     plot(result, path.with_suffix(".png"))
     return {**result, "out": str(path)}
 

@@ -33,7 +33,7 @@ from scripts.synth import TOTAL
 
 __all__ = ["add_parser", "document", "report", "run"]
 
-OPTIONS = ("out",)
+OPTIONS = ("out", "overwrite")
 
 RUN = results.RESULTS / "mlp-784-250-10-epoch.json"
 
@@ -121,6 +121,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
+    path = results.destination(args, args.out or Path("build") / "energy", "energy", ".png")
     source = results.read(args.result)
     done = activity(source)
     core, chip = core_config(source)
@@ -153,8 +154,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         },
         chi_words_visited=round(share, 4),
     )
-    folder: Path = args.out or Path("build") / "energy"
-    path = results.write("energy", result, folder)
+    results.write(path, result, args)
     plot(result, path.with_suffix(".png"))
     return {**result, "out": str(path)}
 

@@ -28,7 +28,7 @@ __all__ = [
     "ideal_latency", "latency", "report", "run", "saturation", "traffic",
 ]  # fmt: skip
 
-OPTIONS = ("seed", "out")
+OPTIONS = ("seed", "out", "overwrite")
 
 PLOT_COLUMNS = 2
 """Panels of the picture side by side, ..."""
@@ -337,6 +337,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if pattern not in known:
             raise ValueError(f"patterns of a {args.topology} are {', '.join(known)}, not {pattern}")
     configs = list(_configs(args))
+    path = results.destination(args, args.out or Path("build") / "fabric", args.name, ".png")
     parts = {
         "pairs": _pairs, "saturation": _points, "overload": _overload, "broadcast": _broadcasts,
         "account": _account,
@@ -349,8 +350,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         command=args.command, seed=args.seed, fabric=[asdict(config) for config in configs],
         **measured,
     )  # fmt: skip
-    folder: Path = args.out or Path("build") / "fabric"
-    path = results.write(args.name, result, folder)
+    results.write(path, result, args)
     if result.get("saturation"):
         plot(result, path.with_suffix(".png"))
     return {**result, "out": str(path)}

@@ -22,12 +22,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from scripts import interrupts
 from scripts.options import positive
-from scripts.results import ROOT, record, write
+from scripts.results import ROOT, destination, record, write
 
 __all__ = ["Fault", "add_parser", "load", "report", "run", "sweep"]
 
-OPTIONS = ("out",)
+OPTIONS = ("out", "overwrite")
 
 FAULTS = Path("verification") / "faults"
 _NOT_COPIED = shutil.ignore_patterns(
@@ -108,7 +109,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         ),
     )
     parser.add_argument("--block", action="append", metavar="NAME", help="only faults of this file")
-    parser.add_argument("--name", action="append", metavar="NAME", help="only faults of this name")
+    parser.add_argument(
+        "--name", dest="fault", action="append", metavar="NAME", help="only faults of this name"
+    )
     parser.add_argument("--list", action="store_true", help="list the faults, run nothing")
     parser.add_argument(
         "--jobs", type=positive, default=min(2, os.cpu_count() or 1), help="tests at a time"
@@ -126,8 +129,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     root: Path = args.tree.resolve()
     faults = load(root)
-    for option, known in [("block", {f.block for f in faults}), ("name", {f.name for f in faults})]:
-        for value in getattr(args, option) or ():
+    for option, values, known in [
+        ("block", args.block, {f.block for f in faults}),
+        ("name", args.fault, {f.name for f in faults}),
+    ]:
+        for value in values or ():
             if value not in known:
                 names = ", ".join(sorted(known))
                 raise ValueError(f"no fault of {option} {value!r}; known: {names}")
@@ -135,12 +141,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         fault
         for fault in faults
         if (not args.block or fault.block in args.block)
-        and (not args.name or fault.name in args.name)
+        and (not args.fault or fault.name in args.fault)
     ]
     if not chosen:
         raise ValueError("no fault to plant")
     for fault in chosen:
         fault.planted(_source(root, fault))
+    path = destination(args, args.out, "faults") if args.out else None
     verdicts = {} if args.list else sweep(root, chosen, jobs=args.jobs, timeout=args.timeout)
     entries = [
         {
@@ -155,8 +162,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     caught = sum(entry["verdict"] in ("caught", "timeout") for entry in entries)
     result = record(command=args.command, faults=entries, caught=caught, total=len(entries))
     result["ok"] = args.list or caught == len(entries)
-    if args.out:
-        log.info("written: %s", write("faults", result, args.out))
+    if path:
+        write(path, result, args)
+        log.info("written: %s", path)
     return result
 
 
@@ -256,7 +264,8 @@ def _pytest(copy: Path, target: str, timeout: float) -> str:
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
     )  # fmt: skip
     try:
-        output, _ = process.communicate(timeout=timeout)
+        with interrupts.child(process):
+            output, _ = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
         # The simulator, too: it is in the session of pytest.
         os.killpg(process.pid, signal.SIGKILL)

@@ -14,9 +14,12 @@ from rtl import csr
 from rtl.chip import registers
 from rtl.chip.config import CHIPS, ChipConfig
 from rtl.config import CoreConfig
+from scripts.files import check_folder, check_target, write
 from scripts.results import preset_name, record
 
 __all__ = ["TOP", "add_parser", "files", "report", "run"]
+
+OPTIONS = ("config", "seed", "out")
 
 TOP = "phasecore_core"
 CHIP_TOP = "phasecore_chip"
@@ -51,10 +54,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     name = f"chip-{Path(args.chip).stem}" if args.chip else preset_name(args.config)
     folder: Path = args.out or Path("build") / "generated" / name
     log.info("generating %s", top)
+    check_target(check_folder(folder) / f"{top}.v")
     texts = files(config)
-    folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        write(folder / name, text)
     written = {
         name: {"bytes": len(text.encode()), "sha256": hashlib.sha256(text.encode()).hexdigest()}
         for name, text in texts.items()

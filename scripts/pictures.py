@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts import files
+
 __all__ = ["COLORS", "averaged", "error_axis", "layered", "number_axis", "picture"]
 
 STYLE = {
@@ -66,15 +68,13 @@ def picture(
 
 
 def _write(figure: Any, path: Path) -> None:
-    """A PNG of 256 colours, a third of the size, beside ``path`` and then in its place."""
+    """A PNG of 256 colours, a third of the size."""
     from PIL import Image
 
     figure.canvas.draw()
     pixels, content = np.asarray(figure.canvas.buffer_rgba()), io.BytesIO()
     Image.fromarray(pixels).convert("RGB").quantize(256).save(content, format="png", optimize=True)
-    partial = path.with_name(f"{path.name}.part")
-    partial.write_bytes(content.getvalue())
-    partial.replace(path)
+    files.write(path, content.getvalue())
 
 
 def layered(number: int, count: int, points: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from scripts import results
+from scripts import files, results
 
 __all__ = ["add_parser", "draw", "run"]
 
@@ -31,8 +31,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)
+    for path in args.results:
+        files.check_target((args.out or path.parent) / f"{path.stem}.png")
     return {"written": [str(draw(path, args.out or path.parent)) for path in args.results]}
 
 

@@ -15,7 +15,7 @@ from rtl import csr
 from rtl.chip import registers
 from rtl.chip.config import CHIPS
 from rtl.config import DEFAULT
-from scripts import bench, compare, energy, simulate
+from scripts import bench, compare, energy, files, simulate
 from scripts.results import RESULTS, ROOT
 
 __all__ = ["documents"]
@@ -240,4 +240,4 @@ def documents() -> dict[Path, str]:
 
 if __name__ == "__main__":
     for path, content in documents().items():
-        path.write_text(content, encoding="utf-8")
+        files.write(path, content)

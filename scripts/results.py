@@ -1,16 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Result files: what was measured, by which command, on which commit, with which configuration."""
 
+import argparse
 import json
+import logging
 import subprocess
-from dataclasses import asdict
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from models.arithmetic import ARITHMETIC
+from models.networks import Recipe
 from rtl.chip.config import CHIPS, ChipConfig
 from rtl.config import PRESETS, CoreConfig, file_text, to_object
+from scripts import files
 
-__all__ = ["RESULTS", "ROOT", "commit", "preset_name", "read", "record", "write"]
+__all__ = [
+    "RESULTS", "ROOT", "commit", "destination", "inputs", "preset_name", "rates", "read", "record",
+    "write",
+]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = (
@@ -19,8 +28,18 @@ FIGURES = (
 )  # fmt: skip
 """Keys that every result has, whatever was run."""
 
+NEUTRAL = {
+    "checkpoint", "command", "config", "config_path", "data", "debug", "engine", "jobs", "json",
+    "list", "name", "out", "overwrite", "preset", "resume", "seed_given", "timeout", "tree",
+    "version", "waves",
+}  # fmt: skip
+"""Options that say where and how, not what is measured."""
+
 RESULTS = ROOT / "docs" / "results"
 """Committed results; a command writes there when told to with ``--out``."""
+
+
+log = logging.getLogger("phasecore")
 
 
 def commit() -> str:
@@ -70,19 +89,76 @@ def record(
         "config": asdict(config) if config else None,
         "seed": seed,
         **dict.fromkeys(FIGURES),
+        "arithmetic": ARITHMETIC,
         **values,
     }
 
 
-def write(name: str, result: dict[str, Any], folder: Path | None = None) -> Path:
-    """Write ``folder/name.json`` (default ``docs/results``) and return its path."""
-    folder = RESULTS if folder is None else folder
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.json"
-    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+def rates(recipe: Recipe) -> dict[str, Any]:
+    """Fields of a result: the learning rates that the integers stand for, by layer, at the start
+    and the end of the run, and what there is to warn of, which goes to the log as well."""
+    training, warnings = recipe.network.training, recipe.warnings()
+    for text in warnings:
+        log.warning("warning: %s", text)
+    ends = (training.eta, training.eta_end)
+    used = [[float(f"{rate:.6g}") for rate in recipe.rates(eta)] for eta in ends]
+    return {"rates_used": used, "warnings": warnings}
+
+
+def inputs(args: argparse.Namespace) -> dict[str, Any]:
+    """What a command measures, from its options, as a result file has it."""
+    chosen = {name: value for name, value in vars(args).items() if name not in NEUTRAL}
+    if getattr(args, "preset", None) or getattr(args, "config_path", None):
+        chosen["config"] = args.config
+    text = json.dumps({"command": args.command.split()[1], **chosen}, default=_plain)
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """JSON has this in the place of what it knows not."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return value.name if isinstance(value, Path) else str(value)
+
+
+def destination(
+    args: argparse.Namespace, folder: Path, name: str, *others: str, growing: Collection[str] = ()
+) -> Path:
+    """Path of the result ``folder/name.json``, before the work: it and the ``others`` (suffixes)
+    can be written.
+
+    Without ``--overwrite`` the result of a run is refused that has other inputs, but for those in
+    ``growing``.
+    """
+    path = files.check_folder(folder) / f"{files.check_name(name)}.json"
+    for suffix in (".json", *others):
+        files.check_target(path.with_suffix(suffix))
+    if path.exists() and not args.overwrite:
+        _check_same(path, inputs(args), growing)
     return path
 
 
 def read(path: Path) -> dict[str, Any]:
     """The result in a file."""
     return to_object(file_text(path, "result"), str(path))
+
+
+def _check_same(path: Path, mine: Mapping[str, Any], growing: Collection[str]) -> None:
+    """Raise ``ValueError`` if a file holds another run than that of the inputs ``mine``."""
+    how = "--overwrite replaces it, another --out keeps it"
+    try:
+        theirs = json.loads(path.read_text(encoding="utf-8"))["inputs"]
+        names = [name for name in {**mine, **theirs} if name not in growing]
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{path} does not say which run it holds: {how}") from None
+    for name in names:
+        old, new = theirs.get(name), mine.get(name)
+        if old != new:
+            raise ValueError(f"{path} holds a run with {name} {old}, not {new}: {how}")
+
+
+def write(path: Path, result: Mapping[str, Any], args: argparse.Namespace) -> None:
+    """Write a result of the command that ``args`` are of to its :func:`destination`."""
+    text = json.dumps({**result, "inputs": inputs(args)}, indent=2)
+    files.write(path, f"{text}\n")

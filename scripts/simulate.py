@@ -9,22 +9,24 @@ every batch every chi word and every device.
 import argparse
 import logging
 import os
+import signal
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.datasets import DATA_VARIABLE, Dataset, load
-from models.device import DeviceProfile
+from models.datasets import DATA_VARIABLE, NAMES, Dataset, load
+from models.device import PROFILES, DeviceProfile
 from models.float_reference import FloatTwin
-from models.learner import stretches
+from models.learner import check_cores, stretches
 from models.networks import (
     CHIP_NETWORKS,
     NETWORKS,
@@ -35,7 +37,8 @@ from models.networks import (
 )
 from rtl.chip.config import CHIPS, ChipConfig
 from rtl.config import CoreConfig
-from scripts import results
+from scripts import checkpoints, interrupts, results
+from scripts.checkpoints import Run
 from scripts.chip_machine import ChipMachine
 from scripts.machines import Checked, CoreMachine, Machine, Stretch
 from scripts.options import (
@@ -48,7 +51,6 @@ from scripts.options import (
     positive,
 )
 from scripts.pictures import COLORS, averaged, layered, number_axis, picture
-from scripts.train import Run, load_checkpoint
 
 __all__ = ["Progress", "Simulation", "add_parser", "amount", "choose_network", "report", "run"]
 
@@ -66,6 +68,12 @@ AHEAD = 3
 
 REPORT_IMAGES = 1000
 """Training images from one writing of the unfinished result to the next."""
+
+PID_FILE = "simulator.pid"
+"""Number of the simulator's process, which ``verification/bench_core.py`` writes."""
+
+STOP_SECONDS = 30
+"""Time within which a simulator that is starting can be ended."""
 
 log = logging.getLogger("phasecore")
 
@@ -100,7 +108,7 @@ class Simulation:
 
     def __init__(
         self, machine: Machine, data: Dataset, *, seed: int, images: int, test: int,
-        epochs: int = 1, checkpoint: tuple[Run, int, Mapping[str, Any]] | None = None,
+        epochs: int = 1, checkpoint: checkpoints.Checkpoint | None = None,
     ):  # fmt: skip
         self.machine, self.network = machine, machine.network
         self.seed, self.epochs, self.images, self.test = seed, epochs, images, test
@@ -110,20 +118,24 @@ class Simulation:
         self._data = data
         self._checkpoint = checkpoint
         if checkpoint:
-            twin = self.twin.weights
-            self.twin.weights = [checkpoint[2][f"twin.{index}"] for index in range(len(twin))]
+            self.twin.weights = checkpoint.twin(self.twin.weights)
+            try:
+                check_cores(machine.cores, checkpoint.state)
+            except ValueError as error:
+                raise ValueError(f"{checkpoint.path}: {error}") from error
         self._parts = list(self._planned())
         self.batches = len(self._parts)
         self._written = 0
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
+        self._pid = Path()
 
     def _planned(self) -> Iterator[_Part]:
         training = self.network.training
         yield _Part("setup", np.arange(0), training.eta)
         epochs, images, done, state = self.epochs, self.images, 0, None
         if self._checkpoint:
-            run, done, state = self._checkpoint
+            run, done, state = self._checkpoint.run(), self._checkpoint.done, self._checkpoint.state
             epochs, images = run.epochs, run.images
         endless = stretches(
             training, count=len(self._data.train_x), seed=self.seed, epochs=epochs, images=images,
@@ -166,6 +178,7 @@ class Simulation:
         """Build the simulator and start it on the batches that come into ``folder``."""
         log.info("building the %s simulation: some minutes at most, kept for the next run", sim)
         build = self.machine.build(sim=sim, waves=waves)
+        self._pid = folder / PID_FILE
 
         def simulate() -> None:
             try:
@@ -185,12 +198,24 @@ class Simulation:
         if self._failure:
             raise RuntimeError(str(self._failure))
 
-    def seconds(self, folder: Path, index: int) -> float:
+    def stop(self) -> None:
+        """End the simulator, if it runs; whoever removes its folder must do this before."""
+        deadline = time.monotonic() + STOP_SECONDS
+        while self._thread and self._thread.is_alive() and time.monotonic() < deadline:
+            # The simulator may just be starting, without a file yet.
+            with suppress(OSError, ValueError):
+                os.kill(int(self._pid.read_text(encoding="utf-8")), signal.SIGKILL)
+            self._thread.join(0.05)
+
+    def seconds(self, folder: Path, index: int, stop: interrupts.Stop) -> float:
         """Wait until the simulator has done batch ``index``; CPU seconds that it took."""
         assert self._thread is not None
         path = folder / f"seconds_{index}.txt"
         while not path.exists():
-            if not self._thread.is_alive() and not path.exists():
+            alive = self._thread.is_alive()
+            # Ctrl-C goes to the simulator, too.
+            stop.check()
+            if not alive and not path.exists():
                 raise RuntimeError(f"the simulation ended before batch {index}: {self._failure}")
             time.sleep(0.005)
         return float(path.read_text(encoding="utf-8"))
@@ -281,6 +306,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--sim", choices=["verilator", "icarus"], default="verilator")
     add_profile(parser)
+    # With --resume the one of the checkpoint.
+    parser.set_defaults(profile=None)
     add_devices(parser)
     parser.add_argument(
         "--resume", type=Path, metavar="FILE",
@@ -296,11 +323,10 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    checkpoint = _checkpoint(args.resume) if args.resume else None
-    profile, seed = args.profile, args.seed
+    checkpoint = None
     config: CoreConfig | ChipConfig
-    if checkpoint:
-        trained = checkpoint[0]
+    if args.resume:
+        checkpoint, trained, data = _checkpoint(args)
         network = trained.trained_network()
         config = CHIP_NETWORKS[trained.network].chip.replace(core=trained.config)
         profile, seed = trained.profile, trained.seed
@@ -312,35 +338,29 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         )
         if args.devices:
             config = _with_devices(config, args.devices)
-    data = load_data(args, network)
-    if args.with_validation or (checkpoint and checkpoint[0].images > len(data.train_x)):
-        data = data.merged()
+        profile, seed = args.profile or PROFILES["pcm"], args.seed
+        data = load_data(args, network)
+        data = data.merged() if args.with_validation else data
     epochs, images = amount(args, network, len(data.train_x))
+    folder: Path = args.out or Path("build") / "simulate"
+    path = results.destination(args, folder, args.name or f"simulate-{network.name}", ".png")
     simulation = Simulation(
         make_machine(network, config, profile, seed), data, seed=seed, epochs=epochs,
         images=images, test=_tests(args, data), checkpoint=checkpoint,
     )  # fmt: skip
-    folder: Path = args.out or Path("build") / "simulate"
-    folder.mkdir(parents=True, exist_ok=True)
-    name = args.name or f"simulate-{network.name}"
+    rates = results.rates(simulation.machine.recipe)
 
-    def write(measured: dict[str, Any]) -> tuple[dict[str, Any], Path]:
+    def write(measured: dict[str, Any]) -> dict[str, Any]:
         result = results.record(
             command=args.command, config=config, seed=seed, network=network.name,
             dataset=data.name, profile=profile.name, simulator=args.sim,
-            resumed_after=checkpoint[1] if checkpoint else 0, **measured,
+            resumed_after=checkpoint.done if checkpoint else 0, **rates, **measured,
         )  # fmt: skip
-        return result, results.write(name, result, folder)
+        results.write(path, result, args)
+        return result
 
-    with tempfile.TemporaryDirectory(prefix="phasecore-") as scratch:
-        work = Path(scratch) if not args.waves else folder.resolve()
-        progress = Progress(simulation)
-        for measured in progress.follow(work, sim=args.sim, waves=args.waves):
-            write(measured)
-    result, path = write(progress.figures(complete=True))
+    result = _simulate(args, simulation, path, write)
     plot(result, path.with_suffix(".png"))
-    if args.waves:
-        result["waves"] = str(simulation.machine.wave_file(folder, args.sim))
     return {**result, "ok": not result["mismatches"], "out": str(path)}
 
 
@@ -367,16 +387,67 @@ def _tests(args: argparse.Namespace, data: Dataset) -> int:
     return at_most("--test", wanted, available, f"test images of {data.name}")
 
 
-def _checkpoint(path: Path) -> tuple[Run, int, Mapping[str, Any]]:
-    """Run, images learnt and state of a checkpoint."""
-    meta, state = load_checkpoint(path)
-    run = Run.from_checkpoint(meta)
+def _simulate(
+    args: argparse.Namespace, simulation: Simulation, path: Path,
+    write: Callable[[dict[str, Any]], dict[str, Any]],
+) -> dict[str, Any]:  # fmt: skip
+    """Run a simulation; the result, of which a part is written now and then, and if stopped."""
+    progress = Progress(simulation)
+    # Waveforms are large: on the disk where they shall stay.
+    beside = path.parent.resolve() if args.waves else None
+    with tempfile.TemporaryDirectory(prefix="phasecore-", dir=beside) as scratch:
+        work = Path(scratch)
+        try:
+            for measured in progress.follow(work, sim=args.sim, waves=args.waves):
+                write(measured)
+        except interrupts.Interrupted as end:
+            if not progress.curve:
+                raise
+            write(progress.figures(complete=False))
+            done = f"{progress.curve[-1]['images']} of {simulation.total} images"
+            text = f"stopped after {done}, saved in {path}; the same command begins anew"
+            raise interrupts.Interrupted(end.number, text) from None
+        finally:
+            simulation.stop()
+        result = write(progress.figures(complete=True))
+        if args.waves:
+            waves = simulation.machine.wave_file(work, args.sim)
+            result["waves"] = str(waves.replace(path.parent / waves.name))
+    return result
+
+
+def _checkpoint(args: argparse.Namespace) -> tuple[checkpoints.Checkpoint, Run, Dataset]:
+    """The checkpoint to go on from, its run and that run's data.
+
+    Options that contradict it are refused; what they leave open is the checkpoint's.
+    """
+    found = checkpoints.load(args.resume)
+    run = found.run()
     if run.network not in CHIP_NETWORKS:
         raise ValueError(
-            f"{path} is of {run.network}; RTL goes on from checkpoints of"
+            f"{found.path} is of {run.network}; RTL goes on from checkpoints of"
             f" {', '.join(CHIP_NETWORKS)} only"
         )
-    return run, meta["done"], state
+    config = run.config
+    if args.preset or args.config_path:
+        config = args.config if args.config_path else CHIPS[args.preset].core
+    asked = replace(
+        run,
+        network=args.network or run.network,
+        config=config.replace(devices_per_polarity=args.devices) if args.devices else config,
+        profile=args.profile or run.profile,
+        seed=run.seed if args.seed_given is None else args.seed,
+        with_validation=args.with_validation or run.with_validation,
+    )
+    args.dataset = args.dataset or found.inputs["dataset"]
+    if isinstance(args.dataset, str) and args.dataset not in NAMES:
+        raise ValueError(f"{found.path} is of data of one's own, {args.dataset}: give --dataset")
+    data = load_data(args, asked.trained_network())
+    data = data.merged() if asked.with_validation else data
+    found.check(asked.inputs(data))
+    # For the inputs in the result.
+    args.resumed = f"{run.network}, seed {run.seed}, {found.done} images, {found.digest[:16]}"
+    return found, run, data
 
 
 def _with_devices(config: CoreConfig | ChipConfig, devices: int) -> CoreConfig | ChipConfig:
@@ -404,22 +475,23 @@ class Progress:
         simulation = self.simulation
         simulation.write(folder, AHEAD)
         simulation.start(folder, sim=sim, waves=waves)
-        for index in range(simulation.batches):
-            seconds = simulation.seconds(folder, index)
-            simulation.write(folder, index + 1 + AHEAD)
-            stretch, checked = simulation.check(folder, index)
-            before = self._images["train"]
-            self._compare(index, stretch, checked)
-            if stretch.kind != "setup":
-                self._images[stretch.kind] += len(stretch.labels)
-                self._seconds[stretch.kind] += seconds
-            if stretch.kind == "train":
-                self._train(stretch, checked)
-                if before // REPORT_IMAGES != self._images["train"] // REPORT_IMAGES:
-                    yield self.figures(complete=False)
-            elif stretch.kind == "test":
-                self._test(stretch, checked)
-        simulation.finish()
+        with interrupts.deferred() as stop:
+            for index in range(simulation.batches):
+                seconds = simulation.seconds(folder, index, stop)
+                simulation.write(folder, index + 1 + AHEAD)
+                stretch, checked = simulation.check(folder, index)
+                before = self._images["train"]
+                self._compare(index, stretch, checked)
+                if stretch.kind != "setup":
+                    self._images[stretch.kind] += len(stretch.labels)
+                    self._seconds[stretch.kind] += seconds
+                if stretch.kind == "train":
+                    self._train(stretch, checked)
+                    if before // REPORT_IMAGES != self._images["train"] // REPORT_IMAGES:
+                        yield self.figures(complete=False)
+                elif stretch.kind == "test":
+                    self._test(stretch, checked)
+            simulation.finish()
 
     def _compare(self, index: int, stretch: Stretch, checked: Checked) -> None:
         self._mismatches += len(checked.mismatches)

@@ -16,12 +16,12 @@ import numpy as np
 
 from models.learner import ENGINES, Learner, make_learner
 from scripts import results
+from scripts.checkpoints import ALL_NETWORKS
 from scripts.options import add_data, add_profile, load_data, positive
-from scripts.train import ALL_NETWORKS
 
 __all__ = ["add_parser", "report", "run"]
 
-OPTIONS = ("seed", "out")
+OPTIONS = ("seed", "out", "overwrite")
 
 WARM_UP = 50
 """Images that are learnt before: machine code is loaded, caches are filled."""
@@ -48,6 +48,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     network = ALL_NETWORKS[args.network]
+    folder: Path = args.out or Path("build") / "speed"
+    path = results.destination(args, folder, f"speed-{network.name}")
     data = load_data(args, network)
     learners = {
         engine: make_learner(network, network.config, args.profile, args.seed, engine)
@@ -82,8 +84,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         peak_memory_mib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         ok=mismatches == 0,
     )
-    folder: Path = args.out or Path("build") / "speed"
-    path = results.write(f"speed-{network.name}", result, folder)
+    results.write(path, result, args)
     return {**result, "out": str(path)}
 
 

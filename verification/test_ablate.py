@@ -164,7 +164,7 @@ def test_command(tmp_path, capsys):
     assert output.err.count("seed 2:") == 6
     assert more["chi=off-x1"]["runs"][0] == off["runs"][0]
 
-    assert main([*arguments, "--seeds", "1", "--cases", "chi=off-x1"]) == 0
+    assert main([*arguments, "--seeds", "1", "--cases", "chi=off-x1", "--overwrite"]) == 0
     again = json.loads(capsys.readouterr().out)["cases"][1]["runs"][0]
     assert {**again, "seconds": 0} == {**off["runs"][0], "seconds": 0}
 
@@ -185,8 +185,9 @@ def test_resume_keeps_the_runs_of_other_cases(tmp_path, capsys):
     [
         (["--cases", "chi-with"], "unknown case 'chi-with'; known: chi, chi-width, threshold,"),
         (["--cases", "chi-width=9"], "unknown case 'chi-width=9'; known: chi-width=10, chi-wi"),
-        (["--epochs", "2", "--resume"], "ablation.json is of runs with another epochs"),
-        (["--name", "other", "--resume"], "other.json is not a result of phasecore ablate"),
+        (["--epochs", "2", "--resume"], "ablation.json holds a run with epochs 1, not 2"),
+        (["--epochs", "2", "--resume", "--overwrite"], "of runs with epochs 1, not 2"),
+        (["--name", "other", "--resume"], "other.json does not say which run it holds"),
     ],
 )
 def test_clear_errors(more, message, tmp_path, capsys):

@@ -12,7 +12,7 @@ from models.datasets import load
 from models.device import IDEAL, PCM
 from models.networks import NETWORKS
 from rtl.chip.config import CHIPS, ChipConfig
-from scripts import train
+from scripts import checkpoints, train
 from scripts.cli import main
 from verification import chip_session
 from verification.random_chip import SEGMENT, Pipeline
@@ -129,7 +129,7 @@ def test_default_chip_trains_in_verilator(capsys, tmp_path):
 
 def test_rtl_goes_on_from_a_checkpoint(capsys, tmp_path):
     """Trained devices, chi and selection counters go into the RTL; it trains on as the run does."""
-    run = train.Run(
+    run = checkpoints.Run(
         network="mlp-48-12-10", config=CHIPS["tiny"].core.replace(devices_per_polarity=2),
         profile=PCM, seed=5, epochs=1, images=900,
     )  # fmt: skip
@@ -142,6 +142,14 @@ def test_rtl_goes_on_from_a_checkpoint(capsys, tmp_path):
     assert any(counter for core in trainer.cores for counter in core.programmer.selection)
 
     arguments = ["simulate", "--json", "--sim", "icarus", "--resume", str(path), "--test", "5"]
+    for contradiction, message in (
+        (["--seed", "6"], "seed 5, not 6"),
+        (["--profile", "ideal"], "profile.name pcm, not ideal"),
+        (["--devices", "1"], "config.devices_per_polarity 2, not 1"),
+        (["--with-validation"], "with_validation False, not True"),
+    ):
+        assert main([*arguments, *contradiction, "--out", str(tmp_path)]) == 1
+        assert f"state.npz is of a run with {message}" in capsys.readouterr().err
     arguments += ["--images", str(interval), "--out", str(tmp_path)]
     assert main(arguments) == 0
     result = json.loads(capsys.readouterr().out)
@@ -156,7 +164,9 @@ def test_rtl_goes_on_from_a_checkpoint(capsys, tmp_path):
 
 def test_checkpoints_of_one_core_stay_in_the_model(capsys, tmp_path):
     config = NETWORKS["mlp-64-50-10"].config
-    run = train.Run(network="mlp-64-50-10", config=config, profile=PCM, seed=1, epochs=1, images=10)
+    run = checkpoints.Run(
+        network="mlp-64-50-10", config=config, profile=PCM, seed=1, epochs=1, images=10
+    )
     path = tmp_path / "state.npz"
     train.Trainer(run, load("digits")).save(path)
     assert main(["simulate", "--resume", str(path), "--out", str(tmp_path)]) == 1

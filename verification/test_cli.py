@@ -2,18 +2,22 @@
 """The phasecore command as a user sees it: exit status, standard output, one-line errors, files."""
 
 import argparse
+import errno
 import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
 from models.learner import engine_classes
-from scripts import devices, results
+from scripts import devices, files, results
 from scripts.cli import COMMANDS, main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -222,10 +226,83 @@ def test_generated_core_compiles(tmp_path: Path) -> None:
     assert compiled.returncode == 0, compiled.stderr
 
 
+NO_WORK = {
+    "ablate": [], "bench": ["--cycles-only"], "data": [], "devices": [], "energy": [],
+    "fabric": [], "faults": [], "generate": [], "plot": [str(results.RESULTS / "devices.json")],
+    "simulate": ["--network", "mlp-8-6-10"],
+    "speed": [], "synth": [], "train": [],
+}  # fmt: skip
+"""Options with which a command does nothing else before it looks at ``--out``."""
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "compare"])
+def test_destinations_are_checked_before_the_work(name, tmp_path, capsys):
+    taken = tmp_path / "taken"
+    taken.write_text("x", encoding="utf-8")
+    assert main([name, "--out", str(taken), *NO_WORK[name]]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == f"phasecore: error: {taken} is a file, not a folder"
+    assert taken.read_text(encoding="utf-8") == "x"
+
+
+def test_a_half_written_file_never_stays(tmp_path):
+    path = tmp_path / "x.json"
+    files.write(path, "before")
+
+    def fail():
+        with files.whole(path) as partial:
+            partial.write_text("half", encoding="utf-8")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left on device") as error:
+        fail()
+    assert error.value.filename == str(path)
+    assert [one.name for one in tmp_path.iterdir()] == ["x.json"]
+    assert path.read_text(encoding="utf-8") == "before"
+    link = tmp_path / "link.json"
+    link.symlink_to(path)
+    files.write(link, b"after")
+    assert link.is_symlink()
+    assert path.read_text(encoding="utf-8") == "after"
+
+
+def test_a_full_disk_is_found_before_the_work(tmp_path, monkeypatch):
+    """And its message names the file, which the system's does not."""
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as error:
+        files.check_target(tmp_path / "x.json")
+    assert error.value.filename == str(tmp_path / "x.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_terminated_command_cleans_up(tmp_path, monkeypatch, capsys):
+    """SIGTERM, which ends Python at once, ends a command as Ctrl-C does; its text is one line."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def work(_):
+        with tempfile.TemporaryDirectory():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+
+    monkeypatch.setattr(devices, "run", work)
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["devices"]) == 143
+    assert capsys.readouterr().err == "phasecore: error: interrupted\n"
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_record_has_the_common_keys(tmp_path: Path) -> None:
     result = results.record(command="phasecore x", seed=3, images=5)
-    path = results.write("x", result, tmp_path)
-    assert json.loads(path.read_text(encoding="utf-8")) == result
+    args = argparse.Namespace(command="phasecore x --out y", overwrite=False, images=5, out="y")
+    path = results.destination(args, tmp_path / "new", "x")
+    results.write(path, result, args)
+    inputs = {"command": "x", "images": 5}
+    assert json.loads(path.read_text(encoding="utf-8")) == {**result, "inputs": inputs}
     first = ["command", "commit", "preset", "config", "seed", "images", "mismatches"]
     assert list(result)[:7] == first
     assert (result["images"], result["mismatches"], result["accuracy_rtl"]) == (5, None, None)

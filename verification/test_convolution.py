@@ -24,7 +24,8 @@ from models.networks import ONE, Recipe
 from models.update_unit import RIGHT_SHIFT_MAX, UpdateUnit
 from rtl.config import TINY
 from rtl.isa import Function, Opcode, Segment, encode
-from scripts.train import Run, Trainer
+from scripts.checkpoints import Run
+from scripts.train import Trainer
 
 LENET = CONV_NETWORKS["lenet-5"]
 DIGITS = CONV_NETWORKS["conv-8x8"]

@@ -132,6 +132,58 @@ def test_thresholds_rise_as_the_rate_falls():
     assert Training(eta=1.0, eta_end=0.25).rate(0.5) == 0.5
 
 
+@pytest.mark.parametrize(("eta", "eta_end"), [(0.01, 0.05), (0.05, 0.01)])
+def test_rates_may_rise_or_fall(eta, eta_end):
+    network = replace(SMALL_NETWORK, training=Training(eta=eta, eta_end=eta_end))
+    recipe = Recipe(network, TINY, IDEAL)
+    assert recipe.warnings() == []
+    for rate in (eta, eta_end):
+        assert recipe.rates(rate) == pytest.approx([rate, rate], rel=1e-3)
+
+
+def test_rates_that_chi_cannot_hold_are_refused():
+    """They were clipped: with a threshold of 1 no increment is left, with the largest the rate is
+    another."""
+    network = replace(SMALL_NETWORK, training=Training(eta=1.0, eta_end=1e-6))
+    message = (
+        r"^eta 1 does not fit beside the run's other rates: layer 0 of small would need a threshold"
+        r" of 0\.0\d+, chi of 16 bits has 1\.\.32767$"
+    )
+    with pytest.raises(ValueError, match=message):
+        Recipe(network, TINY, IDEAL)
+    with pytest.raises(ValueError, match=r"^eta 0\.01 .* threshold of 1\.\d+e\+06, chi of 16 bits"):
+        Recipe(SMALL_NETWORK, TINY, IDEAL).segments(0.01)
+    shifted = replace(SMALL_NETWORK, training=Training(eta=1e50, eta_end=1e50))
+    with pytest.raises(ValueError, match=r"^chi_shift must be in -128\.\.127, not 1\d\d$"):
+        Recipe(shifted, TINY, IDEAL).segments(1e50)
+
+
+def test_rates_that_chi_holds_badly_are_warned_of():
+    network = replace(SMALL_NETWORK, training=Training(eta=1.0, eta_end=2e-4))
+    recipe = Recipe(network, TINY, IDEAL)
+    used = recipe.rates(1.0)
+    assert used != pytest.approx([1.0, 1.0], rel=0.01)
+    assert recipe.warnings()[:2] == [
+        f"eta 1 in layer 0: {used[0]:.4g} is used, its threshold being 4",
+        "eta 1 in layer 0: a pulse is 4 counts of chi, smaller gradients are lost",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"eta": 0.0}, "eta must be a number above 0, not 0.0"),
+        ({"eta_end": float("nan")}, "eta_end must be a number above 0, not nan"),
+        ({"refresh_interval": 0}, "refresh_interval must be at least 1, not 0"),
+        ({"refresh_high": 128}, r"refresh_high must be in 0\.\.127, not 128"),
+        ({"error_shift": 32}, r"error_shift must be in 0\.\.31, not 32"),
+    ],
+)
+def test_training_out_of_range(changes, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        Training(**changes)
+
+
 @pytest.mark.parametrize(
     ("changes", "range_of_weights"),
     [
@@ -158,6 +210,8 @@ def test_mean_pulse():
     assert mean_pulse(PCM) == pytest.approx(0.766, abs=0.001)
     decaying = DeviceProfile(set_mean=0.0, set_mean_memory=1.0, memory_decay=1.0)
     assert mean_pulse(decaying, pulses=1) == pytest.approx(np.exp(-1))
+    with pytest.raises(ValueError, match=r"^the mean SET pulse of ideal is 0 uS, not above 0$"):
+        mean_pulse(replace(IDEAL, set_mean=0.0))
 
 
 def test_training_program_by_instruction():

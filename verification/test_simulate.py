@@ -4,6 +4,8 @@
 import argparse
 import json
 import os
+import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,10 @@ from models.datasets import load
 from models.device import PROFILES
 from models.networks import CHIP_NETWORKS, NETWORKS
 from rtl.config import SMALL
+from scripts.checkpoints import Run
 from scripts.cli import main
-from scripts.simulate import add_parser, amount, report
-from scripts.train import Run, Trainer
+from scripts.simulate import Progress, add_parser, amount, report
+from scripts.train import Trainer
 
 
 def simulate(capsys, tmp_path, *options):
@@ -89,6 +92,32 @@ def test_a_wrong_result_is_reported(capsys, tmp_path, monkeypatch):
     assert status == 1
     assert result["mismatches"] > 0
     assert "batch 1" in result["first_mismatches"][0]
+
+
+def test_a_signal_leaves_a_partial_result_and_no_simulator(capsys, tmp_path, monkeypatch):
+    train, simulators = Progress._train, []
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+
+    def signalled(self, stretch, checked):
+        train(self, stretch, checked)
+        simulators.append(int(self.simulation._pid.read_text(encoding="utf-8")))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Progress, "_train", signalled)
+    options = ["--preset", "tiny", "--sim", "icarus", "--images", "10", "--test", "5"]
+    assert main(["simulate", "--out", str(tmp_path / "out"), *options]) == 143
+    path = tmp_path / "out" / "simulate-mlp-8-6-10.json"
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"phasecore: error: stopped after 10 of 10 images, saved in {path}; the same command begins"
+        " anew"
+    )
+    result = json.loads(path.read_text(encoding="utf-8"))
+    assert (result["complete"], result["images"], result["mismatches"]) == (False, 10, 0)
+    assert list(scratch.iterdir()) == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(simulators[0], 0)
 
 
 @pytest.mark.parametrize(
