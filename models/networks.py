@@ -40,7 +40,7 @@ from models.device import DeviceProfile
 from models.packets import vector_packet
 from rtl.chip.config import CHIPS, ChipConfig
 from rtl.config import DEFAULT, SMALL, TINY, CoreConfig
-from rtl.isa import GROUP, Function, Opcode, Segment, encode
+from rtl.isa import GROUP, Function, Opcode, Segment, encode, whole
 
 __all__ = [
     "CHIP_NETWORKS",
@@ -125,6 +125,11 @@ class Layer:
 
     eta_scale: float = 1.0
     """Learning rate of this layer in units of the network's."""
+
+    def __post_init__(self) -> None:
+        for name, low in (("inputs", 1), ("outputs", 1), ("row_start", 0), ("col_start", 0)):
+            if whole(name, getattr(self, name)) < low:
+                raise ValueError(f"{name} must be at least {low}, not {getattr(self, name)}")
 
     @property
     def steps_log2(self) -> int:

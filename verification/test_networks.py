@@ -291,3 +291,11 @@ def test_placement_errors(config: CoreConfig, layers, message):
         network = replace(SMALL_NETWORK, layers=tuple(changed))
     with pytest.raises(ValueError, match=message):
         network.check(config)
+
+
+def test_a_layer_is_made_of_numbers_that_can_be():
+    place = {"row_start": 0, "col_start": 0}
+    with pytest.raises(ValueError, match=r"^outputs must be at least 1, not 0$"):
+        Layer(inputs=5, outputs=0, **place)
+    with pytest.raises(TypeError, match=r"^inputs must be an integer, not 5\.0$"):
+        Layer(inputs=5.0, outputs=4, **place)
