@@ -44,24 +44,35 @@ class Stop:
             raise Interrupted(self.number, text)
 
 
+_came = Stop()
+"""The latest signal of this command: compilers turn what is raised in them into something else."""
+
+
 @contextmanager
 def raised() -> Iterator[None]:
     """Signals kill every :func:`child` and raise :class:`Interrupted`, so that all cleans up."""
+    _came.number = 0
 
     def handle(number: int, _: FrameType | None) -> None:
+        _came.number = number
         for process in list(_children):
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
         raise Interrupted(number)
 
     with _handled(handle):
-        yield
+        try:
+            yield
+        except Exception:
+            _came.check()
+            raise
 
 
 @contextmanager
 def deferred() -> Iterator[Stop]:
     """The first signal is only noted, for whoever asks the :class:`Stop`; the next one raises."""
     stop = Stop()
+    stop.number = _came.number
 
     def handle(number: int, _: FrameType | None) -> None:
         if stop.number:
