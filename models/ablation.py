@@ -162,9 +162,6 @@ class Case:
     profile: Mapping[str, float] = field(default_factory=dict)
     scaled: Mapping[str, float] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
-    coarser: int = 0
-    """log2 of the factor by which counts of products are coarser."""
-
     threshold: float = 1.0
     """Factor of chi's threshold, which is eta's in its denominator."""
 
@@ -196,22 +193,12 @@ class Case:
         training = replace(
             training, eta=training.eta / self.threshold, eta_end=training.eta_end / self.threshold
         )
-        # As many levels less for the same charge, and the same weights, activations and errors.
-        layers = tuple(
-            replace(
-                layer,
-                range_forward=layer.range_forward + self.coarser,
-                range_backward=layer.range_backward + self.coarser,
-                index_log2=layer.index_log2 + self.coarser,
-            )
-            for layer in network.layers
-        )
         scaled = {
             name: factor * getattr(base.profile, name) for name, factor in self.scaled.items()
         }
         return replace(
             base,
-            network=replace(network, training=training, layers=layers),
+            network=replace(network, training=training),
             config=base.config.replace(**self.config),
             profile=replace(base.profile, **{**self.profile, **scaled}),
             keeps_chi=self.keeps_chi,
@@ -327,10 +314,10 @@ GROUPS: tuple[Group, ...] = (
     _group(
         "converter-bits",
         "converter, bits",
-        "Counts of forward and backward products are worth more charge (`range` + 8 - bits) and"
-        " count as much more (`shift` of ACTIVATE, `bias` of ERROR): fewer levels for the same"
-        " charge. Row reads of refresh stay as they are.",
-        {str(8 - coarser): {"coarser": coarser} for coarser in (4, 3, 2, 1, 0)},
+        "`adc_bits`: counts are worth more charge (`range` + 8 - bits) and count as much more"
+        " (`shift` of ACTIVATE, `bias` of ERROR, thresholds of refresh): fewer levels for the same"
+        " charge.",
+        _config("adc_bits", (4, 5, 6, 7, 8)),
     ),
     _group(
         "input-bits",

@@ -10,9 +10,6 @@ from rtl.isa import Drift
 
 __all__ = ["AdcInterface"]
 
-REFERENCE_COUNT = 1024
-"""What the reference counts in a full window at ``range_min``."""
-
 UNIT_SCALE = 1 << DRIFT_FRACTION
 
 
@@ -27,6 +24,8 @@ class AdcInterface:
         Unsigned 2.8.
     clipped : int
         Codes clipped so far.
+    overranges : int
+        Codes so far of lines that were at the converter's limit in a cycle of their window.
     calibration_errors : int
         Lines, over all calibrations, whose reference counted nothing, and drift reads without a
         conductance or a baseline.
@@ -44,6 +43,7 @@ class AdcInterface:
         self.offsets = np.zeros(config.lines, dtype=np.int64)
         self.gains = np.full(config.lines, 1 << GAIN_FRACTION, dtype=np.int64)
         self.clipped = 0
+        self.overranges = 0
         self.calibration_errors = 0
         self.drift_baseline = 0
         self.drift_scale = UNIT_SCALE
@@ -54,18 +54,20 @@ class AdcInterface:
         range_: int,
         precision: int,
         mask: NDArray[np.bool_] | None = None,
+        at_limit: ArrayLike = False,
     ) -> Int:
-        """8-bit codes of the final counts of a window.
+        """Codes of the final counts of a window.
 
         Parameters
         ----------
         counts : shape (lines,)
         range_, precision : of the window
         mask : shape (lines,); lines whose clipped codes are counted, None for all
+        at_limit : shape (lines,); lines that were at the converter's limit in a cycle
 
         Returns
         -------
-        int64 array, shape (lines,), -127..127
+        int64 array, shape (lines,), at most ``adc_max`` up or down
         """
         config = self.config
         if not config.range_min <= range_ <= config.range_max:
@@ -77,9 +79,10 @@ class AdcInterface:
         shift = 4 + (range_ - config.range_min) + (config.input_bits - precision)
         difference = np.asarray(counts, dtype=np.int64) - round_shift(self.offsets, shift)
         value = round_shift(difference * self.gains, GAIN_FRACTION)
-        codes = saturate(value, config.output_bits, symmetric=True)
-        clipped = codes != value
-        self.clipped += int(np.count_nonzero(clipped if mask is None else clipped & mask))
+        codes = saturate(value, config.adc_bits, symmetric=True)
+        counted = True if mask is None else mask
+        self.clipped += int(np.count_nonzero((codes != value) & counted))
+        self.overranges += int(np.count_nonzero(np.asarray(at_limit) & counted))
         return codes
 
     def compare(self, drift: Drift, total: int) -> int:
@@ -125,8 +128,8 @@ class AdcInterface:
         difference = np.asarray(sum1, dtype=np.int64) - zero
         failed = difference <= 0
         divisor = np.where(failed, 1, difference)
-        nominal = REFERENCE_COUNT << (CALIBRATION_WINDOWS_LOG2 + GAIN_FRACTION)
-        nominal = (nominal >> DRIFT_FRACTION) * self.drift_scale
+        log2 = self.config.reference_count_log2 + CALIBRATION_WINDOWS_LOG2 + GAIN_FRACTION
+        nominal = (1 << (log2 - DRIFT_FRACTION)) * self.drift_scale
         gain = np.minimum((nominal + (divisor >> 1)) // divisor, (1 << self.config.gain_bits) - 1)
         self.offsets = saturate(zero, self.config.calibration_offset_bits)
         self.gains = np.where(failed, 1 << GAIN_FRACTION, gain)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from models.adc_interface import AdcInterface
 from models.arithmetic import Int
@@ -56,6 +56,7 @@ class _Window:
     """Counts of the latest window and what the converter held with them."""
 
     counts: Int
+    at_limit: NDArray[np.bool_]
     range_: int
     precision: int
     exponent: int
@@ -96,8 +97,9 @@ class Core:
         self.refresh_low = 20
         self.dropped_packets = 0
         self.trace = Trace()
+        nothing = np.zeros(config.lines, dtype=np.int64)
         self._window = _Window(
-            np.zeros(config.lines, dtype=np.int64), config.range_min, config.input_bits, 0
+            nothing, self.crossbar.at_limit, config.range_min, config.input_bits, 0
         )
 
     def run(self, program: Sequence[int], packets: Iterable[bytes] = ()) -> list[Result]:
@@ -235,7 +237,10 @@ class Core:
             polarities=values["polarities"],
         )  # fmt: skip
         exponent = int(self.exponents[values["slot"]])
-        self._window = _Window(counts, range_, values["precision"], exponent)
+        self._hold(counts, range_, values["precision"], exponent)
+
+    def _hold(self, counts: Int, range_: int, precision: int, exponent: int = 0) -> None:
+        self._window = _Window(counts, self.crossbar.at_limit, range_, precision, exponent)
 
     def _forward(self, values: dict[str, int]) -> None:
         self._mvm(values, backward=False)
@@ -248,7 +253,9 @@ class Core:
         mask = np.zeros(self.config.lines, dtype=np.bool_)
         mask[start : start + count] = True
         window = self._window
-        codes = self.adc.read_out(window.counts, window.range_, window.precision, mask)[mask]
+        codes = self.adc.read_out(
+            window.counts, window.range_, window.precision, mask, window.at_limit
+        )[mask]
         self.trace.codes.append(codes)
         return codes
 
@@ -339,7 +346,7 @@ class Core:
             )
             for _ in range(1 << CALIBRATION_WINDOWS_LOG2)
         ]  # fmt: skip
-        self._window = _Window(windows[-1], range_, precision, 0)
+        self._hold(windows[-1], range_, precision)
         total: Int = np.sum(windows, axis=0)
         return total
 
@@ -350,7 +357,7 @@ class Core:
         counts = self.crossbar.window(
             drive, precision=precision, range=range_, polarities=polarities
         )
-        self._window = _Window(counts, range_, precision, 0)
+        self._hold(counts, range_, precision)
         # Row reads look at devices, not at results: their clipped codes are not counted.
         nothing = np.zeros(self.config.lines, dtype=np.bool_)
         return self.adc.read_out(counts, range_, precision, nothing)

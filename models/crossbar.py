@@ -60,6 +60,8 @@ class Crossbar:
         Errors of the converters, in 1/1024 and in 1/1024 charge per cycle.
     windows, set_pulses, reset_pulses : int
         What has been done; ``windows`` numbers the read noise.
+    at_limit : bool array, shape (lines,)
+        Lines that counted ``increment_max``, up or down, in a cycle of the latest window.
     """
 
     def __init__(
@@ -78,6 +80,8 @@ class Crossbar:
         self.tables = profile.tables(config)
         self.gain, self.offset = line_errors(config, profile, seed)
         self._noise_keys = line_keys(seed, Stream.READ_NOISE, np.arange(config.lines))
+        # Bounds of the weights of every row and column, for the compiled engine.
+        self._peaks: Int = np.zeros((2, config.lines), dtype=np.int64)
         self.g, self.n = initial_state(config, profile, seed)
         if g is not None:
             codes = np.asarray(g, dtype=np.int64)
@@ -91,6 +95,7 @@ class Crossbar:
         self.windows = 0
         self.set_pulses = 0
         self.reset_pulses = 0
+        self.at_limit = np.zeros(config.lines, dtype=np.bool_)
         self.refresh_weights()
 
     def refresh_weights(self) -> None:
@@ -100,6 +105,8 @@ class Crossbar:
         )
         sums = self._conductances.sum(axis=-1)
         self._weights: NDArray[np.float64] = (sums[:, :, 0] - sums[:, :, 1]).astype(np.float64)
+        self._peaks[0, : self.config.rows] = np.abs(self._weights).max(axis=1)
+        self._peaks[1, : self.config.cols] = np.abs(self._weights).max(axis=0)
         self.g_noise = noise_at(self.tables, self.time)
 
     def set_time(self, seconds: int) -> None:
@@ -161,21 +168,24 @@ class Crossbar:
             Counts, 0 on lines that are not sensed.
         """
         cycles, x = self._pulses(codes, precision, backward)
-        sensed = self.config.rows if backward else self.config.cols
+        weights = self._enabled(x, backward, polarities, devices)
+        sensed = weights.shape[1]
+        current = self.config.reference_current if reference else 0
+        if self._may_reach_limit(x, weights, current, range):
+            steps = self.increments(
+                codes, range=range, precision=precision, backward=backward, polarities=polarities,
+                devices=devices, reference=reference,
+            )  # fmt: skip
+            return steps.sum(axis=0)
         # Sums stay below 2**53, so that the float product is exact.
-        if polarities == 3 and self._all_devices(devices):
-            product = self._weights @ x if backward else x @ self._weights
-            charge = product.astype(np.int64)
-        else:
-            driven = np.flatnonzero(x)
-            weights = self._enabled(driven, backward, polarities, devices)
-            charge = x[driven].astype(np.int64) @ weights
-        if reference:
-            charge += self.config.reference_current * cycles
+        charge = (x @ weights).astype(np.int64) + current * cycles
         phase = self.gain[:sensed] * charge + self.offset[:sensed] * cycles
-        phase += self._noise(int(np.count_nonzero(x)), range)[:sensed]
+        squares = int(np.sum(x * x))
+        scale = self._noise_scale(squares, range, polarities, devices)
+        phase += (scale * self._deviates()[:sensed] << range) >> 10
         counts: Int = np.zeros(self.config.lines, dtype=np.int64)
         counts[:sensed] = phase >> (range + 10)
+        self.at_limit = np.zeros(self.config.lines, dtype=np.bool_)
         return counts
 
     def increments(
@@ -189,23 +199,30 @@ class Crossbar:
         devices: int | None = None,
         reference: bool = False,
     ) -> Int:
-        """Increments of every cycle of one window, shape (cycles, lines); slow, for tests.
+        """Increments of every cycle of one window, shape (cycles, lines); slow.
 
-        Takes what :meth:`window` takes and integrates cycle by cycle.
+        Takes what :meth:`window` takes and integrates cycle by cycle. What a cycle counts beyond
+        ``increment_max`` is lost.
         """
         cycles, x = self._pulses(codes, precision, backward)
-        sensed = self.config.rows if backward else self.config.cols
-        weights = self._enabled(np.arange(len(x)), backward, polarities, devices)
-        phase = self._noise(int(np.count_nonzero(x)), range)[:sensed].copy()
+        weights = self._enabled(x, backward, polarities, devices)
+        sensed = weights.shape[1]
+        deviates = self._deviates()[:sensed]
+        limit = self.config.increment_max
         result = np.zeros((cycles, self.config.lines), dtype=np.int64)
+        charge = np.zeros(sensed, dtype=np.int64)
         before = np.zeros(sensed, dtype=np.int64)
         for cycle in np.arange(cycles):
-            drive = np.sign(x).astype(np.int64) * (np.abs(x) > cycle)
-            current = drive @ weights + (self.config.reference_current if reference else 0)
-            phase += current * self.gain[:sensed] + self.offset[:sensed]
-            after = phase // 2 ** (range + 10)
-            result[cycle, :sensed] = after - before
+            drive = np.sign(x) * (np.abs(x) > cycle)
+            current = (drive @ weights).astype(np.int64)
+            current += self.config.reference_current if reference else 0
+            charge += current * self.gain[:sensed] + self.offset[:sensed]
+            squares = int(np.sum(np.minimum(np.abs(x), cycle + 1) ** 2))
+            scale = self._noise_scale(squares, range, polarities, devices)
+            after = (charge + ((scale * deviates << range) >> 10)) // 2 ** (range + 10)
+            result[cycle, :sensed] = np.clip(after - before, -limit, limit)
             before = after
+        self.at_limit = np.any(np.abs(result) == limit, axis=0)
         return result
 
     def _pulses(
@@ -221,32 +238,51 @@ class Crossbar:
             raise ValueError(f"pulse widths must be below the {cycles} cycles of the window")
         return cycles, x
 
-    def _all_devices(self, devices: int | None) -> bool:
-        return devices is None or devices == (1 << self.config.devices_per_polarity) - 1
-
     def _enabled(
-        self, driven: NDArray[np.intp], backward: bool, polarities: int, devices: int | None
-    ) -> Int:
+        self, x: NDArray[np.float64], backward: bool, polarities: int, devices: int | None
+    ) -> NDArray[np.float64]:
         """Weights of the enabled devices, shape (driven lines, sensed lines)."""
-        g = self._conductances
-        g = g[:, driven].swapaxes(0, 1) if backward else g[driven]
-        if not self._all_devices(devices):
-            assert devices is not None
-            g = g * (devices >> np.arange(self.config.devices_per_polarity) & 1)
-        sums = g.sum(axis=-1)
-        weights: Int = sums[:, :, 0] * (polarities & 1) - sums[:, :, 1] * (polarities >> 1 & 1)
-        return weights
+        every = (1 << self.config.devices_per_polarity) - 1
+        weights = self._weights
+        if polarities != 3 or devices not in (None, every):
+            mask = every if devices is None else devices
+            enabled = mask >> np.arange(self.config.devices_per_polarity) & 1
+            # Lines that are not driven do not matter.
+            lines = (slice(None), x != 0) if backward else (x != 0,)
+            sums = (self._conductances[lines] * enabled).sum(axis=-1)
+            weights = np.zeros_like(self._weights)
+            weights[lines] = sums[..., 0] * (polarities & 1) - sums[..., 1] * (polarities >> 1)
+        return weights.T if backward else weights
 
-    def _noise(self, driven: int, range: int) -> Int:
-        """Read noise of the next window in 1/1024 charge, shape (lines,)."""
-        norm = math.isqrt(driven << 12)
-        scale = (self.g_noise * norm << 10) + (self.tables.adc_noise << (range + 10) >> 8)
+    def _may_reach_limit(
+        self, x: NDArray[np.float64], weights: NDArray[np.float64], current: int, range: int
+    ) -> bool:
+        """Whether a line could count ``increment_max`` in a cycle; never wrongly False."""
+        driven = x != 0
+        largest = np.abs(weights[driven]).sum(axis=0) + current
+        sensed = len(largest)
+        charge = self.gain[:sensed] * largest + np.abs(self.offset[:sensed])
+        # The norm grows by sqrt(lines) per cycle at most; a deviate is below 5; roots are floored.
+        norm = np.sqrt(np.count_nonzero(driven)) + 1
+        noise = 5 * (self.g_noise * norm / 2**range + self.tables.adc_noise / 256) + 0.1
+        limit = self.config.increment_max
+        return bool(np.max(charge) / 2 ** (range + 10) + noise + 1 > limit)
+
+    def _noise_scale(
+        self, squares: int, range: int, polarities: int, devices: int | None
+    ) -> int:
+        """Deviation of the read noise, 1/4096 count, when the squared widths sum to ``squares``."""
+        number = self.config.devices_per_polarity
+        enabled = number if devices is None else devices.bit_count()
+        norm = math.isqrt((squares * polarities.bit_count() * enabled << 8) // (2 * number))
+        device = min((self.g_noise * norm << 8) >> range, (1 << 31) - 1)
+        return math.isqrt(device**2 + (self.tables.adc_noise << 4) ** 2)
+
+    def _deviates(self) -> Int:
+        """Normal deviates of the next window, 1/256, shape (lines,)."""
         window = self.windows
         self.windows = window + 1 & _MASK
-        if scale == 0:
-            return np.zeros(self.config.lines, dtype=np.int64)
-        noise: Int = scale * gauss(mix(self._noise_keys ^ np.uint64(window))) >> 8
-        return noise
+        return gauss(mix(self._noise_keys ^ np.uint64(window)))
 
     def program(
         self,
@@ -271,7 +307,10 @@ class Crossbar:
         self._set(index[~is_reset])
         self._reset(index[is_reset])
         sums = self._conductances[rows, cols].sum(axis=-1)
-        self._weights[rows, cols] = sums[..., 0] - sums[..., 1]
+        weights = sums[..., 0] - sums[..., 1]
+        self._weights[rows, cols] = weights
+        for peaks, lines in zip(self._peaks, (rows, cols), strict=True):
+            np.maximum.at(peaks, lines, np.abs(weights))
 
     def _set(self, index: Int) -> None:
         if not index.size:

@@ -55,6 +55,9 @@ NU_FRACTION = 20
 NOISE_FRACTION = 12
 """Fraction bits of what read noise is multiplied by in the course of time."""
 
+NOISE_LIMIT = 1 << 17
+"""Read noise of a weight, conductance codes: below it sums of noise fit 64 bits."""
+
 _TABLE_LOG2 = 6
 _SMOOTH = np.arange((1 << _TABLE_LOG2) + 1) / (1 << _TABLE_LOG2)
 
@@ -437,6 +440,12 @@ class DeviceProfile:
         noise = [
             float(self.read_deviation(self.read_noise_conductance, 2.0**k)) for k in range(33)
         ]
+        devices = math.sqrt(2 * config.devices_per_polarity)
+        if self.codes(config, max(noise) * devices) >= NOISE_LIMIT:
+            raise ValueError(
+                f"read noise of a weight must be below {NOISE_LIMIT} conductance codes, not"
+                f" {self.codes(config, max(noise) * devices)} (profile {self.name})"
+            )
 
         def table(constant: float, remembered: float) -> Int:
             values = [self.codes(config, constant + remembered * float(p), 16) for p in memory]
@@ -455,7 +464,7 @@ class DeviceProfile:
             sd_slope=round(4096 * self.set_sd_slope),
             reset_mean=self.codes(config, self.reset_mean, 16),
             reset_sd=self.codes(config, self.reset_sd, 16),
-            g_noise=self.codes(config, noise[0] * math.sqrt(2 * config.devices_per_polarity)),
+            g_noise=self.codes(config, noise[0] * devices),
             adc_noise=round(256 * self.adc_noise),
             mu_table=table(self.set_mean, self.set_mean_memory),
             sd_table=table(self.set_sd, self.set_sd_memory),

@@ -425,8 +425,9 @@ def stretches(
 def set_refresh(cores: Iterable[Core], network: Network) -> None:
     """Registers that say when a pair of a network's weights is worn."""
     for core in cores:
-        core.refresh_high = network.training.refresh_high
-        core.refresh_low = network.training.refresh_low
+        fewer = 8 - core.config.adc_bits
+        core.refresh_high = network.training.refresh_high >> fewer
+        core.refresh_low = network.training.refresh_low >> fewer
 
 
 def make_learner(

@@ -105,8 +105,8 @@ def mean_pulse(profile: DeviceProfile, *, pulses: int = 10) -> float:
 class Layer:
     """A fully connected sigmoid layer and its place; the row after its inputs is the bias.
 
-    Ranges are for 12-bit conductances, one device per polarity and 8-bit inputs;
-    :class:`Recipe` shifts them for other configurations.
+    Ranges and ``index_log2`` are for 12-bit conductances, one device per polarity, 8-bit inputs and
+    8-bit ADC codes; :class:`Recipe` shifts them for other configurations.
     """
 
     inputs: int
@@ -356,15 +356,24 @@ class Recipe:
             + config.input_bits - 8
         )  # fmt: skip
         layers = network.layers
+        # As many ADC levels less for the same charge, and the same weights and activations.
+        fewer = 8 - config.adc_bits
+        indices = [layer.index_log2 + fewer for layer in layers]
+        if max(indices) > 7:
+            raise ValueError(
+                f"adc_bits must be at least {config.adc_bits + max(indices) - 7} for"
+                f" {network.name}, not {config.adc_bits}"
+            )
+        coarser += fewer
         self._ranges = [
             (layer.range_forward + coarser, layer.range_backward + coarser) for layer in layers
         ]
         # The charge of fewer input bits is smaller, not the weight.
         self.weight_units = [
-            2.0 ** (forward + layer.steps_log2 - layer.index_log2 + 8 - config.input_bits) / ONE
-            for layer, (forward, _) in zip(layers, self._ranges, strict=True)
+            2.0 ** (forward + layer.steps_log2 - index + 8 - config.input_bits) / ONE
+            for layer, index, (forward, _) in zip(layers, indices, self._ranges, strict=True)
         ]
-        self.shifts = [7 - layer.index_log2 for layer in layers]
+        self.shifts = [7 - index for index in indices]
         self.biases = [0] * len(layers)
         self.error_units = [OUTPUT_UNIT] * len(layers)
         for index in reversed(range(network.last)):

@@ -31,8 +31,11 @@ CALIBRATION_WINDOWS_LOG2 = 4
 DRIFT_FRACTION = 10
 """Fraction bits of the scale of drift compensation (unsigned 2.10, 1.0 = 1024)."""
 
-DRIFT_COUNT_LOG2 = 9
-"""log2 of the bound of a line's count in a drift read's window, all conductances the largest."""
+DRIFT_INCREMENT_LOG2 = 2
+"""log2 of the bound of a line's increment in a drift read, all conductances the largest."""
+
+REFERENCE_INCREMENT_LOG2 = 3
+"""log2 of what the macro's reference counts per cycle at ``range_min``."""
 
 EXPONENT_BITS = 8
 """Bits of the shared exponent of an error vector, two's complement, saturating."""
@@ -108,7 +111,16 @@ class CoreConfig:
     """Bits of a signed input code; a window lasts ``2**(input_bits - 1)`` cycles. 5..8."""
 
     output_bits: int = 8
-    """Bits of a signed ADC code, activation or error mantissa. Must be 8 (the lanes are bytes)."""
+    """Bits of a signed activation or error mantissa. Must be 8 (the lanes are bytes)."""
+
+    adc_bits: int = 8
+    """Bits of a signed ADC code, which saturates at ``+-(2**(adc_bits - 1) - 1)``. 4..8."""
+
+    increment_bits: int = 5
+    """Bits of a line's signed CCO increment per cycle. 5..16.
+
+    A converter counts at most ``2**(increment_bits - 1) - 1`` per cycle, up or down; what a cycle's
+    current is worth beyond that is lost."""
 
     g_bits: int = 12
     """Bits of one device's unsigned conductance code. 6..14."""
@@ -204,8 +216,8 @@ class CoreConfig:
             )
         if self.drift_bits > 32:
             raise ValueError(
-                f"range_max must be at least {self.range_max + self.drift_bits - 32} for drift"
-                f" reads, not {self.range_max}"
+                f"range_max must be at least {self._drift_range + self.line_bits + self.input_bits - 25}"
+                f" for drift reads, not {self.range_max}"
             )
         if self.post_lanes > min(self.rows, self.cols):
             raise ValueError(
@@ -268,8 +280,13 @@ class CoreConfig:
 
     @property
     def code_max(self) -> int:
-        """Largest magnitude of an 8-bit code; codes are symmetric."""
+        """Largest magnitude of an activation or error mantissa; codes are symmetric."""
         return (1 << (self.output_bits - 1)) - 1
+
+    @property
+    def adc_max(self) -> int:
+        """Largest magnitude of an ADC code."""
+        return (1 << (self.adc_bits - 1)) - 1
 
     @property
     def window_cycles(self) -> int:
@@ -284,11 +301,11 @@ class CoreConfig:
     @property
     def read_range(self) -> int:
         """ADC range of the row reads of refresh and program-and-verify."""
-        return self.range_min + self.devices_per_polarity.bit_length() - 1
+        return self.range_min + self.devices_per_polarity.bit_length() - 1 + 8 - self.adc_bits
 
     @property
     def drift_range(self) -> int:
-        """ADC range of drift reads, at which no line counts ``2**DRIFT_COUNT_LOG2`` per window.
+        """ADC range of drift reads, at which no line counts ``2**DRIFT_INCREMENT_LOG2`` per cycle.
 
         Coarser than ``range_max`` it cannot be."""
         return min(max(self._drift_range, self.range_min), self.range_max)
@@ -297,14 +314,15 @@ class CoreConfig:
     def _drift_range(self) -> int:
         lines = _log2(min(self.rows, self.cols))
         devices = self.devices_per_polarity.bit_length() - 1
-        return lines + devices + self.g_bits + self.input_bits - 1 - DRIFT_COUNT_LOG2
+        return lines + devices + self.g_bits - DRIFT_INCREMENT_LOG2
 
     @property
     def drift_bits(self) -> int:
         """Bits of the unsigned conductance of an array that a drift read finds, at most 32.
 
         Two polarities of ``2**CALIBRATION_WINDOWS_LOG2`` windows on all lines; a gain below 2."""
-        line = DRIFT_COUNT_LOG2 + max(0, self._drift_range - self.range_max) + 1
+        increment = DRIFT_INCREMENT_LOG2 + max(0, self._drift_range - self.range_max) + 1
+        line = min(increment, self.increment_bits - 1) + self.input_bits - 1
         return line + 1 + CALIBRATION_WINDOWS_LOG2 + self.line_bits
 
     @property
@@ -318,16 +336,9 @@ class CoreConfig:
         return (1 << self.g_bits) - 1
 
     @property
-    def increment_bits(self) -> int:
-        """Bits of a line's signed CCO increment per cycle.
-
-        The largest current is ``rows * devices * g_max`` (or the reference); a gain below 2
-        doubles it, and one bit each is left for the sign and for offset and noise.
-        """
-        devices = _log2(2 * self.devices_per_polarity) - 1
-        array = _log2(self.lines) + devices + self.g_bits
-        current = max(array, self.reference_current.bit_length())
-        return current + 1 - self.range_min + 2
+    def increment_max(self) -> int:
+        """Most that a line counts in a cycle, up or down."""
+        return (1 << (self.increment_bits - 1)) - 1
 
     @property
     def count_bits(self) -> int:
@@ -336,11 +347,13 @@ class CoreConfig:
 
     @property
     def reference_current(self) -> int:
-        """Current, in conductance codes, that the macro's reference puts on every sensed line.
+        """Current, in conductance codes, that the macro's reference puts on every sensed line."""
+        return 1 << (self.range_min + REFERENCE_INCREMENT_LOG2)
 
-        Sized so that a full window at ``range_min`` counts 1024.
-        """
-        return 1 << (self.range_min + 10 - (self.input_bits - 1))
+    @property
+    def reference_count_log2(self) -> int:
+        """log2 of what the reference counts in a full window at ``range_min``."""
+        return REFERENCE_INCREMENT_LOG2 + self.input_bits - 1
 
     @property
     def calibration_offset_bits(self) -> int:
@@ -407,6 +420,8 @@ _RANGES = [
     ("cols", 8, 1024),
     ("input_bits", 5, 8),
     ("output_bits", 8, 8),
+    ("adc_bits", 4, 8),
+    ("increment_bits", 5, 16),
     ("g_bits", 6, 14),
     ("devices_per_polarity", 1, 8),
     ("range_min", 4, 16),

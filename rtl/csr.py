@@ -306,6 +306,10 @@ def events(config: CoreConfig) -> tuple[Event, ...]:
         Event(name="accumulator_saturations", doc="accumulators saturated", width=post),
         Event(name="code_saturations", doc="8-bit results saturated", width=post),
         Event(name="adc_clips", doc="ADC codes clipped", width=post),
+        Event(
+            name="adc_overranges", doc="ADC codes of lines that were at their limit in a cycle",
+            width=post,
+        ),
         *(_fabric_events() if config.objects else ()),
     )
 

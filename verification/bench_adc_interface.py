@@ -19,7 +19,7 @@ from verification.streams import StreamPort, reset
 CONFIG = config_from_env()
 COMMAND = MvmCommand(CONFIG)
 LANES = CONFIG.post_lanes
-INCREMENT_MAX = 2 ** (CONFIG.increment_bits - 1) - 1
+INCREMENT_MAX = CONFIG.increment_max
 
 
 def pack(values, bits):
@@ -47,6 +47,11 @@ class Window:
         """Final counts."""
         return self.increments.sum(axis=0)
 
+    @property
+    def at_limit(self):
+        """Lines whose converter was at its limit."""
+        return np.any(np.abs(self.increments) == INCREMENT_MAX, axis=0)
+
 
 def random_window(kind):
     """A window of any precision and range; ``kind`` decides how large its counts are."""
@@ -55,9 +60,12 @@ def random_window(kind):
     rng = np.random.default_rng(random.getrandbits(32))
     if kind == "extreme":
         sign = rng.integers(0, 2, size=(1, CONFIG.lines))
-        increments = np.broadcast_to(np.where(sign, INCREMENT_MAX, -INCREMENT_MAX - 1), shape)
+        increments = np.broadcast_to(np.where(sign, INCREMENT_MAX, -INCREMENT_MAX), shape)
     elif kind == "wild":
-        increments = rng.integers(-INCREMENT_MAX - 1, INCREMENT_MAX + 1, size=shape)
+        increments = rng.integers(-INCREMENT_MAX, INCREMENT_MAX + 1, size=shape)
+        # On one line in two an only increment is at the limit, or none.
+        increments[:, ::2] = increments[:, ::2].clip(1 - INCREMENT_MAX, INCREMENT_MAX - 1)
+        increments[rng.integers(shape[0]), ::4] = rng.choice([-1, 1]) * INCREMENT_MAX
     else:
         # Totals about as large as a code, in single steps, so that codes clip now and then.
         target = rng.integers(-160, 161, size=CONFIG.lines)
@@ -65,6 +73,7 @@ def random_window(kind):
         increments = np.diff((cycle * target) // shape[0], axis=0)
         noise = rng.integers(-3, 4, size=shape)
         increments = increments + noise - np.roll(noise, 1, axis=0)
+        increments = increments.clip(1 - INCREMENT_MAX, INCREMENT_MAX - 1)
     return Window(
         increments,
         random.randint(CONFIG.range_min, CONFIG.range_max),
@@ -86,6 +95,7 @@ class Bench:
         self.first_cycle = None
         self.latencies = []
         self.clipped = 0
+        self.overranges = 0
 
     async def start(self):
         """Reset, and run windows as they are queued."""
@@ -152,22 +162,26 @@ class Bench:
             due.append((self.held, block, mask) if enable else None)
             asked = due.popleft()
             if asked is None:
-                assert int(dut.clipped.value) == 0
+                assert int(dut.clipped.value) == int(dut.overranges.value) == 0
                 continue
             held, block, mask = asked
             lines = slice(block * LANES, (block + 1) * LANES)
             masked = np.zeros(CONFIG.lines, dtype=bool)
             masked[lines] = [mask >> lane & 1 for lane in range(LANES)]
-            before = self.model.clipped
-            expected = self.model.read_out(held.counts, held.range, held.precision, masked)[lines]
+            before = self.model.clipped, self.model.overranges
+            expected = self.model.read_out(
+                held.counts, held.range, held.precision, masked, held.at_limit
+            )[lines]
             codes = unpack_bytes(dut.read__codes.value)
             wrong = np.flatnonzero(codes != expected)
             assert not wrong.size, (
                 f"block {block}, lanes {wrong}: {codes[wrong]}, expected {expected[wrong]}"
             )
-            clipped = self.model.clipped - before
-            assert int(dut.clipped.value) == clipped
+            clipped = self.model.clipped - before[0]
+            overranges = self.model.overranges - before[1]
+            assert (int(dut.clipped.value), int(dut.overranges.value)) == (clipped, overranges)
             self.clipped += clipped
+            self.overranges += overranges
 
     async def run(self, windows, gap):
         """Queue windows, up to ``gap`` cycles apart, until all are held."""
@@ -285,8 +299,8 @@ def analog_lines(rng, *, spread, conductance=300):
 def broken_lines(rng):
     """Offsets and gains far outside the registers, dead and inverted lines."""
     offset = rng.integers(-700, 701, size=CONFIG.lines)
-    largest = 2 ** (CONFIG.count_bits - 1) - 1000
-    gain = np.resize([0, -300, 1, 3, 200, 256, 260, 5000, largest, largest // 4], CONFIG.lines)
+    largest = INCREMENT_MAX * CONFIG.window_cycles - 700
+    gain = np.resize([0, -300, 1, 3, 200, 256, 260, largest, largest // 4], CONFIG.lines)
 
     def counts(source, _polarities):
         return offset + (gain if source == MvmSource.REFERENCE else 0)
@@ -304,6 +318,7 @@ async def matches_golden_model(dut, gap, duty):
     kinds = random.choices(["extreme", "wild", "small"], [1, 1, 3], k=10)
     await bench.run([random_window(kind) for kind in kinds], gap)
     assert bench.clipped, "no code was ever clipped"
+    assert bench.overranges, "no line was ever at its limit"
     assert all(cycles == length + 1 for cycles, length in bench.latencies)
 
 

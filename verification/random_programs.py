@@ -17,6 +17,7 @@ COUNTERS = {
     "COUNT_ACCUMULATOR_SATURATIONS": lambda core: core.post.accumulator_saturations,
     "COUNT_CODE_SATURATIONS": lambda core: core.post.code_saturations,
     "COUNT_ADC_CLIPS": lambda core: core.adc.clipped,
+    "COUNT_ADC_OVERRANGES": lambda core: core.adc.overranges,
     "COUNT_SET_PULSES": lambda core: core.programmer.set_pulses,
     "COUNT_RESET_PULSES": lambda core: core.programmer.reset_pulses,
     "COUNT_REFRESHED_PAIRS": lambda core: core.programmer.refreshed,

@@ -44,7 +44,7 @@ def test_cases_fit_the_networks(name):
 def test_changes_are_of_existing_fields():
     for case in ablate.ALL_CASES:
         assert set(case.changes) <= {
-            "config", "profile", "scaled", "training", "coarser", "threshold", "keeps_chi",
+            "config", "profile", "scaled", "training", "threshold", "keeps_chi",
             "is_calibrated", "rounding", "after", "is_compensated",
         }  # fmt: skip
         json.dumps(case.changes)
@@ -53,8 +53,8 @@ def test_changes_are_of_existing_fields():
 
 
 def test_what_the_hardware_would_refuse():
-    case = Case(group="converter-bits", value="1", coarser=7)
-    with pytest.raises(ValueError, match=r"range_forward must be in 10\.\.21, not 23"):
+    case = Case(group="converter-bits", value="4", config={"adc_bits": 4, "range_max": 19})
+    with pytest.raises(ValueError, match=r"range_forward must be in 10\.\.19, not 20"):
         case.setup(base_setup()).check()
 
 
@@ -62,7 +62,7 @@ def test_coarse_converters_keep_weights_and_errors():
     """Fewer levels, the same units: weights of a run stay what they were."""
     base = base_setup()
     fine = base.learner(1).recipe
-    coarse = Case(group="", value="", coarser=3).setup(base).learner(1).recipe
+    coarse = Case(group="", value="", config={"adc_bits": 5}).setup(base).learner(1).recipe
     assert coarse.weight_units == fine.weight_units
     assert coarse.shifts == [shift - 3 for shift in fine.shifts]
     assert coarse.error_units == pytest.approx(fine.error_units)

@@ -12,7 +12,9 @@ from rtl.core.adc_interface import AdcInterface
 from rtl.isa import Drift
 from rtl.verilog import to_verilog
 
-NARROW = TINY.replace(input_bits=6, post_lanes=16, range_min=8, range_max=12)
+NARROW = TINY.replace(
+    input_bits=6, adc_bits=6, increment_bits=7, post_lanes=16, range_min=8, range_max=12
+)
 
 
 @pytest.mark.parametrize("config", [TINY, SMALL, NARROW], ids=["tiny", "small", "narrow"])
@@ -43,10 +45,19 @@ def test_reset_registers_pass_counts_and_clip_symmetrically():
     assert model.clipped == 3
 
 
-def test_clips_are_counted_within_the_mask():
-    model = Model(TINY)
-    model.read_out(lines(200, -200, 200), 10, 8, lines(1, 1).astype(bool))
+@pytest.mark.parametrize(("adc_bits", "code"), [(4, 7), (5, 15), (7, 63)])
+def test_codes_of_fewer_bits_saturate(adc_bits, code):
+    model = Model(TINY.replace(adc_bits=adc_bits))
+    codes = model.read_out(lines(code, code + 1, -code - 1, 5), 10, 8)
+    assert codes[:4].tolist() == [code, code, -code, 5]
     assert model.clipped == 2
+
+
+def test_clips_and_limits_are_counted_within_the_mask():
+    model = Model(TINY)
+    mask, at_limit = lines(1, 1).astype(bool), lines(0, 1, 1).astype(bool)
+    model.read_out(lines(200, -200, 200), 10, 8, mask, at_limit)
+    assert (model.clipped, model.overranges) == (2, 1)
 
 
 @pytest.mark.parametrize(

@@ -765,18 +765,20 @@ def test_read_out(data, range_, precision):
         values = st.one_of(st.integers(low, high), st.sampled_from([low, high]))
         return np.array(data.draw(st.lists(values, min_size=16, max_size=16)))
 
-    unit = AdcInterface(TINY)
+    config = TINY.replace(adc_bits=data.draw(st.integers(4, 8)))
+    unit = AdcInterface(config)
     counts, unit.offsets, unit.gains = drawn(-(2**20), 2**20), drawn(-8192, 8191), drawn(0, 1023)
-    core = Core(TINY, IDEAL, 1)
+    core = Core(config, IDEAL, 1)
     state = State([core])
     state.load()
     state.cores.adc_offsets[0], state.cores.adc_gains[0] = unit.offsets, unit.gains
     state.cores.counts[0] = counts
+    state.cores.at_limit[0] = at_limit = counts % 3 == 0
     state.cores.scalars[0]["range"], state.cores.scalars[0]["precision"] = range_, precision
     codes = np.zeros(16, dtype=np.int64)
-    clipped = read_out(state.cores, state.geometry, 0, 0, 16, codes)
-    assert np.array_equal(codes, unit.read_out(counts, range_, precision))
-    assert clipped == unit.clipped
+    clipped, overranges = read_out(state.cores, state.geometry, 0, 0, 16, codes)
+    assert np.array_equal(codes, unit.read_out(counts, range_, precision, at_limit=at_limit))
+    assert (clipped, overranges) == (unit.clipped, unit.overranges)
 
 
 @COMPILES

@@ -53,11 +53,13 @@ def test_drift_reads_need_their_range():
     assert (DEFAULT.drift_range, DEFAULT.drift_bits) == (19, 23)
     assert (TINY.drift_range, TINY.drift_bits) == (14, 19)
     coarse = DEFAULT.replace(rows=64, range_max=13)
-    assert (coarse.drift_range, coarse.drift_bits) == (13, 27)
+    assert (coarse.drift_range, coarse.drift_bits) == (13, 24)
+    wide = coarse.replace(increment_bits=16)
+    assert (wide.drift_range, wide.drift_bits) == (13, 27)
     fine = DEFAULT.replace(rows=64, range_min=16)
     assert (fine.drift_range, fine.drift_bits) == (17, 23)
     with pytest.raises(ValueError, match=r"^range_max must be at least 8 for drift reads, not 6$"):
-        CoreConfig(g_bits=10, range_min=4, range_max=6)
+        CoreConfig(g_bits=10, range_min=4, range_max=6, increment_bits=16)
 
 
 def test_a_configuration_cannot_be_changed():
@@ -142,25 +144,19 @@ def test_presets_have_their_sizes():
 
 
 def test_default_widths_by_hand():
-    """256 rows of 2 x 12 bits: |I| < 2**21, gain < 2, range 10, sign and one spare: 14 bits."""
-    assert DEFAULT.increment_bits == 14
-    assert DEFAULT.count_bits == 21
+    """5-bit increments reach +-15, 128 of them +-1920: 12 bits."""
+    assert DEFAULT.increment_max == 15
+    assert DEFAULT.count_bits == 12
     assert DEFAULT.chi_depth == 512
     assert DEFAULT.vector_address_bits == 6
 
 
-@given(
-    rows=st.sampled_from([8, 64, 256, 1024]),
-    g_bits=st.integers(6, 14),
-    devices=st.sampled_from([1, 2, 4, 8]),
-    range_min=st.integers(4, 16),
-)
-def test_increments_and_counts_never_overflow(rows, g_bits, devices, range_min):
-    config = CoreConfig(
-        rows=rows, cols=rows, g_bits=g_bits, devices_per_polarity=devices, range_min=range_min,
-        range_max=28, post_lanes=max(8, rows // 16), update_lanes=8,
-    )  # fmt: skip
-    current = max(rows * devices * config.g_max, config.reference_current)
-    largest = (2 * current >> range_min) + 1
-    assert largest < 1 << (config.increment_bits - 1)
-    assert largest * config.window_cycles < 1 << (config.count_bits - 1)
+@given(input_bits=st.integers(5, 8), increment_bits=st.integers(5, 16))
+def test_counts_never_overflow_and_the_reference_is_within_the_limit(input_bits, increment_bits):
+    config = TINY.replace(input_bits=input_bits, increment_bits=increment_bits)
+    largest = config.increment_max * config.window_cycles
+    assert largest < 1 << (config.count_bits - 1)
+    per_cycle = config.reference_current / 2**config.range_min
+    assert per_cycle * config.window_cycles == 1 << config.reference_count_log2
+    # Gains of up to 1.5 and an offset, or two counts of noise.
+    assert 1.5 * per_cycle + 2 < config.increment_max

@@ -103,11 +103,26 @@ def test_counts_worked_by_hand():
     # only G+: 100000 = 97 * 1024 + 672; only G-: -1000 + 340 = -660
     assert model.window(codes, range=10, polarities=1)[0] == 97
     assert model.window(codes, range=4, polarities=2)[0] == -42
-    # backward: row 0 senses 990 * 3 = 2970 = 185 * 16 + 10, row 1 -60 = -4 * 16 + 4
+    # backward: row 0 senses 990 * 3 = 2970 = 23 * 128 + 26, row 1 -60 = -128 + 68
     codes = np.zeros(16, dtype=int)
     codes[0] = 3
-    counts = model.window(codes, range=4, backward=True, precision=5)
-    assert counts.tolist() == [185, -4] + [0] * 14
+    counts = model.window(codes, range=7, backward=True, precision=5)
+    assert counts.tolist() == [23, -1] + [0] * 14
+
+
+def test_limit_worked_by_hand():
+    # phases in counts of 64: 15.47, 30.94, 46.41; -14.98, -29.97, -44.95; 13.91, 27.81, 41.72
+    model = empty(TINY, g_0_0_0=990, g_1_1_1=959, g_2_2_0=890)
+    codes = np.where(np.arange(16) < 3, 3, 0)
+    increments = model.increments(codes, range=6, precision=5)
+    assert increments[:3, 0].tolist() == [15, 15, 15]  # 46 - 30 = 16, one of which is lost
+    assert increments[:3, 1].tolist() == [-15, -15, -15]
+    assert increments[:3, 2].tolist() == [13, 14, 14]
+    assert not increments[3:].any()
+    assert model.window(codes, range=6, precision=5)[:3].tolist() == [45, -45, 41]
+    assert model.at_limit.tolist() == [True, True] + [False] * 14
+    assert model.window(codes, range=7, precision=5)[:3].tolist() == [23, -23, 20]
+    assert not model.at_limit.any()
 
 
 def test_converter_errors_worked_by_hand():
@@ -222,16 +237,36 @@ def test_pcm_follows_the_published_equations(g_full_scale):
                 assert g.mean() == pytest.approx(published[pulse], rel=0.02)
 
 
+@pytest.mark.parametrize("polarities", [3, 1])
+@pytest.mark.parametrize("precision", [5, 6, 7, 8])
+def test_read_noise_is_that_of_independent_devices(precision, polarities):
+    """Against every device's own error, drawn in floating point, of inputs of any size."""
+    config = DEFAULT.replace(devices_per_polarity=2)
+    rng = np.random.default_rng(precision)
+    limit = 1 << (precision - 1)
+    codes = rng.integers(1 - limit, limit, 256) * (rng.random(256) < 0.3)
+    model = Crossbar(config, replace(PCM, adc_noise=0, adc_offset_sd=0, adc_gain_sd=0), seed=5, g=0)
+    windows = [
+        model.window(codes, range=10, precision=precision, polarities=polarities)
+        for _ in range(20)
+    ]
+    sd = PCM.read_deviation(PCM.read_noise_conductance) * config.g_max / PCM.g_full_scale
+    devices = 2 * polarities.bit_count()
+    errors = rng.normal(0, sd, (2000, 256, devices)).sum(axis=-1) @ codes / 2**10
+    assert np.std(windows) == pytest.approx(errors.std(), rel=0.05)
+
+
 def test_read_noise_has_the_stated_deviation():
-    model = Crossbar(DEFAULT.replace(devices_per_polarity=4), PCM, seed=5, g=0)
+    config = DEFAULT.replace(devices_per_polarity=4, increment_bits=16)
+    model = Crossbar(config, PCM, seed=5, g=0)
     model.offset[...] = 0
     codes = np.full(256, 64)
     counts = np.array([model.window(codes, range=10) for _ in range(40)])
-    # (0.19 uS * sqrt(8) = 183 codes) * 64 * sqrt(256) / 1024 counts, and 0.5 of the converter
+    # (0.19 uS * sqrt(8) = 183 codes) * 64 * sqrt(256) / 1024 counts; 0.5 of the converter hide in it
     assert model.tables.g_noise == 183
-    assert counts.std() == pytest.approx(183 + 0.5, rel=0.03)
+    assert counts.std() == pytest.approx(183, rel=0.03)
     assert abs(counts.mean()) < 6
-    repeated = Crossbar(DEFAULT.replace(devices_per_polarity=4), PCM, seed=5, g=0)
+    repeated = Crossbar(config, PCM, seed=5, g=0)
     repeated.offset[...] = 0
     assert (repeated.window(codes, range=10) == counts[0]).all()
 

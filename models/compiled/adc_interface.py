@@ -3,9 +3,9 @@
 
 from typing import Any
 
-from models.adc_interface import REFERENCE_COUNT, UNIT_SCALE
+from models.adc_interface import UNIT_SCALE
 from models.arithmetic import Int
-from models.compiled.arithmetic import clip, round_shift, saturate_code
+from models.compiled.arithmetic import clip, round_shift
 from models.compiled.jit import compiled
 from models.compiled.state import Cores, Geometry
 from rtl.config import CALIBRATION_WINDOWS_LOG2, DRIFT_FRACTION, GAIN_FRACTION
@@ -13,8 +13,8 @@ from rtl.isa import Drift
 
 __all__ = ["calibrate", "compare", "read_out"]
 
-NOMINAL = REFERENCE_COUNT << (CALIBRATION_WINDOWS_LOG2 + GAIN_FRACTION - DRIFT_FRACTION)
-"""What is divided for the gain, without the scale."""
+NOMINAL_LOG2 = CALIBRATION_WINDOWS_LOG2 + GAIN_FRACTION - DRIFT_FRACTION
+"""log2 of what is divided for the gain, apart from the scale and the count of the reference."""
 
 _NONE, _BASELINE = int(Drift.NONE), int(Drift.BASELINE)
 
@@ -22,22 +22,23 @@ _NONE, _BASELINE = int(Drift.NONE), int(Drift.BASELINE)
 @compiled
 def read_out(
     cores: Cores, geometry: Geometry, k: int, first: int, count: int, codes: Int
-) -> int:
+) -> Any:
     """Codes of lines ``first`` .. ``first + count - 1`` of the latest window, from ``codes[0]`` on.
 
-    Returns how many of them are clipped.
+    Returns how many of them are clipped, and how many were at the converter's limit.
     """
     scalars, counts = cores.scalars[k], cores.counts[k]
     offsets, gains = cores.adc_offsets[k], cores.adc_gains[k]
     shift = 4 + scalars.range - geometry.range_min + geometry.input_bits - scalars.precision
-    clipped = 0
+    clipped = at_limit = 0
     for i in range(count):
         line = first + i
         difference = counts[line] - round_shift(offsets[line], shift)
         value = round_shift(difference * gains[line], GAIN_FRACTION)
-        codes[i] = saturate_code(value)
+        codes[i] = clip(value, -geometry.adc_max, geometry.adc_max)
         clipped += codes[i] != value
-    return clipped
+        at_limit += cores.at_limit[k, line]
+    return clipped, at_limit
 
 
 @compiled
@@ -59,7 +60,7 @@ def compare(scalars: Any, geometry: Geometry, drift: int, total: int) -> None:
 def calibrate(cores: Cores, geometry: Geometry, k: int, zero: Int, reference: Int) -> None:
     """Set the registers of a core from the two sums of its counts."""
     limit = 1 << (geometry.calibration_offset_bits - 1)
-    nominal = NOMINAL * cores.scalars[k].adc_drift_scale
+    nominal = (1 << (NOMINAL_LOG2 + geometry.reference_count_log2)) * cores.scalars[k].adc_drift_scale
     for line in range(geometry.lines):
         difference = reference[line] - zero[line]
         gain = 1 << GAIN_FRACTION

@@ -3,9 +3,11 @@
 
 from typing import Any
 
+import numpy as np
+
 from models.compiled.jit import compiled
 
-__all__ = ["clip", "copy", "count_nonzero", "round_shift", "saturate_code"]
+__all__ = ["clip", "copy", "count_nonzero", "isqrt", "round_shift", "saturate_code"]
 
 CODE_MAX = 127
 
@@ -40,6 +42,18 @@ def count_nonzero(values: Any) -> int:
     for at in range(len(values)):
         count += values[at] != 0
     return count
+
+
+@compiled
+def isqrt(value: int) -> int:
+    """Largest integer whose square is at most ``value``, 0 .. 2**63 - 1."""
+    root = int(np.sqrt(float(value)))
+    # The floating-point root is off by one at most.
+    if root * root > value:
+        root -= 1
+    elif (root + 1) * (root + 1) <= value:
+        root += 1
+    return root
 
 
 @compiled

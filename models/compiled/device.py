@@ -76,7 +76,7 @@ def set_device(
         delta = (mean * 256 + deviation * z + 2048) >> 12
         devices[DEVICE_N][place] = min(pulses + 1, N_MAX)
         new = clip(old + delta, geometry.g_min, geometry.g_max)
-        _store(cores.weights[k], devices, place, new)
+        _store(cores, k, place, new)
     _count(devices, place, cores.scalars[k].crossbar_time)
     cores.scalars[k].crossbar_set_pulses += 1
 
@@ -92,18 +92,21 @@ def reset_device(
         z = gauss(event_key(cores.scalars[k].seed, _RESET, index, devices[DEVICE_E][place]))
         value = (geometry.reset_mean * 256 + geometry.reset_sd * z + 2048) >> 12
         devices[DEVICE_N][place] = 0
-        _store(cores.weights[k], devices, place, clip(value, 0, geometry.g_max))
+        _store(cores, k, place, clip(value, 0, geometry.g_max))
     _count(devices, place, cores.scalars[k].crossbar_time)
     devices[DEVICE_RESETS][place] += 1
     cores.scalars[k].crossbar_reset_pulses += 1
 
 
 @compiled
-def _store(weights: Any, devices: Int, place: tuple[int, int, int, int], new: int) -> None:
+def _store(cores: Cores, k: int, place: tuple[int, int, int, int], new: int) -> None:
     """A device's new conductance code, which has not drifted yet, and its weight."""
     row, col, negative, _ = place
+    devices, weights, peaks = cores.devices[k], cores.weights[k], cores.peaks[k]
     change = new - devices[DEVICE_CONDUCTANCE][place]
     weights[row, col] += -change if negative else change
+    weight = abs(int(weights[row, col]))
+    peaks[0, row], peaks[1, col] = max(peaks[0, row], weight), max(peaks[1, col], weight)
     devices[DEVICE_G][place] = devices[DEVICE_CONDUCTANCE][place] = new
 
 

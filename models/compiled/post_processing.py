@@ -84,8 +84,9 @@ def _processed(cores: Cores, geometry: Geometry, k: int, i: Any) -> tuple[int, i
     if i.from_slot:
         copy(cores.codes, cores.slots[k, i.slot, start : start + count])
     else:
-        clipped = read_out(cores, geometry, k, start, count, cores.codes)
+        clipped, at_limit = read_out(cores, geometry, k, start, count, cores.codes)
         cores.scalars[k].adc_clipped += clipped
+        cores.scalars[k].adc_overranges += at_limit
     return start, count
 
 

@@ -29,6 +29,7 @@ _ARRAYS = {
     "offsets": ("post", "offsets"),
     "chi": ("update", "chi"),
     "weights": ("crossbar", "_weights"),
+    "peaks": ("crossbar", "_peaks"),
     "gain": ("crossbar", "gain"),
     "offset": ("crossbar", "offset"),
     "noise_keys": ("crossbar", "_noise_keys"),
@@ -45,7 +46,7 @@ DEVICE_G, DEVICE_N, DEVICE_E, DEVICE_T, DEVICE_RESETS, DEVICE_CONDUCTANCE = rang
 
 _COUNTERS = {
     "crossbar": ("windows", "set_pulses", "reset_pulses", "time", "g_noise"),
-    "adc": ("clipped", "calibration_errors", "drift_baseline", "drift_scale"),
+    "adc": ("clipped", "overranges", "calibration_errors", "drift_baseline", "drift_scale"),
     "post": ("accumulator_saturations", "code_saturations"),
     "update": ("products", "chi_saturations", "transfer_saturations"),
     "programmer": ("set_pulses", "reset_pulses", "refreshed", "unverified"),
@@ -78,6 +79,9 @@ class Geometry(NamedTuple):
     read_range: int
     read_precision: int
     reference_current: int
+    reference_count_log2: int
+    increment_max: int
+    adc_max: int
     calibration_offset_bits: int
     drift_range: int
     drift_scale_bits: int
@@ -108,6 +112,8 @@ class Cores(NamedTuple):
     devices: Int
     """Planes ``DEVICE_G`` .. of every device (cores, planes, rows, cols, 2, devices)."""
     weights: NDArray[np.float64]
+    peaks: Int
+    """Bounds of the weights of every row and column (cores, 2, lines)."""
     gain: Int
     offset: Int
     noise_keys: NDArray[np.uint64]
@@ -116,6 +122,8 @@ class Cores(NamedTuple):
     adc_gains: Int
     counts: Int
     """Of the latest window (cores, lines)."""
+    at_limit: NDArray[np.bool_]
+    """Lines that counted ``increment_max`` in a cycle of it, likewise."""
     scalars: Any
     """``SCALARS`` (cores,)."""
     mu_table: Int
@@ -123,6 +131,10 @@ class Cores(NamedTuple):
     x: Int
     """Signed cycles of the lines driven."""
     charge: NDArray[np.float64]
+    noise_scales: Int
+    """Of every cycle of a window."""
+    steps: Int
+    """By which a current changes in every cycle of a window, and behind it."""
     codes: Int
     errors: NDArray[np.int32]
     """Error vector of an outer product."""
@@ -163,9 +175,12 @@ class State:
             **stacked,
             devices=devices,
             counts=np.zeros((len(cores), config.lines), dtype=np.int64),
+            at_limit=np.zeros((len(cores), config.lines), dtype=np.bool_),
             scalars=np.zeros(len(cores), dtype=SCALARS),
             mu_table=tables.mu_table, sd_table=tables.sd_table,
-            x=lines.copy(), charge=np.zeros(config.lines), codes=lines.copy(),
+            x=lines.copy(), charge=np.zeros(config.lines),
+            noise_scales=np.zeros(config.window_cycles, dtype=np.int64),
+            steps=np.zeros(config.window_cycles + 1, dtype=np.int64), codes=lines.copy(),
             errors=lines.astype(np.int32), sums=np.zeros((2, config.lines), dtype=np.int64),
             read=np.zeros((3, config.lines), dtype=np.int64), targets=lines.copy(),
             pending=np.zeros(config.lines, dtype=np.bool_),
@@ -185,6 +200,7 @@ class State:
                     view[...] = held
                     setattr(owner, attribute, view)
             self.cores.counts[k] = core._window.counts
+            self.cores.at_limit[k] = core._window.at_limit
             scalars = self.cores.scalars[k]
             for block, names in _COUNTERS.items():
                 for name in names:
@@ -205,7 +221,8 @@ class State:
             core.dropped_packets = int(scalars["dropped_packets"])
             core.programmer.selection = [int(scalars["potentiation"]), int(scalars["depression"])]
             core._window = replace(
-                core._window, counts=self.cores.counts[k].copy(), range_=int(scalars["range"]),
+                core._window, counts=self.cores.counts[k].copy(),
+                at_limit=self.cores.at_limit[k].copy(), range_=int(scalars["range"]),
                 precision=int(scalars["precision"]), exponent=int(scalars["exponent"]),
             )  # fmt: skip
 

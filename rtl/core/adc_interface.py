@@ -24,12 +24,6 @@ UNIT_GAIN = 1 << GAIN_FRACTION
 
 UNIT_SCALE = 1 << DRIFT_FRACTION
 
-REFERENCE_COUNT = 1024
-"""What the reference counts in a full window at ``range_min``."""
-
-NUMERATOR_LOG2 = exact_log2(REFERENCE_COUNT * UNIT_GAIN) + CALIBRATION_WINDOWS_LOG2
-"""log2 of what is divided by the summed counts of the reference for the gain."""
-
 
 class AdcInterface(wiring.Component):
     """Counts the increments of a window per line and gives calibrated 8-bit codes.
@@ -55,6 +49,7 @@ class AdcInterface(wiring.Component):
     latched : Out(2); windows held so far, modulo 4
     exponent : Out(signed(8)); of the held window
     clipped : Out; clipped codes among those now on ``read.codes``
+    overranges : Out; codes among them whose line counted ``increment_max`` in a cycle
     calibrate : In(1); starts the calibration sequence
     drift : In(2); with ``calibrate``: Drift
     baseline : In(drift_bits); what the array conducted at the baseline, 0 if there is none
@@ -79,6 +74,7 @@ class AdcInterface(wiring.Component):
             "latched": Out(2),
             "exponent": Out(signed(EXPONENT_BITS)),
             "clipped": Out(range(config.post_lanes + 1)),
+            "overranges": Out(range(config.post_lanes + 1)),
             "calibrate": In(1),
             "drift": In(Drift),
             "baseline": In(config.drift_bits),
@@ -99,6 +95,7 @@ class AdcInterface(wiring.Component):
         self._held = [
             Signal(signed(config.count_bits), name=f"held_{j}") for j in range(config.lines)
         ]
+        self._at_limit = Signal(config.lines)
         self._offsets = Signal(config.lines * config.calibration_offset_bits)
         self._gains = Signal(
             config.lines * config.gain_bits,
@@ -127,6 +124,7 @@ class AdcInterface(wiring.Component):
         latch = Signal()
         self._count(m, latch)
         self._read_out(m, counts, offsets, gains)
+        self._count_overranges(m, Cat(self._lanes(list(self._at_limit), block)))
         self._calibrate(m, latch, _select(counts, lane))
         return m
 
@@ -167,18 +165,29 @@ class AdcInterface(wiring.Component):
             ]
 
         sums = []
+        limited = Signal(config.lines)
+        reached = Signal(config.lines)
+        limit = config.increment_max
         for j in range(config.lines):
             # The first increment of a window overwrites what is left from the one before.
             count = Signal(signed(config.count_bits), name=f"counter_{j}", reset_less=True)
             total = Signal(signed(config.count_bits), name=f"total_{j}")
             increment = self.increments.word_select(j, config.increment_bits).as_signed()
-            m.d.comb += total.eq(Mux(first, 0, count) + increment)
+            m.d.comb += [
+                total.eq(Mux(first, 0, count) + increment),
+                reached[j].eq(
+                    (increment == limit) | (increment == -limit) | ~first & limited[j]
+                ),
+            ]
             with m.If(active):
                 m.d.sync += count.eq(total)
             sums.append(total)
+        with m.If(active):
+            m.d.sync += limited.eq(reached)
         with m.If(latch):
             m.d.sync += [
                 [held.eq(total) for held, total in zip(self._held, sums, strict=True)],
+                self._at_limit.eq(reached),
                 self._count_shift.eq(shift),
                 self.exponent.eq(exponent),
                 self.latched.eq(self.latched + 1),
@@ -187,7 +196,7 @@ class AdcInterface(wiring.Component):
     def _read_out(self, m: Module, counts: list, offsets: list, gains: list) -> None:
         """Two stages: subtract the offset; multiply by the gain, round and saturate."""
         config = self.config
-        high = config.code_max
+        high = config.adc_max
         mask = Signal(config.post_lanes)
         clips = Signal(config.post_lanes)
         m.d.sync += mask.eq(Mux(self.read.en, self.read.mask, 0))
@@ -204,11 +213,21 @@ class AdcInterface(wiring.Component):
             m.d.comb += code.eq(round_shift(difference * factor, GAIN_FRACTION))
             m.d.sync += [
                 self.read.codes.word_select(lane, config.output_bits).eq(
-                    saturate(code, config.output_bits, symmetric=True)
+                    saturate(code, config.adc_bits, symmetric=True)
                 ),
                 clips[lane].eq(mask[lane] & any_outside(code, -high, high)),
             ]
         m.d.comb += self.clipped.eq(_population(list(clips)))
+
+    def _count_overranges(self, m: Module, at_limit: Value) -> None:
+        """How many of the codes read come from a line that was at its limit; two stages."""
+        among = Signal(self.config.post_lanes)
+        counted = Signal(self.config.post_lanes)
+        m.d.sync += [
+            among.eq(Mux(self.read.en, self.read.mask & at_limit, 0)),
+            counted.eq(among),
+        ]
+        m.d.comb += self.overranges.eq(_population(list(counted)))
 
     def _calibrate(self, m: Module, latch: Value, count: Value) -> None:
         """Sum the held counts of every window; turn the sums into registers."""
@@ -269,7 +288,7 @@ class AdcInterface(wiring.Component):
             with m.State("ADD"):
                 m.d.comb += sums.w_en.eq(measuring)
                 divider.start(
-                    m, self.scale << NUMERATOR_LOG2 - DRIFT_FRACTION, total[:-1], config.gain_bits
+                    m, self.scale << self._numerator_log2, total[:-1], config.gain_bits
                 )
                 with m.If(~measuring):
                     m.d.sync += conducted.eq(conducted + Mux(second, -count, count))
@@ -305,6 +324,12 @@ class AdcInterface(wiring.Component):
                     with m.Else():
                         m.d.sync += self.scale.eq(divider.quotient)
                         m.next = "REQUEST"
+
+    @property
+    def _numerator_log2(self) -> int:
+        """log2 of what is divided by the summed counts of the reference, apart from the scale."""
+        log2 = self.config.reference_count_log2 + CALIBRATION_WINDOWS_LOG2 + GAIN_FRACTION
+        return log2 - DRIFT_FRACTION
 
     @property
     def _sum_bits(self) -> int:

@@ -166,6 +166,7 @@ class Units:
             "accumulator_saturations": post.accumulator_saturations,
             "code_saturations": post.code_saturations,
             "adc_clips": adc.clipped,
+            "adc_overranges": adc.overranges,
         })  # fmt: skip
 
     def count(self, m: Module, events: dict[str, Value]) -> None:

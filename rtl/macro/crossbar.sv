@@ -11,7 +11,7 @@ module phasecore_crossbar #(
     parameter [31:0] LINES = 256,
     parameter [31:0] DEVICES = 1,
     parameter [31:0] G_BITS = 12,
-    parameter [31:0] INCREMENT_BITS = 13,
+    parameter [31:0] INCREMENT_BITS = 5,
     parameter [31:0] RANGE_BITS = 5,
     parameter [31:0] SET_CYCLES = 50,
     parameter [31:0] RESET_CYCLES = 50,
@@ -45,6 +45,9 @@ module phasecore_crossbar #(
     localparam G_MAX = (1 << G_BITS) - 1;
     localparam N_MAX = 31;
     localparam STUCK = N_MAX + 1;
+    // Most that a line counts in a cycle, up or down.
+    localparam INCREMENT_MAX = (1 << (INCREMENT_BITS - 1)) - 1;
+    localparam LOG2_DEVICES = $clog2(DEVICES);
     // Lines are searched for edges in words, most of which have none.
     localparam WORD = LINES < 32 ? 8 : 32;
     localparam WORDS = LINES / WORD;
@@ -102,8 +105,15 @@ module phasecore_crossbar #(
     // vectorise the simulator's code only then.
     int current [0:LINES-1];
     int drift [0:LINES-1];
-    longint phase [0:LINES-1];
+    // Charge without noise, and the deviate that `noise_scale` is multiplied by.
+    longint charge [0:LINES-1];
+    int noise [0:LINES-1];
     int counted [0:LINES-1];
+    int cycle;
+    int driven;
+    int enabled;
+    longint squares;
+    longint noise_scale;
     reg [LINES-1:0] positive_before;
     reg [LINES-1:0] negative_before;
     int busy;
@@ -141,14 +151,14 @@ module phasecore_crossbar #(
         end
     endfunction
 
-    function automatic int isqrt(input int value);
-        int root, trial, step;
+    // Largest integer whose square is at most `value`, 0 .. 2**63 - 1.
+    function automatic longint isqrt(input longint value);
+        longint root;
         begin
-            root = 0;
-            for (step = 15; step >= 0; step = step - 1) begin
-                trial = root | (1 << step);
-                if (longint'(trial) * longint'(trial) <= longint'(value)) root = trial;
-            end
+            // A floating-point root is off by one at most.
+            root = longint'($sqrt(real'(value)));
+            if (root * root > value) root = root - 1;
+            else if ((root + 1) * (root + 1) <= value) root = root + 1;
             isqrt = root;
         end
     endfunction
@@ -395,32 +405,49 @@ module phasecore_crossbar #(
         end
     endtask
 
-    // Noise and empty integrators for a new window.
+    // Empty integrators and the noise of a new window.
     task automatic start_window;
         int unsigned j;
-        int driven, norm;
-        longint scale;
         begin
-            driven = 0;
-            for (j = 0; j < (backward ? COLS : ROWS); j = j + 1)
-                if (pwm_positive[j] != pwm_negative[j]) driven = driven + 1;
-            norm = isqrt(driven << 12);
-            scale = ((g_noise * norm) << 10)
-                + ((longint'(params[P_ADC_NOISE]) << (int'(range) + 10)) >>> 8);
             for (j = 0; j < LINES; j = j + 1) begin
                 current[j] = 0;
                 drift[j] = 0;
                 counted[j] = 0;
-                phase[j] = 0;
+                charge[j] = 0;
+                noise[j] = 0;
                 if (j < (backward ? ROWS : COLS)) begin
                     if (reference) current[j] = REFERENCE;
                     drift[j] = offset[j];
-                    if (scale != 0) phase[j] = (scale * gauss(key(1, j, windows))) >>> 8;
+                    noise[j] = gauss(key(1, j, windows));
                 end
             end
             positive_before = 0;
             negative_before = 0;
+            cycle = 0;
+            driven = 0;
+            squares = 0;
+            // Icarus 11 cannot be trusted with $countones of an expression.
+            enabled = 0;
+            for (j = 0; j < DEVICES; j = j + 1)
+                if (devices[j]) enabled = enabled + int'(polarities[0]) + int'(polarities[1]);
             windows = windows + 1;
+        end
+    endtask
+
+    // Read noise grows with the L2 norm of the pulse widths so far: in cycle t each line that is
+    // on adds t**2 - (t - 1)**2 to the square.
+    task automatic grow_noise;
+        longint norm, device, converter;
+        begin
+            cycle = cycle + 1;
+            if (driven != 0 || cycle == 1) begin
+                squares = squares + longint'(driven * (2 * cycle - 1));
+                norm = isqrt((squares * longint'(enabled)) << (7 - LOG2_DEVICES));
+                device = ((g_noise * norm) << 8) >>> range;
+                if (device > 64'h7fffffff) device = 64'h7fffffff;
+                converter = longint'(params[P_ADC_NOISE]) << 4;
+                noise_scale = isqrt(device * device + converter * converter);
+            end
         end
     endtask
 
@@ -458,8 +485,14 @@ module phasecore_crossbar #(
                     q = 0;
                 end
                 while ((p | q) != 0) begin
-                    if (p[0]) add_line(line, pwm_positive[line] ? 1 : -1);
-                    if (q[0]) add_line(line, pwm_negative[line] ? -1 : 1);
+                    if (p[0]) begin
+                        add_line(line, pwm_positive[line] ? 1 : -1);
+                        driven = driven + (pwm_positive[line] ? 1 : -1);
+                    end
+                    if (q[0]) begin
+                        add_line(line, pwm_negative[line] ? -1 : 1);
+                        driven = driven + (pwm_negative[line] ? 1 : -1);
+                    end
                     p = p >> 1;
                     q = q >> 1;
                     line = line + 1;
@@ -472,17 +505,20 @@ module phasecore_crossbar #(
 
     task automatic integrate;
         int unsigned j;
-        int count, shift;
+        int count, step, shift;
         int steps [0:LINES-1];
         reg [LINES*INCREMENT_BITS-1:0] result;
         begin
             shift = int'(range) + 10;
             // verilator unroll_disable
             for (j = 0; j < LINES; j = j + 1) begin
-                phase[j] = phase[j] + longint'(current[j]) * longint'(gain[j])
+                charge[j] = charge[j] + longint'(current[j]) * longint'(gain[j])
                     + longint'(drift[j]);
-                count = phase[j] >>> shift;
-                steps[j] = count - counted[j];
+                count = (charge[j] + (((noise_scale * longint'(noise[j])) << range) >>> 10))
+                    >>> shift;
+                step = count - counted[j];
+                steps[j] = step > INCREMENT_MAX ? INCREMENT_MAX
+                    : step < -INCREMENT_MAX ? -INCREMENT_MAX : step;
                 counted[j] = count;
             end
             // verilator unroll_full
@@ -513,6 +549,7 @@ module phasecore_crossbar #(
         if (active) begin
             if (first) start_window;
             add_edges;
+            grow_noise;
             integrate;
         end
         if (rst) selected = 0;
