@@ -176,7 +176,8 @@ class Crossbar:
                 codes, range=range, precision=precision, backward=backward, polarities=polarities,
                 devices=devices, reference=reference,
             )  # fmt: skip
-            return steps.sum(axis=0)
+            total: Int = steps.sum(axis=0)
+            return total
         # Sums stay below 2**53, so that the float product is exact.
         charge = (x @ weights).astype(np.int64) + current * cycles
         phase = self.gain[:sensed] * charge + self.offset[:sensed] * cycles

@@ -215,9 +215,9 @@ class CoreConfig:
                 f" not {self.range_max}"
             )
         if self.drift_bits > 32:
+            least = self._drift_range + self.line_bits + self.input_bits - 25
             raise ValueError(
-                f"range_max must be at least {self._drift_range + self.line_bits + self.input_bits - 25}"
-                f" for drift reads, not {self.range_max}"
+                f"range_max must be at least {least} for drift reads, not {self.range_max}"
             )
         if self.post_lanes > min(self.rows, self.cols):
             raise ValueError(

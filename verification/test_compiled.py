@@ -78,7 +78,7 @@ def assert_same_core(one: Core, other: Core, name: str = "core") -> None:
         assert of(one) == of(other), f"{name}: {counter}"
     for number in ("calibration_errors", "drift_baseline", "drift_scale"):
         assert getattr(one.adc, number) == getattr(other.adc, number), f"{name}.adc.{number}"
-    for field in ("counts", "range_", "precision", "exponent"):
+    for field in ("counts", "at_limit", "range_", "precision", "exponent"):
         assert np.array_equal(*(getattr(core._window, field) for core in (one, other))), field
 
 
@@ -143,6 +143,36 @@ def test_random_programs(name, profile, seed):
         assert_same_core(one, other)
     assert one.dropped_packets > 0
     assert one.programmer.set_pulses > 0
+    assert one.adc.overranges or config.range_min == 10
+
+
+def test_bounds_follow_the_weights():
+    """Pulses bring a line to the limit of its converter in a program that began far below it."""
+    config = TINY.replace(range_min=8)
+    segment = Segment(
+        row_start=0, row_count=16, col_start=0, col_count=1, range_forward=8, range_backward=8,
+        threshold=1, chi_shift=-7,
+    )
+    x = np.full(16, 127)
+    steps = [
+        encode(Opcode.LOAD, affine=0, slot=0), encode(Opcode.LOAD, affine=0, slot=1),
+        *[encode(Opcode.OUTER, segment=0, slot=0, error=1, transfer=1)] * 3,
+        encode(
+            Opcode.FORWARD, segment=0, slot=0, precision=8, input_signs=3, polarities=3
+        ),
+        encode(
+            Opcode.ACTIVATE, segment=0, side=0, from_slot=0, slot=0, accumulate=0,
+            function=Function.IDENTITY, shift=7, affine=0, table=0, destination=2, start=0,
+        ),
+        HALT,
+    ]  # fmt: skip
+    packets = [vector_packet(x, config=config) for _ in range(2)]
+    cores = Core(config, IDEAL, 1, initial=0), CompiledCore(config, IDEAL, 1, initial=0)
+    for core in cores:
+        core.segments[0] = segment
+        core.run(steps, packets)
+    assert_same_core(*cores)
+    assert cores[0].adc.overranges == 1
 
 
 @PROFILES

@@ -26,14 +26,19 @@ DRIFT = {
 TOP = Path(__file__).parent / "tops" / "core_top.sv"
 
 
-def check(config, folder, *, sim, seed, batches, length, profile):
-    """Run random programs on hardware and model; return the number of compared ADC codes."""
+def check(config, folder, *, sim, seed, batches, length, profile, has_overranges=False):
+    """Run random programs on hardware and model; return the number of compared ADC codes.
+
+    ``has_overranges``: some lines must reach the limit of their converters.
+    """
     rng = random.Random(seed)
     core = Core(config, DeviceProfile.load(profile), seed)
     core.refresh_high, core.refresh_low = 40, 5
     programs = [RandomProgram(config, rng, length) for _ in range(batches)]
     times = [rng.getrandbits(rng.randrange(33)) for _ in programs]
-    return check_programs(core, programs, folder, sim=sim, seed=seed, times=times)
+    codes = check_programs(core, programs, folder, sim=sim, seed=seed, times=times)
+    assert core.adc.overranges or not has_overranges, "no line was ever at its limit"
+    return codes
 
 
 def check_programs(core, programs, folder, *, sim, seed, times=None):
@@ -98,10 +103,12 @@ def test_random_programs_in_icarus(tmp_path, seed, profile, devices):
 
 SHAPES = {
     "tall": TINY.replace(
-        rows=32, input_bits=6, devices_per_polarity=4, update_lanes=16, chi_bits=24
+        rows=32, input_bits=6, devices_per_polarity=4, update_lanes=16, chi_bits=24, range_min=6,
+        adc_bits=6,
     ),
     "wide": TINY.replace(
-        rows=8, cols=64, input_bits=5, update_lanes=64, chi_bits=13, pulse_bits=1
+        rows=8, cols=64, input_bits=5, update_lanes=64, chi_bits=13, pulse_bits=1, range_min=4,
+        increment_bits=7, adc_bits=7,
     ),
 }
 
@@ -109,7 +116,8 @@ SHAPES = {
 @pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
 def test_random_programs_on_other_shapes(tmp_path, seed, config):
     codes = check(
-        config, tmp_path, sim="icarus", seed=seed + 2, batches=4, length=50, profile="pcm"
+        config, tmp_path, sim="icarus", seed=seed + 2, batches=4, length=50, profile="pcm",
+        has_overranges=True,
     )
     assert codes > 100
 

@@ -262,7 +262,7 @@ def test_read_noise_has_the_stated_deviation():
     model.offset[...] = 0
     codes = np.full(256, 64)
     counts = np.array([model.window(codes, range=10) for _ in range(40)])
-    # (0.19 uS * sqrt(8) = 183 codes) * 64 * sqrt(256) / 1024 counts; 0.5 of the converter hide in it
+    # (0.19 uS * sqrt(8) = 183 codes) * 64 * sqrt(256) / 1024 counts; the converter's 0.5 vanish
     assert model.tables.g_noise == 183
     assert counts.std() == pytest.approx(183, rel=0.03)
     assert abs(counts.mean()) < 6

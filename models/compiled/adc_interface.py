@@ -60,7 +60,8 @@ def compare(scalars: Any, geometry: Geometry, drift: int, total: int) -> None:
 def calibrate(cores: Cores, geometry: Geometry, k: int, zero: Int, reference: Int) -> None:
     """Set the registers of a core from the two sums of its counts."""
     limit = 1 << (geometry.calibration_offset_bits - 1)
-    nominal = (1 << (NOMINAL_LOG2 + geometry.reference_count_log2)) * cores.scalars[k].adc_drift_scale
+    unit = 1 << (NOMINAL_LOG2 + geometry.reference_count_log2)
+    nominal = unit * cores.scalars[k].adc_drift_scale
     for line in range(geometry.lines):
         difference = reference[line] - zero[line]
         gain = 1 << GAIN_FRACTION
