@@ -44,7 +44,7 @@ ADDRESS_BITS = 14
 """Bits of a byte address; the program window fills the upper half."""
 
 ID = 0x50434F52
-VERSION = 0x0001_0000
+VERSION = 0x0001_0001
 
 WORD_BYTES = 4
 SEGMENT_WORDS = 4
