@@ -296,7 +296,7 @@ def events(config: CoreConfig) -> tuple[Event, ...]:
         Event(name="window", doc="cycles of integration windows"),
         Event(name="mvms", doc="matrix-vector multiplications (windows)"),
         Event(name="update_stalled", doc="cycles the update unit waited for the pulse queue"),
-        Event(name="chi_blocks", doc="chi words updated"),
+        Event(name="chi_blocks", doc="chi words updated by OUTER"),
         Event(name="set_pulses", doc="SET pulses", width=line),
         Event(name="reset_pulses", doc="RESET pulses", width=line),
         Event(name="refreshed_pairs", doc="worn pairs refreshed", width=line),
