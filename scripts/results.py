@@ -160,5 +160,22 @@ def _check_same(path: Path, mine: Mapping[str, Any], growing: Collection[str]) -
 
 def write(path: Path, result: Mapping[str, Any], args: argparse.Namespace) -> None:
     """Write a result of the command that ``args`` are of to its :func:`destination`."""
-    text = json.dumps({**result, "inputs": inputs(args)}, indent=2)
-    files.write(path, f"{text}\n")
+    files.write(path, f"{_text({**result, 'inputs': inputs(args)})}\n")
+
+
+def _text(value: Any, indent: str = "") -> str:
+    """JSON with a line for whatever holds numbers and names only: a point, a row, a series."""
+    parts = value.values() if isinstance(value, Mapping) else value
+    if not isinstance(value, Mapping | list | tuple) or not any(
+        isinstance(part, Mapping | list | tuple) for part in parts
+    ):
+        return json.dumps(value)
+    deeper = f"{indent}  "
+    if isinstance(value, Mapping):
+        lines = [f"{json.dumps(key)}: {_text(part, deeper)}" for key, part in value.items()]
+        left, right = "{}"
+    else:
+        lines = [_text(part, deeper) for part in value]
+        left, right = "[]"
+    inside = ",\n".join(f"{deeper}{line}" for line in lines)
+    return f"{left}\n{inside}\n{indent}{right}"

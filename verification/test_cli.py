@@ -301,12 +301,16 @@ def test_a_terminated_command_cleans_up(tmp_path, monkeypatch, capsys):
 
 
 def test_record_has_the_common_keys(tmp_path: Path) -> None:
-    result = results.record(command="phasecore x", seed=3, images=5)
+    curve = [{"images": 1, "loss": 0.5}, {"images": 5, "loss": 0.25}]
+    result = results.record(command="phasecore x", seed=3, images=5, curve=curve, empty={})
     args = argparse.Namespace(command="phasecore x --out y", overwrite=False, images=5, out="y")
     path = results.destination(args, tmp_path / "new", "x")
     results.write(path, result, args)
     inputs = {"command": "x", "images": 5}
-    assert json.loads(path.read_text(encoding="utf-8")) == {**result, "inputs": inputs}
+    text = path.read_text(encoding="utf-8")
+    assert json.loads(text) == {**result, "inputs": inputs}
+    # A line for every point of a curve.
+    assert '    {"images": 5, "loss": 0.25}\n  ],\n' in text
     first = ["command", "commit", "preset", "config", "seed", "images", "mismatches"]
     assert list(result)[:7] == first
     assert (result["images"], result["mismatches"], result["accuracy_rtl"]) == (5, None, None)
