@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes what commands measured into README.md and docs/energy.md, and tables of registers.
+"""Writes what commands measured into README.md, docs/results/README.md and docs/energy.md, and
+tables of registers.
 
 ``python -m scripts.readme``; a test checks that all are fresh.
 """
@@ -44,6 +45,59 @@ ABLATIONS = {
 def _load(name: str) -> dict[str, Any]:
     result: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     return result
+
+
+def _summary() -> str:
+    """The table of the front page: at most eight rows, each with what it was read from."""
+    seeds, epoch, lenet = _load(SEEDS), _load(EPOCH), _load("train-lenet-5")
+    operations = {row["name"]: row["value"] for row in _load("bench")["rows"]}
+    speed, aihwkit = _load("speed-mlp-784-250-10"), _load("speed-aihwkit")
+    area = _load("synth-default")["blocks"]
+    joules = _load("energy")["nanojoules_total"]
+    rows = {
+        f"MNIST, 784-250-10, online, `{seeds['profile']}` devices, {len(seeds['seeds'])} seeds": (
+            f"**{100 * seeds['mean_accuracy']:.2f} %**, {100 * seeds['gap_to_float']:.2f} points"
+            " below floating point; IBM with PCM hardware in the loop 97.73 %, 0.57"
+        ),
+        "an epoch of it in RTL against the golden model": (
+            f"**{epoch['mismatches']} mismatches** in {epoch['values_compared'] / 1e6:,.0f} million"
+            f" values of {epoch['images']:,} images on {epoch['cores']} cores"
+        ),
+        "cycles of a training image, of a product": (
+            f"{epoch['cycles_per_image']['total']:,.0f} on {epoch['cores']} cores,"
+            f" {operations['MVM, first window cycle to codes']:.0f} of 256 x 256 at 8 bit"
+            " (HERMES core: 130)"
+        ),
+        "LeNet-5 on MNIST, golden model only so far": (
+            f"{100 * lenet['accuracy_model']:.2f} %, float twin"
+            f" {100 * lenet['accuracy_float']:.2f} %"
+        ),
+        "speed of the golden model, one CPU core": (
+            f"{speed['images_per_second']:,.0f} training images per second,"
+            f" {aihwkit['ratios'][aihwkit['fastest']]['median']:.1f} times aihwkit's fastest"
+            " setting in the same run"
+        ),
+        "speed of the RTL in Verilator": (
+            f"{epoch['images_per_second']:.0f} training images of five cores per CPU second"
+        ),
+        "area of a core, pre-layout": (
+            f"{area['core']['nand2'] / 1e6:.2f} million NAND2 in generic gates, besides SRAM"
+            " and crossbar"
+        ),
+        "energy of a training image, modelled": (
+            f"{joules['nominal']:.0f} nJ ({joules['low']:.0f} to {joules['high']:.0f}; IBM's model:"
+            " 83 nJ)"
+        ),
+    }
+    sources = (
+        SEEDS, EPOCH, "bench", "train-lenet-5", "speed-aihwkit", EPOCH, "synth-default", "energy",
+    )  # fmt: skip
+    lines = ["| what | measured | |", "|---|---|---|"]
+    lines += [
+        f"| {what} | {found} | [from](docs/results/{source}.json) |"
+        for (what, found), source in zip(rows.items(), sources, strict=True)
+    ]
+    return "\n".join(lines)
 
 
 def _training() -> str:
@@ -126,7 +180,7 @@ def _ablation() -> str:
     ]
     heading = (
         f"**Ablations** after {run['epochs']} epochs of {run['images']:,} images, on validation"
-        " images, mostly one seed\n([all cases](docs/results/ablation.md), `phasecore ablate`):"
+        " images, mostly one seed\n([all cases](ablation.md), `phasecore ablate`):"
     )
     return "\n".join([heading, "", "| | accuracy |", "|---|--:|", *rows])
 
@@ -174,8 +228,8 @@ def _convolution() -> str:
         f" pulses per weight and image\n({often:.1e} in the first layer, whose weights every"
         " position shares). Every product, activation, threshold transfer, pulse and refresh\nis an"
         " instruction of the cores; im2col, pooling, col2im and the sum over positions"
-        " ([definition](docs/convolution.md)) are modelled\nand in no RTL yet."
-        " [Curve](docs/results/train-lenet-5.png)."
+        " ([definition](../convolution.md)) are modelled\nand in no RTL yet."
+        " [Curve](train-lenet-5.png)."
     )
 
 
@@ -189,7 +243,7 @@ def _aihwkit() -> str:
         "Equal: network, images, mixed precision with blind pulses on PCM devices. Not equal:"
         " phasecore gives the bits of its RTL;\naihwkit has its own device fit, rounds at its"
         " converters and computes the rest in 32-bit floating point\n([all"
-        " differences](docs/results/speed-aihwkit.json))."
+        " differences](speed-aihwkit.json))."
     )
 
 
@@ -205,7 +259,7 @@ def _area() -> str:
     rows = [line for line in text.splitlines() if line.startswith("|")]
     heading = (
         "**Area** in NAND2 equivalents: generic two-input gates, pre-layout, no cell library"
-        " (`phasecore synth`; [assumptions](docs/results/area.md)):"
+        " (`phasecore synth`; [assumptions](area.md)):"
     )
     return "\n".join([heading, "", *rows])
 
@@ -227,11 +281,15 @@ def documents() -> dict[Path, str]:
         _accuracy, _training, _cycles, _ablation, _convolution, _speed, _aihwkit, _bench, _area,
     )  # fmt: skip
     results = "\n\n".join(section() for section in sections)
-    text = _section(readme.read_text(encoding="utf-8"), "results", results)
+    text = _section(readme.read_text(encoding="utf-8"), "results", _summary())
     printed = simulate.report({**_load(DEMO), "out": f"build/simulate/{DEMO}.json"})
     text = _section(text, "demo", f"```\n{printed}\n```")
     return {
         readme: text,
+        RESULTS / "README.md": (
+            "# Recorded results\n\nWritten by `python -m scripts.readme` from the files beside it,"
+            f" each of which names its command\nand commit.\n\n{results}\n"
+        ),
         ROOT / "docs" / "energy.md": energy.document(_load("energy")),
         ROOT / "docs" / "registers.md": csr.markdown(DEFAULT),
         ROOT / "docs" / "chip_registers.md": registers.markdown(CHIPS["default"]),
