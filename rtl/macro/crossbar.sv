@@ -87,6 +87,9 @@ module phasecore_crossbar #(
     longint          g_noise;
     reg [31:0]       params [0:PARAMS-1];
 
+    // Loops of up to 64 steps, nested ones altogether, are unrolled by Verilator unless told not to:
+    // small arrays would take it minutes. (No comment may begin with its name.)
+
     // Weights with everything enabled, once per direction so that both sum contiguous memory.
     int weight_forward [0:ROWS-1][0:COLS-1];
     int weight_backward [0:COLS-1][0:ROWS-1];
@@ -264,6 +267,7 @@ module phasecore_crossbar #(
             factor = factor + (((following - factor) * (octaves & 65535)) >>> 16);
             g_noise = (longint'(params[P_G_NOISE]) * factor + 2048) >>> 12;
             if (params[P_NU + 3] != 0) begin
+                // verilator unroll_disable
                 for (index = 0; index < COUNT; index = index + 1)
                     conductance[index] = drifted(index);
                 cache_weights;
@@ -274,7 +278,9 @@ module phasecore_crossbar #(
     task automatic cache_weights;
         int unsigned row, col;
         begin
+            // verilator unroll_disable
             for (row = 0; row < ROWS; row = row + 1)
+                // verilator unroll_disable
                 for (col = 0; col < COLS; col = col + 1) cache_weight(row, col);
         end
     endtask
@@ -283,10 +289,12 @@ module phasecore_crossbar #(
     task automatic update_caches;
         int unsigned j;
         begin
+            // verilator unroll_disable
             for (j = 0; j < LINES; j = j + 1) begin
                 gain[j] = params[P_GAIN + j];
                 offset[j] = params[P_OFFSET + j];
             end
+            // verilator unroll_disable
             for (j = 0; j < COUNT; j = j + 1) conductance[j] = g[j];
             cache_weights;
             pass_time(params[P_TIME]);
@@ -331,12 +339,16 @@ module phasecore_crossbar #(
     task automatic set_ideal;
         int unsigned i;
         begin
+            // verilator unroll_disable
             for (i = 0; i < PARAMS; i = i + 1) params[i] = 0;
             params[P_G_MIN] = (G_MAX * 10 + 600) / 1200;
             params[P_RESET_MEAN] = (16 * G_MAX * 10 + 600) / 1200;
+            // verilator unroll_disable
             for (i = 0; i <= N_MAX; i = i + 1)
                 params[P_MU_TABLE + i] = (16 * G_MAX * 77 + 600) / 1200;
+            // verilator unroll_disable
             for (i = 0; i < LINES; i = i + 1) params[P_GAIN + i] = 1024;
+            // verilator unroll_disable
             for (i = 0; i < COUNT; i = i + 1) begin
                 g[i] = 0;
                 n[i] = 0;
@@ -409,6 +421,7 @@ module phasecore_crossbar #(
     task automatic start_window;
         int unsigned j;
         begin
+            // verilator unroll_disable
             for (j = 0; j < LINES; j = j + 1) begin
                 current[j] = 0;
                 drift[j] = 0;
@@ -456,18 +469,24 @@ module phasecore_crossbar #(
         int unsigned j;
         begin
             if (polarities == 2'b11 && &devices) begin
-                if (backward)
+                if (backward) begin
+                    // verilator unroll_disable
                     for (j = 0; j < ROWS; j = j + 1)
                         current[j] = current[j] + sign * weight_backward[line][j];
-                else
+                end else begin
+                    // verilator unroll_disable
                     for (j = 0; j < COLS; j = j + 1)
                         current[j] = current[j] + sign * weight_forward[line][j];
-            end else if (backward)
+                end
+            end else if (backward) begin
+                // verilator unroll_disable
                 for (j = 0; j < ROWS; j = j + 1)
                     current[j] = current[j] + sign * weight(j, line, polarities, devices);
-            else
+            end else begin
+                // verilator unroll_disable
                 for (j = 0; j < COLS; j = j + 1)
                     current[j] = current[j] + sign * weight(line, j, polarities, devices);
+            end
         end
     endtask
 
