@@ -88,7 +88,8 @@ module phasecore_crossbar #(
     reg [31:0]       params [0:PARAMS-1];
 
     // Loops of up to 64 steps, nested ones altogether, are unrolled by Verilator unless told not to:
-    // small arrays would take it minutes. (No comment may begin with its name.)
+    // small arrays would take it minutes. That pragma is a statement, so that bodies with it need
+    // begin and end; and no other comment may begin with its name.
 
     // Weights with everything enabled, once per direction so that both sum contiguous memory.
     int weight_forward [0:ROWS-1][0:COLS-1];
@@ -279,9 +280,10 @@ module phasecore_crossbar #(
         int unsigned row, col;
         begin
             // verilator unroll_disable
-            for (row = 0; row < ROWS; row = row + 1)
+            for (row = 0; row < ROWS; row = row + 1) begin
                 // verilator unroll_disable
                 for (col = 0; col < COLS; col = col + 1) cache_weight(row, col);
+            end
         end
     endtask
 
