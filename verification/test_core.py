@@ -159,7 +159,7 @@ def product(config, rng_seed, *first, slot=1):
     codes = np.random.default_rng(rng_seed).integers(-127, 128, config.rows)
     segment = Segment(
         row_start=0, row_count=config.rows, col_start=0, col_count=config.cols,
-        range_forward=config.drift_range - 2,
+        range_forward=config.drift_range + config.input_bits - 10,
     )  # fmt: skip
     words = [
         *first,
