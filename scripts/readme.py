@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from models.arithmetic import ARITHMETIC
 from models.convolution import CONV_NETWORKS
 from rtl import csr
 from rtl.chip import registers
@@ -21,6 +22,7 @@ from scripts.results import RESULTS, ROOT
 
 __all__ = ["documents"]
 
+STRETCH = "mlp-784-250-10-stretch"
 EPOCH, TRAINING = "mlp-784-250-10-epoch", "simulate-mlp-196-50-10"
 DEMO = "simulate-mlp-64-50-10"
 SEEDS, REPLAY = "mnist-accuracy-seeds", "replay-mlp-784-250-10"
@@ -47,13 +49,31 @@ def _load(name: str) -> dict[str, Any]:
     return result
 
 
+DRAWN = (
+    SEEDS, REPLAY, EPOCH, TRAINING, DEMO, "ablation", "train-lenet-5", "speed-mlp-784-250-10",
+    "speed-aihwkit",
+)  # fmt: skip
+"""Results whose bits come from the arithmetic."""
+
+EARLIER = (
+    "† Recorded before version 2 of the arithmetic, which changed the read noise and the widths of"
+    " the\nconverters ([CHANGELOG]({})): the same command gives other bits now."
+)
+
+
+def _mark(name: str) -> str:
+    """A dagger if a result's bits are those of another arithmetic than the tree's."""
+    return " †" if name in DRAWN and _load(name).get("arithmetic") != ARITHMETIC else ""
+
+
 def _summary() -> str:
     """The table of the front page: at most eight rows, each with what it was read from."""
     seeds, epoch, lenet = _load(SEEDS), _load(EPOCH), _load("train-lenet-5")
-    operations = {row["name"]: row["value"] for row in _load("bench")["rows"]}
     speed, aihwkit = _load("speed-mlp-784-250-10"), _load("speed-aihwkit")
     area = _load("synth-default")["blocks"]
     joules = _load("energy")["nanojoules_total"]
+    bench_run = _load("bench")
+    operations = {row["name"]: row["value"] for row in bench_run["rows"]}
     rows = {
         f"MNIST, 784-250-10, online, `{seeds['profile']}` devices, {len(seeds['seeds'])} seeds": (
             f"**{100 * seeds['mean_accuracy']:.2f} %**, {100 * seeds['gap_to_float']:.2f} points"
@@ -61,7 +81,7 @@ def _summary() -> str:
         ),
         "an epoch of it in RTL against the golden model": (
             f"**{epoch['mismatches']} mismatches** in {epoch['values_compared'] / 1e6:,.0f} million"
-            f" values of {epoch['images']:,} images on {epoch['cores']} cores"
+            f" values of {epoch['images']:,} images on {epoch['cores']} cores{_again()}"
         ),
         "cycles of a training image, of a product": (
             f"{epoch['cycles_per_image']['total']:,.0f} on {epoch['cores']} cores,"
@@ -90,14 +110,26 @@ def _summary() -> str:
         ),
     }
     sources = (
-        SEEDS, EPOCH, "bench", "train-lenet-5", "speed-aihwkit", EPOCH, "synth-default", "energy",
+        SEEDS, EPOCH, EPOCH, "train-lenet-5", "speed-aihwkit", EPOCH, "synth-default", "energy",
     )  # fmt: skip
     lines = ["| what | measured | |", "|---|---|---|"]
     lines += [
-        f"| {what} | {found} | [from](docs/results/{source}.json) |"
+        f"| {what}{_mark(source)} | {found} |"
+        f" [from](docs/results/{source}.json) |"
         for (what, found), source in zip(rows.items(), sources, strict=True)
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", EARLIER.format("CHANGELOG.md")])
+
+
+def _again() -> str:
+    """What a stretch of the epoch gave in the present arithmetic, if the epoch had another."""
+    run = _load(STRETCH)
+    if not _mark(EPOCH):
+        return ""
+    return (
+        f"; in version {run['arithmetic']} {run['mismatches']} in"
+        f" {run['values_compared'] / 1e6:,.0f} million of its first {run['images']:,} images"
+    )
 
 
 def _training() -> str:
@@ -277,10 +309,15 @@ def _section(text: str, name: str, content: str) -> str:
 def documents() -> dict[Path, str]:
     """Text of every document made here, by path."""
     readme = ROOT / "README.md"
-    sections = (
-        _accuracy, _training, _cycles, _ablation, _convolution, _speed, _aihwkit, _bench, _area,
-    )  # fmt: skip
-    results = "\n\n".join(section() for section in sections)
+    sections: dict[Callable[[], str], tuple[str, ...]] = {
+        _accuracy: (SEEDS, REPLAY), _training: (EPOCH, TRAINING), _cycles: (EPOCH,),
+        _ablation: ("ablation",), _convolution: ("train-lenet-5",),
+        _speed: ("speed-mlp-784-250-10",), _aihwkit: ("speed-aihwkit",), _bench: (), _area: (),
+    }  # fmt: skip
+    results = "\n\n".join(
+        f"{max(map(_mark, names), default='')} {section()}".strip()
+        for section, names in sections.items()
+    )
     text = _section(readme.read_text(encoding="utf-8"), "results", _summary())
     printed = simulate.report({**_load(DEMO), "out": f"build/simulate/{DEMO}.json"})
     text = _section(text, "demo", f"```\n{printed}\n```")
@@ -288,7 +325,8 @@ def documents() -> dict[Path, str]:
         readme: text,
         RESULTS / "README.md": (
             "# Recorded results\n\nWritten by `python -m scripts.readme` from the files beside it,"
-            f" each of which names its command\nand commit.\n\n{results}\n"
+            f" each of which names its command\nand commit.\n\n{results}\n\n"
+            f"{EARLIER.format('../../CHANGELOG.md')}\n"
         ),
         ROOT / "docs" / "energy.md": energy.document(_load("energy")),
         ROOT / "docs" / "registers.md": csr.markdown(DEFAULT),
