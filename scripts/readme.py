@@ -72,8 +72,7 @@ def _summary() -> str:
     speed, aihwkit = _load("speed-mlp-784-250-10"), _load("speed-aihwkit")
     area = _load("synth-default")["blocks"]
     joules = _load("energy")["nanojoules_total"]
-    bench_run = _load("bench")
-    operations = {row["name"]: row["value"] for row in bench_run["rows"]}
+    operations = {row["name"]: row["value"] for row in _load("bench")["rows"]}
     rows = {
         f"MNIST, 784-250-10, online, `{seeds['profile']}` devices, {len(seeds['seeds'])} seeds": (
             f"**{100 * seeds['mean_accuracy']:.2f} %**, {100 * seeds['gap_to_float']:.2f} points"
