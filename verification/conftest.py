@@ -4,9 +4,16 @@
 from collections.abc import Callable
 
 import pytest
+from hypothesis import settings
 
 from rtl.verilog import to_verilog
 from verification import harness
+
+# Every run tries the same examples, so that two runs of one commit agree; `explore` looks for new
+# ones (`--hypothesis-profile explore`).
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile("explore", max_examples=1000, deadline=None)
+settings.load_profile("fixed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

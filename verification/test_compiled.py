@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from models import activation, arithmetic, device
@@ -51,8 +51,6 @@ PROFILES = pytest.mark.parametrize(
     "profile", [IDEAL, PCM, DEFECTIVE], ids=lambda profile: profile.name
 )
 WORDS = st.integers(0, 2**32 - 1)
-COMPILES = settings(deadline=None)
-"""Of properties whose first example waits for the compiler."""
 
 ARRAYS = {
     "crossbar": (
@@ -722,13 +720,11 @@ def test_deadlocks_have_the_same_reasons(programs, packets):
 # Kernels
 
 
-@COMPILES
 @given(value=st.integers(-(2**60), 2**60), shift=st.integers(0, 40))
 def test_round_shift(value, shift):
     assert round_shift(value, shift) == arithmetic.round_shift(value, shift)
 
 
-@COMPILES
 @given(seed=WORDS, index=WORDS, event=WORDS)
 def test_hash(seed, index, event):
     key = device.key(seed, device.Stream.SET, index, event)
@@ -763,7 +759,6 @@ def test_pulses_within_bounds(mean):
     assert one.crossbar.e.min() < 100
 
 
-@COMPILES
 @given(
     x=st.integers(-128, 127), d=st.lists(st.integers(-128, 127), min_size=16, max_size=16),
     shift=st.integers(-256, 254), bits=st.sampled_from([8, 16, 24]), data=st.data(),
@@ -788,7 +783,6 @@ def test_chi_increments(x, d, shift, bits, data):
         assert largest == np.abs(chi).max()
 
 
-@COMPILES
 @given(data=st.data(), range_=st.integers(10, 21), precision=st.integers(5, 8))
 def test_read_out(data, range_, precision):
     def drawn(low, high):
@@ -811,7 +805,6 @@ def test_read_out(data, range_, precision):
     assert (clipped, overranges) == (unit.clipped, unit.overranges)
 
 
-@COMPILES
 @given(scale=st.integers(0, 4095), data=st.data())
 def test_calibrate(scale, data):
     """Offsets beyond their register, lines without a reference, gains with a scale."""
@@ -832,7 +825,6 @@ def test_calibrate(scale, data):
     assert state.cores.scalars[0]["adc_calibration_errors"] == unit.calibration_errors
 
 
-@COMPILES
 @given(u=st.integers(-(2**31), 2**31 - 1), function=st.sampled_from(list(Function)[1:]))
 def test_activation(u, function):
     y, saturated = activation.activation(np.array([u]), function)
@@ -840,7 +832,6 @@ def test_activation(u, function):
     assert post_processing._overflows(u, int(function)) == saturated
 
 
-@COMPILES
 @given(y=st.integers(-128, 127), function=st.sampled_from(list(Function)[1:]))
 @example(y=-128, function=Function.TANH)
 @example(y=-128, function=Function.SIGMOID)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from models.activation import activation
@@ -203,7 +203,6 @@ SUMS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(SUMS, st.integers(-60, 40), st.integers(-32, 31), st.lists(
     st.integers(-(2**15), 2**15 - 1), min_size=4, max_size=4
 ))  # fmt: skip

@@ -283,7 +283,7 @@ def test_converter_spread_has_the_stated_deviation():
     assert (offset == 0).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.booleans(), st.integers(5, 8), st.integers(10, 16))
 def test_closed_form_is_the_sum_of_increments(seed, backward, precision, adc_range):
     model, slow = (Crossbar(PAIRS, PCM, seed=seed) for _ in range(2))

@@ -154,7 +154,7 @@ STATES = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(STATES, st.integers(0, 2**32 - 1))
 def test_drift_in_floating_point(states, time):
     """Every device by itself, with its own draw, within the stated three quarters of a code."""
