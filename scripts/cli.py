@@ -31,8 +31,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from rtl.config import PRESETS, CoreConfig
-from scripts import interrupts
+from phasecore.paths import CHECKOUT
+from phasecore.rtl.spec.core import PRESETS, CoreConfig
+from phasecore.scripts import interrupts
 
 __all__ = ["COMMANDS", "main"]
 
@@ -47,7 +48,7 @@ COMMANDS = {
     "synth": "estimate the area of every block with Yosys",
     "bench": "measure cycles per operation and simulation speed",
     "energy": "model the energy per training image of a recorded run",
-    "fabric": "measure latency and saturation of the fabric on the RTL",
+    "noc": "measure latency and saturation of the network on the RTL",
     "plot": "draw the picture of a recorded result again",
     "faults": "plant faults and see that the tests catch them",
     "data": "download MNIST and check its checksums",
@@ -60,7 +61,7 @@ examples:
   phasecore synth --preset tiny --json
   phasecore faults --block update_unit
 
-A configuration file is a JSON object with the fields of rtl/config.py; missing ones keep their
+A configuration file is a JSON object with the fields of rtl/spec/core.py; missing ones keep their
 defaults. `phasecore COMMAND --help` shows the options of one command.
 """
 
@@ -77,7 +78,7 @@ class _Version(argparse.Action):
     """Prints the version of the installed package and the commit that is checked out."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        from scripts.results import commit
+        from phasecore.scripts.report.results import commit
 
         try:
             installed = version("phasecore")
@@ -137,7 +138,7 @@ def _dispatch(arguments: list[str]) -> int:
     module: ModuleType | None = None
     for name, summary in COMMANDS.items():
         if name == chosen:
-            module = importlib.import_module(f"scripts.{name}")
+            module = importlib.import_module(f"phasecore.scripts.commands.{name}")
             _add_common(module.add_parser(subparsers), getattr(module, "OPTIONS", None))
         else:
             subparsers.add_parser(name, help=summary)
@@ -171,9 +172,7 @@ def _add_common(parser: argparse.ArgumentParser, options: Sequence[str] | None) 
             "--config", dest="config_path", metavar="FILE", help="configuration from a JSON file"
         )
     if options is None or "seed" in options:
-        group.add_argument(
-            "--seed", type=_seed, help="seed of everything random (default: 1)"
-        )
+        group.add_argument("--seed", type=_seed, help="seed of everything random (default: 1)")
     if options is None or "out" in options:
         group.add_argument("--out", type=Path, metavar="PATH", help="where results are written")
     if options is None or "overwrite" in options:
@@ -215,8 +214,8 @@ def _portable(word: str) -> str:
     path = Path(value)
     if not path.is_absolute():
         return word
-    root = Path(__file__).resolve().parents[1]
-    short = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
+    inside = CHECKOUT is not None and path.is_relative_to(CHECKOUT)
+    short = path.relative_to(CHECKOUT) if CHECKOUT and inside else Path(path.name)
     return f"{option}{equals}{short}"
 
 

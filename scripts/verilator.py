@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from verification.harness import BenchError, check_tools, verilator_environment
+from phasecore.verification.support.build import BenchError, check_tools, verilator_environment
 
 __all__ = ["main"]
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 from hypothesis import settings
 
-from rtl.verilog import to_verilog
-from verification import harness
+from phasecore.rtl.lib.verilog import to_verilog
+from phasecore.verification.support import build as harness
 
 # Every run tries the same examples, so that two runs of one commit agree; `explore` looks for new
 # ones (`--hypothesis-profile explore`).

@@ -5,16 +5,16 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.chip.config import BRIDGE_FLITS, ChipConfig
-from rtl.core.interfaces import CreditGrant, TableWrite, descriptor_word, table_depth
-from rtl.core.message_receiver import message_layout
-from rtl.core.stream_in import AxiStream, PacketHeader
-from rtl.csr import ErrorCode
-from rtl.isa import GROUP, OBJECT, PACKET_MAGIC, PacketKind
-from rtl.noc.flit import HEADER
-from rtl.noc.message import MessageKind
-from rtl.noc.router import Flit, Link
-from rtl.sram import Sram
+from phasecore.rtl.core.control.load_unit import AxiStream, PacketHeader
+from phasecore.rtl.core.interfaces import CreditGrant, TableWrite, descriptor_word, table_depth
+from phasecore.rtl.interface.receiver import message_layout
+from phasecore.rtl.lib.sram import Sram
+from phasecore.rtl.noc.router import Flit, Link
+from phasecore.rtl.spec.chip import BRIDGE_FLITS, ChipConfig
+from phasecore.rtl.spec.instructions import GROUP, OBJECT, PACKET_MAGIC, PacketKind
+from phasecore.rtl.spec.messages import MessageKind
+from phasecore.rtl.spec.packets import HEADER
+from phasecore.rtl.spec.registers.core import ErrorCode
 
 __all__ = ["BridgeReceiver", "CreditRoute"]
 
@@ -69,17 +69,19 @@ class BridgeReceiver(wiring.Component):
 
     def __init__(self, config: ChipConfig):
         self.config = config
-        super().__init__({
-            "link": In(Link(config.fabric)),
-            "axis": Out(AxiStream(config.core)),
-            "table": In(TableWrite()),
-            "grants": Out(stream.Signature(CreditRoute())),
-            "credit_en": Out(1),
-            "credit": Out(CreditGrant()),
-            "credit_known": In(1),
-            "credit_excess": In(1),
-            "error": Out(8),
-        })
+        super().__init__(
+            {
+                "link": In(Link(config.fabric)),
+                "axis": Out(AxiStream(config.core)),
+                "table": In(TableWrite()),
+                "grants": Out(stream.Signature(CreditRoute())),
+                "credit_en": Out(1),
+                "credit": Out(CreditGrant()),
+                "credit_known": In(1),
+                "credit_excess": In(1),
+                "error": Out(8),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -247,9 +249,7 @@ class BridgeReceiver(wiring.Component):
                         m.d.comb += self._freed.eq(kept.flits + 1)
                         m.d.sync += [
                             front.eq(place),
-                            grants.valid.eq(
-                                kept.last & (self._enabled & (1 << kept.object)).any()
-                            ),
+                            grants.valid.eq(kept.last & (self._enabled & (1 << kept.object)).any()),
                             *(
                                 grants.payload[name].eq(self._leaving.data[name])
                                 for name in CreditRoute().members

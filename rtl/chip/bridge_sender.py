@@ -6,17 +6,17 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
-from rtl.chip.bridge_receiver import CreditRoute
-from rtl.chip.config import ChipConfig
-from rtl.core.interfaces import CreditGrant, TableWrite, descriptor_word
-from rtl.core.message_receiver import message_layout
-from rtl.core.stream_in import AxiStream, PacketHeader, PacketReceiver
-from rtl.core.stream_table import StreamTable
-from rtl.isa import STREAM, PacketKind
-from rtl.noc.flit import HEADER
-from rtl.noc.message import LINES_PER_FLIT, PAYLOAD_FLITS, MessageKind
-from rtl.noc.router import Link
-from rtl.sram import Sram
+from phasecore.rtl.chip.bridge_receiver import CreditRoute
+from phasecore.rtl.core.control.load_unit import AxiStream, PacketHeader, PacketReceiver
+from phasecore.rtl.core.interfaces import CreditGrant, TableWrite, descriptor_word
+from phasecore.rtl.interface.receiver import message_layout
+from phasecore.rtl.interface.stream_table import StreamTable
+from phasecore.rtl.lib.sram import Sram
+from phasecore.rtl.noc.router import Link
+from phasecore.rtl.spec.chip import ChipConfig
+from phasecore.rtl.spec.instructions import STREAM, PacketKind
+from phasecore.rtl.spec.messages import LINES_PER_FLIT, PAYLOAD_FLITS, MessageKind
+from phasecore.rtl.spec.packets import HEADER
 
 __all__ = ["BridgeSender"]
 
@@ -25,11 +25,13 @@ class _Head(data.StructLayout):
     """A head flit; ``to`` is ``x`` and ``y``, or ``cols`` and ``rows``."""
 
     def __init__(self) -> None:
-        super().__init__({
-            **{name: HEADER[name].width for name in ("multicast", "order", "length")},
-            "to": HEADER.bits - HEADER["x"].low,
-            "message": message_layout(),
-        })
+        super().__init__(
+            {
+                **{name: HEADER[name].width for name in ("multicast", "order", "length")},
+                "to": HEADER.bits - HEADER["x"].low,
+                "message": message_layout(),
+            }
+        )
 
 
 class BridgeSender(wiring.Component):
@@ -59,20 +61,22 @@ class BridgeSender(wiring.Component):
 
     def __init__(self, config: ChipConfig):
         self.config = config
-        super().__init__({
-            "axis": In(AxiStream(config.core)),
-            "link": Out(Link(config.fabric)),
-            "table": In(TableWrite()),
-            "grants": In(stream.Signature(CreditRoute())),
-            "credit_en": In(1),
-            "credit": In(CreditGrant()),
-            "credit_known": Out(1),
-            "credit_excess": Out(1),
-            "malformed": Out(8),
-            "undefined": Out(1),
-            "drop": In(1),
-            "stalled": Out(1),
-        })
+        super().__init__(
+            {
+                "axis": In(AxiStream(config.core)),
+                "link": Out(Link(config.fabric)),
+                "table": In(TableWrite()),
+                "grants": In(stream.Signature(CreditRoute())),
+                "credit_en": In(1),
+                "credit": In(CreditGrant()),
+                "credit_known": Out(1),
+                "credit_excess": Out(1),
+                "malformed": Out(8),
+                "undefined": Out(1),
+                "drop": In(1),
+                "stalled": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -221,9 +225,7 @@ class BridgeSender(wiring.Component):
             head.multicast.eq(route.multicast),
             head.order.eq(route.vc >= self.config.fabric.xy_channels),
             head.length.eq(flits + 1),
-            head.to.eq(
-                Mux(route.multicast, Cat(route.cols, route.rows), Cat(route.x, route.y))
-            ),
+            head.to.eq(Mux(route.multicast, Cat(route.cols, route.rows), Cat(route.x, route.y))),
             head.message.kind.eq(Mux(self._affine, MessageKind.AFFINE, MessageKind.VECTOR)),
             head.message.object.eq(route.object),
             head.message.last.eq(last),

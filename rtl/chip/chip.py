@@ -5,19 +5,19 @@ from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, ResetSignal,
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.chip.config import ChipConfig
-from rtl.chip.host_bridge import HostBridge
-from rtl.chip.register_hub import RegisterHub
-from rtl.chip.registers import ADDRESS_BITS
-from rtl.chip.tile import Tile
-from rtl.core.axi_lite import AxiLiteBus
-from rtl.core.stream_in import AxiStream
-from rtl.flat_ports import connect_flat, flat_members
-from rtl.noc.direct import Direct
-from rtl.noc.fabric import ROUTER, Fabric, flit_bits
-from rtl.noc.mesh import Mesh
-from rtl.noc.router import Router
-from rtl.verilog import to_verilog
+from phasecore.rtl.chip.host_bridge import HostBridge
+from phasecore.rtl.chip.register_hub import RegisterHub
+from phasecore.rtl.chip.tile import Tile
+from phasecore.rtl.core.control.load_unit import AxiStream
+from phasecore.rtl.lib.axi_lite import AxiLiteBus
+from phasecore.rtl.lib.flat_ports import connect_flat, flat_members
+from phasecore.rtl.lib.verilog import to_verilog
+from phasecore.rtl.noc.direct import Direct
+from phasecore.rtl.noc.mesh import Mesh
+from phasecore.rtl.noc.network import ROUTER, Fabric, flit_bits
+from phasecore.rtl.noc.router import Router
+from phasecore.rtl.spec.chip import ChipConfig
+from phasecore.rtl.spec.registers.chip import ADDRESS_BITS
 
 __all__ = ["CHIP", "TILE", "Chip", "chip_verilog"]
 

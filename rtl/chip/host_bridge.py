@@ -5,13 +5,13 @@ from amaranth.hdl import Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from rtl.chip.bridge_receiver import BridgeReceiver
-from rtl.chip.bridge_sender import BridgeSender
-from rtl.chip.config import ChipConfig
-from rtl.core.interfaces import TableWrite
-from rtl.core.stream_in import AxiStream
-from rtl.csr import ErrorCode
-from rtl.noc.router import Link
+from phasecore.rtl.chip.bridge_receiver import BridgeReceiver
+from phasecore.rtl.chip.bridge_sender import BridgeSender
+from phasecore.rtl.core.control.load_unit import AxiStream
+from phasecore.rtl.core.interfaces import TableWrite
+from phasecore.rtl.noc.router import Link
+from phasecore.rtl.spec.chip import ChipConfig
+from phasecore.rtl.spec.registers.core import ErrorCode
 
 __all__ = ["HostBridge"]
 
@@ -38,18 +38,20 @@ class HostBridge(wiring.Component):
 
     def __init__(self, config: ChipConfig):
         self.config = config
-        super().__init__({
-            "s_axis": In(AxiStream(config.core)),
-            "m_axis": Out(AxiStream(config.core)),
-            "link_in": In(Link(config.fabric)),
-            "link_out": Out(Link(config.fabric)),
-            "table": In(TableWrite()),
-            "packet_error": Out(8),
-            "fabric_error": Out(8),
-            "flits_sent": Out(1),
-            "flits_received": Out(1),
-            "credit_stalled": Out(1),
-        })
+        super().__init__(
+            {
+                "s_axis": In(AxiStream(config.core)),
+                "m_axis": Out(AxiStream(config.core)),
+                "link_in": In(Link(config.fabric)),
+                "link_out": Out(Link(config.fabric)),
+                "table": In(TableWrite()),
+                "packet_error": Out(8),
+                "fabric_error": Out(8),
+                "flits_sent": Out(1),
+                "flits_received": Out(1),
+                "credit_stalled": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

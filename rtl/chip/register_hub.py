@@ -5,8 +5,11 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from rtl.chip.config import ChipConfig
-from rtl.chip.registers import (
+from phasecore.rtl.core.interfaces import TableWrite
+from phasecore.rtl.lib.axi_lite import AxiLiteBus, AxiLiteSlave, RegisterBus
+from phasecore.rtl.lib.sram import Sram
+from phasecore.rtl.spec.chip import ChipConfig
+from phasecore.rtl.spec.registers.chip import (
     ADDRESS_BITS,
     ERROR_COUNTERS,
     EVENTS,
@@ -16,10 +19,7 @@ from rtl.chip.registers import (
     registers,
     windows,
 )
-from rtl.core.axi_lite import AxiLiteBus, AxiLiteSlave, RegisterBus
-from rtl.core.interfaces import TableWrite
-from rtl.csr import WORD_BYTES, Access, ErrorCode, ErrorCounter, Origin
-from rtl.sram import Sram
+from phasecore.rtl.spec.registers.core import WORD_BYTES, Access, ErrorCode, ErrorCounter, Origin
 
 __all__ = ["RegisterHub"]
 
@@ -54,20 +54,22 @@ class RegisterHub(wiring.Component):
     def __init__(self, config: ChipConfig):
         self.config = config
         nodes = config.fabric.nodes
-        super().__init__({
-            "s_axil": In(AxiLiteBus(ADDRESS_BITS)),
-            "buses": Out(RegisterBus()).array(nodes),
-            "start": Out(nodes),
-            "running": In(nodes),
-            "halted": In(nodes),
-            "failed": In(nodes),
-            "all_halted": Out(1),
-            "table": Out(TableWrite()),
-            "packet_error": In(8),
-            "fabric_error": In(8),
-            "router_errors": In(16 * nodes),
-            **{name: In(1) for name in EVENTS},
-        })
+        super().__init__(
+            {
+                "s_axil": In(AxiLiteBus(ADDRESS_BITS)),
+                "buses": Out(RegisterBus()).array(nodes),
+                "start": Out(nodes),
+                "running": In(nodes),
+                "halted": In(nodes),
+                "failed": In(nodes),
+                "all_halted": Out(1),
+                "table": Out(TableWrite()),
+                "packet_error": In(8),
+                "fabric_error": In(8),
+                "router_errors": In(16 * nodes),
+                **{name: In(1) for name in EVENTS},
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -5,15 +5,15 @@ from amaranth.hdl import Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from rtl.clock_gate import add_gated
-from rtl.config import CoreConfig
-from rtl.core.axi_lite import RegisterBus
-from rtl.core.core import Units
-from rtl.core.local_control import LocalControl
-from rtl.core.network_interface import NetworkInterface
-from rtl.csr import ErrorCode
-from rtl.noc.config import FabricConfig
-from rtl.noc.router import Link
+from phasecore.rtl.core.core import Units
+from phasecore.rtl.interface.local_control import LocalControl
+from phasecore.rtl.interface.network_interface import NetworkInterface
+from phasecore.rtl.lib.axi_lite import RegisterBus
+from phasecore.rtl.lib.clock_gate import add_gated
+from phasecore.rtl.noc.router import Link
+from phasecore.rtl.spec.core import CoreConfig
+from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.registers.core import ErrorCode
 
 __all__ = ["Tile"]
 
@@ -24,7 +24,7 @@ class Tile(wiring.Component):
     Members
     -------
     bus : In(RegisterBus)
-        The registers of ``rtl/csr.py``.
+        The registers of ``rtl/spec/registers/core.py``.
     link_in, link_out : In(Link), Out(Link)
         From and to the local port of the node's router.
     start : In(1)

@@ -5,22 +5,22 @@ from amaranth.hdl import Module, Mux, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
-from rtl.clock_gate import add_gated
-from rtl.config import CoreConfig
-from rtl.core.adc_interface import AdcInterface
-from rtl.core.axi_lite import AxiLiteBus, AxiLiteSlave
-from rtl.core.controller import Controller
-from rtl.core.csr_file import CsrFile
-from rtl.core.input_driver import InputDriver
-from rtl.core.post_processing import PostProcessing
-from rtl.core.programmer import Programmer
-from rtl.core.stream_in import AxiStream, StreamIn
-from rtl.core.stream_out import StreamOut
-from rtl.core.update_unit import UpdateUnit
-from rtl.core.vector_memory import VectorMemory
-from rtl.crossbar import Crossbar
-from rtl.csr import ADDRESS_BITS
-from rtl.flat_ports import connect_flat, flat_members
+from phasecore.rtl.core.analog.adc_interface import AdcInterface
+from phasecore.rtl.core.analog.input_driver import InputDriver
+from phasecore.rtl.core.analog.programmer import Programmer
+from phasecore.rtl.core.control.controller import Controller
+from phasecore.rtl.core.control.csr_file import CsrFile
+from phasecore.rtl.core.control.load_unit import AxiStream, StreamIn
+from phasecore.rtl.core.control.read_unit import StreamOut
+from phasecore.rtl.core.digital.post_processing import PostProcessing
+from phasecore.rtl.core.digital.update_unit import UpdateUnit
+from phasecore.rtl.core.digital.vector_memory import VectorMemory
+from phasecore.rtl.lib.axi_lite import AxiLiteBus, AxiLiteSlave
+from phasecore.rtl.lib.clock_gate import add_gated
+from phasecore.rtl.lib.flat_ports import connect_flat, flat_members
+from phasecore.rtl.macro.crossbar import Crossbar
+from phasecore.rtl.spec.core import CoreConfig
+from phasecore.rtl.spec.registers.core import ADDRESS_BITS
 
 __all__ = ["Core", "Units"]
 
@@ -179,7 +179,7 @@ class Core(wiring.Component):
 
     Members
     -------
-    s_axil_* : AXI4-Lite slave, 32 bit: the registers of ``rtl/csr.py``
+    s_axil_* : AXI4-Lite slave, 32 bit: the registers of ``rtl/spec/registers/core.py``
     s_axis_* : AXI-Stream slave: VECTOR and AFFINE packets, taken by LOAD in order
     m_axis_* : AXI-Stream master: RESULT packets of READ
     halted : Out(1)

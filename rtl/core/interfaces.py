@@ -5,8 +5,8 @@ from amaranth.hdl import signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.config import EXPONENT_BITS, CoreConfig
-from rtl.isa import Field
+from phasecore.rtl.spec.core import EXPONENT_BITS, CoreConfig
+from phasecore.rtl.spec.instructions import Field
 
 __all__ = [
     "AccumulatorPort",
@@ -52,18 +52,20 @@ class MvmCommand(data.StructLayout):
     """
 
     def __init__(self, config: CoreConfig):
-        super().__init__({
-            "source": 3,
-            "backward": 1,
-            "slot": config.slot_bits,
-            "start": config.line_bits,
-            "count": config.line_bits + 1,
-            "line": config.line_bits,
-            "precision": 4,
-            "range": config.range_bits,
-            "input_signs": 2,
-            "polarities": 2,
-        })
+        super().__init__(
+            {
+                "source": 3,
+                "backward": 1,
+                "slot": config.slot_bits,
+                "start": config.line_bits,
+                "count": config.line_bits + 1,
+                "line": config.line_bits,
+                "precision": 4,
+                "range": config.range_bits,
+                "input_signs": 2,
+                "polarities": 2,
+            }
+        )
 
 
 class PostCommand(data.StructLayout):
@@ -75,70 +77,78 @@ class PostCommand(data.StructLayout):
     """
 
     def __init__(self, config: CoreConfig):
-        super().__init__({
-            "error": 1,
-            "from_slot": 1,
-            "tag": 2,
-            "start": config.line_bits,
-            "count": config.line_bits + 1,
-            "slot": config.slot_bits,
-            "output": config.slot_bits,
-            "accumulate": 1,
-            "function": 3,
-            "shift": 5,
-            "fixed": 1,
-            "bias": signed(7),
-            "affine": 1,
-            "table": max(1, (config.affine_tables - 1).bit_length()),
-            "destination": config.slot_bits,
-            "first": config.line_bits,
-        })
+        super().__init__(
+            {
+                "error": 1,
+                "from_slot": 1,
+                "tag": 2,
+                "start": config.line_bits,
+                "count": config.line_bits + 1,
+                "slot": config.slot_bits,
+                "output": config.slot_bits,
+                "accumulate": 1,
+                "function": 3,
+                "shift": 5,
+                "fixed": 1,
+                "bias": signed(7),
+                "affine": 1,
+                "table": max(1, (config.affine_tables - 1).bit_length()),
+                "destination": config.slot_bits,
+                "first": config.line_bits,
+            }
+        )
 
 
 class UpdateCommand(data.StructLayout):
     """One OUTER (``outer`` = 1) and/or TRANSFER (``transfer`` = 1) over a segment."""
 
     def __init__(self, config: CoreConfig):
-        super().__init__({
-            "outer": 1,
-            "transfer": 1,
-            "x_slot": config.slot_bits,
-            "d_slot": config.slot_bits,
-            "row_start": config.row_bits,
-            "row_count": config.row_bits + 1,
-            "col_start": config.col_bits,
-            "col_count": config.col_bits + 1,
-            "threshold": config.chi_bits - 1,
-            "chi_shift": signed(8),
-        })
+        super().__init__(
+            {
+                "outer": 1,
+                "transfer": 1,
+                "x_slot": config.slot_bits,
+                "d_slot": config.slot_bits,
+                "row_start": config.row_bits,
+                "row_count": config.row_bits + 1,
+                "col_start": config.col_bits,
+                "col_count": config.col_bits + 1,
+                "threshold": config.chi_bits - 1,
+                "chi_shift": signed(8),
+            }
+        )
 
 
 class Pulse(data.StructLayout):
     """``count`` blind SET pulses on G- (``negative``) or G+ of one weight; count >= 1."""
 
     def __init__(self, config: CoreConfig):
-        super().__init__({
-            "row": config.row_bits,
-            "col": config.col_bits,
-            "negative": 1,
-            "count": config.pulse_bits,
-        })
+        super().__init__(
+            {
+                "row": config.row_bits,
+                "col": config.col_bits,
+                "negative": 1,
+                "count": config.pulse_bits,
+            }
+        )
 
 
 class RowCommand(data.StructLayout):
     """REFRESH (``program`` = 0) of a segment's rows, or PROGRAM (1) of ``row`` from ``slot``."""
 
     def __init__(self, config: CoreConfig):
-        super().__init__({
-            "program": 1,
-            "all_rows": 1,
-            "row": config.row_bits,
-            "slot": config.slot_bits,
-            "row_start": config.row_bits,
-            "row_count": config.row_bits + 1,
-            "col_start": config.col_bits,
-            "col_count": config.col_bits + 1,
-        })
+        super().__init__(
+            {
+                "program": 1,
+                "all_rows": 1,
+                "row": config.row_bits,
+                "slot": config.slot_bits,
+                "row_start": config.row_bits,
+                "row_count": config.row_bits + 1,
+                "col_start": config.col_bits,
+                "col_count": config.col_bits + 1,
+            }
+        )
 
 
 class VectorRead(wiring.Signature):
@@ -149,36 +159,42 @@ class VectorRead(wiring.Signature):
     """
 
     def __init__(self, config: CoreConfig):
-        super().__init__({
-            "valid": Out(1),
-            "ready": In(1),
-            "address": Out(config.vector_address_bits),
-            "data": In(8 * config.post_lanes),
-        })
+        super().__init__(
+            {
+                "valid": Out(1),
+                "ready": In(1),
+                "address": Out(config.vector_address_bits),
+                "data": In(8 * config.post_lanes),
+            }
+        )
 
 
 class VectorWrite(wiring.Signature):
     """Write channel of the vector memory, seen from the client; ``mask`` has one bit per byte."""
 
     def __init__(self, config: CoreConfig):
-        super().__init__({
-            "valid": Out(1),
-            "ready": In(1),
-            "address": Out(config.vector_address_bits),
-            "mask": Out(config.post_lanes),
-            "data": Out(8 * config.post_lanes),
-        })
+        super().__init__(
+            {
+                "valid": Out(1),
+                "ready": In(1),
+                "address": Out(config.vector_address_bits),
+                "mask": Out(config.post_lanes),
+                "data": Out(8 * config.post_lanes),
+            }
+        )
 
 
 class ExponentWrite(wiring.Signature):
     """Writes the shared exponent of a slot in a cycle with ``valid``, seen from the client."""
 
     def __init__(self, config: CoreConfig):
-        super().__init__({
-            "valid": Out(1),
-            "slot": Out(config.slot_bits),
-            "exponent": Out(signed(EXPONENT_BITS)),
-        })
+        super().__init__(
+            {
+                "valid": Out(1),
+                "slot": Out(config.slot_bits),
+                "exponent": Out(signed(EXPONENT_BITS)),
+            }
+        )
 
 
 def Exponents(config: CoreConfig) -> data.ArrayLayout:
@@ -195,12 +211,14 @@ class AdcRead(wiring.Signature):
     """
 
     def __init__(self, config: CoreConfig):
-        super().__init__({
-            "en": Out(1),
-            "block": Out(config.block_bits),
-            "mask": Out(config.post_lanes),
-            "codes": In(8 * config.post_lanes),
-        })
+        super().__init__(
+            {
+                "en": Out(1),
+                "block": Out(config.block_bits),
+                "mask": Out(config.post_lanes),
+                "codes": In(8 * config.post_lanes),
+            }
+        )
 
 
 class AffineWrite(wiring.Signature):
@@ -211,12 +229,14 @@ class AffineWrite(wiring.Signature):
     """
 
     def __init__(self, config: CoreConfig):
-        super().__init__({
-            "en": Out(1),
-            "address": Out(range(max(2, config.affine_tables * config.blocks))),
-            "mask": Out(config.post_lanes),
-            "data": Out(16 * config.post_lanes),
-        })
+        super().__init__(
+            {
+                "en": Out(1),
+                "address": Out(range(max(2, config.affine_tables * config.blocks))),
+                "mask": Out(config.post_lanes),
+                "data": Out(16 * config.post_lanes),
+            }
+        )
 
 
 class IncrementTiming(wiring.Signature):
@@ -229,14 +249,16 @@ class IncrementTiming(wiring.Signature):
     """
 
     def __init__(self, config: CoreConfig):
-        super().__init__({
-            "first": Out(1),
-            "active": Out(1),
-            "last": Out(1),
-            "range": Out(config.range_bits),
-            "precision": Out(4),
-            "exponent": Out(signed(EXPONENT_BITS)),
-        })
+        super().__init__(
+            {
+                "first": Out(1),
+                "active": Out(1),
+                "last": Out(1),
+                "range": Out(config.range_bits),
+                "precision": Out(4),
+                "exponent": Out(signed(EXPONENT_BITS)),
+            }
+        )
 
 
 class MacroProgram(wiring.Signature):
@@ -249,31 +271,35 @@ class MacroProgram(wiring.Signature):
     """
 
     def __init__(self, config: CoreConfig):
-        super().__init__({
-            "valid": Out(1),
-            "ready": In(1),
-            "row": Out(config.row_bits),
-            "col": Out(config.col_bits),
-            "negative": Out(1),
-            "device": Out(max(1, (config.devices_per_polarity - 1).bit_length())),
-            "reset": Out(1),
-            "fire": Out(1),
-        })
+        super().__init__(
+            {
+                "valid": Out(1),
+                "ready": In(1),
+                "row": Out(config.row_bits),
+                "col": Out(config.col_bits),
+                "negative": Out(1),
+                "device": Out(max(1, (config.devices_per_polarity - 1).bit_length())),
+                "reset": Out(1),
+                "fire": Out(1),
+            }
+        )
 
 
 class SendCommand(data.StructLayout):
     """One SEND; the fields of the instruction."""
 
     def __init__(self, config: CoreConfig):
-        super().__init__({
-            "stream": 4,
-            "partial": 1,
-            "slot": config.slot_bits,
-            "start": config.line_bits,
-            "length": config.line_bits + 1,
-            "merge": 1,
-            "object": 4,
-        })
+        super().__init__(
+            {
+                "stream": 4,
+                "partial": 1,
+                "slot": config.slot_bits,
+                "start": config.line_bits,
+                "length": config.line_bits + 1,
+                "merge": 1,
+                "object": 4,
+            }
+        )
 
 
 class CreditGrant(data.StructLayout):
@@ -318,13 +344,15 @@ class AccumulatorPort(wiring.Signature):
 
     def __init__(self, config: CoreConfig):
         width = config.acc_bits * config.post_lanes
-        super().__init__({
-            "ready": In(1),
-            "read": Out(1),
-            "block": Out(config.block_bits),
-            "data": In(width),
-            "write": Out(1),
-            "write_block": Out(config.block_bits),
-            "mask": Out(config.post_lanes),
-            "write_data": Out(width),
-        })
+        super().__init__(
+            {
+                "ready": In(1),
+                "read": Out(1),
+                "block": Out(config.block_bits),
+                "data": In(width),
+                "write": Out(1),
+                "write_block": Out(config.block_bits),
+                "mask": Out(config.post_lanes),
+                "write_data": Out(width),
+            }
+        )

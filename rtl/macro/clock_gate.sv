@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Behavioural clock gate (latch and AND); see rtl/clock_gate.py.
+// Behavioural clock gate (latch and AND); see rtl/lib/clock_gate.py.
 module phasecore_clock_gate (
     input  clk,
     input  enable,

@@ -337,7 +337,7 @@ module phasecore_crossbar #(
         end
     endtask
 
-    // The ideal profile of models/device.py: 0.77 uS per SET, 0.1 uS after RESET, 12 uS full scale.
+    // The ideal profile of models/golden/device.py: 0.77 uS per SET, 0.1 uS after RESET, 12 uS full scale.
     task automatic set_ideal;
         int unsigned i;
         begin

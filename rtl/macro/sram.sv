@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Behavioural SRAM, one write and one read port; see rtl/sram.py for the contract.
+// Behavioural SRAM, one write and one read port; see rtl/lib/sram.py for the contract.
 module phasecore_sram #(
     parameter WIDTH = 8,
     parameter DEPTH = 2,

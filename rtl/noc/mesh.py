@@ -3,11 +3,11 @@
 
 from amaranth.hdl import Const, Value
 
-from rtl.noc.config import FabricConfig
-from rtl.noc.fabric import ROUTER, Fabric
-from rtl.noc.flit import HEADER
-from rtl.noc.router import OPPOSITE, Port, Router
-from rtl.verilog import to_verilog
+from phasecore.rtl.lib.verilog import to_verilog
+from phasecore.rtl.noc.network import ROUTER, Fabric
+from phasecore.rtl.noc.router import OPPOSITE, Port, Router
+from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.packets import HEADER
 
 __all__ = ["MESH", "ROUTER", "Mesh", "mesh_verilog"]
 

@@ -12,8 +12,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.noc.config import FabricConfig
-from rtl.noc.flit import HEADER, Header
+from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.packets import HEADER, Header
 
 __all__ = ["ERRORS", "PORTS", "Arbiter", "Flit", "InputChannel", "Link", "PacketGuard", "Port",
            "Router", "place", "reachable"]  # fmt: skip
@@ -95,12 +95,14 @@ class Link(wiring.Signature):
     """
 
     def __init__(self, config: FabricConfig, bits: int | None = None):
-        super().__init__({
-            "valid": Out(1),
-            "vc": Out(config.vc_bits),
-            "flit": Out(Flit(config, bits)),
-            "credit": In(config.virtual_channels),
-        })
+        super().__init__(
+            {
+                "valid": Out(1),
+                "vc": Out(config.vc_bits),
+                "flit": Out(Flit(config, bits)),
+                "credit": In(config.virtual_channels),
+            }
+        )
 
 
 def field(flit: data.View, header: Header, name: str) -> Value:
@@ -202,17 +204,19 @@ class PacketGuard(wiring.Component):
 
     def __init__(self, config: FabricConfig, *, vc: int, header: Header, flit: Flit):
         self.config, self.vc, self.header = config, vc, header
-        super().__init__({
-            **({"near": In(config.nodes)} if config.direct else {}),
-            "i_valid": In(1),
-            "i": In(flit),
-            "i_taken": Out(1),
-            "o_valid": Out(1),
-            "o": Out(flit),
-            "o_taken": In(1),
-            "inside": Out(1),
-            "error": Out(len(ERRORS)),
-        })
+        super().__init__(
+            {
+                **({"near": In(config.nodes)} if config.direct else {}),
+                "i_valid": In(1),
+                "i": In(flit),
+                "i_taken": Out(1),
+                "o_valid": Out(1),
+                "o": Out(flit),
+                "o_taken": In(1),
+                "inside": Out(1),
+                "error": Out(len(ERRORS)),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -343,23 +347,25 @@ class InputChannel(wiring.Component):
         self.outputs = reachable(config, port, vc)
         self.flit = Flit(config, bits)
         ports = config.ports
-        super().__init__({
-            **place(config, header),
-            "write": In(1),
-            "i": In(self.flit),
-            "o": Out(self.flit),
-            "free": In(ports),
-            "credits": In(data.ArrayLayout(config.credit_bits, ports)),
-            "request": Out(ports),
-            "grant": In(ports),
-            "send": Out(ports),
-            "used": Out(ports),
-            "claim": Out(ports),
-            "release": Out(ports),
-            "pop": Out(1),
-            "busy": Out(1),
-            "error": Out(len(ERRORS)),
-        })
+        super().__init__(
+            {
+                **place(config, header),
+                "write": In(1),
+                "i": In(self.flit),
+                "o": Out(self.flit),
+                "free": In(ports),
+                "credits": In(data.ArrayLayout(config.credit_bits, ports)),
+                "request": Out(ports),
+                "grant": In(ports),
+                "send": Out(ports),
+                "used": Out(ports),
+                "claim": Out(ports),
+                "release": Out(ports),
+                "pop": Out(1),
+                "busy": Out(1),
+                "error": Out(len(ERRORS)),
+            }
+        )
         self.level = Signal(range(config.depth + 1))
         self.head, self.tail = Signal(range(config.depth)), Signal(range(config.depth))
         self.present = Signal()
@@ -427,9 +433,7 @@ class InputChannel(wiring.Component):
             return Const(1 << Port.LOCAL, self.config.ports)
         cols, rows = masks(self.o, self.header)
         own = cols.bit_select(self.x, 1) & rows.bit_select(self.y, 1)
-        links = (
-            to.linked & cols.bit_select(to.x, 1) & rows.bit_select(to.y, 1) for to in self.to
-        )
+        links = (to.linked & cols.bit_select(to.x, 1) & rows.bit_select(to.y, 1) for to in self.to)
         return self._possible(m, dict(enumerate((own, *links))))
 
     def _dimension_order(self, m: Module) -> Value:
@@ -534,19 +538,19 @@ class Router(wiring.Component):
     i: list[wiring.PureInterface]
     o: list[wiring.PureInterface]
 
-    def __init__(
-        self, config: FabricConfig, *, header: Header = HEADER, bits: int | None = None
-    ):
+    def __init__(self, config: FabricConfig, *, header: Header = HEADER, bits: int | None = None):
         self.config, self.header, self.bits = config, header, bits
         link = Link(config, bits)
-        super().__init__({
-            **place(config, header),
-            "i": In(link).array(config.ports),
-            "o": Out(link).array(config.ports),
-            "busy": Out(1),
-            "error": Out(len(ERRORS)),
-            "errors": Out(16),
-        })
+        super().__init__(
+            {
+                **place(config, header),
+                "i": In(link).array(config.ports),
+                "o": Out(link).array(config.ports),
+                "busy": Out(1),
+                "error": Out(len(ERRORS)),
+                "errors": Out(16),
+            }
+        )
         self.channels = {
             (port, vc): InputChannel(config, port=port, vc=vc, header=header, bits=bits)
             for port in range(config.ports)
@@ -598,9 +602,7 @@ class Router(wiring.Component):
         """Arbiter, multiplexer, credits of one output."""
         config, link = self.config, self.o[output]
         sources = [
-            (vc, channel)
-            for (_, vc), channel in self.channels.items()
-            if output in channel.outputs
+            (vc, channel) for (_, vc), channel in self.channels.items() if output in channel.outputs
         ]
         age_bits = config.age_bits if config.arbiter == "age" else 0
         arbiter = Arbiter(len(sources), age_bits)

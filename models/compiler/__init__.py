@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a network to programs: placement, instructions, packets of the host."""

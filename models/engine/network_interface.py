@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sending, taking and awaiting vectors; see ``models/golden/network_interface.py``,
+``models/golden/local_control.py`` and ``models/golden/host_bridge.py``."""
+
+from typing import Any
+
+import numpy as np
+
+from phasecore.models.engine.fixed_point import clip, copy, round_shift
+from phasecore.models.engine.jit import compiled
+from phasecore.models.engine.network import NUMBERS, Fabric
+from phasecore.models.engine.packets import (
+    Packets,
+    Progress,
+    Results,
+    append_result,
+    is_full,
+    read_header,
+)
+from phasecore.models.engine.state import Cores, Geometry
+from phasecore.models.golden.local_control import CREDITS_MAX
+from phasecore.models.golden.network_interface import FabricError
+from phasecore.models.golden.packets import HEADER_BYTES
+from phasecore.rtl.spec.core import PARTIAL_BITS, PARTIAL_SHIFT
+from phasecore.rtl.spec.instructions import PacketKind
+from phasecore.rtl.spec.messages import LINES_PER_FLIT, MessageKind
+
+__all__ = ["all_ready", "feed", "release", "send"]
+
+_OBJECT, _RANGE, _CREDIT, _ = range(len(FabricError))
+_NONE = -1
+_VECTOR, _PARTIAL, _AFFINE = MessageKind.VECTOR, MessageKind.PARTIAL, MessageKind.AFFINE
+_KIND_VECTOR, _KIND_PARTIAL, _KIND_AFFINE = int(_VECTOR), int(_PARTIAL), int(_AFFINE)
+_VECTOR_LINES, _OTHER_LINES = LINES_PER_FLIT[_VECTOR], LINES_PER_FLIT[_PARTIAL]
+_PACKET_VECTOR = int(PacketKind.VECTOR)
+_PARTIAL_MAX = (1 << (PARTIAL_BITS - 1)) - 1
+
+
+@compiled
+def all_ready(fabric: Fabric, k: int, mask: int) -> bool:
+    """All objects of a mask have what their iterations need."""
+    for index in range(NUMBERS):
+        if mask >> index & 1 and not _ready(fabric, fabric.objects[k, index]):
+            return False
+    return True
+
+
+@compiled
+def release(fabric: Fabric, k: int, mask: int) -> None:
+    """End the iterations of all objects of a mask that are ready; give credits back."""
+    for index in range(NUMBERS):
+        if not mask >> index & 1:
+            continue
+        entry = fabric.objects[k, index]
+        if not _ready(fabric, entry):
+            fabric.refused[k] += 1
+            continue
+        dead = fabric.dead[entry.table + entry.iteration]
+        died = dead - entry.dead
+        entry.dead = dead
+        entry.iteration += 1
+        if entry.iteration == entry.iterations:
+            entry.iteration = entry.dead = 0
+            entry.arrived -= entry.frame
+        while died > 0:
+            _give(fabric, entry, min(died, CREDITS_MAX))
+            died -= CREDITS_MAX
+
+
+@compiled
+def send(
+    cores: Cores, geometry: Geometry, fabric: Fabric, k: int, i: Any, results: Results,
+    progress: Progress,
+) -> bool:  # fmt: skip
+    """SEND with the fields ``i``; False if it must wait."""
+    stream, merged = fabric.streams[k, i.stream], fabric.objects[k, i.object]
+    if not stream.enable:
+        fabric.errors[k, _OBJECT] += 1
+        return True
+    merging = i.partial and i.merge
+    if is_full(geometry, results, progress):
+        return False
+    if stream.credits < stream.needed or (merging and merged.lines < i.start + i.length):
+        return False
+    stream.credits -= stream.consumers
+    if merging:
+        merged.lines = 0
+    values, kind = fabric.values, _KIND_VECTOR
+    fabric.exponent[0] = cores.exponents[k, i.slot]
+    if i.partial:
+        kind = _KIND_PARTIAL
+        for at in range(i.length):
+            exact = round_shift(cores.accumulators[k, i.start + at], PARTIAL_SHIFT)
+            values[at] = clip(exact, -_PARTIAL_MAX - 1, _PARTIAL_MAX)
+    else:
+        copy(values, cores.slots[k, i.slot, i.start : i.start + i.length])
+    _post(cores, geometry, fabric, stream, kind, i.start, i.length, results, progress)
+    return True
+
+
+@compiled
+def feed(
+    cores: Cores, geometry: Geometry, fabric: Fabric, packets: Packets, results: Results,
+    progress: Progress,
+) -> bool:  # fmt: skip
+    """Packets of the host, as far as there are credits; True if any was taken."""
+    moved = False
+    while progress.packet[0] + 1 < len(packets.ends):
+        number = progress.packet[0]
+        packet, slot, start, length = read_header(packets, number, geometry.lines)
+        stream = fabric.streams[fabric.host, min(slot, NUMBERS)]
+        if not packet:
+            fabric.malformed[0] += 1
+        elif not stream.enable:
+            fabric.errors[fabric.host, _OBJECT] += 1
+        else:
+            waits = packet == _PACKET_VECTOR and stream.credits < stream.needed
+            if waits or is_full(geometry, results, progress):
+                return moved
+            kind = _unpack(fabric, packets, number, packet, length)
+            if kind == _KIND_VECTOR:
+                stream.credits -= stream.consumers
+            fabric.exponent[0] = 0
+            _post(cores, geometry, fabric, stream, kind, start, length, results, progress)
+        progress.packet[0] += 1
+        moved = True
+    return moved
+
+
+@compiled
+def _unpack(fabric: Fabric, packets: Packets, number: int, packet: int, length: int) -> int:
+    """Lines of a host's packet, of a table scale and offset together; its kind as a message."""
+    payload = packets.data[packets.ends[number] + HEADER_BYTES :]
+    for at in range(length):
+        if packet != _PACKET_VECTOR:
+            fabric.values[at] = payload[2 * at] | np.int64(np.int8(payload[2 * at + 1])) << 8
+        else:
+            fabric.values[at] = np.int8(payload[at])
+    return _KIND_VECTOR if packet == _PACKET_VECTOR else _KIND_AFFINE
+
+
+@compiled
+def _post(
+    cores: Cores, geometry: Geometry, fabric: Fabric, stream: Any, kind: int, start: int,
+    length: int, results: Results, progress: Progress,
+) -> None:  # fmt: skip
+    """Bring ``fabric.values`` to all consumers of a stream."""
+    if not stream.count:
+        fabric.undeliverable[0] += 1
+    for at in range(stream.first, stream.first + stream.count):
+        node = fabric.nodes[at]
+        error = _refusal(geometry, fabric, node, kind, stream.object, start, length)
+        lines = stream.flits * (_VECTOR_LINES if kind == _KIND_VECTOR else _OTHER_LINES)
+        if error != _NONE:
+            fabric.errors[node, error] += _packets(geometry, start, length, lines)
+        elif node == fabric.host:
+            _result(geometry, fabric, stream.object, start, length, lines, results, progress)
+        else:
+            _take(cores, geometry, fabric, node, kind, stream.object, start, length)
+
+
+@compiled
+def _refusal(
+    geometry: Geometry, fabric: Fabric, node: int, kind: int, number: int, start: int, length: int
+) -> int:
+    """Why a node takes nothing of a message; -1 if it takes it."""
+    entry, at_host = fabric.objects[node, number], node == fabric.host
+    if kind == _KIND_AFFINE:
+        known = not at_host and number < geometry.affine_tables
+    elif at_host:
+        known = kind == _KIND_VECTOR and entry.enable == 1
+    else:
+        known = entry.enable == 1 and entry.partial == (kind == _KIND_PARTIAL)
+    if not known:
+        return _OBJECT
+    if start + length > geometry.lines:
+        return _RANGE
+    if kind != _KIND_AFFINE and not at_host and entry.arrived - entry.dead >= entry.depth:
+        return _CREDIT
+    return _NONE
+
+
+@compiled
+def _take(
+    cores: Cores, geometry: Geometry, fabric: Fabric, k: int, kind: int, number: int, start: int,
+    length: int,
+) -> None:  # fmt: skip
+    """A core takes ``fabric.values``."""
+    values = fabric.values[:length]
+    if kind == _KIND_AFFINE:
+        for at in range(length):
+            cores.scales[k, number, start + at] = values[at] & 0xFF
+            cores.offsets[k, number, start + at] = values[at] >> 8
+        return
+    entry = fabric.objects[k, number]
+    if kind == _KIND_VECTOR:
+        slot = (entry.slot + entry.position) % geometry.slots
+        copy(cores.slots[k, slot, start:], values)
+        cores.exponents[k, slot] = fabric.exponent[0]
+    else:
+        _add_sums(cores.accumulators[k, start:], fabric.values, length, entry.replace, geometry)
+        entry.lines = start + length
+    entry.arrived += 1
+    entry.position = (entry.position + 1) % entry.depth
+
+
+@compiled
+def _add_sums(accumulators: Any, sums: Any, length: int, replace: int, geometry: Geometry) -> None:
+    limit = 1 << (geometry.acc_bits - 1)
+    for at in range(length):
+        value = sums[at] << PARTIAL_SHIFT
+        if not replace:
+            value = clip(accumulators[at] + value, -limit, limit - 1)
+        accumulators[at] = value
+
+
+@compiled
+def _result(
+    geometry: Geometry, fabric: Fabric, number: int, start: int, length: int, lines: int,
+    results: Results, progress: Progress,
+) -> None:  # fmt: skip
+    """The host gets ``fabric.values``, a result per packet of at most ``lines`` lines."""
+    at = 0
+    while at < length:
+        end = min(_packet_end(geometry, start + at, lines) - start, length)
+        append_result(results, progress, number, start + at, fabric.values[at:end])
+        at = end
+    _give(fabric, fabric.objects[fabric.host, number], 1)
+
+
+@compiled
+def _packets(geometry: Geometry, start: int, length: int, lines: int) -> int:
+    """Packets of at most ``lines`` lines."""
+    count, at = 0, start
+    while at < start + length:
+        at = _packet_end(geometry, at, lines)
+        count += 1
+    return count
+
+
+@compiled
+def _packet_end(geometry: Geometry, at: int, lines: int) -> int:
+    """Line behind the longest packet that begins at line ``at``."""
+    word = (at // geometry.post_lanes + 1) * geometry.post_lanes
+    return min(at + lines, word)
+
+
+@compiled
+def _give(fabric: Fabric, entry: Any, credits_: int) -> None:
+    """Credits for the producer of an object."""
+    node = entry.producer
+    if node < 0:
+        fabric.undeliverable[0] += 1
+        return
+    stream = fabric.streams[node, entry.stream]
+    if not stream.enable:
+        fabric.errors[node, _OBJECT] += 1
+        return
+    total = stream.credits + credits_
+    fabric.errors[node, _CREDIT] += total > CREDITS_MAX
+    stream.credits = min(total, CREDITS_MAX)
+
+
+@compiled
+def _ready(fabric: Fabric, entry: Any) -> bool:
+    """The present iteration of an object has what it needs."""
+    return entry.enable == 1 and entry.arrived >= fabric.need[entry.table + entry.iteration]

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Activations and error vectors; see the files of the same names in ``models/golden``."""
+
+from typing import Any
+
+from phasecore.models.engine.adc_interface import read_out
+from phasecore.models.engine.fixed_point import clip, copy, round_shift, saturate_code
+from phasecore.models.engine.jit import compiled
+from phasecore.models.engine.state import Cores, Geometry
+from phasecore.models.golden.activation import CODE_MAX, SIGMOID, TANH
+from phasecore.models.golden.post_processing import OFFSET_FRACTION_BITS, SCALE_ONE
+from phasecore.rtl.spec.core import ACTIVATION_INDEX_MAX, EXPONENT_BITS
+from phasecore.rtl.spec.instructions import Function
+
+__all__ = ["activate", "derivative", "error"]
+
+_NONE, _IDENTITY, _RELU, _SIGMOID, _TANH = map(int, Function)
+_SIGMOID_TABLE, _TANH_TABLE = SIGMOID, TANH
+_EXPONENT_MAX = (1 << (EXPONENT_BITS - 1)) - 1
+
+
+@compiled
+def activate(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
+    """ACTIVATE with the fields ``i``."""
+    scalars, accumulators = cores.scalars[k], cores.accumulators[k]
+    start, count = _processed(cores, geometry, k, i)
+    limit = 1 << (geometry.acc_bits - 1)
+    vector = cores.slots[k, i.destination]
+    sums = codes = 0
+    for at in range(count):
+        line = start + at
+        a = _scaled(cores, k, i, line, cores.codes[at])
+        if i.accumulate:
+            a += accumulators[line]
+        s = clip(a, -limit, limit - 1)
+        sums += s != a
+        accumulators[line] = s
+        if i.function == _NONE:
+            continue
+        u = round_shift(s, i.shift)
+        vector[(i.start + at) % geometry.lines] = _activation(u, i.function)
+        codes += _overflows(u, i.function)
+    scalars.post_accumulator_saturations += sums
+    scalars.post_code_saturations += codes
+    if i.function != _NONE:
+        cores.exponents[k, i.destination] = 0
+
+
+@compiled
+def error(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
+    """ERROR with the fields ``i``."""
+    scalars, accumulators = cores.scalars[k], cores.accumulators[k]
+    start, count = _processed(cores, geometry, k, i)
+    outputs = cores.slots[k, i.output]
+    largest = 0
+    for at in range(count):
+        line = start + at
+        y = outputs[line]
+        m = 2 * (cores.codes[at] - y) if i.from_slot else 2 * cores.codes[at] + 1
+        v = m * derivative(y, i.function)
+        accumulators[line] = v
+        largest = max(largest, abs(v))
+    shift = i.shift
+    if not i.fixed:
+        shift = 0
+        while largest >> shift > CODE_MAX:
+            shift += 1
+    vector = cores.slots[k, i.destination]
+    saturated = 0
+    for at in range(count):
+        rounded = round_shift(accumulators[start + at], shift)
+        mantissa = saturate_code(rounded)
+        saturated += mantissa != rounded
+        vector[(i.start + at) % geometry.lines] = mantissa
+    scalars.post_code_saturations += saturated
+    total = (0 if i.from_slot else scalars.exponent) + shift + i.bias
+    cores.exponents[k, i.destination] = clip(total, -_EXPONENT_MAX - 1, _EXPONENT_MAX)
+
+
+@compiled
+def _processed(cores: Cores, geometry: Geometry, k: int, i: Any) -> tuple[int, int]:
+    """First line and number of lines; their codes are in ``cores.codes`` from 0 on."""
+    start, count = (i.row_start, i.row_count) if i.side else (i.col_start, i.col_count)
+    if i.from_slot:
+        copy(cores.codes, cores.slots[k, i.slot, start : start + count])
+    else:
+        clipped, at_limit = read_out(cores, geometry, k, start, count, cores.codes)
+        cores.scalars[k].adc_clipped += clipped
+        cores.scalars[k].adc_overranges += at_limit
+    return start, count
+
+
+@compiled
+def _scaled(cores: Cores, k: int, i: Any, line: int, code: int) -> int:
+    """A code with its affine scale and offset, in 1/128."""
+    if i.affine:
+        offset = cores.offsets[k, i.table, line]
+        return code * cores.scales[k, i.table, line] + (offset << OFFSET_FRACTION_BITS)
+    return code * SCALE_ONE + (0 if i.from_slot else 1 << OFFSET_FRACTION_BITS)
+
+
+@compiled
+def _activation(u: int, function: int) -> int:
+    index = clip(u, -ACTIVATION_INDEX_MAX, ACTIVATION_INDEX_MAX) + ACTIVATION_INDEX_MAX
+    if function == _SIGMOID:
+        return _SIGMOID_TABLE[index]
+    if function == _TANH:
+        return _TANH_TABLE[index]
+    return saturate_code(max(u, 0) if function == _RELU else u)
+
+
+@compiled
+def _overflows(u: int, function: int) -> bool:
+    """The activation of ``u`` is saturated, and counted."""
+    if function == _IDENTITY:
+        return abs(u) > CODE_MAX
+    return function == _RELU and u > CODE_MAX
+
+
+@compiled
+def derivative(y: int, function: int) -> int:
+    """Derivative of a function in 1/16129, from an activation."""
+    if function == _SIGMOID:
+        positive = max(y, 0)
+        return positive * (CODE_MAX - positive)
+    if function == _TANH:
+        return CODE_MAX * CODE_MAX - y * y
+    return CODE_MAX * CODE_MAX if function == _IDENTITY or y > 0 else 0

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs as arrays of records: checked, decoded, with their segments and live lines."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phasecore.models.engine.jit import compiled, record
+from phasecore.models.golden.core import Core
+from phasecore.models.golden.fixed_point import Int
+from phasecore.rtl.spec.instructions import INSTRUCTIONS, SEGMENT, Opcode, Segment
+
+__all__ = ["HALTED", "NO_HALT", "WAITS", "Decoder", "Programs", "next_instruction"]
+
+_FIELDS = {field.name for fields in INSTRUCTIONS.values() for field in fields}
+_SEGMENT = [field.name for field in SEGMENT]
+
+INSTRUCTION = record("opcode", *sorted(_FIELDS), *_SEGMENT, "live_start", "live_stop")
+"""The fields of all opcodes, those of the segment named, and of a product the lines that may be
+read out before the next window."""
+
+PLACE = record("pc", "loop0", "loop1", "sending", "status", "steps")
+"""Where a program is: address of the next instruction, passes of both loops, address of a SEND that
+is under way or -1, how it stands, instructions done."""
+
+HALTED, WAITS, NO_HALT = range(3)
+"""How a program stands: through, may go on (or waits), or left behind its last instruction."""
+
+_LOOP = int(Opcode.LOOP)
+_PRODUCTS = {int(Opcode.FORWARD), int(Opcode.BACKWARD)}
+_WINDOWS = {*_PRODUCTS, int(Opcode.CALIBRATE)}
+"""Instructions that replace the latest window in any case."""
+
+_READERS = {int(Opcode.ACTIVATE), int(Opcode.ERROR)}
+"""Instructions that may read it out."""
+
+_ENDS = {int(Opcode.HALT), int(Opcode.LOAD)}
+"""Instructions at which a program may end (LOAD for want of a packet)."""
+
+_NAMES = list(INSTRUCTION.names or ())
+_OPCODE, _LIVE, _TARGET, _SIDE, _FROM_SLOT, _ROW_START, _COL_START = map(
+    _NAMES.index,
+    ("opcode", "live_start", "target", "side", "from_slot", "row_start", "col_start"),
+)
+"""Places of the fields in a record; counts follow the starts."""
+
+REMEMBERED = 4096
+"""Most instructions that are remembered."""
+
+
+class Programs(NamedTuple):
+    """Programs of several cores, one behind the other, and where they are."""
+
+    code: Any
+    """Instructions of all."""
+    ends: Int
+    """Core k has ``code[ends[k] : ends[k + 1]]``."""
+    places: Any
+    """``PLACE`` by core."""
+
+    @classmethod
+    def of(
+        cls, decoder: "Decoder", cores: Sequence[Core], words: Sequence[Sequence[int] | None]
+    ) -> "Programs":
+        """Programs at their beginnings; a core without one is through.
+
+        ``ValueError`` for an instruction that the hardware would refuse.
+        """
+        parts = [decoder.decode(core, part or ()) for core, part in zip(cores, words, strict=True)]
+        places = np.zeros(len(parts), dtype=PLACE)
+        places["sending"] = -1
+        places["status"] = [HALTED if part is None else WAITS for part in words]
+        return cls(np.concatenate(parts), np.cumsum([0, *map(len, parts)]), places)
+
+    def part(self, k: int) -> NDArray[Any]:
+        """Instructions of core ``k``."""
+        code: NDArray[Any] = self.code[self.ends[k] : self.ends[k + 1]]
+        return code
+
+
+class Decoder:
+    """Makes records of instructions; those seen before are remembered."""
+
+    def __init__(self) -> None:
+        self._fields: dict[int, dict[str, int]] = {}
+        self._records: dict[tuple[int, Segment | None], list[int]] = {}
+
+    def decode(self, core: Core, program: Sequence[int]) -> NDArray[Any]:
+        """``INSTRUCTION`` records; ``ValueError`` for what the hardware would refuse."""
+        records = [self._record(core, word).copy() for word in program]
+        _set_live_lines(records, core.config.lines)
+        return np.array([tuple(fields) for fields in records], dtype=INSTRUCTION)
+
+    def _record(self, core: Core, word: int) -> list[int]:
+        """Fields of an instruction."""
+        known = self._fields.get(word)
+        if known is not None:
+            found = self._records.get((word, _segment(core, known)))
+            if found is not None:
+                return found
+        opcode, values = core._decode(word)
+        segment = _segment(core, values)
+        named = {**values, **(vars(segment) if segment else {}), "opcode": int(opcode)}
+        fields = [named.get(name, 0) for name in _NAMES]
+        # Segments change with the learning rate: those of long ago are not needed any more.
+        if len(self._records) >= REMEMBERED:
+            self._records.clear()
+        self._fields[word] = values
+        self._records[word, segment] = fields
+        return fields
+
+
+def _segment(core: Core, values: Mapping[str, int]) -> Segment | None:
+    return core.segments[values["segment"]] if "segment" in values else None
+
+
+def _set_live_lines(records: list[list[int]], lines: int) -> None:
+    for pc, fields in enumerate(records):
+        if fields[_OPCODE] in _PRODUCTS:
+            fields[_LIVE], fields[_LIVE + 1] = _live_lines(records, pc, lines)
+
+
+def _live_lines(records: list[list[int]], pc: int, lines: int) -> tuple[int, int]:
+    """Range of the lines of the window of instruction ``pc`` that are read out, or are left when
+    the program ends."""
+    first, stop = lines, 0
+    pending, seen = [pc + 1], set()
+    while pending:
+        at = pending.pop()
+        if at >= len(records) or records[at][_OPCODE] in _ENDS:
+            return 0, lines
+        fields = records[at]
+        if at in seen or fields[_OPCODE] in _WINDOWS:
+            continue
+        seen.add(at)
+        pending.append(at + 1)
+        if fields[_OPCODE] == _LOOP:
+            pending.append(fields[_TARGET])
+        elif fields[_OPCODE] in _READERS and not fields[_FROM_SLOT]:
+            start = _ROW_START if fields[_SIDE] else _COL_START
+            first = min(first, fields[start])
+            stop = max(stop, fields[start] + fields[start + 1])
+    return (first, stop) if stop else (0, 0)
+
+
+@compiled
+def next_instruction(code: Any, place: Any) -> int:
+    """Address of the next instruction that is no LOOP, or -1 behind the last one.
+
+    ``place`` (a ``PLACE``) goes on to that instruction, which is not passed.
+    """
+    while place.pc < len(code):
+        i = code[place.pc]
+        if i.opcode != _LOOP:
+            return place.pc
+        passes = (place.loop1 if i.counter else place.loop0) + 1
+        if passes < i.count:
+            place.pc = i.target
+        else:
+            place.pc += 1
+            passes = 0
+        if i.counter:
+            place.loop1 = passes
+        else:
+            place.loop0 = passes
+    return -1

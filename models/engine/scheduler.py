@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs of all cores, each as far as it can go, in turn; see ``models/golden/chip.py``.
+
+Each object has one producer and each program is sequential (a Kahn process network), so results
+do not depend on whose turn it is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from phasecore.models.engine import network_interface
+from phasecore.models.engine.execute import execute, load, read
+from phasecore.models.engine.jit import compiled
+from phasecore.models.engine.network import Fabric
+from phasecore.models.engine.packets import Packets, Progress, Results
+from phasecore.models.engine.program import (
+    HALTED,
+    NO_HALT,
+    WAITS,
+    Decoder,
+    Programs,
+    next_instruction,
+)
+from phasecore.models.engine.state import Cores, Geometry, State
+from phasecore.models.golden.core import Core
+from phasecore.models.golden.packets import Result
+from phasecore.rtl.spec.instructions import Opcode, Unit
+
+__all__ = ["Engine", "Outcome"]
+
+_HALT, _LOAD, _READ = int(Opcode.HALT), int(Opcode.LOAD), int(Opcode.READ)
+_ACTIVATE, _ERROR, _WAIT = int(Opcode.ACTIVATE), int(Opcode.ERROR), int(Opcode.WAIT)
+_SEND, _AWAIT, _RELEASE = int(Opcode.SEND), int(Opcode.AWAIT), int(Opcode.RELEASE)
+_REFRESH, _PROGRAM = int(Opcode.REFRESH), int(Opcode.PROGRAM)
+_CALIBRATE = int(Opcode.CALIBRATE)
+_SENDER = int(Unit.STREAM_OUT)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What has come of programs."""
+
+    through: bool
+    """All have come to their ends."""
+    results: list[Result]
+    programs: Programs
+    packets: int
+    """Packets taken."""
+
+
+class Engine:
+    """Runs programs on ``cores``, in place."""
+
+    def __init__(self, cores: Sequence[Core]):
+        self._cores = cores
+        self._state = State(cores)
+        self._decoder = Decoder()
+
+    def run(
+        self, words: Sequence[Sequence[int] | None], fabric: Fabric, packets: Packets
+    ) -> Outcome:
+        """Run a program on every core but those with None.
+
+        ``ValueError`` for an instruction that the hardware would refuse, before anything is done.
+        """
+        state = self._state
+        programs = Programs.of(self._decoder, self._cores, words)
+        room, progress = Results.room(state.geometry.lines), Progress.start()
+        state.load()
+        while True:
+            through = _run(state.cores, state.geometry, fabric, programs, packets, room, progress)
+            if not progress.full[0]:
+                break
+            room = room.larger()
+        state.store()
+        return Outcome(
+            through, room.packets(int(progress.result[0])), programs, int(progress.packet[0])
+        )
+
+
+@compiled
+def _run(
+    cores: Cores, geometry: Geometry, fabric: Fabric, programs: Programs, packets: Packets,
+    results: Results, progress: Progress,
+) -> bool:  # fmt: skip
+    """Let all programs and the host go on; True when they are through, False when none can.
+
+    Call again with more room when ``progress.full`` is set.
+    """
+    progress.full[0] = 0
+    while True:
+        moved, left = False, False
+        if fabric.host >= 0:
+            moved = network_interface.feed(cores, geometry, fabric, packets, results, progress)
+            left = progress.packet[0] + 1 < len(packets.ends)
+        for k in range(len(programs.places)):
+            place = programs.places[k]
+            if place.status != WAITS:
+                continue
+            code = programs.code[programs.ends[k] : programs.ends[k + 1]]
+            before = place.steps
+            _advance(cores, geometry, fabric, k, code, place, packets, results, progress)
+            if place.status == NO_HALT:
+                return False
+            left |= place.status != HALTED
+            moved |= place.steps != before
+        if not left:
+            return True
+        if not moved:
+            return False
+
+
+@compiled
+def _advance(
+    cores: Cores, geometry: Geometry, fabric: Fabric, k: int, code: Any, place: Any,
+    packets: Packets, results: Results, progress: Progress,
+) -> None:  # fmt: skip
+    """Let a program go on until it must wait or is through."""
+    while True:
+        pc = next_instruction(code, place)
+        if pc < 0:
+            place.status = NO_HALT
+            return
+        i = code[pc]
+        if place.sending >= 0:
+            pending = code[place.sending]
+            if network_interface.send(cores, geometry, fabric, k, pending, results, progress):
+                place.sending = -1
+                place.steps += 1
+            elif _conflicts(i, pending):
+                return
+        if i.opcode == _HALT:
+            place.status = HALTED
+            return
+        if i.opcode == _AWAIT:
+            if not network_interface.all_ready(fabric, k, i.objects):
+                return
+        elif i.opcode == _RELEASE:
+            network_interface.release(fabric, k, i.objects)
+        elif i.opcode == _SEND:
+            place.sending = pc
+        elif i.opcode == _LOAD:
+            if not load(cores, geometry, k, i, packets, progress):
+                return
+        elif i.opcode == _READ:
+            if not read(cores, geometry, k, i, results, progress):
+                return
+        else:
+            execute(cores, geometry, k, i)
+        place.pc = pc + 1
+        place.steps += 1
+
+
+@compiled
+def _conflicts(i: Any, pending: Any) -> bool:
+    """An instruction must wait until a SEND is through."""
+    if i.opcode == _ACTIVATE or i.opcode == _ERROR:
+        return pending.partial == 1 or i.destination == pending.slot
+    if i.opcode == _WAIT:
+        return i.units >> _SENDER & 1 == 1
+    return (
+        i.opcode == _SEND or i.opcode == _RELEASE or i.opcode == _REFRESH
+        or i.opcode == _PROGRAM or i.opcode == _CALIBRATE or i.opcode == _HALT
+    )  # fmt: skip

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""READ engine: sends lines of a slot as one RESULT packet."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from phasecore.rtl.core.control.load_unit import AxiStream
+from phasecore.rtl.core.interfaces import VectorRead
+from phasecore.rtl.spec.core import CoreConfig
+from phasecore.rtl.spec.instructions import HEADER, PACKET_MAGIC, PacketKind
+
+__all__ = ["StoreCommand", "StreamOut"]
+
+
+class StoreCommand(data.StructLayout):
+    """READ of lines ``start .. start + length - 1`` of ``slot``; start a multiple of 8."""
+
+    def __init__(self, config: CoreConfig):
+        super().__init__(
+            {
+                "slot": config.slot_bits,
+                "start": config.line_bits,
+                "length": config.line_bits + 1,
+            }
+        )
+
+
+class StreamOut(wiring.Component):
+    """Sends a header and ``ceil(length / 8)`` payload beats, one per cycle within a block.
+
+    Each block costs two cycles more for the read of its word. Bytes outside ``tkeep`` are bytes of
+    the following lines.
+
+    Members
+    -------
+    i : In(stream of StoreCommand)
+        Taken while not busy.
+    read : Out(VectorRead)
+    axis : Out(AxiStream)
+    busy : Out(1)
+        From acceptance of a command to its last beat.
+    reads : Out(slots)
+        Slot of the command in work, until its last word has been read.
+    """
+
+    def __init__(self, config: CoreConfig):
+        self.config = config
+        super().__init__(
+            {
+                "i": In(stream.Signature(StoreCommand(config))),
+                "read": Out(VectorRead(config)),
+                "axis": Out(AxiStream(config)),
+                "busy": Out(1),
+                "reads": Out(config.slots),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        config, axis = self.config, self.axis
+        m = Module()
+        group_bits = (config.post_lanes // config.stream_bytes).bit_length() - 1
+        command = Signal(StoreCommand(config))
+        # Beats of the vector memory: a block of 2**group_bits of them is one word.
+        beat = Signal(range(config.lines // config.stream_bytes + 1))
+        remaining = Signal(config.line_bits + 1)
+        word = Signal(8 * config.post_lanes)
+        reading, last = Signal(), Signal()
+        header = Signal(data.StructLayout({field.name: field.width for field in HEADER}))
+        address_bits = config.blocks.bit_length() - 1
+
+        m.d.comb += [
+            self.i.ready.eq(~self.busy),
+            self.read.address.eq(Cat(beat[group_bits:][:address_bits], command.slot)),
+            last.eq(remaining <= config.stream_bytes),
+            header.kind.eq(PacketKind.RESULT),
+            header.slot.eq(command.slot),
+            header.start.eq(command.start),
+            header.length.eq(command.length),
+            header.magic.eq(PACKET_MAGIC),
+        ]
+        with m.If(reading):
+            m.d.comb += self.reads.eq(1 << command.slot)
+        with m.FSM():
+            with m.State("IDLE"), m.If(self.i.valid):
+                m.d.sync += [
+                    command.eq(self.i.payload),
+                    remaining.eq(self.i.payload.length),
+                    beat.eq(self.i.payload.start >> 3),
+                    reading.eq(1),
+                ]
+                m.next = "HEADER"
+            with m.State("HEADER"):
+                m.d.comb += [
+                    self.busy.eq(1),
+                    axis.tvalid.eq(1), axis.tdata.eq(header),
+                    axis.tkeep.eq(Const(-1, config.stream_bytes)),
+                ]  # fmt: skip
+                with m.If(axis.tready):
+                    m.next = "READ"
+            with m.State("READ"):
+                m.d.comb += [self.busy.eq(1), self.read.valid.eq(1)]
+                with m.If(self.read.ready):
+                    m.next = "WORD"
+            with m.State("WORD"):
+                m.d.comb += self.busy.eq(1)
+                m.d.sync += word.eq(self.read.data)
+                in_word = config.post_lanes - (beat[:group_bits] << 3)
+                with m.If(remaining <= in_word):
+                    m.d.sync += reading.eq(0)
+                m.next = "SEND"
+            with m.State("SEND"):
+                m.d.comb += [
+                    self.busy.eq(1),
+                    axis.tvalid.eq(1),
+                    axis.tdata.eq(word.word_select(beat[:group_bits], 8 * config.stream_bytes)),
+                    axis.tlast.eq(last),
+                    axis.tkeep.eq(Mux(last, ~(Const(-1, 8) << remaining[:4]), Const(-1, 8))),
+                ]
+                with m.If(axis.tready):
+                    m.d.sync += [
+                        beat.eq(beat + 1), remaining.eq(remaining - config.stream_bytes),
+                    ]  # fmt: skip
+                    with m.If(last):
+                        m.next = "IDLE"
+                    with m.Elif((beat + 1)[:group_bits] == 0):
+                        m.next = "READ"
+        return m

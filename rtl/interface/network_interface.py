@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Network interface: a core's slots and accumulators as sources and destinations of messages."""
+
+from amaranth.hdl import Module, Mux
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from phasecore.rtl.core.interfaces import (
+    AccumulatorPort,
+    AffineWrite,
+    CreditGrant,
+    Exponents,
+    ExponentWrite,
+    SendCommand,
+    TableWrite,
+    VectorRead,
+    VectorWrite,
+)
+from phasecore.rtl.interface.receiver import MessageReceiver
+from phasecore.rtl.interface.sender import MessageSender
+from phasecore.rtl.noc.router import Link
+from phasecore.rtl.spec.core import CoreConfig
+from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.registers.core import ErrorCode
+
+__all__ = ["NetworkInterface"]
+
+
+class NetworkInterface(wiring.Component):
+    """Receives and sends one flit per cycle each, as ``docs/chip.md`` says.
+
+    Latency, from a cycle with the first to the cycle with the second: SEND taken to head on the
+    link 2; last flit of merging lines on the link to head of the packet that waited for them 3;
+    last flit of a vector on the link to ``arrived`` 1.
+
+    Members
+    -------
+    i : In(stream of SendCommand)
+        Taken when no SEND is in work.
+    link_in, link_out : In(Link), Out(Link)
+        From and to the local port of the router.
+    read, write, exponent_write, exponents : vector memory
+    accumulators : Out(AccumulatorPort)
+        A write comes in the cycle after one with ``ready``.
+    affine_write : Out(AffineWrite)
+    table : In(TableWrite)
+        Descriptors of objects and streams.
+    arrived : Out(objects)
+        Strobe: a vector is there: bytes can be read in the next cycle, sums in the one after.
+    full : In(objects)
+        The ring has no room, from the cycle after ``arrived`` on.
+    grants : In(stream of CreditGrant)
+        Credits for producers, sent before other traffic.
+    busy : Out(1)
+        A SEND is in work, or a flit of one or a CREDIT message is not yet on the link.
+    active : Out(1)
+        Registers may change although nothing comes in.
+    reads : Out(slots)
+        Slot of the SEND in work, until its last word has been read.
+    partial : Out(1)
+        The SEND in work still reads the accumulators.
+    error, error_code : Out(1), Out(8)
+        Strobe of a dropped message or SEND, and its ErrorCode.
+    flits_sent, flits_received, credit_stalled : Out(1)
+        Flit on either link; the SEND in work waits for credits of its stream.
+    """
+
+    def __init__(self, config: CoreConfig, fabric: FabricConfig):
+        if not config.objects:
+            raise ValueError("objects must be at least 1 with a network interface, not 0")
+        if fabric.flit_bits != 64:
+            raise ValueError(f"flit_bits must be 64, not {fabric.flit_bits}")
+        self.config, self.fabric = config, fabric
+        super().__init__(
+            {
+                "i": In(stream.Signature(SendCommand(config))),
+                "link_in": In(Link(fabric)),
+                "link_out": Out(Link(fabric)),
+                "read": Out(VectorRead(config)),
+                "write": Out(VectorWrite(config)),
+                "exponent_write": Out(ExponentWrite(config)),
+                "exponents": In(Exponents(config)),
+                "accumulators": Out(AccumulatorPort(config)),
+                "affine_write": Out(AffineWrite(config)),
+                "table": In(TableWrite()),
+                "arrived": Out(config.objects),
+                "full": In(config.objects),
+                "grants": In(stream.Signature(CreditGrant())),
+                "busy": Out(1),
+                "active": Out(1),
+                "reads": Out(config.slots),
+                "partial": Out(1),
+                "error": Out(1),
+                "error_code": Out(8),
+                "flits_sent": Out(1),
+                "flits_received": Out(1),
+                "credit_stalled": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.receiver = receiver = MessageReceiver(self.config, self.fabric)
+        m.submodules.sender = sender = MessageSender(self.config, self.fabric)
+        connect(m, flipped(self.link_in), receiver.link)
+        connect(m, sender.link, flipped(self.link_out))
+        connect(m, flipped(self.i), sender.i)
+        connect(m, flipped(self.grants), sender.grants)
+        connect(m, sender.read, flipped(self.read))
+        connect(m, receiver.write, flipped(self.write))
+        connect(m, receiver.exponent_write, flipped(self.exponent_write))
+        connect(m, receiver.affine_write, flipped(self.affine_write))
+        m.d.comb += [
+            receiver.table.eq(self.table),
+            sender.table.eq(self.table),
+            sender.exponents.eq(self.exponents),
+            receiver.full.eq(self.full),
+            self.arrived.eq(receiver.arrived),
+            receiver.credit_known.eq(sender.credit_known),
+            sender.credit_en.eq(receiver.credit_en),
+            sender.credit.eq(receiver.credit),
+            receiver.credit_excess.eq(sender.credit_excess),
+            receiver.merged.eq(sender.merged),
+            sender.come.eq(receiver.come),
+            receiver.through.eq(sender.through),
+            self.busy.eq(sender.busy),
+            self.active.eq(sender.busy | receiver.busy),
+            self.reads.eq(sender.reads),
+            self.partial.eq(sender.partial),
+            self.flits_sent.eq(self.link_out.valid),
+            self.flits_received.eq(self.link_in.valid),
+            self.credit_stalled.eq(sender.starved),
+        ]
+        self._share(m, receiver, sender)
+        # A SEND that is dropped waits until the receiver has no error.
+        sends = receiver.error == ErrorCode.NONE
+        m.d.comb += [
+            sender.drop.eq(sends),
+            self.error.eq(~sends | sender.dropped),
+            self.error_code.eq(
+                Mux(sends & sender.dropped, ErrorCode.FABRIC_OBJECT, receiver.error)
+            ),
+        ]  # fmt: skip
+        return m
+
+    def _share(self, m: Module, receiver: MessageReceiver, sender: MessageSender) -> None:
+        """The accumulators' one read per cycle: what comes before what goes."""
+        port, own = self.accumulators, receiver.accumulators
+        m.d.comb += [
+            own.ready.eq(port.ready),
+            own.data.eq(port.data),
+            port.read.eq(own.read | sender.sums_read),
+            port.block.eq(Mux(own.read, own.block, sender.sums_block)),
+            port.write.eq(own.write),
+            port.write_block.eq(own.write_block),
+            port.mask.eq(own.mask),
+            port.write_data.eq(own.write_data),
+            sender.sums_ready.eq(port.ready & ~own.read),
+            sender.sums_data.eq(port.data),
+            sender.writing.eq(own.write),
+            sender.pair.eq(receiver.pair),
+        ]

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Analog and memory macros: behavioural SystemVerilog, and their black boxes."""

@@ -1,0 +1,466 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Instructions, segment descriptors and packet headers: one table each, no Amaranth import.
+
+RTL decoder, golden model, program builder, benches and documentation are made from these tables.
+Every instruction is one 64-bit word: the opcode in bits 0..4, then the fields of its opcode from
+bit 5 upward in the order listed. Unused bits must be zero.
+"""
+
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import SupportsIndex
+
+from phasecore.rtl.spec.core import CoreConfig
+
+__all__ = [
+    "GROUP",
+    "HEADER",
+    "INSTRUCTIONS",
+    "OBJECT",
+    "PACKET_MAGIC",
+    "SEGMENT",
+    "STREAM",
+    "Drift",
+    "Field",
+    "Function",
+    "ObjectDescriptor",
+    "Opcode",
+    "PacketKind",
+    "Segment",
+    "StreamDescriptor",
+    "Unit",
+    "decode",
+    "encode",
+    "pack",
+    "unpack",
+    "whole",
+]
+
+INSTRUCTION_BITS = 64
+OPCODE_BITS = 5
+
+
+class Opcode(IntEnum):
+    """Commands of the sequencer."""
+
+    HALT = 0
+    LOAD = 1
+    READ = 2
+    FORWARD = 3
+    BACKWARD = 4
+    ACTIVATE = 5
+    ERROR = 6
+    OUTER = 7
+    TRANSFER = 8
+    REFRESH = 9
+    PROGRAM = 10
+    CALIBRATE = 11
+    WAIT = 12
+    LOOP = 13
+    SEND = 14
+    AWAIT = 15
+    RELEASE = 16
+
+
+class Function(IntEnum):
+    """Activation functions; ``NONE`` leaves the result in the accumulators."""
+
+    NONE = 0
+    IDENTITY = 1
+    RELU = 2
+    SIGMOID = 3
+    TANH = 4
+
+
+class Drift(IntEnum):
+    """What CALIBRATE does about the drift of the conductances."""
+
+    NONE = 0
+    BASELINE = 1
+    """Remember how much the array conducts."""
+    COMPENSATE = 2
+    """Scale the gains by what the array conducted at the baseline over what it does now."""
+
+
+class Unit(IntEnum):
+    """Bits of the WAIT mask: wait until each named unit is idle."""
+
+    CROSSBAR = 0
+    POST = 1
+    UPDATE = 2
+    PROGRAMMER = 3
+    STREAM_IN = 4
+    """LOAD engine; idle on a core with a network interface."""
+    STREAM_OUT = 5
+    """READ engine, or the sender of the network interface with its credits."""
+
+
+class PacketKind(IntEnum):
+    """Kind byte of a stream packet."""
+
+    VECTOR = 1
+    AFFINE = 2
+    RESULT = 0x81
+
+
+def whole(name: str, value: SupportsIndex) -> int:
+    """``value`` of a field, which must be an integer: none is rounded, no text is read."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, not {value!r}") from None
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a packed word: ``name``, ``width`` in bits, two's complement if ``signed``.
+
+    ``default``: its value where none is given; None if one must be.
+    """
+
+    name: str
+    width: int
+    doc: str
+    signed: bool = False
+    default: int | None = None
+
+    def check(self, value: int) -> None:
+        """Raise ``ValueError`` unless ``value`` fits."""
+        low = -(1 << (self.width - 1)) if self.signed else 0
+        high = low + (1 << self.width) - 1
+        if not low <= value <= high:
+            raise ValueError(f"{self.name} must be in {low}..{high}, not {value}")
+
+
+_SEGMENT = Field("segment", 4, "segment descriptor")
+_SLOT = Field("slot", 5, "source slot")
+_MVM = (
+    _SEGMENT,
+    _SLOT,
+    Field("precision", 4, "input precision p, 5..input_bits: |x| >> (8 - p), 2**(p-1) cycles"),
+    Field("input_signs", 2, "bit 0 drives positive, bit 1 negative inputs"),
+    Field("polarities", 2, "bit 0 enables G+, bit 1 G-"),
+)
+_OBJECTS = Field("objects", 16, "mask of object descriptors")
+_DESTINATION = (
+    Field("destination", 5, "slot written"),
+    Field("start", 10, "line of the destination that takes the first sensed line"),
+)
+
+INSTRUCTIONS: Mapping[Opcode, tuple[Field, ...]] = {
+    Opcode.HALT: (),
+    Opcode.LOAD: (
+        Field("affine", 1, "0: a VECTOR packet into a slot, 1: an AFFINE packet into a table"),
+        Field("slot", 5, "destination slot or table"),
+    ),
+    Opcode.READ: (
+        _SLOT,
+        Field("start", 10, "first line sent; multiple of 8"),
+        Field("length", 11, "lines sent, 1..lines - start"),
+    ),
+    Opcode.FORWARD: _MVM,
+    Opcode.BACKWARD: _MVM,
+    Opcode.ACTIVATE: (
+        _SEGMENT,
+        Field("side", 1, "lines processed: 0 the segment's columns, 1 its rows"),
+        Field("from_slot", 1, "codes come from 0: the latest window, 1: ``slot``"),
+        _SLOT,
+        Field("accumulate", 1, "add the accumulators"),
+        Field("function", 3, "Function"),
+        Field("shift", 4, "right shift of the accumulator before the function"),
+        Field("affine", 1, "0: scale 1.0 and offset 0.5, 1: from ``table``"),
+        Field("table", 3, "affine table"),
+        *_DESTINATION,
+    ),
+    Opcode.ERROR: (
+        _SEGMENT,
+        Field("side", 1, "lines processed: 0 the segment's columns, 1 its rows"),
+        Field("from_slot", 1, "0: codes of the latest window, 1: ``slot`` (target) - ``output``"),
+        _SLOT,
+        Field("output", 5, "slot of activations y whose derivative multiplies"),
+        Field("function", 3, "Function whose derivative multiplies, not NONE"),
+        Field("fixed", 1, "0: normalise, 1: shift by ``shift``"),
+        Field("shift", 5, "right shift when ``fixed``"),
+        Field("bias", 7, "added to the exponent of the result", signed=True),
+        *_DESTINATION,
+    ),
+    Opcode.OUTER: (
+        _SEGMENT,
+        Field("slot", 5, "slot of x (rows)"),
+        Field("error", 5, "slot of d (columns)"),
+        Field("transfer", 1, "threshold in the same pass"),
+    ),
+    Opcode.TRANSFER: (_SEGMENT,),
+    Opcode.REFRESH: (
+        _SEGMENT,
+        Field("all_rows", 1, "0: only rows pulsed since their last refresh"),
+    ),
+    Opcode.PROGRAM: (
+        _SEGMENT,
+        Field("row", 10, "physical row"),
+        Field("slot", 5, "slot of signed target codes by column"),
+    ),
+    Opcode.CALIBRATE: (Field("drift", 2, "Drift", default=Drift.NONE),),
+    Opcode.WAIT: (Field("units", 6, "mask of Unit"),),
+    Opcode.LOOP: (
+        Field("counter", 1, "loop counter 0 or 1"),
+        Field("target", 10, "instruction to go back to"),
+        Field("count", 16, "times the body runs in all, at least 1"),
+    ),
+    Opcode.SEND: (
+        Field("stream", 4, "stream descriptor"),
+        Field("partial", 1, "send 0: bytes of ``slot``, 1: the accumulators as partial sums"),
+        _SLOT,
+        Field("start", 10, "first line sent; multiple of 8"),
+        Field("length", 11, "lines sent, 1..lines - start"),
+        Field("merge", 1, "partial: each group goes once it has come in ``object``"),
+        Field("object", 4, "object whose partial sums are waited for, group by group"),
+    ),
+    Opcode.AWAIT: (_OBJECTS,),
+    Opcode.RELEASE: (_OBJECTS,),
+}
+
+SEGMENT: tuple[Field, ...] = (
+    Field("row_start", 16, "first row"),
+    Field("row_count", 16, "rows, at least 1"),
+    Field("col_start", 16, "first column"),
+    Field("col_count", 16, "columns, at least 1"),
+    Field("threshold", 32, "chi threshold of one pulse, 1..2**(chi_bits-1)-1"),
+    Field("chi_shift", 8, "left shift of the chi increment besides the exponent of d", signed=True),
+    Field("range_forward", 8, "ADC range of forward products"),
+    Field("range_backward", 8, "ADC range of backward products"),
+)
+"""Segment descriptor, packed from bit 0 into four 32-bit registers (the last 8 bits unused)."""
+
+OBJECT: tuple[Field, ...] = (
+    Field("enable", 1, "0: packets for it are dropped and counted"),
+    Field("partial", 1, "0: VECTOR packets into slots, 1: PARTIAL packets into the accumulators"),
+    Field("replace", 1, "partial sums 0: are added, 1: take the accumulators' place"),
+    Field("vc", 2, "virtual channel of its credits"),
+    Field("x", 4, "column of the producer"),
+    Field("y", 4, "row of the producer"),
+    Field("stream", 4, "stream of the producer, which gets the credits"),
+    Field("slot", 5, "first slot of the ring"),
+    Field("depth", 5, "slots of the ring, at least 1; vector n goes to slot + n mod depth"),
+    Field("arrived", 5, "vectors that are there at the start"),
+    Field("height", 8, "rows of the object, H"),
+    Field("width", 8, "columns of the object, W; H x W vectors in raster order are one frame"),
+    Field("out_height", 8, "consumer iterations per frame: rows"),
+    Field("out_width", 8, "consumer iterations per frame: columns"),
+    Field("kernel_height", 8, "rows of the object that an iteration needs, KH"),
+    Field("kernel_width", 8, "columns that it needs, KW"),
+    Field("stride", 4, "S"),
+    Field("padding", 4, "P"),
+)
+"""Object descriptor, packed from bit 0 into four 32-bit registers (unused bits ignored)."""
+
+STREAM: tuple[Field, ...] = (
+    Field("enable", 1, "0: a SEND to it is dropped and counted"),
+    Field("multicast", 1, "0: to (x, y), 1: to all nodes of cols x rows"),
+    Field("vc", 2, "virtual channel"),
+    Field("x", 4, "column of the consumer"),
+    Field("y", 4, "row of the consumer"),
+    Field("cols", 8, "multicast: one bit per column"),
+    Field("rows", 8, "multicast: one bit per row"),
+    Field("object", 4, "object of the consumers"),
+    Field("credits", 8, "credits at the start"),
+    Field("consumers", 8, "credits that a vector takes: one per consumer"),
+    Field("needed", 8, "credits that must be there to send a vector, at least ``consumers``"),
+)
+"""Stream descriptor, packed from bit 0 into two 32-bit registers (unused bits ignored). A ring of
+depth D at each of K consumers: credits = K D, consumers = K, needed = K D - D + 1, so that no ring
+can overflow whoever gives credits first."""
+
+PACKET_MAGIC = 0x5043
+
+GROUP = 8
+"""Lines of a stream beat: packets start at multiples of it."""
+
+HEADER: tuple[Field, ...] = (
+    Field("kind", 8, "PacketKind"),
+    Field("slot", 8, "RESULT: slot read; otherwise 0"),
+    Field("start", 16, "first line; multiple of 8"),
+    Field("length", 16, "lines"),
+    Field("magic", 16, "0x5043"),
+)
+"""First beat of every stream packet. VECTOR and RESULT carry one byte per line, AFFINE two
+(scale, then offset); little-endian; every beat is full but the last, whose tkeep is contiguous
+from bit 0 and which carries tlast."""
+
+
+def pack(fields: tuple[Field, ...], values: Mapping[str, int]) -> int:
+    """Pack ``values`` from bit 0 upward; errors name field and value.
+
+    Every field is named but for those with a default.
+    """
+    unknown = set(values) - {field.name for field in fields}
+    if unknown:
+        raise ValueError(f"unknown field {sorted(unknown)[0]!r}")
+    word = position = 0
+    for field in fields:
+        given = values.get(field.name, field.default)
+        if given is None:
+            raise ValueError(f"missing field {field.name!r}")
+        value = whole(field.name, given)
+        field.check(value)
+        word |= (value & ((1 << field.width) - 1)) << position
+        position += field.width
+    return word
+
+
+def unpack(fields: tuple[Field, ...], word: int) -> dict[str, int]:
+    """Inverse of :func:`pack`; bits above the last field are ignored."""
+    values = {}
+    for field in fields:
+        value = word & ((1 << field.width) - 1)
+        if field.signed and value >> (field.width - 1):
+            value -= 1 << field.width
+        values[field.name] = value
+        word >>= field.width
+    return values
+
+
+def encode(opcode: Opcode, **values: int) -> int:
+    """Instruction word of ``opcode``."""
+    opcode = Opcode(opcode)
+    try:
+        return opcode | pack(INSTRUCTIONS[opcode], values) << OPCODE_BITS
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{opcode.name}: {error}") from error
+
+
+def decode(word: int) -> tuple[Opcode, dict[str, int]]:
+    """Opcode and fields of an instruction word; ``ValueError`` for an unknown opcode."""
+    opcode = Opcode(word & ((1 << OPCODE_BITS) - 1))
+    return opcode, unpack(INSTRUCTIONS[opcode], word >> OPCODE_BITS)
+
+
+def _check_whole(descriptor: object) -> None:
+    for name, value in vars(descriptor).items():
+        whole(name, value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A layer or tile on the crossbar: rows x columns, chi threshold and ADC ranges."""
+
+    row_start: int
+    row_count: int
+    col_start: int
+    col_count: int
+    threshold: int = 1
+    chi_shift: int = 0
+    range_forward: int = 14
+    range_backward: int = 14
+
+    def __post_init__(self) -> None:
+        _check_whole(self)
+
+    @property
+    def rows(self) -> slice:
+        """Rows of the array."""
+        return slice(self.row_start, self.row_start + self.row_count)
+
+    @property
+    def cols(self) -> slice:
+        """Columns of the array."""
+        return slice(self.col_start, self.col_start + self.col_count)
+
+    def pack(self) -> int:
+        """The descriptor as one integer."""
+        return pack(SEGMENT, vars(self))
+
+    def check(self, config: CoreConfig) -> None:
+        """Raise ``ValueError`` for what the hardware refuses with SEGMENT errors."""
+        for axis, size in (("row", config.rows), ("col", config.cols)):
+            start, count = getattr(self, f"{axis}_start"), getattr(self, f"{axis}_count")
+            if count < 1 or start < 0 or start + count > size:
+                raise ValueError(
+                    f"segment {axis}s {start}..{start + count - 1} are outside 0..{size - 1}"
+                )
+        if not 1 <= self.threshold < 1 << (config.chi_bits - 1):
+            raise ValueError(
+                f"threshold must be in 1..{(1 << (config.chi_bits - 1)) - 1}, not {self.threshold}"
+            )
+        for name in ("range_forward", "range_backward"):
+            if not config.range_min <= getattr(self, name) <= config.range_max:
+                raise ValueError(
+                    f"{name} must be in {config.range_min}..{config.range_max},"
+                    f" not {getattr(self, name)}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectDescriptor:
+    """A buffer of vectors that a producer fills; the fields of ``OBJECT``.
+
+    The defaults make every vector a frame of its own, needed by one iteration.
+    """
+
+    x: int
+    y: int
+    stream: int
+    enable: int = 1
+    partial: int = 0
+    replace: int = 0
+    vc: int = 0
+    slot: int = 0
+    depth: int = 1
+    arrived: int = 0
+    height: int = 1
+    width: int = 1
+    out_height: int = 1
+    out_width: int = 1
+    kernel_height: int = 1
+    kernel_width: int = 1
+    stride: int = 1
+    padding: int = 0
+
+    def __post_init__(self) -> None:
+        _check_whole(self)
+
+    def pack(self) -> int:
+        """The descriptor as one integer."""
+        return pack(OBJECT, vars(self))
+
+    def need(self, row: int, col: int) -> int:
+        """Vectors of the frame that must have arrived for iteration (row, col)."""
+        last_row = min(self.height - 1, row * self.stride - self.padding + self.kernel_height - 1)
+        last_col = min(self.width - 1, col * self.stride - self.padding + self.kernel_width - 1)
+        return last_row * self.width + last_col + 1
+
+    def dead(self, row: int, col: int) -> int:
+        """Vectors of the frame that nobody needs after iteration (row, col)."""
+        if (row, col) == (self.out_height - 1, self.out_width - 1):
+            return self.height * self.width
+        top = row * self.stride - self.padding
+        if top < 0:
+            return 0
+        left = min(max(col * self.stride - self.padding + self.stride, 0), self.width)
+        return min(top * self.width + left, self.height * self.width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamDescriptor:
+    """Where a producer's vectors go; the fields of ``STREAM``."""
+
+    object: int
+    enable: int = 1
+    multicast: int = 0
+    vc: int = 0
+    x: int = 0
+    y: int = 0
+    cols: int = 0
+    rows: int = 0
+    credits: int = 1
+    consumers: int = 1
+    needed: int = 1
+
+    def __post_init__(self) -> None:
+        _check_whole(self)
+
+    def pack(self) -> int:
+        """The descriptor as one integer."""
+        return pack(STREAM, vars(self))

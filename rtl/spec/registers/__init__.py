@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Registers of a core and of a chip."""

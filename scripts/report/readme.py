@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes what commands measured into README.md, docs/results/README.md and docs/energy.md, and
+tables of registers.
+
+``python -m phasecore.scripts.report.readme``; a test checks that all are fresh.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from phasecore import files
+from phasecore.models.compiler.convolution import CONV_NETWORKS
+from phasecore.models.golden.fixed_point import ARITHMETIC
+from phasecore.rtl.spec.chip import CHIPS
+from phasecore.rtl.spec.core import DEFAULT
+from phasecore.rtl.spec.registers import chip as registers
+from phasecore.rtl.spec.registers import core as csr
+from phasecore.scripts.commands import bench, compare, energy, simulate
+from phasecore.scripts.report.results import RESULTS, ROOT
+
+__all__ = ["documents"]
+
+STRETCH = "mlp-784-250-10-stretch"
+EPOCH, TRAINING = "mlp-784-250-10-epoch", "simulate-mlp-196-50-10"
+DEMO = "simulate-mlp-64-50-10"
+SEEDS, REPLAY = "mnist-accuracy-seeds", "replay-mlp-784-250-10"
+ABLATIONS = {
+    "base=recipe": "the recipe, 2 devices per polarity",
+    "chi=off-x1": "without chi (the best of seven thresholds)",
+    "error-format=fixed-9": "errors of a fixed scale, shift 9 (the best of five: 95.5 %)",
+    "rounding=nearest-4": "chi of 4 counts per pulse (float reference), rounded to nearest",
+    "rounding=stochastic-4": "... rounded by chance",
+    "converter-bits=5": "5-bit converters",
+    "devices=1": "1 device per polarity",
+    "devices=8": "8 devices per polarity",
+    "stuck=1%": "1 % of the devices stuck",
+    "dead-lines=cols-3%": "3 % of the columns dead",
+    "retention=1y": "a year after training (drift of `pcm_drift`)",
+    "retention=compensated-1y": "... with drift compensation",
+    "retention=projected-1y": "... with projected devices (assumed figures)",
+}
+"""Cases of the ablation that the README shows."""
+
+
+def _load(name: str) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return result
+
+
+DRAWN = (
+    SEEDS, REPLAY, EPOCH, TRAINING, DEMO, "ablation", "train-lenet-5", "speed-mlp-784-250-10",
+    "speed-aihwkit",
+)  # fmt: skip
+"""Results whose bits come from the arithmetic."""
+
+EARLIER = (
+    "† Recorded before version 2 of the arithmetic, which changed the read noise and the widths of"
+    " the\nconverters ([CHANGELOG]({})): the same command gives other bits now."
+)
+
+
+def _mark(name: str) -> str:
+    """A dagger if a result's bits are those of another arithmetic than the tree's."""
+    return " †" if name in DRAWN and _load(name).get("arithmetic") != ARITHMETIC else ""
+
+
+def _summary() -> str:
+    """The table of the front page: at most eight rows, each with what it was read from."""
+    seeds, epoch, lenet = _load(SEEDS), _load(EPOCH), _load("train-lenet-5")
+    speed, aihwkit = _load("speed-mlp-784-250-10"), _load("speed-aihwkit")
+    area = _load("synth-default")["blocks"]
+    joules = _load("energy")["nanojoules_total"]
+    operations = {row["name"]: row["value"] for row in _load("bench")["rows"]}
+    rows = {
+        f"MNIST, 784-250-10, online, `{seeds['profile']}` devices, {len(seeds['seeds'])} seeds": (
+            f"**{100 * seeds['mean_accuracy']:.2f} %**, {100 * seeds['gap_to_float']:.2f} points"
+            " below floating point; IBM with PCM hardware in the loop 97.73 %, 0.57"
+        ),
+        "an epoch of it in RTL against the golden model": (
+            f"**{epoch['mismatches']} mismatches** in {epoch['values_compared'] / 1e6:,.0f} million"
+            f" values of {epoch['images']:,} images on {epoch['cores']} cores{_again()}"
+        ),
+        "cycles of a training image, of a product": (
+            f"{epoch['cycles_per_image']['total']:,.0f} on {epoch['cores']} cores,"
+            f" {operations['MVM, first window cycle to codes']:.0f} of 256 x 256 at 8 bit"
+            " (HERMES core: 130)"
+        ),
+        "LeNet-5 on MNIST, golden model only so far": (
+            f"{100 * lenet['accuracy_model']:.2f} %, float twin"
+            f" {100 * lenet['accuracy_float']:.2f} %"
+        ),
+        "speed of the golden model, one CPU core": (
+            f"{speed['images_per_second']:,.0f} training images per second,"
+            f" {aihwkit['ratios'][aihwkit['fastest']]['median']:.1f} times aihwkit's fastest"
+            " setting in the same run"
+        ),
+        "speed of the RTL in Verilator": (
+            f"{epoch['images_per_second']:.0f} training images of five cores per CPU second"
+        ),
+        "area of a core, pre-layout": (
+            f"{area['core']['nand2'] / 1e6:.2f} million NAND2 in generic gates, besides SRAM"
+            " and crossbar"
+        ),
+        "energy of a training image, modelled": (
+            f"{joules['nominal']:.0f} nJ ({joules['low']:.0f} to {joules['high']:.0f}; IBM's model:"
+            " 83 nJ)"
+        ),
+    }
+    sources = (
+        SEEDS, EPOCH, EPOCH, "train-lenet-5", "speed-aihwkit", EPOCH, "synth-default", "energy",
+    )  # fmt: skip
+    lines = ["| what | measured | |", "|---|---|---|"]
+    lines += [
+        f"| {what}{_mark(source)} | {found} | [from](docs/results/{source}.json) |"
+        for (what, found), source in zip(rows.items(), sources, strict=True)
+    ]
+    return "\n".join([*lines, "", EARLIER.format("CHANGELOG.md")])
+
+
+def _again() -> str:
+    """What a stretch of the epoch gave in the present arithmetic, if the epoch had another."""
+    run = _load(STRETCH)
+    if not _mark(EPOCH):
+        return ""
+    return (
+        f"; in version {run['arithmetic']} {run['mismatches']} in"
+        f" {run['values_compared'] / 1e6:,.0f} million of its first {run['images']:,} images"
+    )
+
+
+def _training() -> str:
+    """What the recorded training runs in RTL gave, on a chip and on one core."""
+    runs = [_load(EPOCH), _load(TRAINING)]
+    rows: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
+        ("cores of 256 x 256", lambda run: f"{run['cores']}"),
+        ("training images, one epoch, all in RTL", lambda run: f"{run['images']:,}"),
+        ("**mismatches against the golden model**", lambda run: f"**{run['mismatches']}**"),
+        ("values compared (and all chi words and devices after every batch)",
+         lambda run: f"{run['values_compared']:,}"),
+        ("test accuracy on 10,000 images, RTL / golden model",
+         lambda run: f"{100 * run['accuracy_rtl']:.2f} % / {100 * run['accuracy_model']:.2f} %"),
+        ("test accuracy of its float twin (plain SGD, same images and rates)",
+         lambda run: f"{100 * run['accuracy_float']:.2f} %"),
+        ("cycles per training image", lambda run: f"{run['cycles_per_image']['total']:,.0f}"),
+        ("SET pulses per weight and image",
+         lambda run: f"{run['set_pulses'] / run['weights'] / run['images']:.1e}"),
+        ("simulation speed, training images per CPU second",
+         lambda run: f"{run['images_per_second']:.0f}"),
+    ]  # fmt: skip
+    names = " | ".join(f"{run['network']} on {run['dataset']}" for run in runs)
+    commands = " and\n".join(f"`{run['command']}`" for run in runs)
+    lines = [
+        "**Training on MNIST in RTL**, online (batch 1), `pcm` devices with noise, in Verilator:",
+        f"{commands}", "", f"| | {names} |", "|---|--:|--:|",
+    ]  # fmt: skip
+    lines += [f"| {name} | {' | '.join(map(value, runs))} |" for name, value in rows]
+    return "\n".join(lines)
+
+
+def _accuracy() -> str:
+    """The recorded training of several seeds, and its stretch in RTL."""
+    run, replay = _load(SEEDS), _load(REPLAY)
+    worn = run["endurance_by_seed"]
+    most = {name: max(one[name] for one in worn) for name in worn[0]}
+    pulses = max(run["pulses_per_weight_per_image_by_seed"])
+    each = ", ".join(f"{100 * accuracy:.2f}" for accuracy in run["accuracies"])
+    rows = [
+        ("phasecore, golden model (the bits of the RTL)", f"**{100 * run['mean_accuracy']:.2f} %**",
+         f"**{100 * run['gap_to_float']:.2f}**"),
+        ("its float twin: plain SGD, same images and rates",
+         f"{100 * run['mean_accuracy_float']:.2f} %", ""),
+        ("IBM, PCM hardware in the loop (Nandakumar et al., 2020)", "97.73 %", "0.57"),
+    ]  # fmt: skip
+    lines = [
+        (
+            f"**{run['network']} on MNIST**, `{run['profile']}` devices,"
+            f" {run['config']['devices_per_polarity']} per polarity, batch 1,"
+            f" {run['epochs']} epochs of {run['images'] // run['epochs']:,} images,"
+            f" every product and update\nin the hardware's integers; mean of {len(run['seeds'])} seeds"
+            f" ({each} %):\n"
+            f"`{run['command']}`"
+        ),
+        "",
+        "| | test accuracy | points below float |",
+        "|---|--:|--:|",
+        *(f"| {' | '.join(row)} |" for row in rows),
+        "",
+        (
+            f"{pulses:.1e} SET pulses per weight and image at most; a device sees"
+            f" {most['pulses_mean']:.1f} pulses and {most['resets_mean']:.2f} RESETs in the whole"
+            f" run on average over all devices of the arrays, {most['pulses_max']} and"
+            f" {most['resets_max']} at most.\n"
+            "IBM's figures: found in the abstract, and in summaries of the paper (gap). Rates were"
+            " chosen on 10,000 validation images with one seed.\n"
+            f"**In RTL:** the run of seed {replay['seed']}, killed after"
+            f" {replay['resumed_after']:,} images, goes on for {replay['images']} images on"
+            f" {replay['cores']} cores with its devices, chi\nand selection counters:"
+            f" {replay['counters']['set_pulses']} SET and {replay['counters']['reset_pulses']}"
+            f" RESET pulses, {replay['mismatches']} mismatches in {replay['values_compared']:,}"
+            " values and all chi words and devices,\ntest accuracy RTL ="
+            f" model = {100 * replay['accuracy_rtl']:.2f} % of {replay['test_images']:,} images\n"
+            f"(`{replay['command']}`)."
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _ablation() -> str:
+    """Some cases of the recorded ablations."""
+    run = _load("ablation")
+    found = {case["name"]: case for case in run["cases"]}
+    rows = [
+        f"| {text} | {100 * found[name]['accuracy']:.1f} % |" for name, text in ABLATIONS.items()
+    ]
+    heading = (
+        f"**Ablations** after {run['epochs']} epochs of {run['images']:,} images, on validation"
+        " images, mostly one seed\n([all cases](ablation.md), `phasecore ablate`):"
+    )
+    return "\n".join([heading, "", "| | accuracy |", "|---|--:|", *rows])
+
+
+def _cycles() -> str:
+    """Where the cycles of an image go on the chip."""
+    run = _load(EPOCH)
+    rows = [
+        f"| {name.replace('_', ' ')} | {cycles:.1f} | {run['bounds'].get(name, '')} |"
+        for name, cycles in run["cycles_per_image"].items()
+        if name != "total"
+    ]
+    heading = (
+        f"**Cycles per training image on the {run['cores']}-core chip**, each in the first phase of"
+        " this list that\nany core is in; bound: the least cycles that the phase's work takes at"
+        " full rate\n(what an earlier phase hides is counted there):"
+    )
+    total = f"| **all** | **{run['cycles_per_image']['total']:.1f}** | |"
+    return "\n".join([heading, "", "| phase | cycles | bound |", "|---|--:|--:|", *rows, total])
+
+
+def _speed() -> str:
+    """Golden model, both engines."""
+    run = _load("speed-mlp-784-250-10")
+    return (
+        f"**Golden model** of {run['network']} on its chip: {run['images_per_second']:,.0f}"
+        f" training images per second of one CPU core\nas machine code, {run['ratio']:.0f} times"
+        f" the numpy reference in the same run, {run['mismatches']} mismatches between them\n"
+        f"(`{run['command']}`)."
+    )
+
+
+def _convolution() -> str:
+    """The recorded training of LeNet-5."""
+    run = _load("train-lenet-5")
+    model, twin = 100 * run["accuracy_model"], 100 * run["accuracy_float"]
+    first = CONV_NETWORKS[run["network"]].layers[0]
+    often = run["set_pulses_by_core"][0] / (first.rows * first.outputs) / run["images"]
+    return (
+        f"**LeNet-5 on MNIST, golden model only** ({run['weights']:,} weights on six arrays of"
+        f" 256 x 256, {run['config']['devices_per_polarity']} `{run['profile']}` devices per"
+        f" polarity,\nbatch 1, {run['epochs']} epochs of {run['images'] // run['epochs']:,} images,"
+        f" one seed; `{run['command']}`):\ntest accuracy **{model:.2f} %**, its float twin"
+        f" {twin:.2f} %, the same images and rates; {run['pulses_per_weight_per_image']:.1e} SET"
+        f" pulses per weight and image\n({often:.1e} in the first layer, whose weights every"
+        " position shares). Every product, activation, threshold transfer, pulse and refresh\nis an"
+        " instruction of the cores; im2col, pooling, col2im and the sum over positions"
+        " ([definition](../convolution.md)) are modelled\nand in no RTL yet."
+        " [Curve](train-lenet-5.png)."
+    )
+
+
+def _aihwkit() -> str:
+    """Golden model beside aihwkit."""
+    run = _load("speed-aihwkit")
+    return (
+        f"**Beside aihwkit {run['versions']['aihwkit']}** (its MixedPrecisionPCMPreset, batch 1,"
+        f" one thread), {run['network']} on\nthe same {run['images']:,} images in turns"
+        f" (`{run['command']}`):\n\n{compare.table(run)}\n\n"
+        "Equal: network, images, mixed precision with blind pulses on PCM devices. Not equal:"
+        " phasecore gives the bits of its RTL;\naihwkit has its own device fit, rounds at its"
+        " converters and computes the rest in 32-bit floating point\n([all"
+        " differences](speed-aihwkit.json))."
+    )
+
+
+def _bench() -> str:
+    run = _load("bench")
+    table = bench.table(run)
+    return f"**Operations of the {run['preset']} core** (`{run['command']}`):\n\n{table}"
+
+
+def _area() -> str:
+    """The table that the last ``phasecore synth`` made of all presets."""
+    text = (RESULTS / "area.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    heading = (
+        "**Area** in NAND2 equivalents: generic two-input gates, pre-layout, no cell library"
+        " (`phasecore synth`; [assumptions](area.md)):"
+    )
+    return "\n".join([heading, "", *rows])
+
+
+def _section(text: str, name: str, content: str) -> str:
+    pattern = rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- end of {name} -->)"
+    replaced, count = re.subn(
+        pattern, lambda match: f"{match[1]}\n{content}\n\n{match[2]}", text, flags=re.DOTALL
+    )
+    if count != 1:
+        raise ValueError(f"README.md has {count} sections {name!r}")
+    return replaced
+
+
+def documents() -> dict[Path, str]:
+    """Text of every document made here, by path."""
+    readme = ROOT / "README.md"
+    sections: dict[Callable[[], str], tuple[str, ...]] = {
+        _accuracy: (SEEDS, REPLAY), _training: (EPOCH, TRAINING), _cycles: (EPOCH,),
+        _ablation: ("ablation",), _convolution: ("train-lenet-5",),
+        _speed: ("speed-mlp-784-250-10",), _aihwkit: ("speed-aihwkit",), _bench: (), _area: (),
+    }  # fmt: skip
+    results = "\n\n".join(
+        f"{max(map(_mark, names), default='')} {section()}".strip()
+        for section, names in sections.items()
+    )
+    text = _section(readme.read_text(encoding="utf-8"), "results", _summary())
+    printed = simulate.report({**_load(DEMO), "out": f"build/simulate/{DEMO}.json"})
+    text = _section(text, "demo", f"```\n{printed}\n```")
+    return {
+        readme: text,
+        RESULTS / "README.md": (
+            "# Recorded results\n\nWritten by `python -m phasecore.scripts.report.readme` from the"
+            " files beside it,"
+            f" each of which names its command\nand commit.\n\n{results}\n\n"
+            f"{EARLIER.format('../../CHANGELOG.md')}\n"
+        ),
+        ROOT / "docs" / "energy.md": energy.document(_load("energy")),
+        ROOT / "docs" / "registers.md": csr.markdown(DEFAULT),
+        ROOT / "docs" / "chip_registers.md": registers.markdown(CHIPS["default"]),
+    }
+
+
+if __name__ == "__main__":
+    for path, content in documents().items():
+        files.write(path, content)

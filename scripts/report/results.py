@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Result files: what was measured, by which command, on which commit, with which configuration."""
+
+import argparse
+import json
+import logging
+import subprocess
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from phasecore import files
+from phasecore.models.compiler.network import Recipe
+from phasecore.models.golden.fixed_point import ARITHMETIC
+from phasecore.paths import CHECKOUT
+from phasecore.rtl.spec.chip import CHIPS, ChipConfig
+from phasecore.rtl.spec.core import PRESETS, CoreConfig, file_text, to_object
+
+__all__ = [
+    "RESULTS", "ROOT", "commit", "destination", "inputs", "preset_name", "rates", "read", "record",
+    "write",
+]  # fmt: skip
+
+ROOT = CHECKOUT or Path.cwd()
+FIGURES = (
+    "images", "mismatches", "accuracy_rtl", "accuracy_model", "cycles_per_image",
+    "images_per_second",
+)  # fmt: skip
+"""Keys that every result has, whatever was run."""
+
+NEUTRAL = {
+    "checkpoint", "command", "config", "config_path", "data", "debug", "engine", "jobs", "json",
+    "list", "name", "out", "overwrite", "preset", "resume", "seed_given", "timeout", "tree",
+    "version", "waves",
+}  # fmt: skip
+"""Options that say where and how, not what is measured."""
+
+RESULTS = ROOT / "docs" / "results"
+"""Committed results; a command writes there when told to with ``--out``."""
+
+
+log = logging.getLogger("phasecore")
+
+
+def commit() -> str:
+    """Hash of the checked-out commit, ``-dirty`` after it if a tracked file differs.
+
+    Result files do not count: writing the first of several must not taint the next.
+    """
+    head = _git("rev-parse", "HEAD")
+    if head is None:
+        return "unknown"
+    changes = _git("status", "--porcelain", "--untracked-files=no", "--", ":!docs/results")
+    return f"{head}-dirty" if changes else head
+
+
+def _git(*arguments: str) -> str | None:
+    """Output of a git command in this checkout, or ``None``."""
+    try:
+        result = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return result.stdout.strip()
+
+
+def preset_name(config: CoreConfig | ChipConfig) -> str:
+    """Name of the preset (of a core or a chip) that equals ``config``, or ``custom``."""
+    presets = [*PRESETS.items(), *CHIPS.items()]
+    return next((name for name, preset in presets if preset == config), "custom")
+
+
+def record(
+    *,
+    command: str,
+    config: CoreConfig | ChipConfig | None = None,
+    seed: int | None = None,
+    **values: Any,
+) -> dict[str, Any]:
+    """One result with the keys that all have in common, then the measured ``values``.
+
+    The figures of a training run are null where a command does not measure them.
+    """
+    return {
+        "command": command,
+        "commit": commit(),
+        "preset": preset_name(config) if config else None,
+        "config": asdict(config) if config else None,
+        "seed": seed,
+        **dict.fromkeys(FIGURES),
+        "arithmetic": ARITHMETIC,
+        **values,
+    }
+
+
+def rates(recipe: Recipe) -> dict[str, Any]:
+    """Fields of a result: the learning rates that the integers stand for, by layer, at the start
+    and the end of the run, and what there is to warn of, which goes to the log as well."""
+    training, warnings = recipe.network.training, recipe.warnings()
+    for text in warnings:
+        log.warning("warning: %s", text)
+    ends = (training.eta, training.eta_end)
+    used = [[float(f"{rate:.6g}") for rate in recipe.rates(eta)] for eta in ends]
+    return {"rates_used": used, "warnings": warnings}
+
+
+def inputs(args: argparse.Namespace) -> dict[str, Any]:
+    """What a command measures, from its options, as a result file has it."""
+    chosen = {name: value for name, value in vars(args).items() if name not in NEUTRAL}
+    if getattr(args, "preset", None) or getattr(args, "config_path", None):
+        chosen["config"] = args.config
+    text = json.dumps({"command": args.command.split()[1], **chosen}, default=_plain)
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """JSON has this in the place of what it knows not."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return value.name if isinstance(value, Path) else str(value)
+
+
+def destination(
+    args: argparse.Namespace, folder: Path, name: str, *others: str, growing: Collection[str] = ()
+) -> Path:
+    """Path of the result ``folder/name.json``, before the work: it and the ``others`` (suffixes)
+    can be written.
+
+    Without ``--overwrite`` the result of a run is refused that has other inputs, but for those in
+    ``growing``.
+    """
+    path = files.check_folder(folder) / f"{files.check_name(name)}.json"
+    for suffix in (".json", *others):
+        files.check_target(path.with_suffix(suffix))
+    if path.exists() and not args.overwrite:
+        _check_same(path, inputs(args), growing)
+    return path
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The result in a file."""
+    return to_object(file_text(path, "result"), str(path))
+
+
+def _check_same(path: Path, mine: Mapping[str, Any], growing: Collection[str]) -> None:
+    """Raise ``ValueError`` if a file holds another run than that of the inputs ``mine``."""
+    how = "--overwrite replaces it, another --out keeps it"
+    try:
+        theirs = json.loads(path.read_text(encoding="utf-8"))["inputs"]
+        names = [name for name in {**mine, **theirs} if name not in growing]
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(f"{path} does not say which run it holds: {how}") from None
+    for name in names:
+        old, new = theirs.get(name), mine.get(name)
+        if old != new:
+            raise ValueError(f"{path} holds a run with {name} {old}, not {new}: {how}")
+
+
+def write(path: Path, result: Mapping[str, Any], args: argparse.Namespace) -> None:
+    """Write a result of the command that ``args`` are of to its :func:`destination`."""
+    files.write(path, f"{_text({**result, 'inputs': inputs(args)})}\n")
+
+
+def _text(value: Any, indent: str = "") -> str:
+    """JSON with a line for whatever holds numbers and names only: a point, a row, a series."""
+    parts = value.values() if isinstance(value, Mapping) else value
+    if not isinstance(value, Mapping | list | tuple) or not any(
+        isinstance(part, Mapping | list | tuple) for part in parts
+    ):
+        return json.dumps(value)
+    deeper = f"{indent}  "
+    if isinstance(value, Mapping):
+        lines = [f"{json.dumps(key)}: {_text(part, deeper)}" for key, part in value.items()]
+        left, right = "{}"
+    else:
+        lines = [_text(part, deeper) for part in value]
+        left, right = "[]"
+    inside = ",\n".join(f"{deeper}{line}" for line in lines)
+    return f"{left}\n{inside}\n{indent}{right}"

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Host bridge between the host's streams and a router."""
+
+import pytest
+
+from phasecore.rtl.chip.host_bridge import HostBridge
+from phasecore.rtl.spec.chip import CHIPS, ChipConfig
+
+TINY, SMALL = CHIPS["tiny"], CHIPS["small"]
+
+
+@pytest.mark.parametrize(
+    "chip",
+    [
+        TINY.replace(host_streams=5, host_objects=3),
+        SMALL,
+        CHIPS["default"],
+        SMALL.replace(fabric=SMALL.fabric.replace(virtual_channels=1, depth=2)),
+        SMALL.replace(fabric=SMALL.fabric.replace(virtual_channels=4, depth=6)),
+    ],
+    ids=["tiny", "small", "default", "one channel", "four channels"],
+)
+def test_host_bridge(simulate, chip: ChipConfig):
+    simulate(
+        HostBridge(chip), chip.core, bench="phasecore.verification.chip.tb_host_bridge",
+        env={"PHASECORE_CHIP": chip.to_json()},
+    )  # fmt: skip

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Benches, proofs, tests and planted faults of a core's blocks."""

@@ -1,0 +1,589 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole core as a host sees it: AXI ports on one side, the golden model on the other.
+
+The bus clients are those of cocotbext-axi. Every cocotb test needs a fresh array, so
+``test_host.py`` runs one per simulation.
+"""
+
+import itertools
+import os
+import random
+from copy import deepcopy
+
+import cocotb
+import pytest
+from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
+from cocotbext.axi import AxiStreamFrame
+
+from phasecore.models.golden.core import Core
+from phasecore.models.golden.device import DeviceProfile
+from phasecore.models.golden.packets import affine_packet, header, vector_packet
+from phasecore.rtl.spec.instructions import (
+    SEGMENT,
+    Drift,
+    Function,
+    Opcode,
+    PacketKind,
+    Segment,
+    encode,
+    pack,
+)
+from phasecore.rtl.spec.registers.core import ErrorCode, error_counter, offsets, windows
+from phasecore.verification.cosim.random_programs import COUNTERS, RandomProgram
+from phasecore.verification.drivers.host import Errors, Host, RegisterError, RunError, reset_again
+from phasecore.verification.support.build import config_from_env
+from phasecore.verification.support.streams import read_devices, slow_pulses
+
+CONFIG = config_from_env()
+SEED = int(os.environ["PHASECORE_SEED"])
+PAUSES = os.environ["PHASECORE_PAUSES"] == "1"
+LINES = CONFIG.lines
+BEAT = CONFIG.stream_bytes
+NO_ERRORS = Errors(ErrorCode.NONE, 0, {})
+SPARE = CONFIG.segments - 1
+"""Segment that no good instruction of these tests uses."""
+
+WHOLE, PART = 0, 1
+SEGMENTS = [
+    Segment(
+        row_start=0, row_count=CONFIG.rows, col_start=0, col_count=CONFIG.cols,
+        threshold=3000, chi_shift=-2, range_forward=12, range_backward=12,
+    ),
+    Segment(
+        row_start=3, row_count=9, col_start=5, col_count=7, threshold=500,
+        range_forward=11, range_backward=11,
+    ),
+]  # fmt: skip
+
+
+def pauses():
+    """Random bursts of rest and work, endless."""
+    while True:
+        yield from itertools.repeat(random.random() < 0.5, random.choice([1, 1, 1, 2, 3, 7]))
+
+
+def codes(count):
+    """Random vector elements."""
+    return [random.randint(-127, 127) for _ in range(count)]
+
+
+def vector(count=LINES, start=0):
+    """Random VECTOR packet."""
+    return vector_packet(codes(count), config=CONFIG, start=start)
+
+
+def affine(count=LINES, start=0):
+    """Random AFFINE packet."""
+    scale = [random.randrange(256) for _ in range(count)]
+    return affine_packet(scale, codes(count), config=CONFIG, start=start)
+
+
+def activate(**changes):
+    """ACTIVATE of the latest window over the whole array, with some fields changed."""
+    values = {
+        "segment": WHOLE, "side": 0, "from_slot": 0, "slot": 0, "accumulate": 0,
+        "function": Function.IDENTITY, "shift": 7, "affine": 0, "table": 0, "destination": 1,
+        "start": 0,
+    }  # fmt: skip
+    return encode(Opcode.ACTIVATE, **values | changes)
+
+
+def error(**changes):
+    """ERROR of the latest window over the whole array, with some fields changed."""
+    values = {
+        "segment": WHOLE, "side": 0, "from_slot": 0, "slot": 0, "output": 0,
+        "function": Function.IDENTITY, "fixed": 0, "shift": 0, "bias": -14, "destination": 3,
+        "start": 0,
+    }  # fmt: skip
+    return encode(Opcode.ERROR, **values | changes)
+
+
+def mvm(opcode=Opcode.FORWARD, **changes):
+    """Matrix-vector product with the whole array, with some fields changed."""
+    values = {
+        "segment": WHOLE, "slot": 0, "precision": 6, "input_signs": 3, "polarities": 3,
+    }  # fmt: skip
+    return encode(opcode, **values | changes)
+
+
+def load(slot, *, affine=0):
+    return encode(Opcode.LOAD, affine=affine, slot=slot)
+
+
+def read(slot, start=0, length=LINES):
+    return encode(Opcode.READ, slot=slot, start=start, length=length)
+
+
+def outer(**changes):
+    values = {"segment": WHOLE, "slot": 0, "error": 3, "transfer": 1}
+    return encode(Opcode.OUTER, **values | changes)
+
+
+READ_SLOTS = [read(slot) for slot in range(CONFIG.slots)]
+HALT = encode(Opcode.HALT)
+PROBE = [
+    *READ_SLOTS,
+    outer(slot=5, error=6),
+    load(0),
+    mvm(),
+    activate(affine=1),
+    read(1),
+    mvm(segment=PART, slot=1),
+    activate(segment=PART, accumulate=1, function=Function.TANH, destination=2, start=3),
+    error(from_slot=1, output=1),
+    outer(),
+    mvm(Opcode.BACKWARD, slot=3),
+    error(side=1, output=2, bias=-13, destination=4),
+    outer(slot=3, error=4),
+    encode(Opcode.TRANSFER, segment=PART),
+    mvm(slot=4, precision=CONFIG.input_bits),
+    activate(affine=1, table=1, destination=5),
+    read(4),
+    read(5),
+]
+"""Shows every slot and depends on exponents, accumulators, tables, chi and conductances."""
+
+
+class Session:
+    """A host and the golden model of its core, which see the same good programs and packets."""
+
+    def __init__(self, host, dut):
+        self.host, self.dut = host, dut
+        self.model = Core(CONFIG, DeviceProfile.load(os.environ["PHASECORE_PROFILE"]), SEED)
+        self.model.segments[: len(SEGMENTS)] = SEGMENTS
+        self._base = dict.fromkeys(COUNTERS, 0)
+
+    async def compare(self, words, packets):
+        """Run the model and compare its results with those that the core has sent."""
+        expected = self.model.run(words, packets)
+        for index, result in enumerate(expected):
+            got = await with_timeout(self.host.receive(), 20, "us")
+            assert (got.slot, got.start) == (result.slot, result.start), f"result[{index}]"
+            assert got.codes.tolist() == result.codes.tolist(), (
+                f"result[{index}], slot {result.slot}: got {got.codes}, expected {result.codes}"
+            )
+        assert self.host.sink.empty(), "more results than expected"
+
+    def compare_devices(self):
+        """Compare every device, behind the host's back."""
+        macro, model = self.dut.crossbar.macro, self.model.crossbar
+        found = deepcopy(model)
+        read_devices(macro, found)
+        for name in ("g", "n", "e"):
+            assert (getattr(found, name) == getattr(model, name)).all(), f"{name} of devices"
+        assert not int(macro.errors.value), "the macro saw errors"
+
+    async def run(self, words, packets=()):
+        """Load and run a program on both sides."""
+        words = [*words, HALT]
+        await self.host.load_program(words)
+        for packet in packets:
+            self.host.send(packet)
+        await self.host.run()
+        await self.compare(words, packets)
+
+    async def probe(self):
+        """Compare the whole state, as far as a host can see it."""
+        await self.run(PROBE, [vector()])
+
+    async def clear(self):
+        """Clear the counters on both sides."""
+        await self.host.command("clear")
+        self._base = {name: count(self.model) for name, count in COUNTERS.items()}
+
+    async def reset(self):
+        """Reset the core; the model begins anew on what a reset leaves: devices and chi."""
+        await reset_again(self.dut, self.host, random.randint(1, 3))
+        self.model = Core(CONFIG, DeviceProfile.load(os.environ["PHASECORE_PROFILE"]), SEED)
+        self.model.segments[: len(SEGMENTS)] = SEGMENTS
+        read_devices(self.dut.crossbar.macro, self.model.crossbar)
+        chi, bits = self.model.update.chi.reshape(CONFIG.chi_depth, -1), CONFIG.chi_bits
+        for index, word in enumerate(chi):
+            stored = int(self.dut.update.chi.macro.mem[index].value)
+            for lane in range(len(word)):
+                value = stored >> bits * lane & (1 << bits) - 1
+                word[lane] = value - (value >> bits - 1 << bits)
+        self._base = {name: count(self.model) for name, count in COUNTERS.items()}
+
+    async def check_counters(self):
+        """Compare the counters that hardware and model both keep."""
+        for name, count in COUNTERS.items():
+            got, expected = await self.host.read_register(name), count(self.model)
+            expected -= self._base[name]
+            assert got == expected, f"{name}: got {got}, expected {expected}"
+
+    async def expect(self, code, address=None):
+        """Check that exactly one error is recorded, and forget it."""
+        errors = await self.host.errors()
+        assert errors.code is code, f"error {errors.code!r}, expected {code!r}"
+        assert errors.counts == {error_counter(code): 1}, f"{code!r}: {errors.counts}"
+        assert await self.host.read_register("ERROR_COUNT") == 1
+        assert (await self.host.read_fields("STATUS"))["error"] == 1
+        if address is not None:
+            assert errors.address == address, f"{code!r} at {errors.address}, expected {address}"
+        await self.clear()
+        assert await self.host.errors() == NO_ERRORS
+
+    async def close(self):
+        """The state is still the model's, and nothing was reported."""
+        await self.probe()
+        await self.check_counters()
+        assert await self.host.errors() == NO_ERRORS
+        self.compare_devices()
+
+
+async def connect(dut):
+    """Session with segments written and every slot and table defined."""
+    host = await Host.connect(dut, CONFIG, pauses=pauses if PAUSES else None)
+    session = Session(host, dut)
+    await host.load_program([], SEGMENTS)
+    loads = [load(slot) for slot in range(CONFIG.slots)]
+    tables = [load(table, affine=1) for table in range(CONFIG.affine_tables)]
+    packets = [vector() for _ in loads] + [affine() for _ in tables]
+    # One pass of every computing block defines the accumulators and the latest window.
+    session.define = [*loads, *tables, mvm(), activate(), outer(transfer=0)], packets
+    await session.run(*session.define)
+    return session
+
+
+@cocotb.test(timeout_time=4, timeout_unit="ms")
+async def random_programs(dut):
+    """Calibrate, program some rows, then random legal programs; results, slots and counters."""
+    session = await connect(dut)
+    host, model = session.host, session.model
+    rows = [encode(Opcode.PROGRAM, segment=PART, row=row, slot=row % 8) for row in (3, 11)]
+    await session.run([encode(Opcode.CALIBRATE, drift=Drift.BASELINE), *rows])
+    assert await host.read_register("DRIFT_BASELINE") == model.adc.drift_baseline > 0
+    for line in range(LINES):
+        await host.write_register("CALIBRATION_LINE", line)
+        for name, expected in (("OFFSET", model.adc.offsets), ("GAIN", model.adc.gains)):
+            got = await host.read_register(f"CALIBRATION_{name}")
+            assert got == expected[line], f"{name} of line {line}: {got}, not {expected[line]}"
+    model.refresh_high, model.refresh_low = 40, 5
+    await host.write_register("REFRESH_HIGH", model.refresh_high)
+    await host.write_register("REFRESH_LOW", model.refresh_low)
+    rng = random.Random(SEED)
+    for _ in range(3):
+        program = RandomProgram(CONFIG, rng, 45)
+        await session.clear()
+        await host.load_program(program.words, program.segments)
+        model.segments = list(program.segments)
+        for packet in program.packets:
+            host.send(packet)
+        await host.run()
+        await session.compare(program.words, program.packets)
+        assert await host.read_register("COUNT_LOADS") == len(program.packets)
+        await session.check_counters()
+        await host.load_program([], SEGMENTS)
+        model.segments[: len(SEGMENTS)] = SEGMENTS
+        await session.close()
+
+
+def _beats(packet, *, keep):
+    """Frame of a packet whose byte enables are given beat by beat; the rest are full."""
+    enables = [int(byte) for text in keep for byte in reversed(text)]
+    return AxiStreamFrame(packet, tkeep=enables + [1] * (len(packet) - len(enables)))
+
+
+def bad_packets():
+    """Packets that a LOAD of a VECTOR must not take: (ErrorCode, frame)."""
+    good = vector()
+    full = "11111111"
+
+    def head(kind=PacketKind.VECTOR, *, start=0, length=LINES):
+        return header(kind, start=start, length=length) + good[BEAT:]
+
+    short = vector(5)
+    yield ErrorCode.PACKET_MAGIC, good[: BEAT - 1] + b"\x51" + good[BEAT:]
+    yield ErrorCode.PACKET_KIND, b"\x03" + good[1:]
+    yield ErrorCode.PACKET_KIND, head(PacketKind.RESULT)
+    yield ErrorCode.PACKET_RANGE, head(start=4, length=8)
+    yield ErrorCode.PACKET_RANGE, head(length=0)
+    yield ErrorCode.PACKET_RANGE, head(length=0)[:BEAT]
+    yield ErrorCode.PACKET_RANGE, head(start=8, length=LINES - 7)
+    yield ErrorCode.PACKET_RANGE, head(start=0xFFF8, length=8)
+    yield ErrorCode.PACKET_RANGE, head(length=LINES + 1)
+    yield ErrorCode.PACKET_EARLY, good[:BEAT]
+    yield ErrorCode.PACKET_EARLY, good[:-BEAT]
+    yield ErrorCode.PACKET_EARLY, affine()[:-BEAT]
+    yield ErrorCode.PACKET_LATE, good + good[-BEAT:]
+    yield ErrorCode.PACKET_LATE, good + good
+    yield ErrorCode.PACKET_LATE, head(length=8)
+    yield ErrorCode.PACKET_KEEP, _beats(good, keep=["01111111"])
+    yield ErrorCode.PACKET_KEEP, _beats(good, keep=[full, "11101111"])
+    yield ErrorCode.PACKET_KEEP, _beats(good, keep=[full, full, "01111111"])
+    yield ErrorCode.PACKET_KEEP, _beats(short + b"\0\0\0", keep=[full, full])
+    yield ErrorCode.PACKET_KEEP, _beats(short + b"\0\0\0", keep=[full, "00111110"])
+    yield ErrorCode.PACKET_KEEP, short[:-1]
+    yield ErrorCode.PACKET_UNWANTED, affine()
+    yield ErrorCode.PACKET_UNWANTED, affine(3, start=8)
+
+
+@cocotb.test(timeout_time=4, timeout_unit="ms")
+async def bad_packets_are_dropped_whole(dut):
+    """A LOAD behind any bad packet gets the next good one; the rest of the state stays."""
+    session = await connect(dut)
+    for code, frame in bad_packets():
+        good = vector(random.randint(1, 8), 8 * random.randrange(2))
+        session.host.source.send_nowait(AxiStreamFrame(frame))
+        slot = random.randrange(CONFIG.slots)
+        await session.run([load(slot), read(slot), *READ_SLOTS], [good])
+        await session.expect(code)
+    session.host.source.send_nowait(AxiStreamFrame(vector()))
+    await session.run([load(1, affine=1)], [affine(3, 8)])
+    await session.expect(ErrorCode.PACKET_UNWANTED)
+    await session.close()
+
+
+def illegal_instructions():
+    """(ErrorCode, word, descriptor of segment SPARE or None)."""
+    unused = 1 << 63
+    bad_segments = [
+        {"row_start": CONFIG.rows - 3, "row_count": 4},
+        {"col_start": CONFIG.cols, "col_count": 1},
+        {"row_count": 0},
+        {"col_count": 0},
+        {"row_start": 0xFFFF, "row_count": 1},
+        {"threshold": 0},
+        {"threshold": 1 << CONFIG.chi_bits - 1},
+        {"range_forward": CONFIG.range_min - 1},
+        {"range_backward": CONFIG.range_max + 1},
+    ]
+    slots, tables = CONFIG.slots, CONFIG.affine_tables
+    yield ErrorCode.OPCODE, 14, None
+    yield ErrorCode.OPCODE, 31 | unused, None
+    yield ErrorCode.UNUSED_BITS, HALT | unused, None
+    yield ErrorCode.UNUSED_BITS, load(0) | 1 << 11, None
+    yield ErrorCode.UNUSED_BITS, error() | unused, None
+    yield ErrorCode.SEGMENT, mvm(segment=CONFIG.segments), None
+    yield ErrorCode.SEGMENT, outer(segment=15), None
+    users = itertools.cycle([
+        mvm(segment=SPARE), mvm(Opcode.BACKWARD, segment=SPARE), outer(segment=SPARE),
+        activate(segment=SPARE), encode(Opcode.TRANSFER, segment=SPARE),
+        encode(Opcode.REFRESH, segment=SPARE, all_rows=1), error(segment=SPARE),
+        encode(Opcode.PROGRAM, segment=SPARE, row=15, slot=0),
+    ])  # fmt: skip
+    for change, word in zip(bad_segments, users, strict=False):
+        yield ErrorCode.SEGMENT, word, vars(SEGMENTS[WHOLE]) | change
+    yield ErrorCode.SLOT, load(slots), None
+    yield ErrorCode.SLOT, load(tables, affine=1), None
+    yield ErrorCode.SLOT, read(slots), None
+    yield ErrorCode.SLOT, mvm(slot=31), None
+    yield ErrorCode.SLOT, activate(slot=slots), None
+    yield ErrorCode.SLOT, activate(table=tables), None
+    yield ErrorCode.SLOT, error(destination=slots), None
+    yield ErrorCode.SLOT, error(output=slots), None
+    yield ErrorCode.SLOT, outer(error=slots), None
+    yield ErrorCode.LINE, read(0, start=4, length=1), None
+    yield ErrorCode.LINE, read(0, length=0), None
+    yield ErrorCode.LINE, read(0, start=8, length=LINES - 7), None
+    yield ErrorCode.LINE, activate(start=LINES), None
+    yield ErrorCode.LINE, encode(Opcode.PROGRAM, segment=PART, row=2, slot=0), None
+    yield ErrorCode.LINE, encode(Opcode.PROGRAM, segment=PART, row=12, slot=0), None
+    yield ErrorCode.FUNCTION, activate(function=7), None
+    yield ErrorCode.FUNCTION, error(function=Function.NONE), None
+    yield ErrorCode.PRECISION, mvm(precision=4), None
+    yield ErrorCode.PRECISION, mvm(precision=CONFIG.input_bits + 1), None
+    yield ErrorCode.LOOP_COUNT, encode(Opcode.LOOP, counter=0, target=0, count=0), None
+    too_far = encode(Opcode.LOOP, counter=1, target=CONFIG.program_depth, count=2)
+    yield ErrorCode.TARGET, too_far, None
+
+
+@cocotb.test(timeout_time=4, timeout_unit="ms")
+async def illegal_instructions_are_skipped(dut):
+    """A program with one illegal instruction does what it does without it."""
+    session = await connect(dut)
+    host = session.host
+    computing = PROBE[CONFIG.slots :]
+    previous = []
+    for code, word, descriptor in illegal_instructions():
+        if descriptor is not None:
+            await host.write_entry("SEGMENT", SPARE, pack(SEGMENT, descriptor))
+        position = random.randint(0, len(computing))
+        program = [*computing[:position], word, *computing[position:], HALT]
+        for address, (new, old) in enumerate(itertools.zip_longest(program, previous)):
+            if new != old:
+                await host.write_entry("PROGRAM", address, new)
+        previous = program
+        packet = vector()
+        host.send(packet)
+        await host.run()
+        await session.compare([*computing, HALT], [packet])
+        await session.expect(code, position)
+    await session.close()
+
+
+@cocotb.test(timeout_time=4, timeout_unit="ms")
+async def refused_register_accesses(dut):
+    """Every kind of refused access answers SLVERR, is counted and changes nothing."""
+    session = await connect(dut)
+    host, where = session.host, offsets(CONFIG)
+    settings = ("START", "WATCHDOG", "REFRESH_HIGH", "REFRESH_LOW", "CALIBRATION_LINE")
+    program, segment = windows(CONFIG)["PROGRAM"], windows(CONFIG)["SEGMENT"]
+    written = [where[name] for name in settings]
+    written += [program.address(index, word) for index in range(8) for word in range(2)]
+    written += [segment.address(WHOLE, word) for word in range(segment.words)]
+    before = [await host.read_word(address) for address in written]
+
+    async def partial(address, size):
+        """Write some bytes of a word."""
+        response = await host.registers.write(address, b"\x01" * size)
+        if response.resp:
+            raise RegisterError("refused")
+
+    undefined = [0x1000, where["ERROR_CODE"] + 0x0C, segment.end, program.end, 0x3FFC]
+    accesses = [(ErrorCode.REGISTER_UNDEFINED, at, host.read_word(at)) for at in undefined]
+    accesses += [(ErrorCode.REGISTER_UNDEFINED, at, host.write_word(at, 1)) for at in undefined]
+    accesses += [
+        (ErrorCode.REGISTER_READ_ONLY, where[name], host.write_register(name, 1))
+        for name in ("ID", "STATUS", "PC", "ERROR_COUNT", "COUNT_CYCLES", "CONFIG_ROWS")
+    ]
+    accesses += [
+        (ErrorCode.REGISTER_PARTIAL, at & ~3, partial(at, size))
+        for at, size in (
+            (where["START"], 1), (where["WATCHDOG"] + 1, 2), (where["CONTROL"], 1),
+            (program.address(0) + 3, 1), (segment.address(0, 3), 3),
+        )
+    ]  # fmt: skip
+    for code, address, access in accesses:
+        with pytest.raises(RegisterError, match="refused"):
+            await access
+        await session.expect(code, address)
+    assert before == [await host.read_word(address) for address in written]
+    await session.close()
+
+
+@cocotb.test(timeout_time=4, timeout_unit="ms")
+async def programs_that_do_not_end(dut):
+    """Locked memories, abort, watchdog, a packet that comes late, the end of the memory."""
+    session = await connect(dut)
+    host = session.host
+    waiting = [*PROBE, load(6), read(6), HALT]
+
+    async def begin():
+        """Run up to the LOAD that has no packet; return the packet of the probe."""
+        packet = vector()
+        host.send(packet)
+        await host.load_program(waiting)
+        await host.start()
+        while True:
+            status = await host.read_fields("STATUS")
+            if status["stream_in_busy"] and await host.read_register("PC") == len(waiting) - 2:
+                return packet
+            await ClockCycles(dut.clk, 50)
+
+    packets = [await begin()]
+    assert (await host.read_fields("STATUS"))["running"]
+    for window, entry in (("PROGRAM", len(waiting) - 1), ("SEGMENT", WHOLE)):
+        with pytest.raises(RegisterError, match=r"^write to 0x\w{4} refused \(SLVERR\)$"):
+            await host.write_entry(window, entry, 0)
+        await session.expect(ErrorCode.REGISTER_LOCKED, windows(CONFIG)[window].address(entry))
+    packets.append(vector())
+    host.send(packets[-1])
+    await host.finish()
+    await session.compare(waiting, packets)
+
+    packet = await begin()
+    await host.command("abort")
+    await _stopped(host)
+    await session.compare([*PROBE, HALT], [packet])
+    await session.probe()
+
+    await host.write_register("WATCHDOG", 3000)
+    packet = await begin()
+    await _stops(host, ErrorCode.WATCHDOG, len(waiting) - 2)
+    status = await host.read_fields("STATUS")
+    assert status["stream_in_busy"], "the watchdog stops the sequencer only"
+    await session.expect(ErrorCode.WATCHDOG, len(waiting) - 2)
+    await session.compare([*PROBE, HALT], [packet])
+    await host.command("abort")
+    await _stopped(host)
+    await session.probe()
+
+    packet = await begin()
+    await _stops(host, ErrorCode.WATCHDOG, len(waiting) - 2)
+    await session.expect(ErrorCode.WATCHDOG, len(waiting) - 2)
+    late = vector()
+    host.send(late)
+    await session.compare([*PROBE, load(6), HALT], [packet, late])
+    await host.source.wait()
+    await ClockCycles(dut.clk, 20)
+    await _stopped(host)
+    await session.probe()
+
+    last = CONFIG.program_depth - 1
+    await host.load_program([read(6), mvm(slot=6), read(5)], at=last - 2)
+    await host.start(at=last - 2)
+    await _stops(host, ErrorCode.PROGRAM_END, last)
+    await session.compare([read(6), mvm(slot=6), read(5), HALT], [])
+    await session.expect(ErrorCode.PROGRAM_END, last)
+    await session.close()
+
+
+@cocotb.test(timeout_time=4, timeout_unit="ms")
+async def abort_during_a_refresh(dut):
+    """The refresh goes on, and the next program waits for it."""
+    session = await connect(dut)
+    refresh = [encode(Opcode.REFRESH, segment=WHOLE, all_rows=1), HALT]
+    await session.host.load_program(refresh)
+    await session.host.start()
+    await session.host.command("abort")
+    status = await session.host.read_fields("STATUS")
+    assert not status["running"], status
+    assert status["programmer_busy"], status
+    session.model.run(refresh)
+    await session.run([activate(destination=2), read(2)])
+    await session.close()
+
+
+@cocotb.test(timeout_time=4, timeout_unit="ms")
+async def resets_at_random_times(dut):
+    """Programs and segments stay; the next program waits for a pulse that the reset met."""
+    session = await connect(dut)
+    host, macro = session.host, dut.crossbar.macro
+    words, packets = session.define
+    words = [*words, *READ_SLOTS, outer(), HALT]
+    after = CONFIG.program_depth - len(words)
+    before = PROBE[CONFIG.slots :]
+    random.shuffle(before)
+    program = encode(Opcode.PROGRAM, segment=WHOLE, row=5, slot=1)
+    await host.load_program([program, *before, HALT])
+    await host.load_program(words, at=after)
+    # The first resets seek what they must meet: a group before its fire, a window, a pulse.
+    sought = [
+        lambda: int(macro.selected.value) >= 5, lambda: int(macro.selected.value) >= 20,
+        lambda: int(macro.active.value), lambda: not int(macro.program_ready.value),
+    ]  # fmt: skip
+    for trial in range(8):
+        for _ in range(2):
+            host.send(vector())
+        slow = cocotb.start_soon(slow_pulses(macro, 200))
+        await host.start(at=int(trial >= 2))
+        if trial < len(sought):
+            while not sought[trial]():
+                await RisingEdge(dut.clk)
+        else:
+            await ClockCycles(dut.clk, random.randrange(1, 600))
+        await session.reset()
+        slow.cancel()
+        for packet in packets:
+            host.send(packet)
+        await host.run(at=after)
+        await session.compare(words, packets)
+        session.compare_devices()
+    await session.close()
+
+
+async def _stops(host, code, address):
+    """Check that the running program stops with an error."""
+    expected = f"^stopped at instruction {address}, first error {code.name}$"
+    with pytest.raises(RunError, match=expected):
+        await host.finish()
+
+
+async def _stopped(host):
+    """Check that sequencer and LOAD engine are idle."""
+    status = await host.read_fields("STATUS")
+    assert not status["running"], status
+    assert not status["halted"], status
+    assert not status["stream_in_busy"], status

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sequencer with its register file."""
+
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from phasecore.rtl.core.control.controller import Controller
+from phasecore.rtl.core.control.csr_file import CsrFile
+from phasecore.rtl.lib.axi_lite import RegisterBus
+from phasecore.rtl.spec.core import DEFAULT, SMALL, TINY
+from phasecore.verification.support.formal import prove
+from phasecore.verification.support.formal_streams import StreamContract
+
+TILE = TINY.replace(objects=4, streams=4)
+
+
+class Sequencer(wiring.Component):
+    """Controller and register file; the ports of the units and the register bus."""
+
+    def __init__(self, config):
+        self._config = config
+        self._controller = Controller(config)
+        members = dict(self._controller.signature.members)
+        del members["sequencer"]
+        super().__init__({"bus": In(RegisterBus()), **members})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.controller = controller = self._controller
+        m.submodules.file = file = CsrFile(self._config)
+        connect(m, flipped(self.bus), file.bus)
+        connect(m, controller.sequencer, file.sequencer)
+        for name, member in self.signature.members.items():
+            own, inner = getattr(self, name), getattr(controller, name, None)
+            if name == "bus":
+                continue
+            if member.is_signature and isinstance(member.signature, stream.Signature):
+                connect(m, flipped(own), inner)
+            elif member.flow is Out:
+                m.d.comb += own.eq(inner)
+            else:
+                m.d.comb += inner.eq(own)
+        return m
+
+
+@pytest.mark.parametrize(
+    "config", [TINY, TILE, SMALL, DEFAULT], ids=["tiny", "tile", "small", "default"]
+)
+def test_controller(simulate, config):
+    simulate(Sequencer(config), config, bench="phasecore.verification.core.tb_controller")
+
+
+@pytest.mark.parametrize("config", [TINY, TILE], ids=["tiny", "tile"])
+def test_commands_are_held(config, tmp_path):
+    dut = StreamContract(Controller(config), environment=_monotone)
+    prove(dut, name="controller", tmp_path=tmp_path, depth=14)
+
+
+def _monotone(m, controller):
+    """While a command waits, no unit becomes busy and no slot becomes used on its own."""
+    from amaranth.hdl import Assume, Signal, Value
+
+    waits = Signal()
+    offered = [
+        getattr(controller, name)
+        for name, member in controller.signature.members.items()
+        if member.is_signature and isinstance(member.signature, stream.Signature)
+    ]
+    m.d.sync += waits.eq(sum(port.valid & ~port.ready for port in offered) != 0)
+    for name, member in controller.signature.members.items():
+        if member.flow is not In or member.is_signature:
+            continue
+        value = Value.cast(getattr(controller, name))
+        before = Signal(len(value), name=f"before_{name}")
+        m.d.sync += before.eq(value)
+        with m.If(waits):
+            if name == "crossbar_issued":
+                m.d.comb += Assume(value == before)
+            else:
+                m.d.comb += Assume((value & ~before) == 0)

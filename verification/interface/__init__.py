@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Benches, proofs, tests and planted faults of network interface and local control."""

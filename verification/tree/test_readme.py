@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Documents made from results and tables are fresh, and say what is so."""
+
+import re
+
+import pytest
+
+from phasecore.scripts.report.readme import documents
+from phasecore.scripts.report.results import ROOT
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+def test_document_is_fresh(path):
+    assert path.read_text(encoding="utf-8") == documents()[path], (
+        "run python -m phasecore.scripts.report.readme"
+    )
+
+
+PAGES = ["README.md", "docs/start/commands.md", "docs/results/README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    path = ROOT / page
+    text = path.read_text(encoding="utf-8")
+    targets = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    assert targets
+    for target in targets:
+        assert (path.parent / target).exists(), f"{page} links to {target}"
+
+
+def test_every_command_is_named_and_exists():
+    from phasecore.scripts.cli import COMMANDS
+
+    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
+    assert set(re.findall(r"phasecore (\w+)", text)) >= set(COMMANDS)
+    assert set(re.findall(r"^\$ phasecore (\w+)", text, flags=re.MULTILINE)) <= set(COMMANDS)
+
+
+def test_the_front_page_is_short():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 150
