@@ -179,8 +179,8 @@ def _accuracy() -> str:
             f"**{run['network']} on MNIST**, `{run['profile']}` devices,"
             f" {run['config']['devices_per_polarity']} per polarity, batch 1,"
             f" {run['epochs']} epochs of {run['images'] // run['epochs']:,} images,"
-            f" every product and update\nin the hardware's integers; mean of {len(run['seeds'])} seeds"
-            f" ({each} %):\n"
+            f" every product and update\nin the hardware's integers; mean of"
+            f" {len(run['seeds'])} seeds ({each} %):\n"
             f"`{run['command']}`"
         ),
         "",
