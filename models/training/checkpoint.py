@@ -30,7 +30,8 @@ Arrays = Mapping[str, NDArray[Any]]
 class Run:
     """What is trained, but for the data: see :meth:`inputs`."""
 
-    network: str
+    network: str | Network
+    """A name of ``ALL_NETWORKS``, or a network of one's own."""
     config: CoreConfig
     profile: DeviceProfile
     seed: int
@@ -46,7 +47,9 @@ class Run:
 
     def trained_network(self) -> Network:
         """The network with this run's rates."""
-        network = ALL_NETWORKS[self.network]
+        network = self.network
+        if isinstance(network, str):
+            network = ALL_NETWORKS[network]
         known = network.training
         training = replace(
             known,
@@ -63,7 +66,7 @@ class Run:
     def inputs(self, data: Dataset) -> dict[str, Any]:
         """All that the run's bits depend on, as JSON has it."""
         network = self.trained_network()
-        placed = {"name": self.network, **asdict(network)}
+        placed = {"name": network.name, **asdict(network)}
         training = placed.pop("training")
         # A chip has the run's cores; what a network is tuned for and tried on is not used.
         placed.get("chip", {}).pop("core", None)

@@ -7,16 +7,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from phasecore.models.compiler.network import Network
 from phasecore.models.training.datasets import (
     DataError,
     Dataset,
     idx_content,
+    load,
     pool,
     read_idx,
     whole,
 )
 
-__all__ = ["ACCEPTED", "load_own"]
+__all__ = ["ACCEPTED", "load_for", "load_own"]
 
 ACCEPTED = (
     "a folder of the four IDX files of MNIST's format (Fashion-MNIST, EMNIST; .gz or not) or one of"
@@ -43,6 +45,24 @@ _GREY_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 """Pillow's pixels of at most 8 bits per colour."""
 
 Parts = dict[str, NDArray[np.generic]]
+
+
+def load_for(
+    network: Network, dataset: Dataset | str | Path | None = None, folder: Path | None = None
+) -> Dataset:
+    """Data set for a network: its own, or one of ``NAMES``, a path (``ACCEPTED``) or the data.
+
+    ``folder`` holds the MNIST files; None: where the environment says. ``ValueError`` if the data
+    do not fit the network.
+    """
+    if isinstance(dataset, Path):
+        data = load_own(dataset, network.inputs)
+    elif isinstance(dataset, Dataset):
+        data = dataset
+    else:
+        data = load(dataset or network.dataset, folder)
+    data.check(network.name, network.inputs, network.layers[-1].outputs)
+    return data
 
 
 def load_own(path: Path, inputs: int) -> Dataset:

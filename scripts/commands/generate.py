@@ -5,19 +5,19 @@ The same configuration gives the same bytes on every machine.
 """
 
 import argparse
-import hashlib
 import logging
 from pathlib import Path
 from typing import Any
 
-from phasecore.files import check_folder, check_target, write
+from phasecore.api import generate
+from phasecore.files import check_folder, check_target
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.registers import chip as registers
 from phasecore.rtl.spec.registers import core as csr
 from phasecore.scripts.report.results import preset_name, record
 
-__all__ = ["TOP", "add_parser", "files", "report", "run"]
+__all__ = ["TOP", "add_parser", "files", "report", "run", "top"]
 
 OPTIONS = ("config", "seed", "out")
 
@@ -50,22 +50,21 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.chip and (args.preset or args.config_path):
         raise ValueError("--chip names the whole chip: neither --preset nor --config goes with it")
     config = ChipConfig.load(args.chip) if args.chip else args.config
-    top = CHIP_TOP if args.chip else TOP
     name = f"chip-{Path(args.chip).stem}" if args.chip else preset_name(args.config)
     folder: Path = args.out or Path("build") / "generated" / name
-    log.info("generating %s", top)
-    check_target(check_folder(folder) / f"{top}.v")
-    texts = files(config)
-    for name, text in texts.items():
-        write(folder / name, text)
-    written = {
-        name: {"bytes": len(text.encode()), "sha256": hashlib.sha256(text.encode()).hexdigest()}
-        for name, text in texts.items()
-    }
+    log.info("generating %s", top(config))
+    check_target(check_folder(folder) / f"{top(config)}.v")
+    generated = generate(config)
+    generated.write(folder)
     return record(
-        command=args.command, config=config, seed=args.seed, out=str(folder), top=top,
-        files=written,
+        command=args.command, config=config, seed=args.seed, out=str(folder), top=generated.top,
+        files=generated.checksums(),
     )  # fmt: skip
+
+
+def top(config: CoreConfig | ChipConfig) -> str:
+    """Name of the top module."""
+    return CHIP_TOP if isinstance(config, ChipConfig) else TOP
 
 
 def files(config: CoreConfig | ChipConfig) -> dict[str, str]:

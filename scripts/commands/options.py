@@ -7,8 +7,8 @@ from pathlib import Path
 
 from phasecore.models.compiler.network import Network
 from phasecore.models.golden.device import PROFILES, DeviceProfile
-from phasecore.models.training.datasets import NAMES, Dataset, load
-from phasecore.models.training.own_data import ACCEPTED, load_own
+from phasecore.models.training.datasets import NAMES, Dataset
+from phasecore.models.training.own_data import ACCEPTED, load_for
 
 __all__ = [
     "add_data", "add_devices", "add_profile", "add_validation", "at_most", "load_data", "positive",
@@ -83,14 +83,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 def load_data(args: argparse.Namespace, network: Network) -> Dataset:
     """Data set that the options of :func:`add_data` name for a network."""
-    own = isinstance(args.dataset, Path)
-    data = (
-        load_own(args.dataset, network.inputs)
-        if own
-        else load(args.dataset or network.dataset, args.data)
-    )
-    data.check(network.name, network.inputs, network.layers[-1].outputs)
-    return data
+    return load_for(network, args.dataset, args.data)
 
 
 def at_most(option: str, wanted: int | None, available: int, what: str) -> int:

@@ -330,7 +330,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.resume:
         checkpoint, trained, data = _checkpoint(args)
         network = trained.trained_network()
-        config = CHIP_NETWORKS[trained.network].chip.replace(core=trained.config)
+        config = CHIP_NETWORKS[network.name].chip.replace(core=trained.config)
         profile, seed = trained.profile, trained.seed
     else:
         given = args.config if args.preset or args.config_path else None

@@ -56,7 +56,7 @@ from phasecore.scripts.report.pictures import (
     picture,
 )
 
-__all__ = ["Trainer", "add_parser", "plot", "report", "run"]
+__all__ = ["Trainer", "add_parser", "measured", "plot", "report", "run", "validate"]
 
 EARLY_IMAGES = 2000
 VALIDATION_IMAGES = 10_000
@@ -270,7 +270,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             saved = _of_seed(checkpoint, one.seed, args.seeds)
             with interrupts.explained(f"the same command with --resume {checkpoint} goes on"):
                 _train(trainer, stop, saved, regularly=args.checkpoint is not None)
-            runs.append(_result(trainer, args.command))
+            runs.append(measured(trainer, args.command))
             result = runs[0] if args.seeds == 1 else _summary(runs)
             results.write(path, result, args)
             if len(runs) < args.seeds:
@@ -359,7 +359,7 @@ def _train(trainer: Trainer, stop: interrupts.Stop, checkpoint: Path, *, regular
     """Learn what is left; save to ``checkpoint`` when told to stop, and perhaps regularly."""
     saved = time.monotonic()
     for point in trainer.stretches():
-        _validate(trainer, point)
+        validate(trainer, point)
         log.info(_progress(trainer, point))
         is_last = point["images"] == trainer.total
         if stop.number and not is_last:
@@ -375,7 +375,7 @@ def _train(trainer: Trainer, stop: interrupts.Stop, checkpoint: Path, *, regular
             saved = time.monotonic()
 
 
-def _validate(trainer: Trainer, point: dict[str, Any]) -> None:
+def validate(trainer: Trainer, point: dict[str, Any]) -> None:
     """Add accuracies on the validation images, if there are any, to some points of the curve."""
     data, done = trainer.data, point["images"]
     is_due = done == EARLY_IMAGES or done % VALIDATION_IMAGES == 0
@@ -399,7 +399,8 @@ def _progress(trainer: Trainer, point: Mapping[str, Any]) -> str:
     return line
 
 
-def _result(trainer: Trainer, command: str) -> dict[str, Any]:
+def measured(trainer: Trainer, command: str) -> dict[str, Any]:
+    """Result of a run that is done, as files have it; it classifies the test images."""
     run, data = trainer.run, trainer.data
     programmers = [core.programmer for core in trainer.cores]
     set_pulses = [programmer.set_pulses for programmer in programmers]
@@ -409,7 +410,7 @@ def _result(trainer: Trainer, command: str) -> dict[str, Any]:
         command=command,
         config=run.config,
         seed=run.seed,
-        network=run.network,
+        network=trainer.network.name,
         profile=run.profile.name,
         epochs=run.epochs,
         grown=trainer.grown,

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``import phasecore`` offers beside data: train, simulate, generate, and their results.
+
+A name in the place of an object means the one of that name in ``NETWORKS``, ``PROFILES``,
+``PRESETS`` or ``CHIPS``. ``ValueError`` names the argument that does not fit and its value.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from phasecore import files
+from phasecore.models.compiler.convolution import ConvNetwork
+from phasecore.models.compiler.network import ChipNetwork, Network
+from phasecore.models.golden.device import PROFILES, DeviceProfile
+from phasecore.models.training.checkpoint import ALL_NETWORKS, Run
+from phasecore.models.training.datasets import Dataset
+from phasecore.models.training.own_data import load_for
+from phasecore.rtl.spec.chip import CHIPS, ChipConfig
+from phasecore.rtl.spec.core import PRESETS, CoreConfig
+
+__all__ = [
+    "GeneratedFiles", "SimulationResult", "TrainingResult", "generate", "simulate", "train",
+]  # fmt: skip
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Result:
+    """Figures of a run."""
+
+    network: str
+    profile: str
+    seed: int
+    images: int
+    """Images learnt, over all epochs."""
+    accuracy_model: float
+    """Fraction of the test images that the golden model classifies as labelled ..."""
+    accuracy_float: float
+    """... and plain SGD in floating point, from the same weights, on the same images."""
+    curve: list[dict[str, Any]] = field(repr=False)
+    """Points of the learning curve, in order; ``images`` says how many were learnt before."""
+    record: dict[str, Any] = field(repr=False)
+    """All figures, as the commands write them."""
+
+    def to_json(self) -> str:
+        """:attr:`record` as one JSON object."""
+        return json.dumps(self.record)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult(_Result):
+    """What :func:`train` measured."""
+
+    config: CoreConfig
+    """Of the core, or of every core of a chip."""
+    images_per_second: float
+    pulses_per_weight_per_image: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationResult(_Result):
+    """What :func:`simulate` measured."""
+
+    config: CoreConfig | ChipConfig
+    accuracy_rtl: float
+    mismatches: int
+    """Values of the RTL that are not the golden model's: 0 unless something is wrong."""
+    values_compared: int
+    cycles_per_image: dict[str, float]
+    """Clock cycles of a training image, ``total`` and by phase or busy unit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratedFiles:
+    """Verilog of a core or chip, and what belongs to it."""
+
+    config: CoreConfig | ChipConfig
+    top: str
+    """Name of the top module."""
+    texts: dict[str, str] = field(repr=False)
+    """Content by file name."""
+
+    def write(self, folder: str | Path) -> None:
+        """Write all files into a folder, which is made if it is not there."""
+        place = files.check_folder(Path(folder))
+        for name, text in self.texts.items():
+            files.write(place / name, text)
+
+    def checksums(self) -> dict[str, dict[str, Any]]:
+        """``bytes`` and ``sha256`` by file name."""
+        contents = {name: text.encode() for name, text in self.texts.items()}
+        return {
+            name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            for name, data in contents.items()
+        }
+
+    def to_json(self) -> str:
+        """Top, configuration and checksums as one JSON object."""
+        config = json.loads(self.config.to_json())
+        return json.dumps({"top": self.top, "config": config, "files": self.checksums()})
+
+
+def generate(config: CoreConfig | ChipConfig | str = "default") -> GeneratedFiles:
+    """Verilog of a core or a chip, macros, register maps and what tools need to take them.
+
+    ``config``: of a core or chip; a name is that of a core. The same configuration gives the same
+    bytes on every machine.
+    """
+    from phasecore.scripts.commands import generate as command
+
+    cores: Mapping[str, CoreConfig | ChipConfig] = PRESETS
+    found = _named("config", config, cores)
+    return GeneratedFiles(config=found, top=command.top(found), texts=command.files(found))
+
+
+def train(
+    network: Network | str = "mlp-64-50-10",
+    *,
+    config: CoreConfig | str | None = None,
+    profile: DeviceProfile | str = "pcm",
+    devices: int | None = None,
+    dataset: Dataset | Path | str | None = None,
+    data: Path | None = None,
+    with_validation: bool = False,
+    images: int | None = None,
+    epochs: int | None = None,
+    eta: float | None = None,
+    eta_end: float | None = None,
+    seed: int = 1,
+) -> TrainingResult:
+    """Train a network in the golden model, next to its float twin, and classify the test images.
+
+    Parameters
+    ----------
+    config : of the core or of each core of a chip; None: the network's
+    devices : per polarity of a weight, in the place of the configuration's
+    dataset, data : in the place of the network's data set; folder of the MNIST files
+    with_validation : train on the validation images, too
+    images, epochs : images per epoch and epochs; None: all, and the network's
+    eta, eta_end : learning rate at the start and the end; None: the network's
+    seed : of devices, converters and the order of images
+    """
+    from phasecore.scripts.commands import train as command
+
+    chosen = _named("network", network, ALL_NETWORKS)
+    cores = chosen.config if config is None else _named("config", config, PRESETS)
+    if devices is not None:
+        cores = cores.replace(devices_per_polarity=devices)
+    loaded = load_for(chosen, dataset, data)
+    loaded = loaded.merged() if with_validation else loaded
+    run = Run(
+        network=chosen, config=cores, profile=_named("profile", profile, PROFILES), seed=seed,
+        epochs=_positive("epochs", epochs, chosen.training.epochs),
+        images=_positive("images", images, len(loaded.train_x), most=len(loaded.train_x)),
+        eta=eta, eta_end=eta_end, with_validation=with_validation,
+    )  # fmt: skip
+    trainer = command.Trainer(run, loaded)
+    for point in trainer.stretches():
+        command.validate(trainer, point)
+    record = command.measured(trainer, "phasecore.train")
+    return TrainingResult(config=cores, record=record, **_figures(TrainingResult, record))
+
+
+def simulate(
+    network: Network | str = "mlp-64-50-10",
+    *,
+    config: CoreConfig | ChipConfig | str | None = None,
+    profile: DeviceProfile | str = "pcm",
+    dataset: Dataset | Path | str | None = None,
+    data: Path | None = None,
+    images: int = 200,
+    epochs: int = 1,
+    test_images: int = 100,
+    sim: str = "verilator",
+    seed: int = 1,
+) -> SimulationResult:
+    """Train a network in the RTL, in a simulator, and compare every result with the golden model.
+
+    Parameters
+    ----------
+    config : of the core, or of the chip for a network of several; None: the network's. A name is
+        that of a preset or, for such a network, of a chip
+    sim : "verilator", which builds for some minutes, once, or "icarus"
+    others : see :func:`train`
+    """
+    from phasecore.scripts.commands import simulate as command
+    from phasecore.scripts.report import results
+
+    if sim not in ("icarus", "verilator"):
+        raise ValueError(f"sim must be icarus or verilator, not {sim!r}")
+    chosen = _named("network", network, ALL_NETWORKS)
+    if isinstance(chosen, ConvNetwork):
+        raise ValueError(f"network must be one that the RTL has, not {chosen.name}")
+    own: CoreConfig | ChipConfig = chosen.config
+    presets: Mapping[str, CoreConfig | ChipConfig] = PRESETS
+    if isinstance(chosen, ChipNetwork):
+        own, presets = chosen.chip, CHIPS
+    used = own if config is None else _named("config", config, presets)
+    devices = _named("profile", profile, PROFILES)
+    loaded = load_for(chosen, dataset, data)
+    simulation = command.Simulation(
+        command.make_machine(chosen, used, devices, seed), loaded, seed=seed,
+        epochs=_positive("epochs", epochs, 1),
+        images=_positive("images", images, 1, most=len(loaded.train_x)),
+        test=_positive("test_images", test_images, 1, most=len(loaded.test_x)),
+    )  # fmt: skip
+    progress = command.Progress(simulation)
+    with tempfile.TemporaryDirectory(prefix="phasecore-") as folder:
+        try:
+            for _ in progress.follow(Path(folder), sim=sim, waves=False):
+                pass
+        finally:
+            simulation.stop()
+    record = results.record(
+        command="phasecore.simulate", config=used, seed=seed, network=chosen.name,
+        dataset=loaded.name, profile=devices.name, simulator=sim,
+        **progress.figures(complete=True),
+    )  # fmt: skip
+    return SimulationResult(config=used, record=record, **_figures(SimulationResult, record))
+
+
+def _named(argument: str, value: T | str, known: Mapping[str, T]) -> T:
+    """``value``, or what has that name."""
+    if not isinstance(value, str):
+        return value
+    if value not in known:
+        raise ValueError(f"{argument} must be one of {', '.join(known)}, not {value!r}")
+    return known[value]
+
+
+def _positive(argument: str, value: int | None, default: int, most: int | None = None) -> int:
+    """``value``, or ``default`` for None; ``ValueError`` unless it is in 1..``most``."""
+    found = default if value is None else value
+    if found < 1 or (most is not None and found > most):
+        limits = "at least 1" if most is None else f"in 1..{most}"
+        raise ValueError(f"{argument} must be {limits}, not {found}")
+    return found
+
+
+def _figures(kind: type[_Result], record: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a result that its record has under the same names."""
+    names = set(kind.__dataclass_fields__) - {"config", "record"}
+    return {name: record[name] for name in names}
