@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import numba
 import numpy as np
 
+from phasecore.paths import BUILD
+
 __all__ = ["compiled", "record"]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -24,7 +26,7 @@ def _sources_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-_FOLDER = Path(__file__).resolve().parent / "__pycache__" / _sources_digest()
+_FOLDER = BUILD.resolve() / f"kernels-{_sources_digest()}"
 
 
 def compiled(function: F) -> F:

