@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutional networks: layers, im2col tables, placement (docs/convolution.md).
+"""Convolutional networks: layers, im2col tables, placement (docs/contract).
 
 A layer has a core of its own, or several when its rows are more than a crossbar's. A convolution's
 rows are the cells that a kernel covers at one position. The recipe of

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Activation functions on integers and their derivatives (architecture.md, section 5)."""
+"""Activation functions on integers and their derivatives (docs/contract)."""
 
 import numpy as np
 

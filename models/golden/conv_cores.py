@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cores with feature maps between them: a convolutional network in plain numpy
-(docs/convolution.md).
+(docs/contract/convolution.md).
 
 Every product, activation, threshold transfer, pulse and refresh is an instruction of a core;
 im2col, pooling, col2im and the sum over positions are here. No RTL does that part yet.

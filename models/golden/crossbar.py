@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The crossbar macro: state of every device, products in closed form, programming.
 
-Written from docs/architecture.md section 2; all results are the bits of the macro.
+Written from docs/contract/crossbar.md; all results are the bits of the macro.
 """
 
 import math

@@ -2,7 +2,7 @@
 """Phase-change devices: published equations in uS, the integer tables made from them, and the hash.
 
 Everything random is a function of (seed, stream, index, event), so that RTL and model see the
-same draw; see docs/architecture.md section 2.
+same draw; see docs/contract/device.md.
 """
 
 import json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Golden model of the host bridge: packets of the host to messages, and back (docs/chip.md, 6)."""
+"""Golden model of the host bridge: packets of the host to messages, and back (docs/contract)."""
 
 import numpy as np
 

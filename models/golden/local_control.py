@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Golden model of local control: what has arrived, what may fire, what goes back as credits.
 
-Written from docs/chip.md section 4; the closed forms are those of ``ObjectDescriptor``.
+Written from docs/contract/local_control.md; the closed forms are those of ``ObjectDescriptor``.
 """
 
 from collections.abc import Iterator

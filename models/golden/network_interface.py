@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Golden model of a core's network interface: messages, their flits, credits of streams.
 
-Written from docs/chip.md sections 2 and 3. A :class:`Message` is a packet, or a whole vector as
-the chip model passes it on (:func:`split` makes packets of it); taking a vector at once leaves the
-same as taking its packets one by one.
+Written from docs/contract/network_interface.md. A :class:`Message` is a packet, or a whole vector
+as the chip model passes it on (:func:`split` makes packets of it); taking a vector at once leaves
+the same as taking its packets one by one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

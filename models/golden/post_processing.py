@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Golden model of post-processing: activations and error vectors (architecture.md, section 5)."""
+"""Golden model of post-processing: activations and error vectors (docs/contract)."""
 
 import numpy as np
 from numpy.typing import ArrayLike

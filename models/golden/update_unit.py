@@ -72,7 +72,7 @@ class UpdateUnit:
 
     def add(self, segment: Segment, sums: ArrayLike, exponent: int) -> None:
         """Add an image's gradient, summed over positions, to the chi of a segment
-        (docs/convolution.md).
+        (docs/contract/convolution.md).
 
         ``sums`` has the segment's shape and is worth ``2**exponent`` of a product each.
         """

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cycle models of the fabrics for curves, and channel dependency graphs for deadlock freedom.
 
-Written from ``docs/fabric.md``. The model follows every flit cycle by cycle (unicast, round robin)
-and draws the same traffic as the simulation top, so that packet by packet the times of delivery
-can be compared with the RTL.
+Written from ``docs/contract/router.md``. The model follows every flit cycle by cycle (unicast,
+round robin) and draws the same traffic as the simulation top, so that packet by packet the times of
+delivery can be compared with the RTL.
 """
 
 from collections import deque
@@ -25,7 +25,7 @@ CLAIM_ORDER = (EAST, WEST, NORTH, SOUTH, LOCAL)
 
 
 def mix(value: int) -> int:
-    """The 32-bit hash of ``docs/architecture.md``."""
+    """The 32-bit hash of ``docs/contract/device.md``."""
     value ^= value >> 16
     value = value * 0x7FEB352D & 0xFFFFFFFF
     value ^= value >> 15

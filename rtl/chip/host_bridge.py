@@ -17,7 +17,7 @@ __all__ = ["HostBridge"]
 
 
 class HostBridge(wiring.Component):
-    """The host as a node of the fabric, as ``docs/chip.md`` section 6 says.
+    """The host as a node of the fabric, by docs/contract/host_bridge.md.
 
     Members
     -------

@@ -28,7 +28,7 @@ class _Place(data.StructLayout):
 
 
 class LocalControl(wiring.Component):
-    """Closed forms of docs/chip.md, section 4, for every object.
+    """Closed forms of docs/contract/local_control.md, for every object.
 
     Objects are worked on one at a time, the lowest first: in the fourth cycle after the RELEASE the
     object may be ready again, and its credits are offered; the next object follows when those have

@@ -27,7 +27,7 @@ __all__ = ["NetworkInterface"]
 
 
 class NetworkInterface(wiring.Component):
-    """Receives and sends one flit per cycle each, as ``docs/chip.md`` says.
+    """Receives and sends one flit per cycle each, by docs/contract/network_interface.md.
 
     Latency, from a cycle with the first to the cycle with the second: SEND taken to head on the
     link 2; last flit of merging lines on the link to head of the packet that waited for them 3;

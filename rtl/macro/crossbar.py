@@ -12,7 +12,7 @@ __all__ = ["Crossbar"]
 
 
 class Crossbar(wiring.Component):
-    """Wrapper of the macro ``phasecore_crossbar``; contract in docs/architecture.md section 2.
+    """Wrapper of the macro ``phasecore_crossbar``; contract in docs/contract/crossbar.md.
 
     A reset forgets what is selected; a pulse and the devices outlast it.
     Amaranth's simulator ignores instances: simulate what contains this in Icarus or Verilator.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Behavioural crossbar of phase-change devices; contract in docs/architecture.md section 2.
+// Behavioural crossbar of phase-change devices; contract in docs/contract/crossbar.md.
 // Simulators only (Icarus 11, Verilator 5): synthesis takes the header alone, as a black box.
 //
 // State and device profile come from the files <prefix>.{params,g,n,e,t}.hex, loaded at time 0 with

@@ -75,7 +75,7 @@ class Header:
         return {field.name: field.of(word) for field in self.fields}
 
     def markdown(self) -> str:
-        """The table of ``docs/fabric.md``."""
+        """The table of ``docs/contract/router.md``."""
         lines = ["| field | bits | meaning |", "|---|---|---|"]
         for field in self.fields:
             last = field.low + field.width - 1

@@ -56,14 +56,14 @@ _DOCUMENT = """\
 # Energy per training image
 
 Written by `python -m phasecore.scripts.report.readme` from
-[`models/studies/energy.py`](../models/studies/energy.py) and the recorded result of `{command}`:
+[`models/studies/energy.py`](../../models/studies/energy.py) and the recorded result of `{command}`:
 {network}, one image at a time, on {cores}.
 
 {note}
 
 {parts}
 
-![Energy per training image by part](results/energy.png)
+![Energy per training image by part](energy.png)
 
 ## For comparison
 

@@ -195,7 +195,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
             " curve (default: build/train). Without --preset or --config the network's own"
             f" configuration is taken. {', '.join(CHIP_NETWORKS)} run on a chip of several cores,"
             f" all of that configuration; {', '.join(CONV_NETWORKS)} on cores with im2col between"
-            " them, which no RTL has yet (docs/convolution.md)."
+            " them, which no RTL has yet (docs/contract/convolution.md)."
         ),
     )
     parser.add_argument("--network", choices=ALL_NETWORKS, default="mlp-64-50-10")

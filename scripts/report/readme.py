@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes what commands measured into README.md, docs/results/README.md and docs/energy.md, and
-tables of registers.
+"""Writes what commands measured into README.md and docs/results, tables of registers into
+docs/reference, and tables of ports into docs/contract.
 
 ``python -m phasecore.scripts.report.readme``; a test checks that all are fresh.
 """
@@ -19,9 +19,12 @@ from phasecore.rtl.spec.core import DEFAULT
 from phasecore.rtl.spec.registers import chip as registers
 from phasecore.rtl.spec.registers import core as csr
 from phasecore.scripts.commands import bench, compare, energy, simulate
+from phasecore.scripts.report.ports import with_ports
 from phasecore.scripts.report.results import RESULTS, ROOT
 
 __all__ = ["documents"]
+
+CONTRACT, REFERENCE = ROOT / "docs" / "contract", ROOT / "docs" / "reference"
 
 STRETCH = "mlp-784-250-10-stretch"
 EPOCH, TRAINING = "mlp-784-250-10-epoch", "simulate-mlp-196-50-10"
@@ -265,7 +268,7 @@ def _convolution() -> str:
         f" pulses per weight and image\n({often:.1e} in the first layer, whose weights every"
         " position shares). Every product, activation, threshold transfer, pulse and refresh\nis an"
         " instruction of the cores; im2col, pooling, col2im and the sum over positions"
-        " ([definition](../convolution.md)) are modelled\nand in no RTL yet."
+        " ([definition](../contract/convolution.md)) are modelled\nand in no RTL yet."
         " [Curve](train-lenet-5.png)."
     )
 
@@ -334,9 +337,13 @@ def documents() -> dict[Path, str]:
             f" each of which names its command\nand commit.\n\n{results}\n\n"
             f"{EARLIER.format('../../CHANGELOG.md')}\n"
         ),
-        ROOT / "docs" / "energy.md": energy.document(_load("energy")),
-        ROOT / "docs" / "registers.md": csr.markdown(DEFAULT),
-        ROOT / "docs" / "chip_registers.md": registers.markdown(CHIPS["default"]),
+        RESULTS / "energy.md": energy.document(_load("energy")),
+        REFERENCE / "registers.md": csr.markdown(DEFAULT),
+        REFERENCE / "chip_registers.md": registers.markdown(CHIPS["default"]),
+        **{
+            path: with_ports(path.read_text(encoding="utf-8"))
+            for path in sorted(CONTRACT.glob("*.md"))
+        },
     }
 
 

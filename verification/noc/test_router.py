@@ -179,7 +179,7 @@ def test_header_refuses_what_does_not_fit():
 
 
 def test_documentation_has_the_table():
-    document = CHECKOUT / "docs" / "fabric.md"
+    document = CHECKOUT / "docs" / "contract" / "router.md"
     assert HEADER.markdown() in document.read_text(encoding="utf-8")
 
 

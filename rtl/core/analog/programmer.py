@@ -21,7 +21,7 @@ __all__ = ["Programmer"]
 
 
 class Programmer(wiring.Component):
-    """Everything that programs devices (architecture.md 7).
+    """Everything that programs devices (docs/contract/programmer.md).
 
     A blind entry of count c becomes c SETs, one after another. Entries of count 1, of one row and
     in ascending column order share a ``fire`` as far as the queue holds them already: the

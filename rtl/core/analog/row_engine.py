@@ -44,7 +44,7 @@ class Purpose(enum.Enum, shape=2):
 
 
 class RowEngine(wiring.Component):
-    """Reads rows through the converter, RESETs pairs and verifies their SETs (architecture.md 7).
+    """Reads rows through the converter, RESETs pairs and verifies their SETs (docs/contract).
 
     Everything else on the crossbar is idle meanwhile. Codes and targets are handled in blocks of
     at most 16 columns per cycle, selections one per cycle.
