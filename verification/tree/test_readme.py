@@ -17,16 +17,18 @@ def test_document_is_fresh(path):
 
 
 PAGES = ["README.md", "docs/start/commands.md", "docs/results/README.md"]
+LINKED = sorted({*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")})
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", LINKED, ids=lambda page: f"{page.parent.name}/{page.stem}")
 def test_links_lead_somewhere(page):
-    path = ROOT / page
-    text = path.read_text(encoding="utf-8")
-    targets = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
-    assert targets
-    for target in targets:
-        assert (path.parent / target).exists(), f"{page} links to {target}"
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)", text):
+        assert "://" in target or (page.parent / target).exists(), f"{page} links to {target}"
+
+
+def test_the_front_page_has_links():
+    assert len(re.findall(r"\]\(docs/", (ROOT / "README.md").read_text(encoding="utf-8"))) > 5
 
 
 def test_every_command_is_named_and_exists():
