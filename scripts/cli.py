@@ -35,7 +35,7 @@ from phasecore.paths import CHECKOUT
 from phasecore.rtl.spec.core import PRESETS, CoreConfig
 from phasecore.scripts import interrupts
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "main", "parsed"]
 
 COMMANDS = {
     "generate": "write Verilog, register map and C header of a core or a chip",
@@ -49,6 +49,7 @@ COMMANDS = {
     "bench": "measure cycles per operation and simulation speed",
     "energy": "model the energy per training image of a recorded run",
     "noc": "measure latency and saturation of the network on the RTL",
+    "record": "list recorded results, and make the stale ones again",
     "plot": "draw the picture of a recorded result again",
     "faults": "plant faults and see that the tests catch them",
     "data": "download MNIST and check its checksums",
@@ -125,6 +126,22 @@ def _in_words(error: Exception) -> str:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    module, args = parsed(arguments)
+    with _stdout_to_stderr(args.json):
+        result: dict[str, Any] = module.run(args)
+    if args.json:
+        print(json.dumps(result))
+    elif hasattr(module, "report"):
+        print(module.report(result))
+    else:
+        for key, value in result.items():
+            print(f"{key}: {value}")
+    sys.stdout.flush()
+    return 0 if result.get("ok", True) else 1
+
+
+def parsed(arguments: list[str]) -> tuple[ModuleType, argparse.Namespace]:
+    """Module of a command and its options, complete; ``SystemExit`` after a line on stderr."""
     chosen = next((word for word in arguments if not word.startswith("-")), None)
     parser = _Parser(
         prog="phasecore",
@@ -146,17 +163,7 @@ def _dispatch(arguments: list[str]) -> int:
     if module is None:
         parser.error(f"a command is needed: {', '.join(COMMANDS)} (see phasecore --help)")
     _complete(args, arguments)
-    with _stdout_to_stderr(args.json):
-        result: dict[str, Any] = module.run(args)
-    if args.json:
-        print(json.dumps(result))
-    elif hasattr(module, "report"):
-        print(module.report(result))
-    else:
-        for key, value in result.items():
-            print(f"{key}: {value}")
-    sys.stdout.flush()
-    return 0 if result.get("ok", True) else 1
+    return module, args
 
 
 def _add_common(parser: argparse.ArgumentParser, options: Sequence[str] | None) -> None:

@@ -5,7 +5,6 @@ docs/reference, and tables of ports into docs/contract.
 ``python -m phasecore.scripts.report.readme``; a test checks that all are fresh.
 """
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,7 @@ from phasecore.rtl.spec.registers import chip as registers
 from phasecore.rtl.spec.registers import core as csr
 from phasecore.scripts.commands import bench, compare, energy, simulate
 from phasecore.scripts.report.ports import with_ports
-from phasecore.scripts.report.results import RESULTS, ROOT
+from phasecore.scripts.report.results import RESULTS, ROOT, read
 
 __all__ = ["documents"]
 
@@ -49,8 +48,7 @@ ABLATIONS = {
 
 
 def _load(name: str) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    return result
+    return read(RESULTS / f"{name}.json")
 
 
 DRAWN = (
@@ -334,7 +332,9 @@ def documents() -> dict[Path, str]:
         RESULTS / "README.md": (
             "# Recorded results\n\nWritten by `python -m phasecore.scripts.report.readme` from the"
             " files beside it,"
-            f" each of which names its command\nand commit.\n\n{results}\n\n"
+            " each of which names its command\nand commit; `phasecore record` says what has"
+            " changed since and makes them again. A table of\nmany rows of numbers is an object"
+            f" `columns` with a list per column.\n\n{results}\n\n"
             f"{EARLIER.format('../../CHANGELOG.md')}\n"
         ),
         RESULTS / "energy.md": energy.document(_load("energy")),

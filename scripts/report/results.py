@@ -4,6 +4,7 @@
 import argparse
 import json
 import logging
+import re
 import subprocess
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, is_dataclass
@@ -16,10 +17,11 @@ from phasecore.models.golden.fixed_point import ARITHMETIC
 from phasecore.paths import CHECKOUT
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.core import PRESETS, CoreConfig, file_text, to_object
+from phasecore.scripts.report.sources import sources
 
 __all__ = [
-    "RESULTS", "ROOT", "commit", "destination", "inputs", "preset_name", "rates", "read", "record",
-    "write",
+    "RESULTS", "ROOT", "commit", "commits_since", "destination", "file_of", "inputs",
+    "preset_name", "rates", "read", "record", "write",
 ]  # fmt: skip
 
 ROOT = CHECKOUT or Path.cwd()
@@ -35,6 +37,9 @@ NEUTRAL = {
     "version", "waves",
 }  # fmt: skip
 """Options that say where and how, not what is measured."""
+
+LONG = 8
+"""Rows from which on a table is written by column."""
 
 RESULTS = ROOT / "docs" / "results"
 """Committed results; a command writes there when told to with ``--out``."""
@@ -53,6 +58,14 @@ def commit() -> str:
         return "unknown"
     changes = _git("status", "--porcelain", "--untracked-files=no", "--", ":!docs/results")
     return f"{head}-dirty" if changes else head
+
+
+def commits_since(commit: str, folders: Collection[str]) -> int | None:
+    """Number of commits since ``commit`` to folders; None if git does not know it."""
+    if _git("cat-file", "-e", f"{commit}^{{commit}}") is None:
+        return None
+    count = _git("rev-list", "--count", f"{commit}..HEAD", "--", *folders)
+    return None if count is None else int(count)
 
 
 def _git(*arguments: str) -> str | None:
@@ -91,6 +104,7 @@ def record(
         "seed": seed,
         **dict.fromkeys(FIGURES),
         "arithmetic": ARITHMETIC,
+        "sources": sources(re.split(r"[ .]", command)[1]),
         **values,
     }
 
@@ -141,8 +155,9 @@ def destination(
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The result in a file."""
-    return to_object(file_text(path, "result"), str(path))
+    """The result in a file, tables as lists of rows."""
+    found: dict[str, Any] = _rows(to_object(file_text(path, "result"), str(path)))
+    return found
 
 
 def _check_same(path: Path, mine: Mapping[str, Any], growing: Collection[str]) -> None:
@@ -161,7 +176,42 @@ def _check_same(path: Path, mine: Mapping[str, Any], growing: Collection[str]) -
 
 def write(path: Path, result: Mapping[str, Any], args: argparse.Namespace) -> None:
     """Write a result of the command that ``args`` are of to its :func:`destination`."""
-    files.write(path, f"{_text({**result, 'inputs': inputs(args)})}\n")
+    files.write(path, file_of({**result, "inputs": inputs(args)}))
+
+
+def file_of(result: Mapping[str, Any]) -> str:
+    """Text of a result's file: a table of many rows of numbers is an object ``columns`` that has
+    the list of each column, null where a row has none.
+    """
+    return f"{_text(_columns(result))}\n"
+
+
+def _columns(value: Any) -> Any:
+    """``value`` with its long tables by column."""
+    if isinstance(value, Mapping):
+        return {key: _columns(part) for key, part in value.items()}
+    if not isinstance(value, list | tuple):
+        return value
+    if len(value) < LONG or not all(isinstance(row, Mapping) for row in value):
+        return [_columns(part) for part in value]
+    if any(type(part) not in (int, float) for row in value for part in row.values()):
+        return [_columns(part) for part in value]
+    names = dict.fromkeys(name for row in value for name in row)
+    return {"columns": {name: [row.get(name) for row in value] for name in names}}
+
+
+def _rows(value: Any) -> Any:
+    """What :func:`_columns` was given; rows have their keys in the order of the columns."""
+    if isinstance(value, dict) and set(value) == {"columns"}:
+        columns = value["columns"]
+        rows = zip(*columns.values(), strict=True)
+        return [
+            {name: part for name, part in zip(columns, row, strict=True) if part is not None}
+            for row in rows
+        ]
+    if isinstance(value, dict):
+        return {key: _rows(part) for key, part in value.items()}
+    return [_rows(part) for part in value] if isinstance(value, list) else value
 
 
 def _text(value: Any, indent: str = "") -> str:
