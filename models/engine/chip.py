@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A chip whose programs run compiled: the bits of ``models/golden/chip.py``, without its traces."""
+"""A chip whose programs run compiled: the bits of ``models/golden/chip.py``, traced if asked to."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -17,8 +17,11 @@ __all__ = ["CompiledChip"]
 class CompiledChip(Chip):
     """Cores and host bridge; ``Chip.run`` works on the same state.
 
-    The cores' traces stay empty. Programs that end in a deadlock leave the held windows undefined.
+    Programs that end in a deadlock leave the held windows undefined.
     """
+
+    traced = False
+    """Write the traces of the cores; it costs some speed."""
 
     _engine: Engine | None = None
 
@@ -29,7 +32,8 @@ class CompiledChip(Chip):
         engine = self._engine = self._engine or Engine(list(self.cores.values()))
         state = FabricState(self, nodes)
         fabric = state.load()
-        outcome = engine.run([programs.get(node) for node in nodes], fabric, Packets.of(packets))
+        words = [programs.get(node) for node in nodes]
+        outcome = engine.run(words, fabric, Packets.of(packets), traced=self.traced)
         state.store(fabric)
         if not outcome.through:
             raise ValueError(self._reason(list(programs), outcome, fabric, packets))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A core whose programs run compiled: the bits of ``models/golden/core.py``, without its trace."""
+"""A core whose programs run compiled: the bits of ``models/golden/core.py``, traced if asked to."""
 
 from collections.abc import Iterable, Sequence
 
@@ -16,14 +16,17 @@ __all__ = ["CompiledCore"]
 class CompiledCore(Core):
     """A core that stands alone; ``Core.run`` works on the same state.
 
-    ``trace`` stays empty. A program that ends with an error leaves the held window undefined.
+    A program that ends with an error leaves the held window undefined.
     """
+
+    traced = False
+    """Write the trace; it costs some speed."""
 
     _engine: Engine | None = None
 
     def run(self, program: Sequence[int], packets: Iterable[bytes] = ()) -> list[Result]:
         engine = self._engine = self._engine or Engine([self])
-        outcome = engine.run([program], nothing(), Packets.of(packets))
+        outcome = engine.run([program], nothing(), Packets.of(packets), traced=self.traced)
         if outcome.through:
             return outcome.results
         if outcome.programs.places["status"][0] == NO_HALT:

@@ -17,6 +17,7 @@ from phasecore.models.engine.state import (
     Cores,
     Geometry,
 )
+from phasecore.models.engine.trace import log_device
 from phasecore.models.golden.device import N_MAX, STUCK, Stream
 from phasecore.models.golden.fixed_point import Int
 
@@ -78,6 +79,7 @@ def set_device(
         new = clip(old + delta, geometry.g_min, geometry.g_max)
         _store(cores, k, place, new)
     _count(devices, place, cores.scalars[k].crossbar_time)
+    log_device(cores, k, index, 0, devices[DEVICE_G][place])
     cores.scalars[k].crossbar_set_pulses += 1
 
 
@@ -94,6 +96,7 @@ def reset_device(
         devices[DEVICE_N][place] = 0
         _store(cores, k, place, clip(value, 0, geometry.g_max))
     _count(devices, place, cores.scalars[k].crossbar_time)
+    log_device(cores, k, index, 1, devices[DEVICE_G][place])
     devices[DEVICE_RESETS][place] += 1
     cores.scalars[k].crossbar_reset_pulses += 1
 

@@ -18,6 +18,7 @@ from phasecore.models.engine.packets import (
     read_header,
 )
 from phasecore.models.engine.state import Cores, Geometry
+from phasecore.models.engine.trace import log_vector
 from phasecore.models.golden.fixed_point import Int
 from phasecore.models.golden.packets import HEADER_BYTES
 from phasecore.rtl.spec.core import CALIBRATION_WINDOWS_LOG2
@@ -124,7 +125,9 @@ def load(
                 cores.scales[k, i.slot, start + at] = payload[2 * at]
                 cores.offsets[k, i.slot, start + at] = np.int8(payload[2 * at + 1])
             else:
-                cores.slots[k, i.slot, start + at] = np.int8(payload[at])
+                code = int(np.int8(payload[at]))
+                cores.slots[k, i.slot, start + at] = code
+                log_vector(cores, k, i.slot, start + at, code)
         if not i.affine:
             cores.exponents[k, i.slot] = 0
         return True
@@ -136,7 +139,7 @@ def read(
     cores: Cores, geometry: Geometry, k: int, i: Any, results: Results, progress: Progress
 ) -> bool:
     """READ: one more result; False if there is no room."""
-    if is_full(geometry, results, progress):
+    if is_full(cores, geometry, results, progress):
         return False
     codes = cores.slots[k, i.slot, i.start : i.start + i.length]
     append_result(results, progress, i.slot, i.start, codes)

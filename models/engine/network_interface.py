@@ -18,6 +18,7 @@ from phasecore.models.engine.packets import (
     read_header,
 )
 from phasecore.models.engine.state import Cores, Geometry
+from phasecore.models.engine.trace import log_vector
 from phasecore.models.golden.local_control import CREDITS_MAX
 from phasecore.models.golden.network_interface import FabricError
 from phasecore.models.golden.packets import HEADER_BYTES
@@ -78,7 +79,7 @@ def send(
         fabric.errors[k, _OBJECT] += 1
         return True
     merging = i.partial and i.merge
-    if is_full(geometry, results, progress):
+    if is_full(cores, geometry, results, progress):
         return False
     if stream.credits < stream.needed or (merging and merged.lines < i.start + i.length):
         return False
@@ -115,7 +116,7 @@ def feed(
             fabric.errors[fabric.host, _OBJECT] += 1
         else:
             waits = packet == _PACKET_VECTOR and stream.credits < stream.needed
-            if waits or is_full(geometry, results, progress):
+            if waits or is_full(cores, geometry, results, progress):
                 return moved
             kind = _unpack(fabric, packets, number, packet, length)
             if kind == _KIND_VECTOR:
@@ -196,6 +197,8 @@ def _take(
     if kind == _KIND_VECTOR:
         slot = (entry.slot + entry.position) % geometry.slots
         copy(cores.slots[k, slot, start:], values)
+        for at in range(length):
+            log_vector(cores, k, slot, start + at, values[at])
         cores.exponents[k, slot] = fabric.exponent[0]
     else:
         _add_sums(cores.accumulators[k, start:], fabric.values, length, entry.replace, geometry)

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phasecore.models.engine.jit import compiled
-from phasecore.models.engine.state import Geometry
+from phasecore.models.engine.state import Cores, Geometry
+from phasecore.models.engine.trace import has_room_for
 from phasecore.models.golden.fixed_point import Int
 from phasecore.models.golden.packets import HEADER_BYTES, Result
 from phasecore.rtl.spec.instructions import GROUP, HEADER, PACKET_MAGIC, PacketKind
@@ -86,8 +87,11 @@ class Progress(NamedTuple):
 
 
 @compiled
-def is_full(geometry: Geometry, results: Results, progress: Progress) -> bool:
-    """There may be no room for a vector, in packets of eight lines or more; it is noted."""
+def is_full(cores: Cores, geometry: Geometry, results: Results, progress: Progress) -> bool:
+    """There may be no room for a vector, in packets of eight lines or more, or for what is logged
+    of it; it is noted."""
+    if not has_room_for(cores, geometry, 0):
+        progress.full[0] = 1
     heads = len(results.heads) - progress.result[0]
     if heads * GROUP < geometry.lines or len(results.codes) - progress.code[0] < geometry.lines:
         progress.full[0] = 1

@@ -7,6 +7,7 @@ from phasecore.models.engine.adc_interface import read_out
 from phasecore.models.engine.fixed_point import clip, copy, round_shift, saturate_code
 from phasecore.models.engine.jit import compiled
 from phasecore.models.engine.state import Cores, Geometry
+from phasecore.models.engine.trace import log_code, log_vector
 from phasecore.models.golden.activation import CODE_MAX, SIGMOID, TANH
 from phasecore.models.golden.post_processing import OFFSET_FRACTION_BITS, SCALE_ONE
 from phasecore.rtl.spec.core import ACTIVATION_INDEX_MAX, EXPONENT_BITS
@@ -38,7 +39,9 @@ def activate(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
         if i.function == _NONE:
             continue
         u = round_shift(s, i.shift)
-        vector[(i.start + at) % geometry.lines] = _activation(u, i.function)
+        to = (i.start + at) % geometry.lines
+        vector[to] = _activation(u, i.function)
+        log_vector(cores, k, i.destination, to, vector[to])
         codes += _overflows(u, i.function)
     scalars.post_accumulator_saturations += sums
     scalars.post_code_saturations += codes
@@ -71,7 +74,9 @@ def error(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
         rounded = round_shift(accumulators[start + at], shift)
         mantissa = saturate_code(rounded)
         saturated += mantissa != rounded
-        vector[(i.start + at) % geometry.lines] = mantissa
+        to = (i.start + at) % geometry.lines
+        vector[to] = mantissa
+        log_vector(cores, k, i.destination, to, mantissa)
     scalars.post_code_saturations += saturated
     total = (0 if i.from_slot else scalars.exponent) + shift + i.bias
     cores.exponents[k, i.destination] = clip(total, -_EXPONENT_MAX - 1, _EXPONENT_MAX)
@@ -87,6 +92,8 @@ def _processed(cores: Cores, geometry: Geometry, k: int, i: Any) -> tuple[int, i
         clipped, at_limit = read_out(cores, geometry, k, start, count, cores.codes)
         cores.scalars[k].adc_clipped += clipped
         cores.scalars[k].adc_overranges += at_limit
+        for at in range(count):
+            log_code(cores, k, cores.codes[at])
     return start, count
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from phasecore.models.engine import network_interface
+from phasecore.models.engine import network_interface, trace
 from phasecore.models.engine.execute import execute, load, read
 from phasecore.models.engine.jit import compiled
 from phasecore.models.engine.network import Fabric
@@ -58,9 +58,10 @@ class Engine:
         self._decoder = Decoder()
 
     def run(
-        self, words: Sequence[Sequence[int] | None], fabric: Fabric, packets: Packets
-    ) -> Outcome:
-        """Run a program on every core but those with None.
+        self, words: Sequence[Sequence[int] | None], fabric: Fabric, packets: Packets,
+        *, traced: bool,
+    ) -> Outcome:  # fmt: skip
+        """Run a program on every core but those with None; ``traced`` adds to the cores' traces.
 
         ``ValueError`` for an instruction that the hardware would refuse, before anything is done.
         """
@@ -68,12 +69,19 @@ class Engine:
         programs = Programs.of(self._decoder, self._cores, words)
         room, progress = Results.room(state.geometry.lines), Progress.start()
         state.load()
+        log = trace.larger(trace.no_log(), 0) if traced else trace.no_log()
+        state.cores.logged[0] = 0
         while True:
-            through = _run(state.cores, state.geometry, fabric, programs, packets, room, progress)
+            cores = state.cores._replace(log=log)
+            through = _run(cores, state.geometry, fabric, programs, packets, room, progress)
             if not progress.full[0]:
                 break
             room = room.larger()
+            if traced:
+                log = trace.larger(log, int(cores.logged[0]))
         state.store()
+        if traced:
+            trace.store(log[: int(cores.logged[0])], self._cores)
         return Outcome(
             through, room.packets(int(progress.result[0])), programs, int(progress.packet[0])
         )
@@ -123,6 +131,9 @@ def _advance(
             place.status = NO_HALT
             return
         i = code[pc]
+        if not trace.has_room(cores, geometry, i):
+            progress.full[0] = 1
+            return
         if place.sending >= 0:
             pending = code[place.sending]
             if network_interface.send(cores, geometry, fabric, k, pending, results, progress):

@@ -145,6 +145,10 @@ class Cores(NamedTuple):
     targets: Int
     pending: NDArray[np.bool_]
     """Columns of a row that are rebuilt."""
+    log: NDArray[np.int32]
+    """Events (room, 5), see ``trace.py``; no room: not written."""
+    logged: Int
+    """Events in ``log`` (1,)."""
 
 
 class State:
@@ -184,6 +188,7 @@ class State:
             errors=lines.astype(np.int32), sums=np.zeros((2, config.lines), dtype=np.int64),
             read=np.zeros((3, config.lines), dtype=np.int64), targets=lines.copy(),
             pending=np.zeros(config.lines, dtype=np.bool_),
+            log=np.empty((0, 5), dtype=np.int32), logged=np.zeros(1, dtype=np.int64),
         )  # fmt: skip
         self._views = [
             *((*_ARRAYS[name], list(array)) for name, array in stacked.items()),

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from phasecore.models.compiler.mapping import ChipMapping, Driver, Work
 from phasecore.models.compiler.network import ChipNetwork, Recipe
+from phasecore.models.engine.chip import CompiledChip
 from phasecore.models.golden.chip import Chip
 from phasecore.models.golden.device import DeviceProfile
 from phasecore.models.golden.packets import Result
@@ -46,7 +47,8 @@ class ChipMachine(Machine):
         self.recipe = Recipe(network, config.core, profile)
         self.mapping = ChipMapping(self.recipe, config)
         self._driver = Driver(self.mapping)
-        self.chip = Chip(config, profile, seed)
+        self.chip = CompiledChip(config, profile, seed)
+        self.chip.traced = True
         self._profile, self._seed = profile, seed
         self.cores = {node: self.chip.cores[node] for node in self.mapping.nodes}
         set_refresh(self.cores.values(), network)

@@ -25,6 +25,7 @@ from phasecore.models.compiler.network import (
     training_packets,
     training_program,
 )
+from phasecore.models.engine.core import CompiledCore
 from phasecore.models.golden.core import Core, Trace
 from phasecore.models.golden.device import DeviceProfile
 from phasecore.models.golden.packets import Result
@@ -205,7 +206,8 @@ class CoreMachine(Machine):
         self.network, self.config = network, config
         self._config = config
         self.recipe = Recipe(network, config, profile)
-        self._core = Core(config, profile, seed)
+        self._core = CompiledCore(config, profile, seed)
+        self._core.traced = True
         self.cores = {0: self._core}
         set_refresh(self.cores.values(), network)
 

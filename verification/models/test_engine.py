@@ -13,6 +13,7 @@ from phasecore.models.compiler.mapping import ChipMapping, Driver
 from phasecore.models.compiler.network import CHIP_NETWORKS, NETWORKS, Recipe
 from phasecore.models.engine import packets as compiled_packets
 from phasecore.models.engine import post_processing, update_unit
+from phasecore.models.engine import trace as log
 from phasecore.models.engine.adc_interface import calibrate, read_out
 from phasecore.models.engine.chip import CompiledChip
 from phasecore.models.engine.core import CompiledCore
@@ -105,6 +106,32 @@ def assert_same_chip(one: Chip, other: Chip) -> None:
     assert one.undeliverable == other.undeliverable
 
 
+def assert_same_traces(one: Core, other: Core) -> None:
+    """Events by kind; of vector elements and pulses the order is that of each element or device."""
+    lines = one.config.lines
+    for events in (_codes, _vectors, _devices):
+        found, expected = (events(core.trace, lines) for core in (one, other))
+        assert np.array_equal(found, expected), events.__name__
+
+
+def _codes(trace, _):
+    return np.concatenate([np.zeros(0, dtype=np.int64), *trace.codes])
+
+
+def _vectors(trace, lines):
+    rows = [np.stack([slot * lines + where, values], axis=1) for slot, where, values in
+            trace.vectors]  # fmt: skip
+    return _in_order(np.concatenate([np.zeros((0, 2), dtype=np.int64), *rows]))
+
+
+def _devices(trace, _):
+    return _in_order(np.concatenate([np.zeros((0, 3), dtype=np.int64), *trace.devices]))
+
+
+def _in_order(events):
+    return events[np.argsort(events[:, 0], kind="stable")]
+
+
 def assert_same_results(one, other) -> None:
     for a, b in zip(one, other, strict=True):
         assert (a.slot, a.start) == (b.slot, b.start)
@@ -136,6 +163,7 @@ def test_random_programs(name, profile, seed):
     config = CONFIGS[name]
     rng = random.Random(f"{name} {profile.name} {seed}")
     one, other = Core(config, profile, seed), CompiledCore(config, profile, seed)
+    other.traced = True
     for number in range(8):
         program = RandomProgram(config, rng, 60)
         high, low = rng.choice([(100, 20), (12, 3)])
@@ -149,6 +177,7 @@ def test_random_programs(name, profile, seed):
         packets = [*bad, *program.packets]
         assert_same_results(one.run(program.words, packets), run(other, program.words, packets))
         assert_same_core(one, other)
+        assert_same_traces(one, other)
     assert one.dropped_packets > 0
     assert one.programmer.set_pulses > 0
     assert one.adc.overranges or config.range_min == 10
@@ -213,6 +242,19 @@ def test_drift_compensation(name, profile, seed):
     assert scales[2] > 1200
     assert scales[3] == 4095
     assert scales[6] < 900
+
+
+def test_log_beyond_the_room_at_first(monkeypatch, seed):
+    """A log that is full makes the programs wait, between two instructions, until it is larger."""
+    monkeypatch.setattr(log, "_ROOM", 16)
+    one, other = Core(TINY, PCM, 1), CompiledCore(TINY, PCM, 1)
+    other.traced = True
+    program = RandomProgram(TINY, random.Random(seed), 60)
+    for core in (one, other):
+        core.segments = list(program.segments)
+    assert_same_results(*(core.run(program.words, program.packets) for core in (one, other)))
+    assert_same_traces(one, other)
+    assert sum(map(len, other.trace.codes)) > 16
 
 
 def test_results_beyond_the_room_at_first(monkeypatch):
@@ -372,8 +414,9 @@ def test_full(results, codes, full):
     room = compiled_packets.Results(np.zeros((6, 3), np.int64), np.zeros(48, np.int8))
     progress = compiled_packets.Progress.start()
     progress.result[0], progress.code[0] = results, codes
-    geometry = State([Core(TINY, IDEAL, 1)]).geometry
-    assert compiled_packets.is_full(geometry, room, progress) == full == progress.full[0]
+    state = State([Core(TINY, IDEAL, 1)])
+    found = compiled_packets.is_full(state.cores, state.geometry, room, progress)
+    assert found == full == progress.full[0]
     more = room.larger()
     assert (len(more.heads), len(more.codes)) == (12, 96)
 
@@ -695,6 +738,7 @@ def test_pipelines(number, seed):
     """Windows over frames of vectors, through rings, forks and joins."""
     config = CHIP.replace(core=TINY.replace(objects=4, streams=4, slots=16))
     chips = [kind(config, IDEAL, 1) for kind in (Chip, CompiledChip)]
+    chips[1].traced = True
     pipelines = [Pipeline(config, 100 * seed + number) for _ in chips]
     for chip, pipeline in zip(chips, pipelines, strict=True):
         configure(chip, pipeline.objects, pipeline.streams)
@@ -709,6 +753,8 @@ def test_pipelines(number, seed):
         assert results[0]
         assert_same_results(*results)
         assert_same_chip(*chips)
+        for node, core in chips[0].cores.items():
+            assert_same_traces(core, chips[1].cores[node])
 
 
 @pytest.mark.parametrize(
