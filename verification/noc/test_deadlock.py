@@ -16,12 +16,14 @@ from phasecore.models.noc.cycle_model import (
     SOUTH,
     STEP,
     WEST,
+    path,
+)
+from phasecore.models.noc.deadlock import (  # fmt: skip
     channel_dependencies,
     direct_dependencies,
     find_cycle,
     mesh_dependencies,
-    path,
-)  # fmt: skip
+)
 from phasecore.rtl.noc import router
 from phasecore.rtl.spec.noc import FabricConfig
 from phasecore.rtl.spec.topology import problems
