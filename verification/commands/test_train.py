@@ -152,14 +152,22 @@ def test_damaged_checkpoints(change, checkpoint, tmp_path):
         checkpoints.load(path)
 
 
-def rewritten(path, target, **changes):
+def rewritten(path, target, *, done=0, **changes):
     """A copy with other content, and a checksum over it as if it were meant."""
     stored = checkpoints.load(path)
     state = {name: array for name, array in (stored.state | changes).items() if array is not None}
     checkpoints.save(
-        target, inputs=stored.inputs, done=stored.done, curve=stored.curve, grown=[], state=state
+        target, inputs=stored.inputs, done=done, curve=stored.curve, grown=[], state=state
     )
     return target
+
+
+@pytest.mark.parametrize("done", [-1, 701])
+def test_a_checkpoint_beyond_its_run(done, checkpoint, tmp_path):
+    path = rewritten(checkpoint, tmp_path / "bad.npz", done=done)
+    with pytest.raises(ValueError, match=rf"bad\.npz has {done} images learnt of a shorter run$"):
+        checkpoints.load(path)
+    assert checkpoints.load(rewritten(checkpoint, path, done=700)).done == 700
 
 
 def test_foreign_arrays_and_versions(checkpoint, tmp_path, monkeypatch):
@@ -196,11 +204,21 @@ def test_foreign_arrays_and_versions(checkpoint, tmp_path, monkeypatch):
     ],
 )
 def test_contents_out_of_range(name, change, message, fresh, checkpoint, tmp_path):
-    old = checkpoints.load(checkpoint).state[name]
-    path = rewritten(checkpoint, tmp_path / "bad.npz", **{name: change(old)})
+    """And nothing is taken of such a checkpoint, though the rest of it could be."""
+    stored = checkpoints.load(checkpoint).state
+    # Good values, but other ones than those that are there, of what is restored first and last.
+    others = {
+        "core.slots": stored["core.slots"] ^ 1,
+        "core.crossbar.g": stored["core.crossbar.g"] ^ 1,
+        "twin.0": stored["twin.0"] + 1,
+    }
+    changes = {**others, name: change(stored[name])}
+    path = rewritten(checkpoint, tmp_path / "bad.npz", done=200, **changes)
     with pytest.raises(ValueError, match=rf"bad\.npz: {name.replace('.', '[.]')} {message}$"):
         fresh.resume(path)
-    assert fresh.done == 0
+    fresh.save(tmp_path / "after.npz")
+    after = checkpoints.load(tmp_path / "after.npz")
+    assert after.digest == checkpoints.load(checkpoint).digest
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
