@@ -15,6 +15,7 @@ from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.registers import chip as registers
 from phasecore.rtl.spec.registers import core as csr
+from phasecore.scripts.flow.release import release_files
 from phasecore.scripts.report.results import preset_name, record
 
 __all__ = ["TOP", "add_parser", "files", "report", "run", "top"]
@@ -35,8 +36,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         description=(
             f"Write the Verilog of a core (module {TOP}) or, with --chip, of cores on a fabric"
             f" (module {CHIP_TOP}), its behavioural macros for simulation, their black boxes for"
-            " synthesis, the register map as Markdown and C header, and the configuration. --out"
-            " names the folder (default: build/generated/PRESET, or chip-NAME)."
+            " synthesis, the register map as Markdown and C header, the configuration, and what"
+            " other tools take: file list, FuseSoC core, lint waivers, table of ports, testbench."
+            " --out names the folder (default: build/generated/PRESET, or chip-NAME)."
         ),
     )
     parser.add_argument(
@@ -75,8 +77,10 @@ def files(config: CoreConfig | ChipConfig) -> dict[str, str]:
         f"phasecore_{path.stem}.sv": path.read_text(encoding="utf-8") for path in MACRO_SOURCES
     }
     own = _chip(config) if isinstance(config, ChipConfig) else _core(config)
+    name = top(config)
     return {
         **own,
+        **release_files(config, name, f"{name}.v", list(macros)),
         **macros,
         "phasecore_blackboxes.v": "\n".join([LICENCE, *map(black_box, macros.values())]),
         "config.json": config.to_json() + "\n",
@@ -98,7 +102,9 @@ def _chip(config: ChipConfig) -> dict[str, str]:
     return {
         f"{CHIP_TOP}.v": chip_verilog(config),
         **_registers(config.core),
-        "phasecore_chip_registers.md": registers.markdown(config),
+        "phasecore_chip_registers.md": registers.markdown(
+            config, core_page="phasecore_registers.md"
+        ),
         "phasecore_chip_registers.h": registers.c_header(config),
     }
 

@@ -24,7 +24,7 @@ from phasecore.rtl.spec.core import DEFAULT, CoreConfig
 from phasecore.rtl.spec.noc import FabricConfig
 from phasecore.rtl.spec.packets import HEADER
 
-__all__ = ["components", "named", "with_ports"]
+__all__ = ["components", "named", "table", "with_ports"]
 
 COLUMNS = 100
 CHIP = CHIPS["default"]
@@ -138,11 +138,11 @@ def _width(member: wiring.Member, formula: str) -> str:
     return f"{count}{bits} {source}".strip()
 
 
-def _rows(component: type[wiring.Component]) -> Iterator[tuple[str, str, str, str]]:
+def _rows(component: wiring.Component) -> Iterator[tuple[str, str, str, str]]:
     """Name, direction, width, meaning; a meaning that several ports share comes once."""
-    formulas, meanings = _formulas(component), _meanings(component)
+    formulas, meanings = _formulas(type(component)), _meanings(type(component))
     before = ""
-    for name, member in _instance(component).signature.members.items():
+    for name, member in component.signature.members.items():
         group = [key for key in meanings if key.endswith("*") and name.startswith(key[:-1])]
         meaning = meanings.get(name, meanings[group[0]] if group else "")
         width = _width(member, formulas.get(name, ""))
@@ -151,7 +151,8 @@ def _rows(component: type[wiring.Component]) -> Iterator[tuple[str, str, str, st
         before = meaning
 
 
-def _table(component: type[wiring.Component]) -> str:
+def table(component: wiring.Component) -> str:
+    """Table of the ports of a component."""
     rows = [("port", "", "bits", "meaning"), *_rows(component)]
     widths = [max(len(row[column]) for row in rows) + 2 for column in range(3)]
     lines: list[str] = []
@@ -160,8 +161,9 @@ def _table(component: type[wiring.Component]) -> str:
         first, *others = textwrap.wrap(row[3], COLUMNS - sum(widths)) or [""]
         lines += [(cells + first).rstrip(), *(" " * sum(widths) + more for more in others)]
     module = component.__module__.removeprefix("phasecore.").replace(".", "/")
-    table = "\n".join(lines)
-    return f"`{component.__name__}` in `{module}.py`:\n\n```text\n{table}\n```"
+    text = "\n".join(lines)
+    name = type(component).__name__
+    return f"`{name}` in `{module}.py`:\n\n```text\n{text}\n```"
 
 
 def with_ports(text: str) -> str:
@@ -169,7 +171,7 @@ def with_ports(text: str) -> str:
     known = components()
 
     def tables(match: re.Match[str]) -> str:
-        found = "\n\n".join(_table(known[name]) for name in match[2].split())
+        found = "\n\n".join(table(_instance(known[name])) for name in match[2].split())
         return f"{match[1]}\n{found}\n\n{match[3]}"
 
     pattern = r"(<!-- ports: ([\w ]+) -->\n).*?(<!-- end of ports -->)"

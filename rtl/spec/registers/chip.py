@@ -184,12 +184,12 @@ def offsets(config: ChipConfig) -> dict[str, int]:
     return {register.name: register.offset for register in registers(config)}
 
 
-def markdown(config: ChipConfig) -> str:
-    """Documentation of the chip's registers, to be read with that of a core's."""
+def markdown(config: ChipConfig, *, core_page: str = "registers.md") -> str:
+    """Documentation of the chip's registers; ``core_page`` is the file of a core's."""
     lines = [
         "# Registers of a chip", "",
         f"Byte address = page << {PAGE_BITS} | offset. The page of a node with a core has the",
-        "[registers of a core](registers.md); the page of the host's node",
+        f"[registers of a core]({core_page}); the page of the host's node",
         f"({config.host} in this configuration) has these. 32-bit words; ro: read-only,",
         "rw: read-write, w1: writing 1 acts, reads 0. A refused access (undefined page or",
         "register, read-only, partial) answers SLVERR, is counted and changes nothing else.",
