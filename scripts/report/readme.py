@@ -25,7 +25,6 @@ __all__ = ["documents"]
 
 CONTRACT, REFERENCE = ROOT / "docs" / "contract", ROOT / "docs" / "reference"
 
-STRETCH = "mlp-784-250-10-stretch"
 EPOCH, TRAINING = "mlp-784-250-10-epoch", "simulate-mlp-196-50-10"
 DEMO = "simulate-mlp-64-50-10"
 SEEDS, REPLAY = "mnist-accuracy-seeds", "replay-mlp-784-250-10"
@@ -82,7 +81,7 @@ def _summary() -> str:
         ),
         "an epoch of it in RTL against the golden model": (
             f"**{epoch['mismatches']} mismatches** in {epoch['values_compared'] / 1e6:,.0f} million"
-            f" values of {epoch['images']:,} images on {epoch['cores']} cores{_again()}"
+            f" values of {epoch['images']:,} images on {epoch['cores']} cores"
         ),
         "cycles of a training image, of a product": (
             f"{epoch['cycles_per_image']['total']:,.0f} on {epoch['cores']} cores,"
@@ -119,17 +118,6 @@ def _summary() -> str:
         for (what, found), source in zip(rows.items(), sources, strict=True)
     ]
     return "\n".join([*lines, "", EARLIER.format("CHANGELOG.md")])
-
-
-def _again() -> str:
-    """What a stretch of the epoch gave in the present arithmetic, if the epoch had another."""
-    run = _load(STRETCH)
-    if not _mark(EPOCH):
-        return ""
-    return (
-        f"; in version {run['arithmetic']} {run['mismatches']} in"
-        f" {run['values_compared'] / 1e6:,.0f} million of its first {run['images']:,} images"
-    )
 
 
 def _training() -> str:
