@@ -9,9 +9,10 @@ Every sub-command is a module of this package with
   it takes (default: all);
 - ``report(result) -> str`` (optional): the text for people.
 
-``args`` carries ``config`` (a ``CoreConfig``), ``seed`` (``seed_given`` is None if it is the
-default), ``out`` (a ``Path`` or ``None``) and ``command`` (the command line for result files). A
-result with ``"ok": False`` makes the command exit with 1. Modules are imported only when used.
+``args`` carries ``config`` (a ``CoreConfig``; ``config_name`` is None if it is the default),
+``seed`` (``seed_given`` is None if it is the default), ``out`` (a ``Path`` or ``None``) and
+``command`` (the command line for result files). A result with ``"ok": False`` makes the command
+exit with 1. Modules are imported only when used.
 Progress goes to ``logging``, i.e. to stderr.
 """
 
@@ -57,9 +58,9 @@ COMMANDS = {
 
 EPILOG = """\
 examples:
-  phasecore generate --preset default --out build/core
+  phasecore generate --config default --out build/core
   phasecore generate --config mine.json --out build/mine
-  phasecore synth --preset tiny --json
+  phasecore synth --config tiny --json
   phasecore faults --block update_unit
 
 A configuration file is a JSON object with the fields of rtl/spec/core.py; missing ones keep their
@@ -170,14 +171,11 @@ def _add_common(parser: argparse.ArgumentParser, options: Sequence[str] | None) 
     """Add the common options that a command takes (all if ``options`` is ``None``)."""
     group = parser.add_argument_group("common options")
     if options is None or "config" in options:
-        which = group.add_mutually_exclusive_group()
-        which.add_argument(
-            "--preset", metavar="NAME",
-            help=f"configuration preset: {', '.join(PRESETS)} (default: default)",
+        group.add_argument(
+            "--config", dest="config_name", metavar="NAME|FILE",
+            help=f"configuration of a core: {', '.join(PRESETS)}, or a JSON file with fields of"
+            " rtl/spec/core.py",
         )  # fmt: skip
-        which.add_argument(
-            "--config", dest="config_path", metavar="FILE", help="configuration from a JSON file"
-        )
     if options is None or "seed" in options:
         group.add_argument("--seed", type=_seed, help="seed of everything random (default: 1)")
     if options is None or "out" in options:
@@ -208,8 +206,8 @@ def _seed(text: str) -> int:
 
 def _complete(args: argparse.Namespace, arguments: list[str]) -> None:
     """Resolve the configuration and the command line for result files."""
-    if hasattr(args, "config_path"):
-        args.config = CoreConfig.load(args.preset, args.config_path)
+    if hasattr(args, "config_name"):
+        args.config = CoreConfig.load(args.config_name or "default")
     if hasattr(args, "seed"):
         args.seed_given, args.seed = args.seed, 1 if args.seed is None else args.seed
     args.command = shlex.join(["phasecore", *map(_portable, arguments)])

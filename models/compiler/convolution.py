@@ -3,7 +3,7 @@
 
 A layer has a core of its own, or several when its rows are more than a crossbar's. A convolution's
 rows are the cells that a kernel covers at one position. The recipe of
-``models/compiler/network.py`` holds for one position's products.
+``models/compiler/recipe.py`` holds for one position's products.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,16 @@ from phasecore.models.golden.fixed_point import Int
 from phasecore.rtl.spec.core import DEFAULT, CoreConfig
 from phasecore.rtl.spec.instructions import Function
 
-__all__ = ["ALIGNED_BITS", "CONV_NETWORKS", "POOL", "ConvLayer", "ConvNetwork"]
+__all__ = [
+    "ALIGNED_BITS",
+    "CONV_NETWORKS",
+    "POOL",
+    "ConvLayer",
+    "ConvNetwork",
+    "check_layers",
+    "conv",
+    "dense",
+]
 
 POOL = 2
 """Points pooled in either direction."""
@@ -116,29 +125,30 @@ class ConvNetwork(Network):
         """Cores of a layer."""
         return -(-self.layers[index].rows // config.rows)
 
-    def check(self, config: CoreConfig) -> None:
-        """Raise ``ValueError`` unless the layers follow one another and fit into cores."""
-        before = self.inputs
-        for index, layer in enumerate(self.layers):
-            if layer.cells != before:
-                raise ValueError(
-                    f"{self.name} layer {index} takes {layer.cells} codes;"
-                    f" the layer before has {before}"
-                )
-            before = layer.out_cells
-            if layer.outputs > config.cols:
-                raise ValueError(
-                    f"{self.name} needs {layer.outputs} columns for layer {index};"
-                    f" the crossbar has {config.cols}"
-                )
-            if layer.pooled and (layer.out_height % POOL or layer.out_width % POOL):
-                raise ValueError(
-                    f"{self.name} layer {index} has {layer.out_height} x {layer.out_width} points,"
-                    f" which are not pooled {POOL} x {POOL}"
-                )
-        last = self.layers[-1]
-        if last.positions > 1 or last.pooled:
-            raise ValueError(f"the last layer of {self.name} must have one position, not pooled")
+
+def check_layers(network: ConvNetwork, config: CoreConfig) -> None:
+    """Raise ``ValueError`` unless the layers follow one another and fit into cores."""
+    before = network.inputs
+    for index, layer in enumerate(network.layers):
+        if layer.cells != before:
+            raise ValueError(
+                f"{network.name} layer {index} takes {layer.cells} codes;"
+                f" the layer before has {before}"
+            )
+        before = layer.out_cells
+        if layer.outputs > config.cols:
+            raise ValueError(
+                f"{network.name} needs {layer.outputs} columns for layer {index};"
+                f" the crossbar has {config.cols}"
+            )
+        if layer.pooled and (layer.out_height % POOL or layer.out_width % POOL):
+            raise ValueError(
+                f"{network.name} layer {index} has {layer.out_height} x {layer.out_width} points,"
+                f" which are not pooled {POOL} x {POOL}"
+            )
+    last = network.layers[-1]
+    if last.positions > 1 or last.pooled:
+        raise ValueError(f"the last layer of {network.name} must have one position, not pooled")
 
 
 def conv(

@@ -1,12 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cores with feature maps between them; see ``models/golden/conv_cores.py``."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from phasecore.models.compiler.convolution import ALIGNED_BITS
+from phasecore.models.compiler.mapping.convolution import (
+    ERROR_SLOT,
+    OUTPUT_SLOT,
+    STEPS,
+    TARGET_SLOT,
+    X_SLOT,
+    ConvJob,
+    ConvMapping,
+    Plan,
+)
 from phasecore.models.compiler.network import ONE
 from phasecore.models.engine import post_processing, programmer, update_unit
 from phasecore.models.engine.execute import product
@@ -14,15 +25,7 @@ from phasecore.models.engine.fixed_point import clip, copy, round_shift, saturat
 from phasecore.models.engine.jit import compiled, record
 from phasecore.models.engine.program import Decoder
 from phasecore.models.engine.state import Cores, Geometry, State
-from phasecore.models.golden.conv_cores import (
-    ERROR_SLOT,
-    OUTPUT_SLOT,
-    STEPS,
-    TARGET_SLOT,
-    X_SLOT,
-    ConvCores,
-    Plan,
-)
+from phasecore.models.golden.conv_cores import ConvCores
 from phasecore.models.golden.fixed_point import Int
 from phasecore.models.golden.update_unit import RIGHT_SHIFT_MAX
 from phasecore.rtl.spec.core import EXPONENT_BITS, PARTIAL_SHIFT
@@ -66,40 +69,29 @@ class Maps(NamedTuple):
 class CompiledConvCores(ConvCores):
     """Machine code in place of numpy; the cores' traces stay empty, held windows are undefined."""
 
-    _maps: Maps | None = None
+    def __init__(self, mapping: ConvMapping, seed: int):
+        super().__init__(mapping, seed)
+        self._state, self._decoder = State(list(self.cores.values())), Decoder()
+        self._maps = _maps(self.plans, self.recipe.biases)
 
-    def set_rate(self, eta: float) -> None:
-        super().set_rate(eta)
-        if self._maps is None:
-            self._state, self._decoder = State(self.cores), Decoder()
-            self._maps = _maps(self.plans, self.recipe.biases)
-        self._maps = self._maps._replace(code=self._code())
+    def prepare(self, job: ConvJob) -> None:
+        self._maps = self._maps._replace(code=self._code(job))
 
-    def learn(self, images: NDArray[np.uint8], targets: Int) -> list[NDArray[np.int8]]:
-        return self._run(images, targets)
-
-    def infer(self, images: NDArray[np.uint8]) -> list[NDArray[np.int8]]:
-        return self._run(images, np.zeros((0, 0), dtype=np.int64))
-
-    def refresh(self) -> None:
-        assert self._maps is not None
+    def _images(self, job: ConvJob) -> list[NDArray[np.int8]]:
+        found = np.zeros((len(job.images), self.plans[-1].layer.outputs), dtype=np.int8)
         self._state.load()
-        _refresh(self._state.cores, self._state.geometry, self._maps)
-        self._state.store()
-
-    def _run(self, images: NDArray[np.uint8], targets: Int) -> list[NDArray[np.int8]]:
-        assert self._maps is not None
-        found = np.zeros((len(images), self.network.layers[-1].outputs), dtype=np.int8)
-        self._state.load()
-        _images(self._state.cores, self._state.geometry, self._maps, images, targets, found)
+        cores, geometry = self._state.cores, self._state.geometry
+        _images(cores, geometry, self._maps, job.images, job.targets, found)
+        if job.refresh:
+            _refresh(cores, geometry, self._maps)
         self._state.store()
         return list(found)
 
-    def _code(self) -> NDArray[Any]:
+    def _code(self, job: ConvJob) -> NDArray[Any]:
         """Instructions of all cores, with the lines that are read out of each product."""
         parts = []
-        for number, words in self.programs():
-            core = self.cores[number]
+        for node, words in job.programs.items():
+            core = self.cores[node]
             part = self._decoder.decode(core, words)[: len(STEPS)]
             segment = core.segments[0]
             assert segment is not None
@@ -110,7 +102,7 @@ class CompiledConvCores(ConvCores):
         return np.stack(parts)
 
 
-def _maps(plans: list[Plan], biases: list[int]) -> Maps:
+def _maps(plans: Sequence[Plan], biases: list[int]) -> Maps:
     """Tables of all layers and room for their objects."""
     layers = np.zeros(len(plans), dtype=LAYER)
     ends = dict.fromkeys(("cells", "outputs", "positions", "gather", "gradient"), 0)

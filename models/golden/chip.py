@@ -76,6 +76,9 @@ class Chip:
     undeliverable : messages to places outside the mesh, which the fabric drops
     """
 
+    traced = True
+    """Runs write the traces of the cores."""
+
     def __init__(self, config: ChipConfig, profile: DeviceProfile, seed: int):
         self.config = config
         self.cores = {node: Core(config.core, profile, seed + node) for node in config.cores}

@@ -6,47 +6,33 @@ Every product, activation, threshold transfer, pulse and refresh is an instructi
 im2col, pooling, col2im and the sum over positions are here. No RTL does that part yet.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from phasecore.models.compiler.convolution import ALIGNED_BITS, ConvLayer, ConvNetwork
-from phasecore.models.compiler.network import ONE, Recipe
+from phasecore.models.compiler.convolution import ALIGNED_BITS
+from phasecore.models.compiler.mapping.base import Job
+from phasecore.models.compiler.mapping.convolution import (
+    ERROR_SLOT,
+    OUTPUT_SLOT,
+    STEPS,
+    TARGET_SLOT,
+    X_SLOT,
+    ConvJob,
+    ConvMapping,
+    Plan,
+)
+from phasecore.models.compiler.network import ONE
 from phasecore.models.golden.activation import derivative
 from phasecore.models.golden.core import Core
-from phasecore.models.golden.device import DeviceProfile
 from phasecore.models.golden.fixed_point import Int, round_shift, saturate
+from phasecore.models.golden.packets import Result
 from phasecore.models.golden.update_unit import RIGHT_SHIFT_MAX
-from phasecore.rtl.spec.core import EXPONENT_BITS, PARTIAL_SHIFT, CoreConfig
-from phasecore.rtl.spec.instructions import Function, Opcode, encode
+from phasecore.rtl.spec.core import EXPONENT_BITS, PARTIAL_SHIFT
+from phasecore.rtl.spec.instructions import Opcode
 
-__all__ = ["ERROR_SLOT", "OUTPUT_SLOT", "STEPS", "TARGET_SLOT", "X_SLOT", "ConvCores", "Plan"]
-
-X_SLOT, TARGET_SLOT, OUTPUT_SLOT, ERROR_SLOT = range(4)
-"""Slots of every core."""
-
-STEPS = ("forward", "activate", "backward", "sums", "error", "outer", "transfer", "refresh")
-"""Instructions of every core, in the order of :meth:`ConvCores.program`."""
+__all__ = ["ConvCores"]
 
 Step = tuple[Opcode, dict[str, int]]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A layer's tables and places."""
-
-    layer: ConvLayer
-    gather: Int
-    pool: Int
-    tiles: tuple[int, ...]
-    """Its cores; row i is on core i mod their number."""
-
-    def rows(self, tile: int) -> Int:
-        """Rows of a tile, ascending."""
-        return np.arange(tile, self.layer.rows, len(self.tiles))
 
 
 class ConvCores:
@@ -54,122 +40,55 @@ class ConvCores:
 
     Parameters
     ----------
-    network, config, profile : ``config`` is that of every core
+    mapping : what is on which core
     seed : core n has seed + n
 
     Attributes
     ----------
-    recipe : of the network
-    cores : layer by layer, tile by tile
-    plans : by layer
+    cores : by number
     """
 
-    def __init__(self, network: ConvNetwork, config: CoreConfig, profile: DeviceProfile, seed: int):
-        self.network = network
-        self.recipe = Recipe(network, config, profile)
-        self.plans: list[Plan] = []
-        count = 0
-        for index, layer in enumerate(network.layers):
-            tiles = tuple(range(count, count + network.tiles(index, config)))
-            count += len(tiles)
-            self.plans.append(Plan(layer, layer.gather(), layer.pool_cells(), tiles))
-        self.cores = [Core(config, profile, seed + number) for number in range(count)]
-        self._steps: list[Mapping[str, Step]] = []
-        self.set_rate(network.training.eta)
-        for core in self.cores:
-            core.run([encode(Opcode.CALIBRATE), encode(Opcode.HALT)])
+    def __init__(self, mapping: ConvMapping, seed: int):
+        self.recipe, self.plans = mapping.recipe, mapping.hardware.plans
+        self.cores = {
+            node: Core(mapping.config, mapping.profile, seed + node) for node in mapping.nodes
+        }
+        self._steps: dict[int, dict[str, Step]] = {}
 
-    def set_rate(self, eta: float) -> None:
-        """Write the segments for a learning rate."""
-        for index, plan in enumerate(self.plans):
-            for tile, number in enumerate(plan.tiles):
-                self.cores[number].segments[0] = self.recipe.segment(
-                    index, eta, rows=len(plan.rows(tile))
-                )
-        self._steps = [
-            dict(zip(STEPS, self.cores[number].instructions(words), strict=True))
-            for number, words in self.programs()
-        ]
+    def run(self, job: Job) -> list[Result]:
+        """Output vectors of a job's images, of before each is learnt; of another job none."""
+        if not isinstance(job, ConvJob):
+            for node, program in job.programs.items():
+                self.cores[node].run(program)
+            return []
+        self.prepare(job)
+        found = self._images(job)
+        return [Result(OUTPUT_SLOT, 0, codes) for codes in found]
 
-    def programs(self) -> Iterator[tuple[int, list[int]]]:
-        """Number and program of every core: the instructions of ``STEPS``, and HALT."""
-        for index, plan in enumerate(self.plans):
-            for tile, number in enumerate(plan.tiles):
-                yield number, self._program(index, tile)
+    def prepare(self, job: ConvJob) -> None:
+        """Take the instructions of a job's programs."""
+        self._steps = {
+            node: dict(zip(STEPS, self.cores[node].instructions(words), strict=True))
+            for node, words in job.programs.items()
+        }
 
-    def weights(self) -> list[NDArray[np.float64]]:
-        """Weights of every layer, bias last, shape (rows, outputs)."""
-        found = []
-        for index, plan in enumerate(self.plans):
-            whole = np.zeros((plan.layer.rows, plan.layer.outputs))
-            for tile, number in enumerate(plan.tiles):
-                rows = plan.rows(tile)
-                codes = self.cores[number].crossbar.weights[: len(rows), : plan.layer.outputs]
-                whole[rows] = codes / self.recipe.weight_units[index]
-            found.append(whole)
-        return found
-
-    def learn(self, images: NDArray[np.uint8], targets: Int) -> list[NDArray[np.int8]]:
-        """Learn images in order; the output of each before it was learnt.
-
-        ``targets`` are codes, shape (images, outputs).
-        """
+    def _images(self, job: ConvJob) -> list[NDArray[np.int8]]:
         outputs = []
-        for image, target in zip(images, targets, strict=True):
+        for number, image in enumerate(job.images):
             inputs, activations = self._forward(image)
             outputs.append(activations[-1][0].astype(np.int8))
-            errors = self._backward(activations, target)
+            if not len(job.targets):
+                continue
+            errors = self._backward(activations, job.targets[number])
             for index in reversed(range(len(self.plans))):
                 self._update(index, inputs[index], *errors[index])
-        self._forget()
+        if job.refresh:
+            for node in self.cores:
+                self._do(node, "refresh")
         return outputs
-
-    def infer(self, images: NDArray[np.uint8]) -> list[NDArray[np.int8]]:
-        """Outputs of images."""
-        outputs = [self._forward(image)[1][-1][0].astype(np.int8) for image in images]
-        self._forget()
-        return outputs
-
-    def refresh(self) -> None:
-        """REFRESH of every core."""
-        for number in range(len(self.cores)):
-            self._do(number, "refresh")
-        self._forget()
-
-    def _program(self, index: int, tile: int) -> list[int]:
-        plan, precision = self.plans[index], self.recipe.config.input_bits
-        function = plan.layer.function if tile == 0 else Function.NONE
-        product = {"segment": 0, "precision": precision, "input_signs": 3, "polarities": 3}
-        post: dict[str, Any] = {"segment": 0, "from_slot": 0, "start": 0}
-        scaled = {"accumulate": 0, "affine": 0, "table": 0}
-        return [
-            encode(Opcode.FORWARD, slot=X_SLOT, **product),
-            encode(Opcode.ACTIVATE, **post | scaled | {
-                "side": 0, "slot": 0, "function": function, "destination": OUTPUT_SLOT,
-                "shift": self.recipe.shifts[index],
-                "accumulate": int(tile == 0 and len(plan.tiles) > 1),
-            }),
-            encode(Opcode.BACKWARD, slot=ERROR_SLOT, **product),
-            encode(Opcode.ACTIVATE, **post | scaled | {
-                "side": 1, "slot": 0, "function": Function.NONE, "destination": 0, "shift": 0,
-            }),
-            encode(Opcode.ERROR, **post | {
-                "side": 0, "from_slot": 1, "slot": TARGET_SLOT, "output": OUTPUT_SLOT,
-                "function": plan.layer.function, "fixed": 0, "shift": 0,
-                "bias": self.recipe.biases[index], "destination": ERROR_SLOT,
-            }),
-            encode(Opcode.OUTER, segment=0, slot=X_SLOT, error=ERROR_SLOT, transfer=1),
-            encode(Opcode.TRANSFER, segment=0),
-            encode(Opcode.REFRESH, segment=0, all_rows=0),
-            encode(Opcode.HALT),
-        ]  # fmt: skip
 
     def _do(self, number: int, step: str) -> None:
         self.cores[number].execute(*self._steps[number][step])
-
-    def _forget(self) -> None:
-        for core in self.cores:
-            core.trace = type(core.trace)()
 
     def _forward(self, image: NDArray[np.uint8]) -> tuple[list[Int], list[Int]]:
         """Input objects, the padding's and the bias code behind them, and activations
@@ -209,7 +128,7 @@ class ConvCores:
         errors = [
             (head.slots[ERROR_SLOT, :outputs][None].copy(), head.exponents[ERROR_SLOT][None].copy())
         ]
-        for index in reversed(range(self.network.last)):
+        for index in reversed(range(len(self.plans) - 1)):
             sums, top = self._col2im(self.plans[index + 1], *errors[0])
             errors.insert(0, self._normalised(index, sums, top, activations[index]))
         return errors

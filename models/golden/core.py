@@ -88,6 +88,9 @@ class Core:
     trace : :class:`Trace`, emptied by the caller
     """
 
+    traced = True
+    """Runs write the trace."""
+
     def __init__(
         self, config: CoreConfig, profile: DeviceProfile, seed: int, *, initial: Int | None = None
     ):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from phasecore.models.golden.fixed_point import Int
-from phasecore.rtl.spec.core import CoreConfig, file_text, from_fields, to_object
+from phasecore.rtl.spec.core import CoreConfig, from_fields, load_named
 
 __all__ = [
     "IDEAL",
@@ -484,14 +484,9 @@ class DeviceProfile:
         return from_fields(cls, values, "device profile")
 
     @classmethod
-    def load(cls, name: str = "ideal", path: str | Path | None = None) -> "DeviceProfile":
-        """A named profile, or the JSON object in a file."""
-        if path is None:
-            if name not in PROFILES:
-                raise ValueError(f"unknown device profile {name!r}; known: {', '.join(PROFILES)}")
-            return PROFILES[name]
-        text = file_text(path, "device profile")
-        return cls.from_dict(to_object(text, f"device profile {path}"))
+    def load(cls, name: str | Path = "ideal") -> "DeviceProfile":
+        """One of ``PROFILES``, or the fields in a JSON file."""
+        return load_named("device profile", name, PROFILES, cls.from_dict)
 
 
 _LIMITS = {

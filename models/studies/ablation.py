@@ -15,12 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phasecore.models.compiler.mapping import ChipMapping
-from phasecore.models.compiler.network import ChipNetwork, Network, Recipe, mean_pulse
+from phasecore.models.compiler.mapping import Mapping as NetworkMapping
+from phasecore.models.compiler.mapping import map_network
+from phasecore.models.compiler.network import Network
+from phasecore.models.compiler.recipe import mean_pulse
 from phasecore.models.golden.device import PCM, PCM_DRIFT, PROJECTED_PCM, DeviceProfile
 from phasecore.models.training.datasets import Dataset
 from phasecore.models.training.float_reference import MixedPrecision
-from phasecore.models.training.learner import ENGINES, Learner, make_learner, stretches
+from phasecore.models.training.learner import Learner, stretches
+from phasecore.models.training.model import ENGINES
 from phasecore.rtl.spec.core import GAIN_FRACTION, CoreConfig
 from phasecore.rtl.spec.instructions import Segment
 
@@ -64,17 +67,19 @@ class Setup:
         """Raise ``ValueError`` if the hardware would refuse it."""
         self.profile.tables(self.config)
         training = self.network.training
-        recipe = Recipe(self.network, self.config, self.profile)
-        is_chip = isinstance(self.network, ChipNetwork)
-        segments = ChipMapping(recipe).segments if is_chip else recipe.segments
+        mapping = self.mapping()
         for eta in (training.eta, training.eta_end):
-            segments(eta)
-            for index in range(len(self.network.layers)) if not self.keeps_chi else ():
-                whole_pulses(recipe.segment(index, eta, rows=1)).pack()
+            for segments in mapping.segments(eta).values():
+                for segment in segments if not self.keeps_chi else ():
+                    whole_pulses(segment).pack()
+
+    def mapping(self) -> NetworkMapping:
+        """The network on its hardware."""
+        return map_network(self.network, self.config, self.profile)
 
     def learner(self, seed: int, engine: str = ENGINES[0]) -> Learner:
         """The hardware before training."""
-        learner = make_learner(self.network, self.config, self.profile, seed, engine)
+        learner = Learner(self.mapping(), seed, engine)
         if not self.is_calibrated:
             for core in learner.cores:
                 core.adc.offsets[...] = 0
@@ -85,7 +90,7 @@ class Setup:
         """The float reference before training: pairs of single devices."""
         assert self.rounding is not None
         config = self.config.replace(devices_per_polarity=1)
-        units = Recipe(self.network, config, self.profile).weight_units
+        units = replace(self, config=config).mapping().recipe.weight_units
         scale = [unit * self.profile.g_full_scale / config.g_max for unit in units]
         return MixedPrecision(
             self.network, self.profile, scale, pulse=mean_pulse(self.profile), seed=seed,

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from phasecore.models.compiler.network import CHIP_NETWORKS, NETWORKS, Layer
+from phasecore.models.compiler.network import Layer
+from phasecore.models.compiler.networks import NETWORKS
 from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.core import CoreConfig
 
@@ -264,7 +265,7 @@ def activity(result: Mapping[str, Any]) -> Activity:
 
 def layers(result: Mapping[str, Any]) -> tuple[Layer, ...]:
     """Layers of the network that a result is about."""
-    name, known = _field(result, "network"), {**NETWORKS, **CHIP_NETWORKS}
+    name, known = _field(result, "network"), NETWORKS
     if name not in known:
         raise ValueError(f"unknown network {name!r}; known: {', '.join(known)}")
     return known[name].layers

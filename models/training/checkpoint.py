@@ -12,26 +12,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phasecore import files
-from phasecore.models.compiler.convolution import CONV_NETWORKS
-from phasecore.models.compiler.network import CHIP_NETWORKS, NETWORKS, Network
+from phasecore.models.compiler.mapping import Mapping as NetworkMapping
+from phasecore.models.compiler.mapping import Sent, map_network
+from phasecore.models.compiler.network import Network
+from phasecore.models.compiler.networks import NETWORKS
 from phasecore.models.golden.device import DeviceProfile
 from phasecore.models.golden.fixed_point import ARITHMETIC
 from phasecore.models.training.datasets import Dataset, order
+from phasecore.models.training.state import Arrays
 from phasecore.rtl.spec.core import CoreConfig
 
-__all__ = ["ALL_NETWORKS", "Checkpoint", "Run", "load", "save"]
+__all__ = ["Checkpoint", "Run", "load", "save"]
 
-ALL_NETWORKS: Mapping[str, Network] = {**NETWORKS, **CHIP_NETWORKS, **CONV_NETWORKS}
-
-Arrays = Mapping[str, NDArray[Any]]
+_FORMER_NAMES = (("core.", "core0."), ("driver.", "sent."))
+"""Beginnings of arrays' names in files of before version 2, and what they are now."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """What is trained, but for the data: see :meth:`inputs`."""
 
-    network: str | Network
-    """A name of ``ALL_NETWORKS``, or a network of one's own."""
+    network: Network
     config: CoreConfig
     profile: DeviceProfile
     seed: int
@@ -47,10 +48,7 @@ class Run:
 
     def trained_network(self) -> Network:
         """The network with this run's rates."""
-        network = self.network
-        if isinstance(network, str):
-            network = ALL_NETWORKS[network]
-        known = network.training
+        known = self.network.training
         training = replace(
             known,
             eta=known.eta if self.eta is None else self.eta,
@@ -61,7 +59,11 @@ class Run:
                 f"a rate that rises from {training.eta:g} to {training.eta_end:g} must be asked for"
                 " with both --eta and --eta-end"
             )
-        return replace(network, training=training)
+        return replace(self.network, training=training)
+
+    def mapping(self) -> NetworkMapping:
+        """The network on its hardware."""
+        return map_network(self.trained_network(), self.config, self.profile)
 
     def inputs(self, data: Dataset) -> dict[str, Any]:
         """All that the run's bits depend on, as JSON has it."""
@@ -112,8 +114,11 @@ class Checkpoint:
     def run(self) -> Run:
         """The run that left it."""
         inputs = self.inputs
+        name = inputs["network"]["name"]
+        if name not in NETWORKS:
+            raise ValueError(f"{self.path} is of {name}, none of {', '.join(NETWORKS)}")
         return Run(
-            network=inputs["network"]["name"],
+            network=NETWORKS[name],
             config=CoreConfig.from_dict(inputs["config"]),
             profile=DeviceProfile.from_dict(inputs["profile"]),
             eta=inputs["training"]["eta"],
@@ -181,10 +186,20 @@ def load(path: Path) -> Checkpoint:
         )
     if digest != _digest(meta, arrays):
         raise ValueError(f"{path} is damaged: its checksum does not fit its content")
-    found = Checkpoint(path=path, state=arrays, digest=digest, **values)
+    found = Checkpoint(path=path, state=_renamed(arrays), digest=digest, **values)
     if not 0 <= found.done <= inputs["epochs"] * inputs["images"]:
         raise ValueError(f"{path} has {found.done} images learnt of a shorter run")
     return found
+
+
+def _renamed(arrays: Arrays) -> Arrays:
+    """Arrays of any version by their names of today; a core did not count what was sent to it."""
+    state: dict[str, NDArray[Any]] = {f"sent.{name}": np.array(0) for name in Sent._fields}
+    for name, array in arrays.items():
+        for old, now in _FORMER_NAMES:
+            name = now + name.removeprefix(old) if name.startswith(old) else name
+        state[name] = array
+    return state
 
 
 def _digest(meta: str, arrays: Arrays) -> str:

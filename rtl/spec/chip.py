@@ -11,8 +11,8 @@ from phasecore.rtl.spec.core import (
     SMALL,
     TINY,
     CoreConfig,
-    file_text,
     from_fields,
+    load_named,
     to_object,
 )
 from phasecore.rtl.spec.noc import FabricConfig
@@ -80,21 +80,21 @@ class ChipConfig:
     @classmethod
     def from_json(cls, text: str) -> "ChipConfig":
         """Build from the text of one JSON object; missing keys keep their defaults."""
-        parts = to_object(text, "chip configuration")
+        return cls.from_dict(to_object(text, "chip configuration"))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "ChipConfig":
+        """Build from fields by name; missing ones keep their defaults."""
+        parts = dict(values)
         for name, kind in _PARTS.items():
             if name in parts:
                 parts[name] = from_fields(kind, parts[name], name)
         return from_fields(cls, parts, "chip")
 
     @classmethod
-    def load(cls, name: str) -> "ChipConfig":
+    def load(cls, name: str | Path) -> "ChipConfig":
         """One of ``CHIPS``, or the fields in a JSON file."""
-        if name in CHIPS:
-            return CHIPS[name]
-        if not Path(name).exists():
-            known = ", ".join(CHIPS)
-            raise ValueError(f"chip {name!r} is neither one of {known} nor a JSON file")
-        return cls.from_json(file_text(name, "chip configuration"))
+        return load_named("chip configuration", name, CHIPS, cls.from_dict)
 
 
 _PARTS: dict[str, type[CoreConfig | FabricConfig]] = {"core": CoreConfig, "fabric": FabricConfig}

@@ -5,6 +5,7 @@ No Amaranth import: RTL, golden model, benches and scripts all take the same obj
 """
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ __all__ = [
     "CoreConfig",
     "file_text",
     "from_fields",
+    "load_named",
     "to_object",
 ]
 
@@ -95,6 +97,18 @@ def from_fields(cls: type[T], values: Any, kind: str) -> T:
         if key not in known:
             raise ValueError(f"unknown {kind} key {key!r}; known: {', '.join(known)}")
     return cls(**values)
+
+
+def load_named(
+    kind: str, name: str | Path, known: Mapping[str, T], build: Callable[[dict[str, Any]], T]
+) -> T:
+    """What has that name among ``known``, or is in that JSON file; an error calls it ``kind``."""
+    if str(name) in known:
+        return known[str(name)]
+    if not Path(name).exists():
+        names = ", ".join(known)
+        raise ValueError(f"{kind} {str(name)!r} is neither one of {names} nor a JSON file")
+    return build(to_object(file_text(name, kind), f"{kind} {name}"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -403,15 +417,9 @@ class CoreConfig:
         return cls.from_dict(to_object(text, "configuration"))
 
     @classmethod
-    def load(cls, preset: str | None = None, path: str | Path | None = None) -> "CoreConfig":
-        """A named preset, or a JSON file, or the default."""
-        if path is not None:
-            text = file_text(path, "configuration")
-            return cls.from_dict(to_object(text, f"configuration {path}"))
-        name = preset or "default"
-        if name not in PRESETS:
-            raise ValueError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
-        return PRESETS[name]
+    def load(cls, name: str | Path = "default") -> "CoreConfig":
+        """One of ``PRESETS``, or the fields in a JSON file."""
+        return load_named("configuration", name, PRESETS, cls.from_dict)
 
 
 _RANGES = [

@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 
 from phasecore import files
-from phasecore.models.compiler.network import Recipe, classes
+from phasecore.models.compiler.network import classes
+from phasecore.models.compiler.networks import NETWORKS
 from phasecore.models.studies.ablation import GROUPS, Case, Group, Setup, chosen_cases
-from phasecore.models.training.checkpoint import ALL_NETWORKS
 from phasecore.models.training.datasets import Dataset
-from phasecore.models.training.learner import ALL_ENGINES, ENGINES
+from phasecore.models.training.learner import run_size
+from phasecore.models.training.model import ALL_ENGINES, ENGINES
 from phasecore.scripts import interrupts
-from phasecore.scripts.commands.options import add_data, add_profile, at_most, load_data, positive
+from phasecore.scripts.commands.options import add_data, add_profile, add_size, load_data, positive
 from phasecore.scripts.report import results
 from phasecore.scripts.report.pictures import error_axis, layered, picture
 
@@ -33,6 +34,9 @@ __all__ = ["add_parser", "markdown", "plot", "report", "run"]
 OPTIONS = ("seed", "out", "overwrite")
 
 BASE = Case(group="base", value="recipe")
+
+EPOCHS = 2
+"""Times each image is seen unless said otherwise."""
 
 ALL_CASES = tuple(case for group in GROUPS for case in group.cases)
 
@@ -62,18 +66,13 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         ),
         epilog=f"groups of cases: {', '.join(group.name for group in GROUPS)}",
     )
-    parser.add_argument("--network", choices=ALL_NETWORKS, default="mlp-784-250-10")
+    parser.add_argument("--network", choices=NETWORKS, default="mlp-784-250-10")
     add_profile(parser)
     parser.add_argument(
         "--cases", nargs="+", default=[], metavar="NAME",
         help="groups, or cases such as chi-width=8 (default: all, without rounding)",
     )  # fmt: skip
-    parser.add_argument(
-        "--epochs", type=positive, default=2, help="times each image is seen (default: 2)"
-    )
-    parser.add_argument(
-        "--images", type=positive, metavar="N", help="images per epoch (default: all)"
-    )
+    add_size(parser, epochs=str(EPOCHS))
     parser.add_argument(
         "--seeds", type=positive, default=2, metavar="N",
         help="runs per case, of seeds --seed and up (default: 2)",
@@ -94,7 +93,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    network = ALL_NETWORKS[args.network]
+    network = NETWORKS[args.network]
     base = Setup(network=network, config=network.config, profile=args.profile)
     cases = {case: case.setup(base) for case in (BASE, *chosen_cases(args.cases))}
     for case, setup in cases.items():
@@ -107,8 +106,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     path = results.destination(args, folder, args.name, ".md", ".png", growing=growing)
     data = load_data(args, network)
     for case, setup in cases.items():
-        for text in Recipe(setup.network, setup.config, setup.profile).warnings():
-            log.warning(f"warning: {case.name}: {text}")
+        results.warn(setup.mapping().recipe, f"{case.name}: ")
     result = _heading(args, base, data)
     kept = _stored(path, result) if args.resume else {}
     shown = {case: case.setup(base) for case in (BASE, *ALL_CASES) if case.name in kept}
@@ -147,7 +145,10 @@ def _seeds(args: argparse.Namespace, is_base: bool) -> int:
 def _heading(args: argparse.Namespace, base: Setup, data: Dataset) -> dict[str, Any]:
     """The result before the first run."""
     network, available = base.network, len(data.train_x)
-    images = at_most("--images", args.images, available, f"training images of {data.name}")
+    epochs, images = run_size(
+        available, EPOCHS, images=args.images, images_per_epoch=args.images_per_epoch,
+        epochs=args.epochs,
+    )  # fmt: skip
     return results.record(
         command=args.command,
         config=base.config,
@@ -156,9 +157,9 @@ def _heading(args: argparse.Namespace, base: Setup, data: Dataset) -> dict[str, 
         dataset=data.name,
         data_sha256=data.checksum(),
         profile=args.profile.name,
-        weights=sum(layer.rows * layer.outputs for layer in network.layers),
+        weights=network.weights,
         training=asdict(network.training),
-        epochs=args.epochs,
+        epochs=epochs,
         validation_images=len(data.validation_x),
         cases=[],
     ) | {"images": images}
@@ -188,7 +189,7 @@ def _train_hardware(
     learner = setup.learner(seed, engine)
     setup.train(learner, data, seed, **size)
     setup.age(learner)
-    found = classes(setup.network, learner.infer(data.validation_x))
+    found = classes(learner.infer(data.validation_x))
     programmers = [core.programmer for core in learner.cores]
     return {
         "accuracy": float(np.mean(found == data.validation_y)),
@@ -259,7 +260,7 @@ def _summaries(
                 "value": case.value,
                 "changes": case.changes,
                 "is_base": setup == base,
-                "warnings": Recipe(setup.network, setup.config, setup.profile).warnings(),
+                "warnings": setup.mapping().recipe.warnings(),
                 "accuracy": statistics.mean(accuracies),
                 "deviation": statistics.stdev(accuracies) if len(done) > 1 else None,
                 "difference": statistics.mean(paired) if paired else None,

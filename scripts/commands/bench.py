@@ -20,16 +20,23 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from phasecore.models.compiler.mapping import map_network
 from phasecore.models.golden.device import PROFILES
 from phasecore.rtl.lib.verilog import MACRO_SOURCES
 from phasecore.rtl.spec.core import DEFAULT, CoreConfig
-from phasecore.scripts.commands.options import add_data, at_most, load_data, positive
-from phasecore.scripts.commands.simulate import Simulation, choose_network
+from phasecore.scripts.commands.options import (
+    add_data,
+    at_most,
+    choose_network,
+    load_data,
+    positive,
+)
 from phasecore.scripts.report import results
 from phasecore.verification.cosim import core as core_session
 from phasecore.verification.cosim import core_timing
 from phasecore.verification.cosim.core import build_top
-from phasecore.verification.cosim.core_machine import CoreMachine
+from phasecore.verification.cosim.machine import Machine
+from phasecore.verification.cosim.simulation import Simulation
 from phasecore.verification.support import build as harness
 
 __all__ = ["Row", "add_parser", "cycle_rows", "report", "run"]
@@ -150,7 +157,7 @@ class Speed:
 
     def __init__(self, simulation: Simulation, config: CoreConfig, folder: Path, seed: int):
         self.simulation, self.folder, self.seed = simulation, folder, seed
-        self._build = simulation.machine.build(sim="verilator", waves=False)
+        self._build = simulation.machine.rtl.build(sim="verilator")
         self._plain = build_plain(config)
         self._macro = f"+phasecore_macro={folder / core_session.MACRO}"
         simulation.write(folder)
@@ -178,18 +185,18 @@ class Speed:
     def model(self) -> float:
         """Images per CPU second of the golden model."""
         seconds = 0.0
-        for stretch in self.simulation.stretches.values():
+        for chunk in self.simulation.chunks.values():
             began = time.process_time()
-            self.simulation.machine.run_model(stretch)
-            if stretch.kind == "train":
+            self.simulation.machine.run_model(chunk)
+            if chunk.kind == "train":
                 seconds += time.process_time() - began
-        return self.simulation.images / seconds
+        images: int = self.simulation.images
+        return images / seconds
 
     def _through_cocotb(self, batches: int) -> None:
-        self.simulation.machine.simulate(
-            self._build, self.folder, sim="verilator", seed=self.seed, batches=batches,
-            waves=False,
-        )  # fmt: skip
+        self.simulation.machine.rtl.simulate(
+            self._build, self.folder, sim="verilator", seed=self.seed, batches=batches
+        )
 
     def _alone(self, batches: int) -> None:
         done = subprocess.run(
@@ -275,13 +282,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _simulation(args: argparse.Namespace) -> Simulation:
     try:
-        network = choose_network(None, args.config, args.data)
+        network = choose_network(args)
     except ValueError as error:
         raise ValueError(f"{error} (--cycles-only does without)") from error
     data = load_data(args, network)
     available = len(data.train_x)
     images = at_most("--images", args.images, available, f"training images of {data.name}")
-    machine = CoreMachine(network, args.config, PROFILES[PROFILE], args.seed)
+    machine = Machine(map_network(network, args.config, PROFILES[PROFILE]), args.seed)
     return Simulation(machine, data, seed=args.seed, images=images, test=0)
 
 

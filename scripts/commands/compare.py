@@ -20,10 +20,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from phasecore.models.compiler.network import CHIP_NETWORKS, NETWORKS, Network, classes
+from phasecore.models.compiler.mapping import map_network
+from phasecore.models.compiler.network import Network, classes
+from phasecore.models.compiler.networks import CHIP_NETWORKS, CORE_NETWORKS, NETWORKS
 from phasecore.models.golden.device import DeviceProfile
 from phasecore.models.training.datasets import Dataset, order
-from phasecore.models.training.learner import ENGINES, make_learner
+from phasecore.models.training.learner import Learner
 from phasecore.scripts.commands.options import add_data, add_profile, load_data, positive
 from phasecore.scripts.report import results
 
@@ -120,11 +122,13 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
             " names the folder of speed-aihwkit.json (default: build/speed)."
         ),
     )
-    parser.add_argument("--network", choices=[*NETWORKS, *CHIP_NETWORKS], default="mlp-784-250-10")
+    parser.add_argument(
+        "--network", choices=[*CORE_NETWORKS, *CHIP_NETWORKS], default="mlp-784-250-10"
+    )
     add_profile(parser)
     parser.add_argument(
-        "--images", type=positive, default=1000, metavar="N",
-        help="images of a turn (default: 1000)",
+        "--images", type=positive, default=5000, metavar="N",
+        help="images that each learns, in all turns (default: 5000)",
     )  # fmt: skip
     parser.add_argument(
         "--repeats", type=positive, default=5, metavar="N", help="turns of each (default: 5)"
@@ -136,14 +140,19 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     if find_spec("aihwkit") is None:
         raise RuntimeError(_MISSING)
-    network: Network = {**NETWORKS, **CHIP_NETWORKS}[args.network]
+    network = NETWORKS[args.network]
+    images, rest = divmod(args.images, args.repeats)
+    if rest or not images:
+        raise ValueError(
+            f"--images must be a multiple of --repeats {args.repeats}, not {args.images}"
+        )
     path = results.destination(args, args.out or Path("build") / "speed", "speed-aihwkit")
     data = load_data(args, network)
     contestants: dict[str, Contestant] = {OURS: Ours(network, args.profile, args.seed)}
     contestants |= {name: Aihwkit(network, name, args.seed) for name in SETTINGS}
     chosen = order(len(data.train_x), args.seed, 0)
-    seconds = take_turns(contestants, data, chosen, images=args.images, repeats=args.repeats)
-    rates = {name: args.images / statistics.median(spent) for name, spent in seconds.items()}
+    seconds = take_turns(contestants, data, chosen, images=images, repeats=args.repeats)
+    rates = {name: images / statistics.median(spent) for name, spent in seconds.items()}
     fastest = max(SETTINGS, key=rates.__getitem__)
     ratios = {name: _ratios(seconds[name], seconds[OURS]) for name in SETTINGS}
     result = results.record(
@@ -153,13 +162,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         network=network.name,
         dataset=data.name,
         profile=args.profile.name,
-        images=args.images * args.repeats,
+        images=args.images,
         repeats=args.repeats,
         images_per_second=round(rates[OURS], 1),
         images_per_second_by_contestant={name: round(rate, 1) for name, rate in rates.items()},
         milliseconds_per_image={
-            name: [round(1e3 * spent / args.images, 5) for spent in of]
-            for name, of in seconds.items()
+            name: [round(1e3 * spent / images, 5) for spent in of] for name, of in seconds.items()
         },
         ratios=ratios,
         fastest=fastest,
@@ -242,7 +250,7 @@ class Ours:
 
     def __init__(self, network: Network, profile: DeviceProfile, seed: int):
         self._network = network
-        self._learner = make_learner(network, network.config, profile, seed, ENGINES[0])
+        self._learner = Learner(map_network(network, network.config, profile), seed)
 
     def learn(self, images: Images, labels: Images) -> None:
         interval = self._network.training.refresh_interval
@@ -250,7 +258,7 @@ class Ours:
             self._learner.learn(images[start : start + interval], labels[start : start + interval])
 
     def infer(self, images: Images) -> NDArray[np.int64]:
-        return classes(self._network, self._learner.infer(images))
+        return classes(self._learner.infer(images))
 
 
 class Aihwkit:

@@ -38,19 +38,19 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
             f" (module {CHIP_TOP}), its behavioural macros for simulation, their black boxes for"
             " synthesis, the register map as Markdown and C header, the configuration, and what"
             " other tools take: file list, FuseSoC core, lint waivers, table of ports, testbench."
-            " --out names the folder (default: build/generated/PRESET, or chip-NAME)."
+            " --out names the folder (default: build/generated/NAME, or chip-NAME)."
         ),
     )
     parser.add_argument(
-        "--chip", metavar="NAME", help=f"a chip: one of {', '.join(CHIPS)}, or a JSON file with the"
-        " fields of rtl/spec/chip.py; --preset and --config are of single cores",
+        "--chip", metavar="NAME|FILE", help=f"a chip: {', '.join(CHIPS)}, or a JSON file with"
+        " fields of rtl/spec/chip.py; --config is of a single core",
     )  # fmt: skip
     return parser
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    if args.chip and (args.preset or args.config_path):
-        raise ValueError("--chip names the whole chip: neither --preset nor --config goes with it")
+    if args.chip and args.config_name:
+        raise ValueError("--chip names the whole chip: --config does not go with it")
     config = ChipConfig.load(args.chip) if args.chip else args.config
     name = f"chip-{Path(args.chip).stem}" if args.chip else preset_name(args.config)
     folder: Path = args.out or Path("build") / "generated" / name

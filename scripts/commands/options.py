@@ -3,16 +3,20 @@
 
 import argparse
 import math
+import os
 from pathlib import Path
 
+from phasecore.models.compiler.mapping import map_network
 from phasecore.models.compiler.network import Network
-from phasecore.models.golden.device import PROFILES, DeviceProfile
-from phasecore.models.training.datasets import NAMES, Dataset
+from phasecore.models.compiler.networks import CORE_NETWORKS, NETWORKS
+from phasecore.models.golden.device import IDEAL, PROFILES, DeviceProfile
+from phasecore.models.training.datasets import DATA_VARIABLE, NAMES, Dataset, load
 from phasecore.models.training.own_data import ACCEPTED, load_for
+from phasecore.rtl.spec.core import CoreConfig
 
 __all__ = [
-    "add_data", "add_devices", "add_profile", "add_validation", "at_most", "load_data", "positive",
-    "rate",
+    "add_data", "add_devices", "add_profile", "add_size", "add_validation", "at_most",
+    "choose_network", "core_config", "load_data", "positive", "rate",
 ]  # fmt: skip
 
 
@@ -34,11 +38,13 @@ def rate(text: str) -> float:
     return value
 
 
-def add_profile(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+def add_profile(
+    parser: argparse.ArgumentParser, *, default: str | None = "pcm", several: bool = False
+) -> None:
     """Add ``--profile``: a ``DeviceProfile``, or with ``several`` a list of them or None."""
     parser.add_argument(
-        "--profile", type=_profile, metavar="NAME|FILE.json",
-        nargs="+" if several else None, default=None if several else "pcm",
+        "--profile", type=_profile, metavar="NAME|FILE",
+        nargs="+" if several else None, default=None if several else default,
         help=f"device profile: {', '.join(PROFILES)}, or a JSON file with fields of"
         f" models/golden/device.py (default: {'all but ideal' if several else 'pcm'})",
     )  # fmt: skip
@@ -46,9 +52,62 @@ def add_profile(parser: argparse.ArgumentParser, *, several: bool = False) -> No
 
 def _profile(text: str) -> DeviceProfile:
     try:
-        return DeviceProfile.load(text, text if text.endswith(".json") else None)
+        return DeviceProfile.load(text)
     except (TypeError, ValueError) as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def add_size(
+    parser: argparse.ArgumentParser, *, epochs: str = "the network's", images: str | None = None
+) -> None:
+    """Add ``--images``, ``--epochs`` and ``--images-per-epoch``; the texts are the defaults."""
+    default = images or "all, in every epoch"
+    parser.add_argument(
+        "--images", type=positive, metavar="N",
+        help=f"training images of the whole run (default: {default})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--epochs", type=positive, metavar="N", help=f"times each is seen (default: {epochs})"
+    )
+    parser.add_argument(
+        "--images-per-epoch", type=positive, metavar="N",
+        help="training images of an epoch (default: all)",
+    )  # fmt: skip
+
+
+def core_config(args: argparse.Namespace, network: Network) -> CoreConfig:
+    """Configuration of the core, or of every core, of a network: what ``--config`` and
+    ``--devices`` say, or its own."""
+    name = args.config_name
+    config: CoreConfig = network.config if name is None else network.presets.get(name, args.config)
+    devices = getattr(args, "devices", None)
+    return config.replace(devices_per_polarity=devices) if devices else config
+
+
+def choose_network(args: argparse.Namespace) -> Network:
+    """The network asked for, or the largest of one core that fits ``--config`` and whose data are
+    there.
+
+    A folder of MNIST files that was named, but is not usable, is an error.
+    """
+    if getattr(args, "network", None):
+        return NETWORKS[args.network]
+    reason = ""
+    for network in CORE_NETWORKS.values():
+        try:
+            map_network(network, core_config(args, network), IDEAL)
+        except ValueError as error:
+            reason = str(error)
+            continue
+        try:
+            load(network.dataset, args.data)
+        except (ValueError, OSError) as error:
+            if args.data is not None or os.environ.get(DATA_VARIABLE):
+                raise
+            reason = str(error)
+            continue
+        return network
+    raise ValueError(f"no network fits this configuration: {reason}")
 
 
 def add_devices(parser: argparse.ArgumentParser) -> None:

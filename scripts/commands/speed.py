@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from phasecore.models.training.checkpoint import ALL_NETWORKS
-from phasecore.models.training.learner import ENGINES, Learner, make_learner
+from phasecore.models.compiler.mapping import map_network
+from phasecore.models.compiler.networks import NETWORKS
+from phasecore.models.training.learner import Learner
+from phasecore.models.training.model import ENGINES
 from phasecore.scripts.commands.options import add_data, add_profile, load_data, positive
 from phasecore.scripts.report import results
 
@@ -37,7 +39,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
             " (default: build/speed)."
         ),
     )
-    parser.add_argument("--network", choices=ALL_NETWORKS, default="mlp-784-250-10")
+    parser.add_argument("--network", choices=NETWORKS, default="mlp-784-250-10")
     add_profile(parser)
     parser.add_argument(
         "--images", type=positive, default=1000, metavar="N", help="images learnt (default: 1000)"
@@ -47,14 +49,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    network = ALL_NETWORKS[args.network]
+    network = NETWORKS[args.network]
     folder: Path = args.out or Path("build") / "speed"
     path = results.destination(args, folder, f"speed-{network.name}")
     data = load_data(args, network)
-    learners = {
-        engine: make_learner(network, network.config, args.profile, args.seed, engine)
-        for engine in ENGINES
-    }
+    mapping = map_network(network, network.config, args.profile)
+    learners = {engine: Learner(mapping, args.seed, engine) for engine in ENGINES}
     interval = network.training.refresh_interval
     stops = [*range(WARM_UP, WARM_UP + args.images, interval), WARM_UP + args.images]
     seconds = dict.fromkeys(ENGINES, 0.0)

@@ -9,39 +9,31 @@ import argparse
 import errno
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from phasecore import files
 from phasecore.models.compiler.convolution import CONV_NETWORKS
-from phasecore.models.compiler.network import (
-    CHIP_NETWORKS,
-    ChipNetwork,
-    Network,
-    classes,
-    online_figures,
-)
+from phasecore.models.compiler.networks import CHIP_NETWORKS, NETWORKS
 from phasecore.models.golden.core import Core
 from phasecore.models.training import checkpoint as checkpoints
-from phasecore.models.training.checkpoint import ALL_NETWORKS, Run
+from phasecore.models.training.checkpoint import Run
 from phasecore.models.training.datasets import Dataset
-from phasecore.models.training.float_convolution import make_twin
-from phasecore.models.training.float_reference import FloatTwin
-from phasecore.models.training.learner import ALL_ENGINES, ENGINES, make_learner, stretches
-from phasecore.rtl.spec.chip import CHIPS
-from phasecore.rtl.spec.core import CoreConfig
+from phasecore.models.training.learner import run_size
+from phasecore.models.training.model import ALL_ENGINES, ENGINES
+from phasecore.models.training.trainer import Trainer, validate
 from phasecore.scripts import interrupts
 from phasecore.scripts.commands.options import (
     add_data,
     add_devices,
     add_profile,
+    add_size,
     add_validation,
-    at_most,
+    core_config,
     load_data,
     positive,
     rate,
@@ -56,11 +48,7 @@ from phasecore.scripts.report.pictures import (
     picture,
 )
 
-__all__ = ["Trainer", "add_parser", "measured", "plot", "report", "run", "validate"]
-
-EARLY_IMAGES = 2000
-VALIDATION_IMAGES = 10_000
-"""Validated points of the curve: one early, then at these intervals, besides one per epoch."""
+__all__ = ["add_parser", "measured", "plot", "report", "run"]
 
 CURVE_POINTS = 500
 """Points of a learning curve in a result file."""
@@ -68,121 +56,7 @@ CURVE_POINTS = 500
 CHECKPOINT_SECONDS = 60
 """Time between checkpoints, each of which takes some seconds for a chip."""
 
-INFERENCE_IMAGES = 500
-"""Images per inference program."""
-
 log = logging.getLogger("phasecore")
-
-
-class Trainer:
-    """A core, or a chip, and a float twin that learn the same images.
-
-    ``engine`` is one of ``phasecore.models.training.learner.ENGINES``; a run may be resumed with
-    another.
-
-    Attributes
-    ----------
-    rates : fields of a result that say how well the integers hold the learning rates
-    inputs : of the run, see :meth:`Run.inputs`
-    done : images learnt
-    curve : one entry per stretch of images between two refreshes
-    grown : images learnt and epochs that were to be learnt, whenever a run was made longer
-    """
-
-    def __init__(self, run: Run, data: Dataset, engine: str = ENGINES[0]):
-        self.run = run
-        self.inputs = run.inputs(data)
-        self.data = data
-        self.network = run.trained_network()
-        self._learner = make_learner(self.network, run.config, run.profile, run.seed, engine)
-        self.rates = results.rates(self._learner.recipe)
-        self.twin = make_twin(self.network, self._learner.weights(), _twin_class(engine))
-        self.done = 0
-        self.curve: list[dict[str, Any]] = []
-        self.grown: list[list[int]] = []
-
-    @property
-    def cores(self) -> list[Core]:
-        """All cores in use."""
-        return self._learner.cores
-
-    @property
-    def total(self) -> int:
-        """Images of the whole run."""
-        return self.run.epochs * self.run.images
-
-    def stretches(self) -> Iterator[dict[str, Any]]:
-        """Learn what is left; yield the curve's entries as they come."""
-        run = self.run
-        endless = stretches(
-            self.network.training, count=len(self.data.train_x), seed=run.seed, epochs=run.epochs,
-            images=run.images, done=self.done,
-        )  # fmt: skip
-        while self.done < self.total:
-            self._learn(*next(endless))
-            yield self.curve[-1]
-
-    def accuracy(self, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> float:
-        """Fraction of images that the core classifies as labelled."""
-        right = 0
-        for start in range(0, len(images), INFERENCE_IMAGES):
-            part = images[start : start + INFERENCE_IMAGES]
-            found = classes(self.network, self._learner.infer(part))
-            right += int(np.count_nonzero(found == labels[start : start + INFERENCE_IMAGES]))
-        return right / len(images)
-
-    def save(self, path: Path) -> None:
-        """Write everything that :meth:`resume` needs to go on as if never stopped."""
-        state = self._learner.state()
-        state |= {f"twin.{i}": weights for i, weights in enumerate(self.twin.weights)}
-        checkpoints.save(
-            path, inputs=self.inputs, done=self.done, curve=self.curve, grown=self.grown,
-            state=state,
-        )  # fmt: skip
-
-    def resume(self, path: Path) -> None:
-        """Take the state of a checkpoint of the same run, or of one that had fewer epochs."""
-        stored = checkpoints.load(path)
-        stored.check(self.inputs)
-        twin = stored.twin(self.twin.weights)
-        try:
-            self._learner.restore(stored.state)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
-        self.twin.weights = twin
-        self.done, self.curve, self.grown = stored.done, stored.curve, stored.grown
-        epochs = stored.inputs["epochs"]
-        if epochs < self.run.epochs:
-            self.grown.append([self.done, epochs])
-            log.info("%s: the run grows from %d to %d epochs", path, epochs, self.run.epochs)
-
-    def _learn(self, chosen: NDArray[np.int64], eta: float) -> None:
-        began = time.perf_counter()
-        images, labels = self.data.train_x[chosen], self.data.train_y[chosen]
-        self._learner.set_rate(eta)
-        outputs = self._learner.learn(images, labels)
-        seconds = time.perf_counter() - began
-        self.twin.train(images, labels, [eta] * len(chosen))
-        self.done += len(chosen)
-        loss, online = online_figures(self.network, outputs, labels)
-        self.curve.append(
-            {
-                "images": self.done,
-                "eta": round(eta, 6),
-                "loss": round(loss, 6),
-                "online_accuracy": round(online, 4),
-                "seconds": round(seconds, 3),
-            }
-        )
-
-
-def _twin_class(engine: str) -> type[FloatTwin]:
-    """Float twin of an engine: its own figures differ by the rounding of sums only."""
-    if engine == "reference":
-        return FloatTwin
-    from phasecore.models.training.float_engine import CompiledFloatTwin
-
-    return CompiledFloatTwin
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -192,19 +66,16 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         description=(
             "Train a network in the golden model, next to plain SGD in floating point from the"
             " same initial weights. --out names the folder of the JSON result and the learning"
-            " curve (default: build/train). Without --preset or --config the network's own"
+            " curve (default: build/train). Without --config the network's own"
             f" configuration is taken. {', '.join(CHIP_NETWORKS)} run on a chip of several cores,"
             f" all of that configuration; {', '.join(CONV_NETWORKS)} on cores with im2col between"
             " them, which no RTL has yet (docs/contract/convolution.md)."
         ),
     )
-    parser.add_argument("--network", choices=ALL_NETWORKS, default="mlp-64-50-10")
+    parser.add_argument("--network", choices=NETWORKS, default="mlp-64-50-10")
     add_profile(parser)
     parser.add_argument("--name", help="name of the result files (default: of network and devices)")
-    parser.add_argument("--epochs", type=positive, help="times each image is seen")
-    parser.add_argument(
-        "--images", type=positive, metavar="N", help="images per epoch (default: all)"
-    )
+    add_size(parser)
     parser.add_argument(
         "--seeds",
         type=positive,
@@ -237,24 +108,22 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    network = ALL_NETWORKS[args.network]
-    config = _config(network, args)
-    if args.devices:
-        config = config.replace(devices_per_polarity=args.devices)
+    network = NETWORKS[args.network]
+    config = core_config(args, network)
     folder: Path = args.out or Path("build") / "train"
     name = args.name or f"train-{network.name}-{args.profile.name}-{config.devices_per_polarity}"
-    growing = ("epochs",) if args.resume else ()
+    growing = ("epochs", "images") if args.resume else ()
     path = results.destination(args, folder, name, ".png", growing=growing)
     data = load_data(args, network)
     if args.with_validation:
         data = data.merged()
+    epochs, images = run_size(
+        len(data.train_x), network.training.epochs, images=args.images,
+        images_per_epoch=args.images_per_epoch, epochs=args.epochs,
+    )  # fmt: skip
     first = Run(
-        network=network.name, config=config, profile=args.profile, seed=args.seed,
-        epochs=args.epochs or network.training.epochs,
-        images=at_most(
-            "--images", args.images, len(data.train_x), f"training images of {data.name}"
-        ),
-        eta=args.eta, eta_end=args.eta_end, with_validation=args.with_validation,
+        network=network, config=config, profile=args.profile, seed=args.seed, epochs=epochs,
+        images=images, eta=args.eta, eta_end=args.eta_end, with_validation=args.with_validation,
     )  # fmt: skip
     todo = [replace(first, seed=seed) for seed in range(args.seed, args.seed + args.seeds)]
     checkpoint: Path = args.checkpoint or path.with_suffix(".npz")
@@ -262,6 +131,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     runs: list[dict[str, Any]] = []
     for one in todo:
         trainer = Trainer(one, data, args.engine)
+        results.warn(trainer.mapping.recipe)
         resume = args.resume and _of_seed(args.resume, one.seed, args.seeds)
         # Of several seeds, those that had not begun have no checkpoint.
         if resume and resume.exists():
@@ -325,16 +195,6 @@ def _summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _config(network: Network, args: argparse.Namespace) -> CoreConfig:
-    """Configuration of the core, or of every core of the chip: the one asked for, or its own."""
-    config: CoreConfig = args.config
-    if args.config_path is not None:
-        return config
-    if args.preset is None:
-        return network.config
-    return CHIPS[args.preset].core if isinstance(network, ChipNetwork) else config
-
-
 def report(result: dict[str, Any]) -> str:
     devices = result["config"]["devices_per_polarity"]
     each = [f"{100 * accuracy:.2f}" for accuracy in result.get("accuracies", [])]
@@ -375,17 +235,6 @@ def _train(trainer: Trainer, stop: interrupts.Stop, checkpoint: Path, *, regular
             saved = time.monotonic()
 
 
-def validate(trainer: Trainer, point: dict[str, Any]) -> None:
-    """Add accuracies on the validation images, if there are any, to some points of the curve."""
-    data, done = trainer.data, point["images"]
-    is_due = done == EARLY_IMAGES or done % VALIDATION_IMAGES == 0
-    # Without validation images: they are being trained on.
-    if (is_due or done % trainer.run.images == 0) and len(data.validation_x):
-        part = data.validation_x, data.validation_y
-        point["validation_accuracy"] = trainer.accuracy(*part)
-        point["validation_accuracy_float"] = trainer.twin.accuracy(*part)
-
-
 def _progress(trainer: Trainer, point: Mapping[str, Any]) -> str:
     line = (
         f"{point['images']}/{trainer.total} images, eta {point['eta']:.3f},"
@@ -404,7 +253,7 @@ def measured(trainer: Trainer, command: str) -> dict[str, Any]:
     run, data = trainer.run, trainer.data
     programmers = [core.programmer for core in trainer.cores]
     set_pulses = [programmer.set_pulses for programmer in programmers]
-    weights = sum(layer.rows * layer.outputs for layer in trainer.network.layers)
+    weights = trainer.network.weights
     seconds = sum(point["seconds"] for point in trainer.curve)
     return results.record(
         command=command,
@@ -417,7 +266,7 @@ def measured(trainer: Trainer, command: str) -> dict[str, Any]:
         images=trainer.done,
         weights=weights,
         training=asdict(trainer.network.training),
-        **trainer.rates,
+        **results.rates(trainer.mapping.recipe),
         dataset=data.name,
         data_sha256=trainer.inputs["data_sha256"],
         with_validation=run.with_validation,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from phasecore import files
-from phasecore.models.compiler.network import Recipe
+from phasecore.models.compiler.recipe import Recipe
 from phasecore.models.golden.fixed_point import ARITHMETIC
 from phasecore.paths import CHECKOUT
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
@@ -21,7 +21,7 @@ from phasecore.scripts.report.sources import sources
 
 __all__ = [
     "RESULTS", "ROOT", "commit", "commits_since", "destination", "file_of", "inputs",
-    "preset_name", "rates", "read", "record", "write",
+    "preset_name", "rates", "read", "record", "warn", "write",
 ]  # fmt: skip
 
 ROOT = CHECKOUT or Path.cwd()
@@ -32,8 +32,8 @@ FIGURES = (
 """Keys that every result has, whatever was run."""
 
 NEUTRAL = {
-    "checkpoint", "command", "config", "config_path", "data", "debug", "engine", "jobs", "json",
-    "list", "name", "out", "overwrite", "preset", "resume", "seed_given", "timeout", "tree",
+    "checkpoint", "command", "config", "config_name", "data", "debug", "engine", "jobs", "json",
+    "list", "name", "out", "overwrite", "resume", "seed_given", "timeout", "tree",
     "version", "waves",
 }  # fmt: skip
 """Options that say where and how, not what is measured."""
@@ -111,19 +111,23 @@ def record(
 
 def rates(recipe: Recipe) -> dict[str, Any]:
     """Fields of a result: the learning rates that the integers stand for, by layer, at the start
-    and the end of the run, and what there is to warn of, which goes to the log as well."""
-    training, warnings = recipe.network.training, recipe.warnings()
-    for text in warnings:
-        log.warning("warning: %s", text)
+    and the end of the run, and what there is to warn of."""
+    training = recipe.network.training
     ends = (training.eta, training.eta_end)
     used = [[float(f"{rate:.6g}") for rate in recipe.rates(eta)] for eta in ends]
-    return {"rates_used": used, "warnings": warnings}
+    return {"rates_used": used, "warnings": recipe.warnings()}
+
+
+def warn(recipe: Recipe, where: str = "") -> None:
+    """Write to the log what there is to warn of the rates; ``where`` stands before."""
+    for text in recipe.warnings():
+        log.warning("warning: %s%s", where, text)
 
 
 def inputs(args: argparse.Namespace) -> dict[str, Any]:
     """What a command measures, from its options, as a result file has it."""
     chosen = {name: value for name, value in vars(args).items() if name not in NEUTRAL}
-    if getattr(args, "preset", None) or getattr(args, "config_path", None):
+    if getattr(args, "config_name", None):
         chosen["config"] = args.config
     text = json.dumps({"command": args.command.split()[1], **chosen}, default=_plain)
     found: dict[str, Any] = json.loads(text)

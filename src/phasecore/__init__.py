@@ -28,8 +28,8 @@ if TYPE_CHECKING:
         train,
     )
     from phasecore.models.compiler.network import Layer, Network, Training
+    from phasecore.models.compiler.networks import NETWORKS
     from phasecore.models.golden.device import PROFILES, DeviceProfile
-    from phasecore.models.training.checkpoint import ALL_NETWORKS as NETWORKS
     from phasecore.models.training.datasets import Dataset
     from phasecore.rtl.spec.chip import CHIPS, ChipConfig
     from phasecore.rtl.spec.core import PRESETS, CoreConfig
@@ -46,22 +46,19 @@ _PLACES = {
     ),
     "models.compiler.network": ("Layer", "Network", "Training"),
     "models.golden.device": ("PROFILES", "DeviceProfile"),
-    "models.training.checkpoint": ("NETWORKS",),
+    "models.compiler.networks": ("NETWORKS",),
     "models.training.datasets": ("Dataset",),
     "rtl.spec.chip": ("CHIPS", "ChipConfig"),
     "rtl.spec.core": ("PRESETS", "CoreConfig"),
 }  # fmt: skip
 """Names by the module that has them."""
 
-_ORIGINAL = {"NETWORKS": "ALL_NETWORKS"}
-"""Names that are others in their modules."""
-
 
 def __getattr__(name: str) -> Any:
     for place, names in _PLACES.items():
         if name in names:
             module = importlib.import_module(f"phasecore.{place}")
-            value = getattr(module, _ORIGINAL.get(name, name))
+            value = getattr(module, name)
             globals()[name] = value
             return value
     raise AttributeError(f"module 'phasecore' has no attribute {name!r}")

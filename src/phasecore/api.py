@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from phasecore import files
-from phasecore.models.compiler.convolution import ConvNetwork
-from phasecore.models.compiler.network import ChipNetwork, Network
+from phasecore.models.compiler.mapping import map_network
+from phasecore.models.compiler.network import Network
+from phasecore.models.compiler.networks import NETWORKS
 from phasecore.models.golden.device import PROFILES, DeviceProfile
-from phasecore.models.training.checkpoint import ALL_NETWORKS, Run
+from phasecore.models.training.checkpoint import Run
 from phasecore.models.training.datasets import Dataset
+from phasecore.models.training.learner import run_size
 from phasecore.models.training.own_data import load_for
-from phasecore.rtl.spec.chip import CHIPS, ChipConfig
+from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.core import PRESETS, CoreConfig
 
 __all__ = [
@@ -129,6 +131,7 @@ def train(
     data: Path | None = None,
     with_validation: bool = False,
     images: int | None = None,
+    images_per_epoch: int | None = None,
     epochs: int | None = None,
     eta: float | None = None,
     eta_end: float | None = None,
@@ -142,28 +145,32 @@ def train(
     devices : per polarity of a weight, in the place of the configuration's
     dataset, data : in the place of the network's data set; folder of the MNIST files
     with_validation : train on the validation images, too
-    images, epochs : images per epoch and epochs; None: all, and the network's
+    images, images_per_epoch, epochs : images of the whole run and of each epoch; what is not given
+        follows from the others, or is all images and the network's epochs
     eta, eta_end : learning rate at the start and the end; None: the network's
     seed : of devices, converters and the order of images
     """
-    from phasecore.scripts.commands import train as command
+    from phasecore.models.training.trainer import Trainer, validate
+    from phasecore.scripts.commands.train import measured
 
-    chosen = _named("network", network, ALL_NETWORKS)
-    cores = chosen.config if config is None else _named("config", config, PRESETS)
+    chosen = _named("network", network, NETWORKS)
+    cores = chosen.config if config is None else _named("config", config, chosen.presets)
     if devices is not None:
         cores = cores.replace(devices_per_polarity=devices)
     loaded = load_for(chosen, dataset, data)
     loaded = loaded.merged() if with_validation else loaded
+    count, each = run_size(
+        len(loaded.train_x), chosen.training.epochs, images=images,
+        images_per_epoch=images_per_epoch, epochs=epochs,
+    )  # fmt: skip
     run = Run(
         network=chosen, config=cores, profile=_named("profile", profile, PROFILES), seed=seed,
-        epochs=_positive("epochs", epochs, chosen.training.epochs),
-        images=_positive("images", images, len(loaded.train_x), most=len(loaded.train_x)),
-        eta=eta, eta_end=eta_end, with_validation=with_validation,
+        epochs=count, images=each, eta=eta, eta_end=eta_end, with_validation=with_validation,
     )  # fmt: skip
-    trainer = command.Trainer(run, loaded)
+    trainer = Trainer(run, loaded)
     for point in trainer.stretches():
-        command.validate(trainer, point)
-    record = command.measured(trainer, "phasecore.train")
+        validate(trainer, point)
+    record = measured(trainer, "phasecore.train")
     return TrainingResult(config=cores, record=record, **_figures(TrainingResult, record))
 
 
@@ -175,7 +182,8 @@ def simulate(
     dataset: Dataset | Path | str | None = None,
     data: Path | None = None,
     images: int = 200,
-    epochs: int = 1,
+    images_per_epoch: int | None = None,
+    epochs: int | None = None,
     test_images: int = 100,
     sim: str = "verilator",
     seed: int = 1,
@@ -185,32 +193,28 @@ def simulate(
     Parameters
     ----------
     config : of the core, or of the chip for a network of several; None: the network's. A name is
-        that of a preset or, for such a network, of a chip
+        that of a preset
     sim : "verilator", which builds for some minutes, once, or "icarus"
     others : see :func:`train`
     """
-    from phasecore.scripts.commands import simulate as command
     from phasecore.scripts.report import results
+    from phasecore.verification.cosim.machine import Machine
+    from phasecore.verification.cosim.simulation import Progress, Simulation
 
     if sim not in ("icarus", "verilator"):
         raise ValueError(f"sim must be icarus or verilator, not {sim!r}")
-    chosen = _named("network", network, ALL_NETWORKS)
-    if isinstance(chosen, ConvNetwork):
-        raise ValueError(f"network must be one that the RTL has, not {chosen.name}")
-    own: CoreConfig | ChipConfig = chosen.config
-    presets: Mapping[str, CoreConfig | ChipConfig] = PRESETS
-    if isinstance(chosen, ChipNetwork):
-        own, presets = chosen.chip, CHIPS
-    used = own if config is None else _named("config", config, presets)
-    devices = _named("profile", profile, PROFILES)
+    chosen = _named("network", network, NETWORKS)
+    used = chosen.config if config is None else _named("config", config, chosen.presets)
+    machine = Machine(map_network(chosen, used, _named("profile", profile, PROFILES)), seed)
     loaded = load_for(chosen, dataset, data)
-    simulation = command.Simulation(
-        command.make_machine(chosen, used, devices, seed), loaded, seed=seed,
-        epochs=_positive("epochs", epochs, 1),
-        images=_positive("images", images, 1, most=len(loaded.train_x)),
+    count, each = run_size(
+        len(loaded.train_x), 1, images=images, images_per_epoch=images_per_epoch, epochs=epochs
+    )
+    simulation = Simulation(
+        machine, loaded, seed=seed, epochs=count, images=each,
         test=_positive("test_images", test_images, 1, most=len(loaded.test_x)),
     )  # fmt: skip
-    progress = command.Progress(simulation)
+    progress = Progress(simulation)
     with tempfile.TemporaryDirectory(prefix="phasecore-") as folder:
         try:
             for _ in progress.follow(Path(folder), sim=sim, waves=False):
@@ -218,11 +222,14 @@ def simulate(
         finally:
             simulation.stop()
     record = results.record(
-        command="phasecore.simulate", config=used, seed=seed, network=chosen.name,
-        dataset=loaded.name, profile=devices.name, simulator=sim,
+        command="phasecore.simulate", config=machine.mapping.hardware, seed=seed,
+        network=chosen.name, dataset=loaded.name, profile=machine.mapping.profile.name,
+        simulator=sim,
         **progress.figures(complete=True),
     )  # fmt: skip
-    return SimulationResult(config=used, record=record, **_figures(SimulationResult, record))
+    return SimulationResult(
+        config=machine.mapping.hardware, record=record, **_figures(SimulationResult, record)
+    )
 
 
 def _named(argument: str, value: T | str, known: Mapping[str, T]) -> T:

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from phasecore.models.compiler.network import NETWORKS
+from phasecore.models.compiler.networks import NETWORKS
 from phasecore.models.golden.chip import Chip
 from phasecore.models.golden.core import Trace
 from phasecore.models.golden.device import IDEAL, PCM
 from phasecore.models.training import checkpoint as checkpoints
 from phasecore.models.training.datasets import load
+from phasecore.models.training.trainer import Trainer
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.scripts.cli import main
-from phasecore.scripts.commands import train
 from phasecore.verification.cosim import chip as chip_session
 from phasecore.verification.cosim.random_chip import SEGMENT, Pipeline
 
@@ -112,7 +112,7 @@ def simulated(capsys, tmp_path, *options):
 def test_tiny_chip_trains_in_icarus(capsys, tmp_path):
     result = simulated(
         capsys, tmp_path, "--network", "mlp-48-12-10", "--sim", "icarus", "--images", "30",
-        "--test", "10",
+        "--test-images", "10",
     )  # fmt: skip
     assert result["images"] == 30
 
@@ -121,7 +121,7 @@ def test_default_chip_trains_in_verilator(capsys, tmp_path):
     """The chip of the recorded epoch; without MNIST on digits enlarged to its format."""
     result = simulated(
         capsys, tmp_path, "--network", "mlp-784-250-10", "--dataset", "digits28", "--images", "60",
-        "--test", "20",
+        "--test-images", "20",
     )  # fmt: skip
     assert result["images"] == 60
     phases = {**result["cycles_per_image"]}
@@ -131,10 +131,10 @@ def test_default_chip_trains_in_verilator(capsys, tmp_path):
 def test_rtl_goes_on_from_a_checkpoint(capsys, tmp_path):
     """Trained devices, chi and selection counters go into the RTL; it trains on as the run does."""
     run = checkpoints.Run(
-        network="mlp-48-12-10", config=CHIPS["tiny"].core.replace(devices_per_polarity=2),
+        network=NETWORKS["mlp-48-12-10"], config=CHIPS["tiny"].core.replace(devices_per_polarity=2),
         profile=PCM, seed=5, epochs=1, images=900,
     )  # fmt: skip
-    trainer = train.Trainer(run, load("digits48"))
+    trainer = Trainer(run, load("digits48"))
     stretches = trainer.stretches()
     interval = next(stretches)["images"]
     next(stretches)
@@ -142,7 +142,8 @@ def test_rtl_goes_on_from_a_checkpoint(capsys, tmp_path):
     trainer.save(path)
     assert any(counter for core in trainer.cores for counter in core.programmer.selection)
 
-    arguments = ["simulate", "--json", "--sim", "icarus", "--resume", str(path), "--test", "5"]
+    arguments = ["simulate", "--json", "--sim", "icarus", "--resume", str(path)]
+    arguments += ["--test-images", "5"]
     for contradiction, message in (
         (["--seed", "6"], "seed 5, not 6"),
         (["--profile", "ideal"], "profile.name pcm, not ideal"),
@@ -166,9 +167,9 @@ def test_rtl_goes_on_from_a_checkpoint(capsys, tmp_path):
 def test_checkpoints_of_one_core_stay_in_the_model(capsys, tmp_path):
     config = NETWORKS["mlp-64-50-10"].config
     run = checkpoints.Run(
-        network="mlp-64-50-10", config=config, profile=PCM, seed=1, epochs=1, images=10
+        network=NETWORKS["mlp-64-50-10"], config=config, profile=PCM, seed=1, epochs=1, images=10
     )
     path = tmp_path / "state.npz"
-    train.Trainer(run, load("digits")).save(path)
+    Trainer(run, load("digits")).save(path)
     assert main(["simulate", "--resume", str(path), "--out", str(tmp_path)]) == 1
-    assert "is of mlp-64-50-10; RTL goes on from checkpoints of" in capsys.readouterr().err
+    assert "state.npz: the RTL of mlp-64-50-10 cannot go on from a state" in capsys.readouterr().err

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from phasecore.models.compiler.network import CHIP_NETWORKS, NETWORKS, training_program
+from phasecore.models.compiler.networks import CHIP_NETWORKS, NETWORKS
 from phasecore.models.golden.device import PCM
 from phasecore.models.studies.ablation import GROUPS, Case, Setup, chosen_cases, whole_pulses
 from phasecore.models.training.datasets import load
@@ -61,8 +61,8 @@ def test_what_the_hardware_would_refuse():
 def test_coarse_converters_keep_weights_and_errors():
     """Fewer levels, the same units: weights of a run stay what they were."""
     base = base_setup()
-    fine = base.learner(1).recipe
-    coarse = Case(group="", value="", config={"adc_bits": 5}).setup(base).learner(1).recipe
+    fine = base.mapping().recipe
+    coarse = Case(group="", value="", config={"adc_bits": 5}).setup(base).mapping().recipe
     assert coarse.weight_units == fine.weight_units
     assert coarse.shifts == [shift - 3 for shift in fine.shifts]
     assert coarse.error_units == pytest.approx(fine.error_units)
@@ -93,8 +93,9 @@ def test_a_threshold_of_one_leaves_nothing_in_chi():
 def test_errors_of_a_fixed_scale():
     base = base_setup()
     case = Case(group="", value="", training={"error_shift": 11})
-    recipe = case.setup(base).learner(1).recipe
-    fields = [decode(word) for word in training_program(recipe, 1)]
+    images, labels = np.zeros((1, 64), dtype=np.uint8), np.zeros(1, dtype=np.uint8)
+    job = case.setup(base).mapping().training(images, labels)
+    fields = [decode(word) for word in job.programs[0]]
     errors = [values for opcode, values in fields if opcode is Opcode.ERROR]
     assert [(values["fixed"], values["shift"]) for values in errors] == [(1, 11)] * 2
 

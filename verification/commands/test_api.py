@@ -76,7 +76,7 @@ def test_simulation_has_no_mismatch() -> None:
 def test_generated_files_are_those_of_the_command(tmp_path) -> None:
     generated = phasecore.generate("tiny")
     generated.write(tmp_path / "mine")
-    assert main(["generate", "--preset", "tiny", f"--out={tmp_path / 'theirs'}"]) == 0
+    assert main(["generate", "--config", "tiny", f"--out={tmp_path / 'theirs'}"]) == 0
     mine, theirs = (
         {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
         for name in ("mine", "theirs")
@@ -93,7 +93,11 @@ def test_generated_files_are_those_of_the_command(tmp_path) -> None:
         ("train", {"network": "mlp"}, r"network must be one of mlp-196.*, not 'mlp'"),
         ("train", {"profile": "rram"}, r"profile must be one of ideal, .*, not 'rram'"),
         ("train", {"epochs": 0}, r"epochs must be at least 1, not 0"),
-        ("train", {"images": 1198}, r"images must be in 1\.\.1197, not 1198"),
+        (
+            "train",
+            {"images_per_epoch": 1198},
+            r"images_per_epoch must be at most 1197 .*, not 1198",
+        ),
         ("train", {"config": "tiny"}, r"mlp-64-50-10 needs .*"),
         ("simulate", {"sim": "vcs"}, r"sim must be icarus or verilator, not 'vcs'"),
         ("simulate", {"test_images": 301}, r"test_images must be in 1\.\.300, not 301"),

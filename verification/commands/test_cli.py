@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from phasecore import files
-from phasecore.models.training.learner import engine_classes
+from phasecore.models.training.model import engine_classes
 from phasecore.paths import IMPORT_PATH
 from phasecore.scripts.cli import COMMANDS, main
 from phasecore.scripts.commands import devices
@@ -59,18 +59,13 @@ def test_help_of_a_command_shows_the_common_options(tmp_path: Path, name: str) -
         (["frobnicate"], r"argument COMMAND: invalid choice: 'frobnicate' .*", 2),
         (["generate", "--frobnicate"], r"unrecognized arguments: --frobnicate", 2),
         (
-            ["generate", "--preset", "huge"],
-            r"unknown preset 'huge'; known: tiny, small, default",
+            ["generate", "--config", "huge"],
+            r"configuration 'huge' is neither one of tiny, small, default nor a JSON file",
             1,
         ),
         (
-            ["generate", "--preset", "tiny", "--config", "x.json"],
-            r"argument --config: not allowed with argument --preset",
-            2,
-        ),
-        (
             ["generate", "--config", "missing.json"],
-            r"cannot read configuration missing.json: No such file or directory",
+            r"configuration 'missing.json' is neither one of tiny, small, default nor a JSON file",
             1,
         ),
         (
@@ -170,7 +165,7 @@ def test_generate_is_deterministic_and_free_of_paths(tmp_path: Path) -> None:
     for hash_seed in ("1", "2"):
         out = tmp_path / f"out{hash_seed}"
         result = phasecore(
-            "generate", "--preset", "tiny", "--out", out, "--json", cwd=tmp_path,
+            "generate", "--config", "tiny", "--out", out, "--json", cwd=tmp_path,
             PYTHONHASHSEED=hash_seed, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0",
         )  # fmt: skip
         assert result.returncode == 0, result.stderr
@@ -207,8 +202,11 @@ def test_generated_chip_compiles(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--chip", "none"], "chip 'none' is neither one of tiny, small, default nor a JSON file"),
-        (["--chip", "tiny", "--preset", "tiny"], "neither --preset nor --config goes with it"),
+        (
+            ["--chip", "none"],
+            "chip configuration 'none' is neither one of tiny, small, default nor a JSON file",
+        ),
+        (["--chip", "tiny", "--config", "tiny"], "--config does not go with it"),
     ],
 )
 def test_chips_that_cannot_be_generated(tmp_path: Path, options: list[str], message: str) -> None:
@@ -218,7 +216,7 @@ def test_chips_that_cannot_be_generated(tmp_path: Path, options: list[str], mess
 
 
 def test_generated_core_compiles(tmp_path: Path) -> None:
-    result = phasecore("generate", "--preset", "tiny", "--out", tmp_path, cwd=tmp_path)
+    result = phasecore("generate", "--config", "tiny", "--out", tmp_path, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(f"{tmp_path}:\n")
     compiled = subprocess.run(

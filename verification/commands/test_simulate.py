@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from phasecore.models.compiler.network import CHIP_NETWORKS, NETWORKS
+from phasecore.models.compiler.networks import CHIP_NETWORKS, NETWORKS
 from phasecore.models.golden.device import PROFILES
 from phasecore.models.training.checkpoint import Run
 from phasecore.models.training.datasets import load
+from phasecore.models.training.model import CoreModel
+from phasecore.models.training.trainer import Trainer
 from phasecore.rtl.spec.core import SMALL
 from phasecore.scripts.cli import main
-from phasecore.scripts.commands.simulate import Progress, add_parser, amount, report
-from phasecore.scripts.commands.train import Trainer
+from phasecore.scripts.commands.simulate import add_parser, report, size
+from phasecore.verification.cosim.simulation import Progress
 
 
 def simulate(capsys, tmp_path, *options):
@@ -40,8 +42,8 @@ def check(result, status, *, images):
 def test_small_preset_in_icarus(capsys, tmp_path):
     """Two epochs learn what ``phasecore train`` learns in two; the report says it is short."""
     status, result = simulate(
-        capsys, tmp_path, "--preset", "small", "--sim", "icarus", "--images", "15", "--epochs", "2",
-        "--test", "20",
+        capsys, tmp_path, "--config", "small", "--sim", "icarus", "--images-per-epoch", "15",
+        "--epochs", "2", "--test-images", "20",
     )  # fmt: skip
     check(result, status, images=30)
     assert (result["network"], result["profile"]) == ("mlp-48-14-10", "pcm")
@@ -49,7 +51,12 @@ def test_small_preset_in_icarus(capsys, tmp_path):
     stored = (tmp_path / "simulate-mlp-48-14-10.json").read_text(encoding="utf-8")
     assert json.loads(stored)["images"] == 30
     wanted = Run(
-        network="mlp-48-14-10", config=SMALL, profile=PROFILES["pcm"], seed=1, epochs=2, images=15
+        network=NETWORKS["mlp-48-14-10"],
+        config=SMALL,
+        profile=PROFILES["pcm"],
+        seed=1,
+        epochs=2,
+        images=15,
     )
     curve = list(Trainer(wanted, load("digits48"), "reference").stretches())
     assert [round(point["loss_rtl"], 6) for point in result["curve"]] == [
@@ -64,7 +71,7 @@ def test_small_preset_in_icarus(capsys, tmp_path):
 def test_default_preset_in_verilator(capsys, tmp_path):
     network = "mlp-196-50-10" if os.environ.get("PHASECORE_DATA") else "mlp-64-50-10"
     status, result = simulate(
-        capsys, tmp_path, "--preset", "default", "--images", "100", "--test", "50",
+        capsys, tmp_path, "--config", "default", "--images", "100", "--test-images", "50",
         "--network", network,
     )  # fmt: skip
     check(result, status, images=100)
@@ -73,22 +80,19 @@ def test_default_preset_in_verilator(capsys, tmp_path):
 
 def test_a_wrong_result_is_reported(capsys, tmp_path, monkeypatch):
     """The comparison itself: one conductance of the model changed by one code."""
-    from phasecore.models.golden.core import Core
-
-    original = Core.run
+    original = CoreModel.run
     tampered = []
 
-    def run(self, program, packets=()):
-        if len(program) > 12 and not tampered:
+    def run(self, job):
+        if job.sent.targets and not tampered:
             tampered.append(True)
-            self.crossbar.g[9, 0, 0, 0] += 40
-            self.crossbar.refresh_weights()
-        return original(self, program, packets)
+            self.core.crossbar.g[9, 0, 0, 0] += 40
+            self.core.crossbar.refresh_weights()
+        return original(self, job)
 
-    monkeypatch.setattr(Core, "run", run)
-    status, result = simulate(
-        capsys, tmp_path, "--preset", "tiny", "--sim", "icarus", "--images", "10", "--test", "5"
-    )
+    monkeypatch.setattr(CoreModel, "run", run)
+    options = ["--config", "tiny", "--sim", "icarus", "--images", "10", "--test-images", "5"]
+    status, result = simulate(capsys, tmp_path, *options)
     assert status == 1
     assert result["mismatches"] > 0
     assert "batch 1" in result["first_mismatches"][0]
@@ -100,13 +104,13 @@ def test_a_signal_leaves_a_partial_result_and_no_simulator(capsys, tmp_path, mon
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
 
-    def signalled(self, stretch, checked):
-        train(self, stretch, checked)
+    def signalled(self, chunk, report):
+        train(self, chunk, report)
         simulators.append(int(self.simulation._pid.read_text(encoding="utf-8")))
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(Progress, "_train", signalled)
-    options = ["--preset", "tiny", "--sim", "icarus", "--images", "10", "--test", "5"]
+    options = ["--config", "tiny", "--sim", "icarus", "--images", "10", "--test-images", "5"]
     assert main(["simulate", "--out", str(tmp_path / "out"), *options]) == 143
     path = tmp_path / "out" / "simulate-mlp-8-6-10.json"
     assert capsys.readouterr().err.splitlines()[-1] == (
@@ -124,17 +128,17 @@ def test_a_signal_leaves_a_partial_result_and_no_simulator(capsys, tmp_path, mon
     ("options", "message"),
     [
         (["--images", "0"], "must be a positive integer, not '0'"),
-        (["--network", "mlp-64-50-10", "--preset", "small"], "mlp-64-50-10 needs 121 rows"),
+        (["--network", "mlp-64-50-10", "--config", "small"], "mlp-64-50-10 needs 121 rows"),
         (["--network", "mlp-196-50-10", "--data", "nowhere"], "nowhere"),
         (["--data", "nowhere"], "MNIST folder nowhere does not exist"),
         (["--sim", "modelsim"], "invalid choice: 'modelsim'"),
         (
-            ["--network", "mlp-48-14-10", "--images", "3000"],
-            "--images must be at most 1197 (training images there are; --epochs sees them several",
+            ["--network", "mlp-48-14-10", "--images-per-epoch", "3000"],
+            "images_per_epoch must be at most 1197 (there are), not 3000",
         ),
         (
-            ["--network", "mlp-48-14-10", "--test", "301"],
-            "--test must be at most 300 (test images of digits48), not 301",
+            ["--network", "mlp-48-14-10", "--test-images", "301"],
+            "--test-images must be at most 300 (test images of digits48), not 301",
         ),
         (["--epochs", "0"], "must be a positive integer, not '0'"),
     ],
@@ -156,17 +160,20 @@ def test_bad_options_are_one_line(capsys, tmp_path, options, message):
         (["--network", "mlp-784-250-10"], 50_000, (1, 1000)),
         (["--images", "30"], 1197, (1, 30)),
         (["--epochs", "3"], 1197, (3, 1197)),
-        (["--epochs", "3", "--images", "30"], 1197, (3, 30)),
+        (["--epochs", "3", "--images", "30"], 1197, (3, 10)),
+        (["--epochs", "3", "--images-per-epoch", "30"], 1197, (3, 30)),
+        (["--images", "3000"], 1197, (3, 1000)),
     ],
 )
 def test_amount_of_training(options, available, wanted):
     """Without a number the run is one that learns its task, where that takes a minute."""
     parser = add_parser(argparse.ArgumentParser().add_subparsers())
     args = parser.parse_args(options)
-    network = {**NETWORKS, **CHIP_NETWORKS}[args.network or "mlp-64-50-10"]
-    assert amount(args, network, available) == wanted
-    args.resume, args.epochs, args.images = Path("state.npz"), None, available + 1
-    assert amount(args, network, available) == (1, available + 1)
+    is_chip = args.network in CHIP_NETWORKS
+    assert size(args, is_chip, available) == wanted
+    args.resume, args.images = Path("state.npz"), available + 1
+    args.epochs = args.images_per_epoch = None
+    assert size(args, is_chip, available) == (1, available + 1)
     args.epochs = 2
     with pytest.raises(ValueError, match=r"^--epochs: the checkpoint's hold; "):
-        amount(args, network, available)
+        size(args, is_chip, available)

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from phasecore.models.training.learner import ENGINES, CoreLearner
+from phasecore.models.training.learner import Learner
+from phasecore.models.training.model import ENGINES
 from phasecore.scripts.cli import main
 
 ARGUMENTS = ["speed", "--network", "mlp-8-6-10", "--images", "150", "--json"]
@@ -25,7 +26,7 @@ def test_command(tmp_path, capsys):
 @pytest.mark.parametrize("attribute", ["n", "e", "windows"])
 def test_a_difference_is_seen(attribute, tmp_path, capsys, monkeypatch):
     """One device, or the count of windows, of the reference is off before training."""
-    setup = CoreLearner.__init__
+    setup = Learner.__init__
 
     def off(self, *arguments):
         setup(self, *arguments)
@@ -37,6 +38,6 @@ def test_a_difference_is_seen(attribute, tmp_path, capsys, monkeypatch):
         else:
             getattr(crossbar, attribute)[0, 0, 0, 0] += 1
 
-    monkeypatch.setattr(CoreLearner, "__init__", off)
+    monkeypatch.setattr(Learner, "__init__", off)
     assert main([*ARGUMENTS, "--out", str(tmp_path)]) == 1
     assert json.loads(capsys.readouterr().out)["mismatches"] > 0

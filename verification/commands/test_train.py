@@ -9,14 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from phasecore.models.compiler.network import CHIP_NETWORKS, NETWORKS
+from phasecore.models.compiler.networks import CHIP_NETWORKS, NETWORKS
 from phasecore.models.golden.device import IDEAL, PCM
 from phasecore.models.training import checkpoint as checkpoints
 from phasecore.models.training.checkpoint import Run
 from phasecore.models.training.datasets import load
 from phasecore.models.training.float_reference import FloatTwin
+from phasecore.models.training.trainer import Trainer
 from phasecore.scripts.cli import main
-from phasecore.scripts.commands.train import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +25,8 @@ def digits():
 
 
 def described(name="mlp-64-50-10", **changes):
-    network = {**NETWORKS, **CHIP_NETWORKS}[name]
-    run = Run(
-        network=network.name, config=network.config, profile=PCM, seed=3, epochs=2, images=350
-    )
+    network = NETWORKS[name]
+    run = Run(network=network, config=network.config, profile=PCM, seed=3, epochs=2, images=350)
     return replace(run, **changes)
 
 
@@ -100,7 +98,7 @@ def checkpoint(fresh, tmp_path_factory):
         ({"config": NETWORKS["mlp-64-50-10"].config.replace(chi_bits=8)},
          "config.chi_bits 16, not 8"),
         ({"with_validation": True}, "with_validation False, not True"),
-        ({"network": "mlp-64-14-10"}, "network.name mlp-64-50-10, not mlp-64-14-10"),
+        ({"network": NETWORKS["mlp-64-14-10"]}, "network.name mlp-64-50-10, not mlp-64-14-10"),
     ],
 )  # fmt: skip
 def test_checkpoint_of_another_run(changes, message, digits, checkpoint):
@@ -180,7 +178,7 @@ def test_foreign_arrays_and_versions(checkpoint, tmp_path, monkeypatch):
         checkpoints.load(path)
     with np.load(checkpoint) as stored:
         arrays = {name: stored[name] for name in stored.files}
-    arrays["core.crossbar.g"][3, 3] ^= 1
+    arrays["core0.crossbar.g"][3, 3] ^= 1
     np.savez(path, **arrays)
     with pytest.raises(ValueError, match=r"bad\.npz is damaged: its checksum does not fit"):
         checkpoints.load(path)
@@ -192,13 +190,13 @@ def test_foreign_arrays_and_versions(checkpoint, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("core.crossbar.g", lambda old: old + 4096, r"has a value \d+, outside 0\.\.4095"),
-        ("core.crossbar.n", lambda old: old - 9, r"has a value -\d, outside 0\.\.32"),
-        ("core.update.chi", lambda old: old + 2**15, r"has a value \d+, outside -32768\.\.32767"),
-        ("core.programmer.selection", lambda old: old + 9, r"has a value 9, outside 0\.\.\d"),
-        ("core.crossbar.e", lambda old: old[1:], r"has shape \(127, .*\), not \(128, .*\)"),
-        ("core.adc.gains", lambda old: old / 2, "has type float64, not int64"),
-        ("core.slots", lambda old: None, "is missing"),
+        ("core0.crossbar.g", lambda old: old + 4096, r"has a value \d+, outside 0\.\.4095"),
+        ("core0.crossbar.n", lambda old: old - 9, r"has a value -\d, outside 0\.\.32"),
+        ("core0.update.chi", lambda old: old + 2**15, r"has a value \d+, outside -32768\.\.32767"),
+        ("core0.programmer.selection", lambda old: old + 9, r"has a value 9, outside 0\.\.\d"),
+        ("core0.crossbar.e", lambda old: old[1:], r"has shape \(127, .*\), not \(128, .*\)"),
+        ("core0.adc.gains", lambda old: old / 2, "has type float64, not int64"),
+        ("core0.slots", lambda old: None, "is missing"),
         ("twin.0", lambda old: old * np.nan, "has values that are no numbers"),
         ("twin.1", lambda old: old[1:], r"must be float64 of \(51, 10\), not float64 of \(50, .*"),
     ],
@@ -304,7 +302,7 @@ def test_command_writes_result_and_curve(tmp_path, capsys):
 
 
 def test_command_trains_on_a_chip(tmp_path, capsys):
-    arguments = ["train", "--network", "mlp-48-12-10", "--preset", "tiny", "--json"]
+    arguments = ["train", "--network", "mlp-48-12-10", "--config", "tiny", "--json"]
     arguments += ["--epochs", "1", "--images", "150", "--out", str(tmp_path)]
     assert main(arguments) == 0
     result = json.loads(capsys.readouterr().out)
@@ -315,7 +313,7 @@ def test_command_trains_on_a_chip(tmp_path, capsys):
     assert min(result["set_pulses_by_core"]) > 0
 
 
-@pytest.mark.parametrize("option", ["--epochs", "--images"])
+@pytest.mark.parametrize("option", ["--epochs", "--images", "--images-per-epoch"])
 def test_counts_are_positive(option, capsys):
     assert main(["train", option, "0"]) == 2
     assert f"argument {option}: must be a positive integer, not '0'" in capsys.readouterr().err

@@ -9,23 +9,25 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from phasecore.models.compiler.convolution import CONV_NETWORKS, ConvNetwork, conv, dense
-from phasecore.models.compiler.network import ONE, Recipe
+from phasecore.models.compiler.mapping import ConvMapping, map_network
+from phasecore.models.compiler.network import ONE
+from phasecore.models.compiler.recipe import Recipe
 from phasecore.models.engine import convolution, update_unit
 from phasecore.models.engine.program import Decoder
 from phasecore.models.engine.state import State
 from phasecore.models.golden.activation import activation
 from phasecore.models.golden.conv_cores import ConvCores, _aligned
-from phasecore.models.golden.core import Core
+from phasecore.models.golden.core import Core, Trace
 from phasecore.models.golden.device import IDEAL, PCM
 from phasecore.models.golden.fixed_point import round_shift
 from phasecore.models.golden.update_unit import RIGHT_SHIFT_MAX, UpdateUnit
 from phasecore.models.training.checkpoint import Run
 from phasecore.models.training.datasets import load
 from phasecore.models.training.float_convolution import ConvTwin
-from phasecore.models.training.learner import ConvLearner, make_learner
+from phasecore.models.training.learner import Learner
+from phasecore.models.training.trainer import Trainer
 from phasecore.rtl.spec.core import TINY
 from phasecore.rtl.spec.instructions import Function, Opcode, Segment, encode
-from phasecore.scripts.commands.train import Trainer
 
 LENET = CONV_NETWORKS["lenet-5"]
 DIGITS = CONV_NETWORKS["conv-8x8"]
@@ -104,7 +106,7 @@ def test_pooled_cells():
 def test_lenet_has_the_products_and_weights_of_its_paper():
     assert sum(layer.positions for layer in LENET.layers) == 887
     assert [layer.rows * layer.outputs for layer in LENET.layers] == [156, 2416, 48120, 10164, 850]
-    assert len(ConvCores(LENET, LENET.config, IDEAL, 1).cores) == 6
+    assert len(ConvMapping(LENET, LENET.config, IDEAL).nodes) == 6
 
 
 @PROFILES
@@ -129,7 +131,23 @@ def test_thresholds_use_their_bits(network, profile, devices):
 def test_networks_that_do_not_fit(layers, message):
     network = ConvNetwork(name="bad", dataset="digits", layers=layers, config=TINY)
     with pytest.raises(ValueError, match=message):
-        network.check(TINY)
+        ConvMapping(network, TINY, IDEAL)
+
+
+def prepared(mapping, seed, kind=ConvCores):
+    """Cores that are set up and have their instructions."""
+    conv_cores = kind(mapping, seed)
+    for node, segments in mapping.segments(mapping.network.training.eta).items():
+        conv_cores.cores[node].segments[: len(segments)] = segments
+    conv_cores.run(mapping.setup())
+    conv_cores.prepare(mapping.inference(np.zeros((0, 0), dtype=np.uint8)))
+    forget(conv_cores)
+    return conv_cores
+
+
+def forget(conv_cores):
+    for core in conv_cores.cores.values():
+        core.trace = Trace()
 
 
 # Products and sums
@@ -138,7 +156,7 @@ def test_networks_that_do_not_fit(layers, message):
 @PROFILES
 def test_activations_and_sums_follow_from_the_codes(profile, digits):
     """Partial sums of tiles, pooling and col2im by plain loops over the converters' codes."""
-    conv_cores = ConvCores(OVERLAPPING, EIGHT_ROWS, profile, 3)
+    conv_cores = prepared(ConvMapping(OVERLAPPING, EIGHT_ROWS, profile), 3)
     plans = conv_cores.plans
     target = OVERLAPPING.training.targets(10)[4]
     inputs, activations = conv_cores._forward(digits.train_x[0])
@@ -156,7 +174,7 @@ def test_activations_and_sums_follow_from_the_codes(profile, digits):
                     point = object_[row : row + 2, col : col + 2].sum(axis=(0, 1))
                     at = (row // 2 * (width // 2) + col // 2) * plan.layer.outputs
                     assert np.array_equal(np.rint(point / 4), cells[at : at + plan.layer.outputs])
-    conv_cores._forget()
+    forget(conv_cores)
     errors = conv_cores._backward(activations, target)
     plan, (_, exponents) = plans[1], errors[1]
     top = int(exponents.max())
@@ -168,7 +186,7 @@ def test_activations_and_sums_follow_from_the_codes(profile, digits):
             code = conv_cores.cores[plan.tiles[tile]].trace.codes[position][line]
             # Not below the top by 2**8: exact.
             wanted[cell] += (2 * code + 1) << int(exponents[position]) - (top - 8)
-    conv_cores._forget()
+    forget(conv_cores)
     sums = wanted[:-2][plans[0].pool]
     v = sums * (127**2 - activations[0] ** 2)
     mantissas, exponents = errors[0]
@@ -229,8 +247,9 @@ def test_compiled_sums_are_the_reference_s(sums, exponent, chi_shift, held):
 @pytest.mark.parametrize("top", [-128, 120])
 def test_exponents_saturate(top):
     """Of errors at the ends of their range, and of those far below the largest."""
-    reference = ConvCores(DIGITS, DIGITS.config, IDEAL, 1)
-    machine = convolution.CompiledConvCores(DIGITS, DIGITS.config, IDEAL, 1)
+    mapping = ConvMapping(DIGITS, DIGITS.config, IDEAL)
+    reference = prepared(mapping, 1)
+    machine = prepared(mapping, 1, convolution.CompiledConvCores)
     maps, layer = machine._maps, reference.plans[0].layer
     rng = np.random.default_rng(2)
     # From nothing to the largest sums, so that exponents are within the range as well.
@@ -254,7 +273,7 @@ def test_exponents_saturate(top):
 # Both engines
 
 
-def assert_same_state(one: ConvLearner, other: ConvLearner) -> None:
+def assert_same_state(one: Learner, other: Learner) -> None:
     """The same bits in everything that outlives an image."""
     first, second = one.state(), other.state()
     assert first.keys() == second.keys()
@@ -262,7 +281,7 @@ def assert_same_state(one: ConvLearner, other: ConvLearner) -> None:
         assert np.array_equal(first[name], second[name]), name
 
 
-def assert_same(one: ConvLearner, other: ConvLearner) -> None:
+def assert_same(one: Learner, other: Learner) -> None:
     """Besides, the same counts of what was done."""
     assert_same_state(one, other)
     for a, b in zip(one.cores, other.cores, strict=True):
@@ -287,9 +306,8 @@ def assert_same(one: ConvLearner, other: ConvLearner) -> None:
 def test_machine_code_has_the_bits_of_numpy(network, config, data, profile):
     images = load(data)
     count = 4 if network is LENET else 25
-    learners = [
-        make_learner(network, config, profile, 7, engine) for engine in ("reference", "compiled")
-    ]
+    mapping = map_network(network, config, profile)
+    learners = [Learner(mapping, 7, engine) for engine in ("reference", "compiled")]
     for start, eta in ((0, 0.5), (count, 0.3)):
         part = slice(start, start + count)
         outputs = []
@@ -336,8 +354,10 @@ def test_gradients_of_the_twin_are_finite_differences(digits):
 def test_gradients_point_where_the_twin_s_do(profile, least):
     """Direction and, without device noise, length of every layer's gradient of LeNet-5."""
     data = load("digits28")
-    conv_cores = ConvCores(LENET, LENET.config, profile, 3)
-    twin = ConvTwin(LENET, conv_cores.weights())
+    mapping = ConvMapping(LENET, LENET.config, profile)
+    conv_cores = prepared(mapping, 3)
+    codes = {node: core.crossbar.weights for node, core in conv_cores.cores.items()}
+    twin = ConvTwin(LENET, mapping.weights(codes))
     image, label = data.train_x[1], int(data.train_y[1])
     inputs, activations = conv_cores._forward(image)
     errors = conv_cores._backward(activations, LENET.training.targets(10)[label])
@@ -356,7 +376,7 @@ def test_gradients_point_where_the_twin_s_do(profile, least):
 
 
 def described(**changes):
-    run = Run(network="conv-8x8", config=DIGITS.config, profile=PCM, seed=4, epochs=2, images=1197)
+    run = Run(network=DIGITS, config=DIGITS.config, profile=PCM, seed=4, epochs=2, images=1197)
     return replace(run, **changes)
 
 

@@ -7,8 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from phasecore.models.compiler.mapping import ChipMapping, Driver, place, vector_flits
-from phasecore.models.compiler.network import CHIP_NETWORKS, NETWORKS, ONE, Layer, Recipe
+from phasecore.models.compiler.mapping import NONE_SENT, ChipMapping
+from phasecore.models.compiler.mapping.chip import vector_flits
+from phasecore.models.compiler.network import ONE, Layer
+from phasecore.models.compiler.networks import CHIP_NETWORKS
+from phasecore.models.compiler.placement import place
 from phasecore.models.golden.activation import activation
 from phasecore.models.golden.chip import Chip
 from phasecore.models.golden.core import Core
@@ -34,7 +37,8 @@ THREE_LAYERS = replace(
 
 
 def mapped(network, profile=IDEAL, **changes):
-    return ChipMapping(Recipe(network, network.config.replace(**changes), profile))
+    core = network.config.replace(**changes)
+    return ChipMapping(network, network.chip.replace(core=core), profile)
 
 
 def stream_of(packet):
@@ -50,8 +54,8 @@ class Reference:
 
     def __init__(self, network, profile, seed):
         self.network = network
-        self.recipe = Recipe(network, network.config, profile)
-        self.mapping = ChipMapping(self.recipe)
+        self.mapping = mapped(network, profile)
+        self.recipe = self.mapping.recipe
         self.cores = {
             node: Core(network.config, profile, seed + node) for node in self.mapping.nodes
         }
@@ -132,28 +136,25 @@ class Reference:
 
 
 def configured(reference, profile, seed):
-    """A chip with the mapping's descriptors, after setup, and its driver."""
+    """A chip with the mapping's descriptors, after setup."""
     mapping = reference.mapping
-    chip, driver = Chip(mapping.chip, profile, seed), Driver(mapping)
-    for node, objects in mapping.objects.items():
-        for index, descriptor in enumerate(objects):
+    chip, setup = Chip(mapping.hardware, profile, seed), mapping.setup()
+    for node, tables in setup.tables.items():
+        for index, descriptor in enumerate(tables.objects):
             chip.define_object(node, index, descriptor)
-    for node, streams in mapping.streams.items():
-        for index, descriptor in enumerate(streams):
+        for index, descriptor in enumerate(tables.streams):
             chip.define_stream(node, index, descriptor)
     for node, core in reference.cores.items():
         chip.cores[node].refresh_high = core.refresh_high
         chip.cores[node].refresh_low = core.refresh_low
         chip.cores[node].segments[: len(reference.segments[node])] = reference.segments[node]
-    work = driver.setup()
-    assert chip.run(work.programs, work.packets) == []
-    return chip, driver
+    assert chip.run(setup.programs, setup.packets) == []
+    return chip
 
 
 def outputs(mapping, results: list[Result]):
     assert {result.slot for result in results} <= {0}
-    width = mapping.network.layers[-1].outputs
-    return np.array([vector[-width:] for vector in mapping.outputs(results)])
+    return np.array(mapping.outputs(results))
 
 
 @pytest.mark.parametrize("profile", [IDEAL, PCM], ids=lambda profile: profile.name)
@@ -164,23 +165,25 @@ def test_the_chip_does_what_the_blocks_do(network, profile):
         network, training=replace(network.training, eta=10.0, refresh_high=25, refresh_low=10)
     )
     reference = Reference(network, profile, seed=11)
-    chip, driver = configured(reference, profile, 11)
+    mapping, chip, sent = reference.mapping, configured(reference, profile, 11), NONE_SENT
     first, last = network.layers[0], network.layers[-1]
     # Rings of two slots: odd stretches end in the middle of them.
     for stretch, count in enumerate((5, 4, 1, 3)):
         images = rng.integers(0, 128, (count, first.inputs), dtype=np.uint8)
         labels = rng.integers(0, last.outputs, count).astype(np.uint8)
-        work = driver.training(images, labels, refresh=stretch % 2 == 0, read=stretch != 1)
-        sent = chip.run(work.programs, work.packets)
+        job = mapping.training(images, labels, sent, refresh=stretch % 2 == 0, read=stretch != 1)
+        sent = sent.after(job)
+        results = chip.run(job.programs, job.packets)
         expected = [reference.learn(*pair) for pair in zip(images, labels, strict=True)]
         if stretch % 2 == 0:
             reference.refresh()
         if stretch != 1:
-            assert np.array_equal(outputs(reference.mapping, sent), expected)
-        work = driver.inference(images[: 1 + stretch])
-        sent = chip.run(work.programs, work.packets)
+            assert np.array_equal(outputs(mapping, results), expected)
+        job = mapping.inference(images[: 1 + stretch], sent)
+        sent = sent.after(job)
+        results = chip.run(job.programs, job.packets)
         expected = [reference.forward(image)[-1] for image in images[: 1 + stretch]]
-        assert np.array_equal(outputs(reference.mapping, sent), expected)
+        assert np.array_equal(outputs(mapping, results), expected)
     assert sum(core.programmer.refreshed for core in reference.cores.values()) > 0
     for node, core in reference.cores.items():
         assert core.programmer.set_pulses > 0
@@ -224,11 +227,11 @@ def test_no_rectangle():
 def test_streams_and_objects_belong_together(network):
     """Every ring has an owner for each slot: a credit, or a vector that is there."""
     mapping = mapped(network)
-    chip = mapping.chip
+    chip = mapping.hardware
     node_at = {chip.place(node): node for node in range(chip.fabric.nodes)}
     seen = set()
-    for node, streams in mapping.streams.items():
-        for number, stream in enumerate(streams):
+    for node, tables in mapping.tables.items():
+        for number, stream in enumerate(tables.streams):
             consumers = [
                 other
                 for place_, other in node_at.items()
@@ -241,7 +244,7 @@ def test_streams_and_objects_belong_together(network):
             assert stream.consumers == len(consumers)
             free = 0
             for consumer in consumers:
-                descriptor = mapping.objects[consumer][stream.object]
+                descriptor = mapping.tables[consumer].objects[stream.object]
                 assert (descriptor.x, descriptor.y) == chip.place(node)
                 assert descriptor.stream == number
                 seen.add((consumer, stream.object))
@@ -250,7 +253,9 @@ def test_streams_and_objects_belong_together(network):
                 assert stream.credits == free
                 assert stream.needed == stream.consumers
     defined = {
-        (node, index) for node, objects in mapping.objects.items() for index in range(len(objects))
+        (node, index)
+        for node, tables in mapping.tables.items()
+        for index in range(len(tables.objects))
     }
     assert seen == defined
 
@@ -272,20 +277,19 @@ def test_weights_come_from_the_tiles_in_turn():
 
 def test_packets_deal_out_the_inputs():
     mapping = mapped(TINY)
-    driver = Driver(mapping)
     image = np.arange(1, 49, dtype=np.uint8)[None]
-    packets = driver.training(image, np.array([3], dtype=np.uint8)).packets
+    packets = mapping.training(image, np.array([3], dtype=np.uint8)).packets
     assert [stream_of(packet) for packet in packets] == [0, 1, 2, 3, 4]
     *parts, target = (parse_input(packet, config=mapping.config) for packet in packets)
     assert [part.codes.tolist() for part in parts] == [
         [*range(1, 49, 4), ONE], [*range(2, 49, 4)], [*range(3, 49, 4)], [*range(4, 49, 4)],
     ]  # fmt: skip
     assert target.codes.tolist() == mapping.network.training.targets(10)[3].tolist()
-    bias, zeros = (parse_input(packet, config=mapping.config) for packet in driver.setup().packets)
+    bias, zeros = (parse_input(packet, config=mapping.config) for packet in mapping.setup().packets)
     assert (bias.start, bias.codes.tolist()) == (8, [0, 0, 0, 0, ONE])
     assert (zeros.start, zeros.codes.tolist()) == (0, [0] * 12)
     with pytest.raises(ValueError, match=r"^images must have shape \(images, 48\), not \(1, 47\)$"):
-        driver.inference(image[:, 1:])
+        mapping.inference(image[:, 1:])
 
 
 def test_programs_by_instruction():
@@ -337,7 +341,7 @@ def test_loops_alternate_between_the_slots_of_the_ring(images, first):
 
     expected = [(first + image) % 2 for image in range(images)]
     programs = mapping.training_programs(images, x=first, target=first)
-    target = mapping.objects[mapping.head][0].slot
+    target = mapping.tables[mapping.head].objects[0].slot
     assert slots(programs[mapping.head], Opcode.ERROR, "slot") == [target + i for i in expected]
     inference = mapping.inference_programs(images, x=first)
     for node in mapping.tiles:
@@ -373,19 +377,12 @@ def test_a_core_that_is_too_small(changes, message):
             {"fabric": FabricConfig(width=2, height=2), "host": 0},
             r"^mlp-48-12-10 needs 5 cores for 4 tiles and the head, not 3$",
         ),
-        ({"core": TINY.config.replace(slots=16)}, r"^the recipe must be for the chip's core$"),
     ],
 )
 def test_a_chip_that_is_too_small(changes, message):
     chip = TINY.chip.replace(**changes)
     with pytest.raises(ValueError, match=message):
-        ChipMapping(Recipe(TINY, TINY.config, IDEAL), chip)
-
-
-def test_one_core_is_no_chip():
-    network = NETWORKS["mlp-48-14-10"]
-    with pytest.raises(TypeError, match=r"^mlp-48-14-10 is a network of one core$"):
-        ChipMapping(Recipe(network, network.config, IDEAL))
+        ChipMapping(TINY, chip, IDEAL)
 
 
 def test_flits_of_a_vector():
@@ -402,9 +399,10 @@ def test_the_bridge_holds_what_the_chip_may_send():
     for network in CHIP_NETWORKS.values():
         mapping = mapped(network)
         flits = vector_flits(10, mapping.config)
-        assert mapping.streams[mapping.head][1].credits == BRIDGE_FLITS // flits
-    stream = mapping.streams[mapping.head][1]
-    mapping.streams[mapping.head][1] = replace(stream, credits=17)
+        assert mapping.tables[mapping.head].streams[1].credits == BRIDGE_FLITS // flits
+    back, results = mapping.tables[mapping.head].streams
+    head = replace(mapping.tables[mapping.head], streams=[back, replace(results, credits=17)])
+    mapping.tables[mapping.head] = head
     message = r"sends the host vectors of 4 flits with 17 credits; the bridge holds 64 flits$"
     with pytest.raises(ValueError, match=message):
         mapping.check()

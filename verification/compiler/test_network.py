@@ -6,25 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from phasecore.models.compiler.network import (
-    CHIP_NETWORKS,
-    NETWORKS,
-    ONE,
-    Layer,
-    Network,
-    Recipe,
-    Training,
-    classes,
-    inference_packets,
-    inference_program,
-    mean_pulse,
-    setup_packets,
-    setup_program,
-    training_packets,
-    training_program,
-)
+from phasecore.models.compiler.mapping import CoreMapping, map_network
+from phasecore.models.compiler.network import ONE, Layer, Network, Training, classes
+from phasecore.models.compiler.networks import CHIP_NETWORKS, CORE_NETWORKS
+from phasecore.models.compiler.placement import check_tiles
+from phasecore.models.compiler.recipe import Recipe, mean_pulse
 from phasecore.models.golden.device import IDEAL, PCM, DeviceProfile
-from phasecore.models.golden.packets import parse_input
+from phasecore.models.golden.packets import Result, parse_input
 from phasecore.rtl.spec.core import DEFAULT, SMALL, TINY, CoreConfig
 from phasecore.rtl.spec.instructions import Opcode, decode
 
@@ -40,16 +28,18 @@ SMALL_NETWORK = Network(
 )
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+IMAGES = np.zeros((6, 5), dtype=np.uint8), np.zeros(6, dtype=np.uint8)
+"""Six images for it, and their labels."""
+
+
+@pytest.mark.parametrize("name", CORE_NETWORKS)
 def test_networks_fit_their_configuration_and_the_default(name):
-    network = NETWORKS[name]
-    network.check(network.config)
-    network.check(DEFAULT)
+    network = CORE_NETWORKS[name]
     for config in (network.config, DEFAULT):
         for profile in (IDEAL, PCM):
-            recipe = Recipe(network, config, profile)
+            mapping = CoreMapping(network, config, profile)
             for eta in (network.training.eta, network.training.eta_end):
-                for segment in recipe.segments(eta):
+                for segment in mapping.segments(eta)[0]:
                     assert 256 <= segment.threshold <= 0.85 * 2**15
 
 
@@ -58,7 +48,7 @@ def test_networks_fit_their_configuration_and_the_default(name):
 def test_chip_networks_fit_their_cores(name, devices):
     network = CHIP_NETWORKS[name]
     config = network.config.replace(devices_per_polarity=devices)
-    network.check(config)
+    check_tiles(network, config)
     assert config.objects
     assert config.streams
     rows = [network.tile_rows(tile) for tile in range(network.tiles)]
@@ -73,7 +63,7 @@ def test_chip_networks_fit_their_cores(name, devices):
 
 def test_a_tile_is_its_layer_with_fewer_rows():
     recipe = Recipe(SMALL_NETWORK, TINY, IDEAL)
-    whole, tile = recipe.segments(0.5)[1], recipe.segment(1, 0.5, rows=3)
+    whole, tile = recipe.segment(1, 0.5), recipe.segment(1, 0.5, rows=3)
     assert tile == replace(whole, row_count=3)
     with pytest.raises(ValueError, match=r"^segment rows 0\.\.16 are outside 0\.\.15$"):
         recipe.segment(1, 0.5, rows=17)
@@ -102,7 +92,7 @@ def test_chip_placement_errors(changes, message):
     )
     network = replace(network, layers=layers, tiles=changes.get("tiles", network.tiles))
     with pytest.raises(ValueError, match=message):
-        network.check(network.config)
+        check_tiles(network, network.config)
 
 
 def test_recipe_by_hand():
@@ -118,15 +108,15 @@ def test_recipe_by_hand():
     assert recipe.error_units[0] == pytest.approx(1.00787 / (2 * 127**3), rel=1e-5)
     # 0.77 uS of 12 uS = 262.7625 codes = 0.127300 weights; eta 0.5:
     # 0.1273 * 127 * 2 * 127**3 / 0.5 = 1.32463e8 -> * 2**-13 = 16169.8 <= 27852
-    segment = recipe.segments(1.0)[1]
+    segment = recipe.segment(1, 1.0)
     assert (segment.chi_shift, segment.threshold) == (-13, 16170)
 
 
 def test_thresholds_rise_as_the_rate_falls():
     network = replace(SMALL_NETWORK, training=Training(eta=1.0, eta_end=0.25))
     recipe = Recipe(network, TINY, IDEAL)
-    fast, slow = recipe.segments(1.0), recipe.segments(0.25)
-    for one, other in zip(fast, slow, strict=True):
+    for index in range(2):
+        one, other = recipe.segment(index, 1.0), recipe.segment(index, 0.25)
         assert one.chi_shift == other.chi_shift
         assert other.threshold == pytest.approx(4 * one.threshold, abs=2)
     assert Training(eta=1.0, eta_end=0.25).rate(0.5) == 0.5
@@ -152,10 +142,10 @@ def test_rates_that_chi_cannot_hold_are_refused():
     with pytest.raises(ValueError, match=message):
         Recipe(network, TINY, IDEAL)
     with pytest.raises(ValueError, match=r"^eta 0\.01 .* threshold of 1\.\d+e\+06, chi of 16 bits"):
-        Recipe(SMALL_NETWORK, TINY, IDEAL).segments(0.01)
+        Recipe(SMALL_NETWORK, TINY, IDEAL).segment(0, 0.01)
     shifted = replace(SMALL_NETWORK, training=Training(eta=1e50, eta_end=1e50))
     with pytest.raises(ValueError, match=r"^chi_shift must be in -128\.\.127, not 1\d\d$"):
-        Recipe(shifted, TINY, IDEAL).segments(1e50)
+        Recipe(shifted, TINY, IDEAL).segment(0, 1e50)
 
 
 def test_rates_that_chi_holds_badly_are_warned_of():
@@ -215,60 +205,66 @@ def test_mean_pulse():
 
 
 def test_training_program_by_instruction():
-    recipe = Recipe(SMALL_NETWORK, TINY, IDEAL)
-    program = [decode(word) for word in training_program(recipe, 6, refresh_interval=3)]
+    mapping = CoreMapping(SMALL_NETWORK, TINY, IDEAL)
+    job = mapping.training(*IMAGES, read=False)
+    program = [decode(word) for word in job.programs[0]]
     names = [opcode.name for opcode, _ in program]
     assert names == [
         "LOAD", "LOAD", "FORWARD", "ACTIVATE", "FORWARD", "ACTIVATE", "ERROR", "BACKWARD",
-        "ERROR", "OUTER", "OUTER", "LOOP", "REFRESH", "REFRESH", "LOOP", "HALT",
+        "ERROR", "OUTER", "OUTER", "LOOP", "REFRESH", "REFRESH", "HALT",
     ]  # fmt: skip
     fields = [values for _, values in program]
     assert (fields[3]["start"], fields[5]["start"]) == (0, 2)
     assert (fields[6]["side"], fields[6]["from_slot"], fields[6]["start"]) == (0, 1, 2)
     assert (fields[8]["side"], fields[8]["segment"], fields[8]["bias"]) == (1, 1, -13)
-    assert (fields[11]["counter"], fields[11]["count"]) == (0, 3)
-    assert (fields[14]["counter"], fields[14]["count"]) == (1, 2)
-    assert "READ" in [decode(word)[0].name for word in training_program(recipe, 6, read=True)]
+    assert (fields[11]["counter"], fields[11]["count"]) == (0, 6)
+    words = mapping.training(*IMAGES, refresh=False).programs[0]
+    names = [decode(word)[0].name for word in words]
+    assert names.index("READ") == names.index("ERROR") - 1
+    assert "REFRESH" not in names
 
 
 def test_one_image_needs_no_loop():
-    recipe = Recipe(SMALL_NETWORK, TINY, IDEAL)
-    for program in (training_program(recipe, 1), inference_program(recipe, 1)):
-        assert Opcode.LOOP not in [decode(word)[0] for word in program]
+    mapping, images, labels = CoreMapping(SMALL_NETWORK, TINY, IDEAL), *IMAGES
+    for job in (mapping.training(images[:1], labels[:1]), mapping.inference(images[:1])):
+        assert Opcode.LOOP not in [decode(word)[0] for word in job.programs[0]]
 
 
-@pytest.mark.parametrize(("images", "interval"), [(0, 0), (7, 3)])
-def test_images_must_fill_the_intervals(images, interval):
-    recipe = Recipe(SMALL_NETWORK, TINY, IDEAL)
-    message = rf"^images must be a positive multiple of {interval}, not {images}$"
-    with pytest.raises(ValueError, match=message):
-        training_program(recipe, images, refresh_interval=interval)
+def test_a_job_has_images():
+    mapping, images, labels = CoreMapping(SMALL_NETWORK, TINY, IDEAL), *IMAGES
+    with pytest.raises(ValueError, match=r"^images must be at least 1, not 0$"):
+        mapping.training(images[:0], labels[:0])
 
 
 def test_packets_put_codes_on_their_lines():
-    recipe = Recipe(SMALL_NETWORK, TINY, IDEAL)
+    mapping = CoreMapping(SMALL_NETWORK, TINY, IDEAL)
     image = np.array([[1, 2, 3, 4, 5]], dtype=np.uint8)
     x, target = (
         parse_input(packet, config=TINY)
-        for packet in training_packets(recipe, image, np.array([1], dtype=np.uint8))
+        for packet in mapping.training(image, np.array([1], dtype=np.uint8)).packets
     )
     assert (x.start, x.codes.tolist()) == (8, [1, 2, 3, 4, 5, ONE])
     margin = SMALL_NETWORK.training.target_margin
     assert (target.start, target.codes.tolist()) == (0, [0, 0, margin, ONE - margin, margin])
-    (bias,) = (parse_input(packet, config=TINY) for packet in setup_packets(recipe))
+    setup = mapping.setup()
+    (bias,) = (parse_input(packet, config=TINY) for packet in setup.packets)
     assert (bias.start, bias.codes.tolist()) == (0, [0, 0, 0, 0, ONE])
-    assert [decode(word)[0].name for word in setup_program(recipe)] == ["CALIBRATE", "LOAD", "HALT"]
+    names = [decode(word)[0].name for word in setup.programs[0]]
+    assert names == ["CALIBRATE", "LOAD", "HALT"]
 
 
 def test_images_of_the_wrong_size():
-    recipe = Recipe(SMALL_NETWORK, TINY, IDEAL)
+    mapping = CoreMapping(SMALL_NETWORK, TINY, IDEAL)
     with pytest.raises(ValueError, match=r"^images must have shape \(images, 5\), not \(2, 4\)$"):
-        inference_packets(recipe, np.zeros((2, 4), dtype=np.uint8))
+        mapping.inference(np.zeros((2, 4), dtype=np.uint8))
 
 
-def test_classes_skip_the_lines_before_the_outputs():
-    vectors = [np.array([90, 90, 1, 2, 3]), np.array([90, 90, 5, 5, 3])]
-    assert classes(SMALL_NETWORK, vectors).tolist() == [2, 0]
+def test_outputs_begin_behind_the_lines_before_them():
+    codes = [np.array([90, 90, *outputs], dtype=np.int8) for outputs in ([1, 2, 3], [5, 5, 3])]
+    mapping = CoreMapping(SMALL_NETWORK, TINY, IDEAL)
+    vectors = mapping.outputs([Result(3, 0, vector) for vector in codes])
+    assert np.array_equal(vectors, [[1, 2, 3], [5, 5, 3]])
+    assert classes(vectors).tolist() == [2, 0]
 
 
 @pytest.mark.parametrize(
@@ -283,14 +279,14 @@ def test_classes_skip_the_lines_before_the_outputs():
     ],
 )
 def test_placement_errors(config: CoreConfig, layers, message):
-    network = NETWORKS["mlp-196-50-10"]
+    network = CORE_NETWORKS["mlp-196-50-10"]
     if layers is not None:
         index, changes = layers
         changed = list(SMALL_NETWORK.layers)
         changed[index] = replace(changed[index], **changes)
         network = replace(SMALL_NETWORK, layers=tuple(changed))
     with pytest.raises(ValueError, match=message):
-        network.check(config)
+        map_network(network, config, IDEAL)
 
 
 def test_a_layer_is_made_of_numbers_that_can_be():

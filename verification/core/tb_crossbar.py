@@ -23,7 +23,7 @@ def make_model() -> Crossbar:
         model = Crossbar(CONFIG, seed=0, g=0)
         model.n[...] = 0
         return model
-    return Crossbar(CONFIG, DeviceProfile.load(path=os.environ["PROFILE"]), seed=0xDEADBEEF)
+    return Crossbar(CONFIG, DeviceProfile.load(os.environ["PROFILE"]), seed=0xDEADBEEF)
 
 
 def bits(flags: np.ndarray) -> int:

@@ -29,7 +29,8 @@ from phasecore.rtl.spec.instructions import (
     pack,
 )
 from phasecore.rtl.spec.registers.core import ErrorCode, error_counter, offsets, windows
-from phasecore.verification.cosim.random_programs import COUNTERS, RandomProgram
+from phasecore.verification.cosim.counters import COUNTERS
+from phasecore.verification.cosim.random_programs import RandomProgram
 from phasecore.verification.drivers.host import Errors, Host, RegisterError, RunError, reset_again
 from phasecore.verification.support.build import config_from_env
 from phasecore.verification.support.streams import read_devices, slow_pulses

@@ -14,7 +14,8 @@ from phasecore.paths import PACKAGE
 from phasecore.rtl.spec.core import SHORTEST_WINDOW, SMALL, TINY
 from phasecore.rtl.spec.instructions import Drift, Function, Opcode, Segment, encode
 from phasecore.verification.cosim.core import Batch, compare, compare_state, read_trace
-from phasecore.verification.cosim.random_programs import COUNTERS, RandomProgram
+from phasecore.verification.cosim.counters import COUNTERS
+from phasecore.verification.cosim.random_programs import RandomProgram
 from phasecore.verification.support import build as harness
 
 DRIFT = {

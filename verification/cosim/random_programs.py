@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random legal programs, and the counters that hardware and golden model both keep."""
+"""Random legal programs."""
 
 import random
 
@@ -9,23 +9,7 @@ from phasecore.models.golden.packets import affine_packet, header
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import Drift, Function, Opcode, PacketKind, Segment, encode
 
-__all__ = ["COUNTERS", "RandomProgram"]
-
-COUNTERS = {
-    "COUNT_CHI_SATURATIONS": lambda core: core.update.chi_saturations,
-    "COUNT_TRANSFER_SATURATIONS": lambda core: core.update.transfer_saturations,
-    "COUNT_ACCUMULATOR_SATURATIONS": lambda core: core.post.accumulator_saturations,
-    "COUNT_CODE_SATURATIONS": lambda core: core.post.code_saturations,
-    "COUNT_ADC_CLIPS": lambda core: core.adc.clipped,
-    "COUNT_ADC_OVERRANGES": lambda core: core.adc.overranges,
-    "COUNT_SET_PULSES": lambda core: core.programmer.set_pulses,
-    "COUNT_RESET_PULSES": lambda core: core.programmer.reset_pulses,
-    "COUNT_REFRESHED_PAIRS": lambda core: core.programmer.refreshed,
-    "COUNT_UNVERIFIED": lambda core: core.programmer.unverified,
-    "COUNT_CHI_BLOCKS": lambda core: core.update.products,
-    "COUNT_MVMS": lambda core: core.crossbar.windows,
-}
-"""Counter registers, and where the model counts the same."""
+__all__ = ["RandomProgram"]
 
 
 class RandomProgram:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phasecore.models.compiler.network import NETWORKS
+from phasecore.models.compiler.mapping import map_network
+from phasecore.models.compiler.networks import NETWORKS
 from phasecore.models.golden import device
 from phasecore.models.golden.core import Core
 from phasecore.models.golden.crossbar import Crossbar
@@ -31,7 +32,7 @@ from phasecore.models.golden.device import (
     log2,
     noise_at,
 )
-from phasecore.models.training.learner import CoreLearner
+from phasecore.models.training.learner import Learner
 from phasecore.rtl.spec.core import DEFAULT, TINY
 from phasecore.rtl.spec.instructions import Opcode, encode
 from phasecore.scripts.cli import main
@@ -311,7 +312,8 @@ def test_endurance():
 
 def test_time_and_endurance_are_part_of_a_learner():
     network = NETWORKS["mlp-8-6-10"]
-    learner, other = (CoreLearner(network, network.config, PCM_DRIFT, 5) for _ in range(2))
+    mapping = map_network(network, network.config, PCM_DRIFT)
+    learner, other = (Learner(mapping, 5) for _ in range(2))
     images = np.random.default_rng(1).integers(0, 128, (40, 8)).astype(np.uint8)
     learner.cores[0].crossbar.set_time(10**6)
     learner.learn(images, np.arange(40, dtype=np.uint8) % 10)

@@ -10,7 +10,7 @@ from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from phasecore.models.compiler.network import NETWORKS
+from phasecore.models.compiler.networks import NETWORKS
 from phasecore.models.studies import energy
 from phasecore.models.studies.energy import CASES, CONSTANTS, PARTS, Activity, Block, Range
 from phasecore.rtl.spec.chip import CHIPS

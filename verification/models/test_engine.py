@@ -9,13 +9,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from phasecore.models.compiler.mapping import ChipMapping, Driver
-from phasecore.models.compiler.network import CHIP_NETWORKS, NETWORKS, Recipe
+from phasecore.models.compiler.mapping import NONE_SENT, ChipMapping, map_network
+from phasecore.models.compiler.networks import CHIP_NETWORKS, NETWORKS
 from phasecore.models.engine import packets as compiled_packets
 from phasecore.models.engine import post_processing, update_unit
 from phasecore.models.engine import trace as log
 from phasecore.models.engine.adc_interface import calibrate, read_out
 from phasecore.models.engine.chip import CompiledChip
+from phasecore.models.engine.convolution import CompiledConvCores
 from phasecore.models.engine.core import CompiledCore
 from phasecore.models.engine.device import event_key, gauss, reset_device, set_device
 from phasecore.models.engine.fixed_point import round_shift
@@ -25,12 +26,14 @@ from phasecore.models.golden import activation, device
 from phasecore.models.golden import fixed_point as arithmetic
 from phasecore.models.golden.adc_interface import AdcInterface
 from phasecore.models.golden.chip import Chip
+from phasecore.models.golden.conv_cores import ConvCores
 from phasecore.models.golden.core import Core
 from phasecore.models.golden.device import IDEAL, PCM, PCM_INFERENCE
 from phasecore.models.golden.network_interface import FabricError
 from phasecore.models.golden.packets import affine_packet, header, vector_packet
 from phasecore.models.golden.update_unit import UpdateUnit
-from phasecore.models.training.learner import ENGINES, engine_classes, make_learner
+from phasecore.models.training.learner import Learner
+from phasecore.models.training.model import ENGINES, engine_classes
 from phasecore.rtl.spec.chip import CHIPS
 from phasecore.rtl.spec.core import TINY
 from phasecore.rtl.spec.instructions import (
@@ -43,8 +46,9 @@ from phasecore.rtl.spec.instructions import (
     StreamDescriptor,
     encode,
 )
+from phasecore.verification.cosim.counters import COUNTERS
 from phasecore.verification.cosim.random_chip import SEGMENT, Pipeline
-from phasecore.verification.cosim.random_programs import COUNTERS, RandomProgram
+from phasecore.verification.cosim.random_programs import RandomProgram
 
 DEFECTIVE = replace(
     PCM_INFERENCE, name="defective", stuck_low=0.1, stuck_high=0.1, dead_rows=0.05, dead_adcs=0.1
@@ -428,13 +432,13 @@ def test_full(results, codes, full):
 @pytest.mark.parametrize("name", ["mlp-8-6-10", "mlp-48-14-10", "mlp-48-12-10", "mlp-64-14-10"])
 def test_training(name, profile):
     """Learning, refreshes and inference, with stretches of odd lengths, by both engines."""
-    network = {**NETWORKS, **CHIP_NETWORKS}[name]
+    network = NETWORKS[name]
     network = replace(
         network, training=replace(network.training, eta=3.0, refresh_high=25, refresh_low=10)
     )
     rng = np.random.default_rng(8)
     learners = [
-        make_learner(network, network.config, profile, 5, engine)
+        Learner(map_network(network, network.config, profile), 5, engine)
         for engine in ("reference", "compiled")
     ]
     for count in (5, 4, 1, 3):
@@ -455,7 +459,7 @@ def test_training(name, profile):
         assert np.array_equal(value, states[1][key]), key
 
     # A run that one engine has begun goes on with the other.
-    resumed = make_learner(network, network.config, profile, 5, "compiled")
+    resumed = Learner(map_network(network, network.config, profile), 5, "compiled")
     resumed.set_rate(1.0)
     resumed.restore({key: np.array(value) for key, value in states[0].items()})
     assert np.array_equal(learners[0].infer(images), resumed.infer(images))
@@ -467,8 +471,10 @@ def test_training(name, profile):
 @pytest.mark.parametrize("name", ["mlp-8-6-10", "mlp-48-12-10"])
 def test_learners_compensate_drift(name, engine):
     """All cores have baselines of their own, which are part of the state."""
-    network = {**NETWORKS, **CHIP_NETWORKS}[name]
-    learner, other = (make_learner(network, network.config, IDEAL, 5, engine) for _ in range(2))
+    network = NETWORKS[name]
+    learner, other = (
+        Learner(map_network(network, network.config, IDEAL), 5, engine) for _ in range(2)
+    )
     images = np.random.default_rng(1).integers(0, 128, (3, network.layers[0].inputs))
     images = images.astype(np.uint8)
     learner.calibrate("baseline")
@@ -493,30 +499,34 @@ def test_learners_compensate_drift(name, engine):
 def test_engines_take_turns_on_a_chip():
     network = CHIP_NETWORKS["mlp-48-12-10"]
     rng = np.random.default_rng(3)
-    mapping = ChipMapping(Recipe(network, network.config, PCM))
-    chips = [kind(mapping.chip, PCM, 5) for kind in (Chip, CompiledChip)]
-    drivers = [Driver(mapping), Driver(mapping)]
-    for chip, driver in zip(chips, drivers, strict=True):
-        configure(chip, mapping.objects, mapping.streams)
+    mapping = ChipMapping(network, network.chip, PCM)
+    chips = [kind(mapping.hardware, PCM, 5) for kind in (Chip, CompiledChip)]
+    setup, sent = mapping.setup(), NONE_SENT
+    for chip in chips:
+        configure(
+            chip,
+            {node: tables.objects for node, tables in setup.tables.items()},
+            {node: tables.streams for node, tables in setup.tables.items()},
+        )
         for node, segments in mapping.segments(2.0).items():
             chip.cores[node].segments[: len(segments)] = segments
-        work = driver.setup()
-        chip.run(work.programs, work.packets)
+        chip.run(setup.programs, setup.packets)
     for number in range(5):
         images = rng.integers(0, 128, (2 + number % 2, 48), dtype=np.uint8)
         labels = rng.integers(0, 10, len(images)).astype(np.uint8)
-        works = [driver.training(images, labels, refresh=True, read=True) for driver in drivers]
+        job = mapping.training(images, labels, sent)
+        sent = sent.after(job)
         run = Chip.run if number % 2 else CompiledChip.run
         assert_same_results(
-            chips[0].run(works[0].programs, works[0].packets),
-            run(chips[1], works[1].programs, works[1].packets),
+            chips[0].run(job.programs, job.packets),
+            run(chips[1], job.programs, job.packets),
         )
         assert_same_chip(*chips)
 
 
 def test_engines():
-    assert engine_classes("reference") == (Core, Chip)
-    assert engine_classes("compiled") == (CompiledCore, CompiledChip)
+    assert engine_classes("reference") == (Core, Chip, ConvCores)
+    assert engine_classes("compiled") == (CompiledCore, CompiledChip, CompiledConvCores)
     with pytest.raises(ValueError, match=r"^engine must be one of compiled, reference, not 'C'$"):
         engine_classes("C")
 

@@ -6,16 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from phasecore.models.compiler.network import (
-    NETWORKS,
-    ONE,
-    Recipe,
-    mean_pulse,
-    setup_packets,
-    setup_program,
-    training_packets,
-    training_program,
-)
+from phasecore.models.compiler.mapping import CoreMapping
+from phasecore.models.compiler.network import ONE
+from phasecore.models.compiler.networks import NETWORKS
+from phasecore.models.compiler.recipe import mean_pulse
 from phasecore.models.golden.core import Core
 from phasecore.models.golden.device import IDEAL, PCM
 from phasecore.models.training.datasets import load
@@ -136,15 +130,17 @@ def test_golden_model_gathers_the_gradients_of_the_float_twin(digits):
     images, eta = 20, 0.02
     profile = replace(IDEAL, initial_mean=4.0, initial_sd=0.83)
     core = Core(NETWORK.config, profile, 7)
-    recipe = Recipe(NETWORK, NETWORK.config, profile, eta_min=eta)
-    segments = recipe.segments(eta)
+    mapping = CoreMapping(NETWORK, NETWORK.config, profile, eta_min=eta)
+    recipe, segments = mapping.recipe, mapping.segments(eta)[0]
     core.segments[:2] = segments
-    core.run(setup_program(recipe), setup_packets(recipe))
+    setup = mapping.setup()
+    core.run(setup.programs[0], setup.packets)
     x, y = digits.train_x[:images], digits.train_y[:images]
-    core.run(training_program(recipe, images), training_packets(recipe, x, y))
+    training = mapping.training(x, y, refresh=False, read=False)
+    core.run(training.programs[0], training.packets)
     assert core.crossbar.set_pulses == 0
 
-    twin = FloatTwin(NETWORK, recipe.weights(core.crossbar.weights))
+    twin = FloatTwin(NETWORK, mapping.weights({0: core.crossbar.weights}))
     gradients = [twin.gradients(*pair) for pair in zip(x, y.tolist(), strict=True)]
     for index, layer in enumerate(NETWORK.layers):
         wanted = eta * layer.eta_scale * sum(gradient[index] for gradient in gradients)

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from phasecore.models.compiler.mapping import ChipMapping, Driver
-from phasecore.models.compiler.network import CHIP_NETWORKS, ONE, Recipe
+from phasecore.models.compiler.mapping import NONE_SENT, ChipMapping
+from phasecore.models.compiler.network import ONE
+from phasecore.models.compiler.networks import CHIP_NETWORKS
 from phasecore.models.golden.chip import Chip, deadlock
 from phasecore.models.golden.core import Core, Trace
 from phasecore.models.golden.device import IDEAL, PCM
@@ -358,30 +359,30 @@ class ShuffledChip(Chip):
 
 
 def define(chip, mapping):
-    for node, objects in mapping.objects.items():
-        for index, descriptor in enumerate(objects):
+    for node, tables in mapping.tables.items():
+        for index, descriptor in enumerate(tables.objects):
             chip.define_object(node, index, descriptor)
-    for node, streams in mapping.streams.items():
-        for index, descriptor in enumerate(streams):
+        for index, descriptor in enumerate(tables.streams):
             chip.define_stream(node, index, descriptor)
 
 
 def trained(make, network, images=7):
     """A chip that has learnt some images, its results and what it holds."""
-    mapping = ChipMapping(Recipe(network, network.config, PCM))
-    chip, driver = make(mapping.chip, PCM, 5), Driver(mapping)
+    mapping = ChipMapping(network, network.chip, PCM)
+    chip, sent = make(mapping.hardware, PCM, 5), NONE_SENT
     define(chip, mapping)
     for node, segments in mapping.segments(20.0).items():
         chip.cores[node].segments[: len(segments)] = segments
     rng = np.random.default_rng(1)
-    works = [driver.setup()]
+    jobs = [mapping.setup()]
     for count in (images, 2):
         inputs = rng.integers(0, 128, (count, network.layers[0].inputs), dtype=np.uint8)
         labels = rng.integers(0, 10, count).astype(np.uint8)
-        works.append(driver.training(inputs, labels, read=True))
+        jobs.append(mapping.training(inputs, labels, sent, refresh=False))
+        sent = sent.after(jobs[-1])
     results = []
-    for work in works:
-        results += chip.run(work.programs, work.packets)
+    for job in jobs:
+        results += chip.run(job.programs, job.packets)
     return chip, results
 
 
@@ -448,18 +449,17 @@ def test_results_of_long_vectors_come_in_packets(reference):
 def test_tiles_add_up_to_the_whole_layer(name):
     """Each tile's floor and rounding is at most one count: 2 codes + 1 of all against floats."""
     network = CHIP_NETWORKS[name]
-    config = network.config
-    mapping = ChipMapping(Recipe(network, config, IDEAL))
-    chip, driver = Chip(mapping.chip, IDEAL, 2), Driver(mapping)
+    mapping = ChipMapping(network, network.chip, IDEAL)
+    chip = Chip(mapping.hardware, IDEAL, 2)
     define(chip, mapping)
     for node, segments in mapping.segments(1.0).items():
         chip.cores[node].segments[: len(segments)] = segments
-    setup = driver.setup()
+    setup = mapping.setup()
     chip.run(setup.programs, setup.packets)
     rng = np.random.default_rng(3)
     images = rng.integers(0, 128, (4, network.layers[0].inputs), dtype=np.uint8)
-    work = driver.inference(images)
-    chip.run(work.programs, work.packets)
+    job = mapping.inference(images)
+    chip.run(job.programs, job.packets)
     assert sum(core.adc.clipped for core in chip.cores.values()) == 0
     weights = mapping.weights({node: core.crossbar.weights for node, core in chip.cores.items()})
     inputs = np.pad(images, ((0, 0), (0, 1)), constant_values=ONE) / ONE

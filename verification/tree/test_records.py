@@ -64,7 +64,7 @@ def recorded(**changes: object) -> tuple[Record, dict]:
         ({"config": {"lanes": 32}}, "lanes 32 of tiny, now no such field"),
         ({"complete": False}, "the run was stopped"),
         (
-            {"command": "phasecore synth --preset tiny", "crossbar_devices": 511},
+            {"command": "phasecore synth --config tiny", "crossbar_devices": 511},
             "511 devices of tiny",
         ),
         (

@@ -106,7 +106,7 @@ def test_kernels_are_kept_in_the_cache(installed: Installed, tmp_path: Path) -> 
 
 
 def generate(installed: Installed, folder: Path) -> None:
-    result = installed.phasecore("generate", "--preset", "tiny", cwd=folder)
+    result = installed.phasecore("generate", "--config", "tiny", cwd=folder)
     assert result["top"] == "phasecore_core"
     assert (folder / result["out"] / "phasecore_crossbar.sv").exists()
 
@@ -122,7 +122,8 @@ def train(installed: Installed, folder: Path) -> None:
 
 def simulate(installed: Installed, folder: Path) -> None:
     result = installed.phasecore(
-        "simulate", "--network", "mlp-8-6-10", "--sim", "icarus", "--images", "10", "--test", "10",
+        "simulate", "--network", "mlp-8-6-10", "--sim", "icarus", "--images", "10",
+        "--test-images", "10",
         cwd=folder,
     )  # fmt: skip
     assert result["mismatches"] == 0

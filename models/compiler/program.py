@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Instructions and packets that mappings write alike."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phasecore.models.compiler.network import ONE, Layer
+from phasecore.models.compiler.recipe import Recipe
+from phasecore.models.golden.packets import vector_packet
+from phasecore.rtl.spec.core import CoreConfig
+from phasecore.rtl.spec.instructions import GROUP, Function, Opcode, encode
+
+__all__ = [
+    "activate",
+    "driven",
+    "error",
+    "loop",
+    "outer",
+    "output_lines",
+    "product",
+    "target_packets",
+    "vector",
+]
+
+
+def product(opcode: Opcode, recipe: Recipe, *, segment: int, slot: int) -> int:
+    """FORWARD or BACKWARD of a segment, with all input bits, signs and polarities."""
+    return encode(
+        opcode, segment=segment, slot=slot, precision=recipe.config.input_bits, input_signs=3,
+        polarities=3,
+    )  # fmt: skip
+
+
+def activate(segment: int, function: Function, **values: int) -> int:
+    """ACTIVATE of a segment without an affine table; fields that are not given are 0."""
+    unused = dict.fromkeys(
+        ("side", "from_slot", "slot", "accumulate", "shift", "destination", "start"), 0
+    )
+    return encode(
+        Opcode.ACTIVATE, segment=segment, function=function, affine=0, table=0, **unused | values
+    )
+
+
+def error(recipe: Recipe, layer: int, **values: int) -> int:
+    """ERROR that makes a sigmoid layer's error vector on its columns; see :func:`activate`."""
+    unused = dict.fromkeys(("side", "from_slot", "slot"), 0)
+    return encode(
+        Opcode.ERROR, function=Function.SIGMOID, bias=recipe.biases[layer],
+        start=recipe.network.layers[layer].col_start, **recipe.network.training.error_fields,
+        **unused | values,
+    )  # fmt: skip
+
+
+def outer(segment: int, *, slot: int, error: int) -> int:
+    """OUTER of input slot and error slot, and the pulses that are due."""
+    return encode(Opcode.OUTER, segment=segment, slot=slot, error=error, transfer=1)
+
+
+def loop(count: int) -> list[int]:
+    """Back to the start of the program until what is before has run ``count`` times."""
+    return [encode(Opcode.LOOP, counter=0, target=0, count=count)] if count > 1 else []
+
+
+def vector(line: int, codes: NDArray[np.int64], config: CoreConfig, *, slot: int = 0) -> bytes:
+    """Packet of ``codes`` for ``line`` and up, with zeros before to the start of a group."""
+    skipped = line % GROUP
+    padded = np.pad(codes, (skipped, 0))
+    return vector_packet(padded, config=config, start=line - skipped, slot=slot)
+
+
+def target_packets(recipe: Recipe, *, slot: int = 0) -> list[bytes]:
+    """Packet of the target codes by label."""
+    layer = recipe.network.layers[-1]
+    codes = recipe.network.training.targets(layer.outputs)
+    return [vector(layer.col_start, row, recipe.config, slot=slot) for row in codes]
+
+
+def driven(images: NDArray[np.uint8], inputs: int) -> NDArray[np.uint8]:
+    """Codes of a first layer's rows by image: its ``inputs``, then the bias code."""
+    if images.ndim != 2 or images.shape[1] != inputs:
+        raise ValueError(f"images must have shape (images, {inputs}), not {tuple(images.shape)}")
+    return np.pad(images, ((0, 0), (0, 1)), constant_values=ONE)
+
+
+def output_lines(layer: Layer) -> tuple[int, int]:
+    """First line, at the start of a group, and number of the lines that show a layer's outputs."""
+    start = layer.col_start // GROUP * GROUP
+    return start, layer.col_start + layer.outputs - start
