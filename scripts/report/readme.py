@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes what commands measured into README.md and docs/results, tables of registers into
-docs/reference, and tables of ports into docs/contract.
+"""Writes what commands measured into README.md and docs/results, tables of registers
+and instructions into docs/reference, and tables of ports into docs/contract.
 
 ``python -m phasecore.scripts.report.readme``; a test checks that all are fresh.
 """
@@ -19,6 +19,7 @@ from phasecore.rtl.spec.registers import chip as registers
 from phasecore.rtl.spec.registers import core as csr
 from phasecore.scripts.commands import bench, compare, energy, simulate
 from phasecore.scripts.report.ports import with_ports
+from phasecore.scripts.report.reference import instructions
 from phasecore.scripts.report.results import RESULTS, ROOT, read
 
 __all__ = ["documents"]
@@ -326,6 +327,7 @@ def documents() -> dict[Path, str]:
             f"{EARLIER.format('../../CHANGELOG.md')}\n"
         ),
         RESULTS / "energy.md": energy.document(_load("energy")),
+        REFERENCE / "instructions.md": instructions(),
         REFERENCE / "registers.md": csr.markdown(DEFAULT),
         REFERENCE / "chip_registers.md": registers.markdown(CHIPS["default"]),
         **{

@@ -28,6 +28,8 @@ PRINTED = {
 def test_every_example_is_short_and_tested() -> None:
     found = {path.stem: path for path in EXAMPLES.glob("[0-9]*.py")}
     assert set(found) == set(PRINTED)
+    listed = re.findall(r"\]\((\w+)\.py\)", (EXAMPLES / "README.md").read_text(encoding="utf-8"))
+    assert sorted(listed) == sorted(found)
     for path in EXAMPLES.iterdir():
         if path.is_file():
             assert len(path.read_text(encoding="utf-8").splitlines()) < 60, path.name
