@@ -41,14 +41,13 @@ class Units:
         self._read_out(m)
         self._commands(m)
         self._registers(m)
-        connect(m, self.controller.sequencer, self.csr.sequencer)
 
     def _gate(self, m: Module) -> None:
         """Units with clocks that run while there is work for them."""
         driver, adc, post = self.driver, self.adc, self.post
         update, programmer = self.update, self.programmer
-        window = driver.busy | driver.i.valid
-        wanted = post.i.valid | (post.busy & ~post.waiting) | post.affine_write.en
+        window = driver.status.busy | driver.i.valid
+        wanted = post.i.valid | (post.status.busy & ~post.waiting) | post.affine_write.en
         if self.config.objects:
             wanted = wanted | post.accumulators.read | post.accumulators.write
         add_gated(m, "driver", driver, window)
@@ -58,10 +57,10 @@ class Units:
             window | adc.read.en | adc.calibrate | adc.calibrating | self.csr.bus.valid,
         )  # fmt: skip
         add_gated(m, "post", post, wanted)
-        add_gated(m, "update", update, update.i.valid | update.busy)
+        add_gated(m, "update", update, update.i.valid | update.status.busy)
         add_gated(
             m, "programmer", programmer,
-            programmer.busy | programmer.pulses.valid | programmer.rows.valid,
+            programmer.status.busy | programmer.pulses.valid | programmer.rows.valid,
         )  # fmt: skip
 
     def share_vectors(self, m: Module, reader: wiring.Component, writer: wiring.Component) -> None:
@@ -88,7 +87,7 @@ class Units:
         connect(m, self.programmer.macro, self.crossbar.program)
         m.d.comb += [
             self.adc.increments.eq(self.crossbar.increments),
-            self.programmer.crossbar_idle.eq(~self.driver.busy),
+            self.programmer.crossbar_idle.eq(~self.driver.status.busy),
         ]
 
     def _read_out(self, m: Module) -> None:
@@ -123,27 +122,26 @@ class Units:
             self.adc.calibrate.eq(controller.calibrate),
             self.adc.drift.eq(controller.drift),
             controller.calibrating.eq(self.adc.calibrating),
-            controller.crossbar_busy.eq(driver.busy),
-            controller.crossbar_issued.eq(driver.issued),
-            controller.crossbar_reads.eq(driver.reads),
-            controller.post_busy.eq(post.busy),
-            controller.post_reads.eq(post.reads),
-            controller.post_writes.eq(post.writes),
-            controller.update_busy.eq(update.busy),
-            controller.update_reads.eq(update.reads),
-            controller.programmer_busy.eq(programmer.busy),
-            controller.programmer_reads.eq(programmer.reads),
+            controller.windows.eq(driver.issued),
         ]
+        connect(m, driver.status, controller.units.crossbar)
+        connect(m, post.status, controller.units.post)
+        connect(m, update.status, controller.units.update)
+        connect(m, programmer.status, controller.units.programmer)
 
     def _registers(self, m: Module) -> None:
         """Settings to the units, events and errors from them."""
         csr, adc, post = self.csr, self.adc, self.post
         update, programmer = self.update, self.programmer
+        connect(m, self.controller.sequencer, csr.sequencer)
         m.d.comb += [
             programmer.refresh_high.eq(csr.settings.refresh_high),
             programmer.refresh_low.eq(csr.settings.refresh_low),
             self.crossbar.elapsed.eq(csr.settings.time),
             adc.line.eq(csr.settings.calibration_line),
+            csr.busy.eq(self.controller.busy),
+            csr.controller_events.eq(self.controller.events),
+            csr.calibrating.eq(adc.calibrating),
             csr.calibration_offset.eq(adc.offset),
             csr.calibration_gain.eq(adc.gain),
             csr.calibration_errors.eq(adc.calibration_error),
@@ -207,14 +205,12 @@ class Core(wiring.Component):
         units.share_vectors(m, stream_out, stream_in)
         connect(m, controller.load, stream_in.i)
         connect(m, controller.store, stream_out.i)
+        connect(m, stream_in.status, controller.units.stream_in)
+        connect(m, stream_out.status, controller.units.stream_out)
         connect(m, stream_in.affine_write, units.post.affine_write)
         connect(m, axil.bus, csr.bus)
         m.d.comb += [
             stream_in.cancel.eq(controller.cancel),
-            controller.load_busy.eq(stream_in.busy),
-            controller.load_writes.eq(stream_in.writes),
-            controller.store_busy.eq(stream_out.busy),
-            controller.store_reads.eq(stream_out.reads),
             csr.malformed.eq(stream_in.malformed),
             csr.malformed_code.eq(stream_in.error),
             self.halted.eq(controller.sequencer.halted),

@@ -6,7 +6,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from phasecore.rtl.spec.core import EXPONENT_BITS, CoreConfig
-from phasecore.rtl.spec.instructions import Field
+from phasecore.rtl.spec.instructions import Field, Unit
 
 __all__ = [
     "AccumulatorPort",
@@ -24,12 +24,31 @@ __all__ = [
     "RowCommand",
     "SendCommand",
     "TableWrite",
+    "UnitStatus",
+    "UnitsStatus",
     "UpdateCommand",
     "VectorRead",
     "VectorWrite",
     "descriptor_word",
     "table_depth",
 ]
+
+
+class UnitStatus(wiring.Signature):
+    """What a unit shows the scoreboard: an accepted command, from the next cycle on.
+
+    ``busy`` until its end, and one bit per slot that it still ``reads``, or ``writes``.
+    """
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({"busy": Out(1), "reads": Out(config.slots), "writes": Out(config.slots)})
+
+
+class UnitsStatus(wiring.Signature):
+    """State of all units, by their names in ``Unit``."""
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({unit.name.lower(): Out(UnitStatus(config)) for unit in Unit})
 
 
 class MvmSource:

@@ -70,7 +70,8 @@ async def start(dut, stalls=False):
     await reset(
         dut, **inputs, events=0, malformed=0, malformed_code=0, calibration_errors=0,
         calibration_offset=0, calibration_gain=256, drift_conductance=0, drift_baselined=0,
-        drift_scale=1024, start=0, fabric_error=0, fabric_error_code=0,
+        drift_scale=1024, start=0, controller_events=0, busy=0, calibrating=0,
+        fabric_error=0, fabric_error_code=0,
     )  # fmt: skip
     return Host(dut, stalls=stalls)
 
@@ -187,14 +188,14 @@ async def counters_add_up_events(dut):
     external, internal = Events(CONFIG, internal=False), Events(CONFIG, internal=True)
     expected = {}
     for _ in range(100):
-        for handle, layout in ((dut.events, external), (dut.sequencer__events, internal)):
+        for handle, layout in ((dut.events, external), (dut.controller_events, internal)):
             word = random.getrandbits(layout.size)
             handle.value = word
             for name, field in layout:
                 amount = word >> field.offset & ((1 << field.width) - 1)
                 expected[name] = expected.get(name, 0) + amount
         await RisingEdge(dut.clk)
-    dut.events.value = dut.sequencer__events.value = 0
+    dut.events.value = dut.controller_events.value = 0
     for name, total in expected.items():
         assert await host.get(f"COUNT_{name.upper()}") == total, name
     await host.set("CONTROL", 1 << 2)
@@ -287,8 +288,8 @@ async def status_shows_the_hardware(dut):
     host = await start(dut)
     dut.sequencer__running.value = 1
     dut.sequencer__halted.value = 1
-    dut.sequencer__calibrating.value = 1
-    dut.sequencer__busy.value = 0b100101
+    dut.calibrating.value = 1
+    dut.busy.value = 0b100101
     dut.sequencer__pc.value = CONFIG.program_depth - 1
     dut.calibration_offset.value = -3 & ((1 << CONFIG.calibration_offset_bits) - 1)
     dut.calibration_gain.value = 259

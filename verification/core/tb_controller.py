@@ -41,9 +41,10 @@ LAYOUTS = {
     "rows": RowCommand(CONFIG), **FAR_LAYOUTS,
 }  # fmt: skip
 SINGLE = ("post", "update", "rows", *FAR_LAYOUTS)
-BUSY = {
-    "mvm": "crossbar", "post": "post", "update": "update", "rows": "programmer", "load": "load",
-    "store": "store", "send": "send", "release": "local",
+UNITS = {
+    "mvm": Unit.CROSSBAR, "post": Unit.POST, "update": Unit.UPDATE, "rows": Unit.PROGRAMMER,
+    "load": Unit.STREAM_IN, "store": Unit.STREAM_OUT, "send": Unit.STREAM_OUT,
+    "release": Unit.STREAM_OUT,
 }  # fmt: skip
 FOREIGN = (Opcode.LOAD, Opcode.READ) if NETWORKED else (Opcode.SEND, Opcode.AWAIT, Opcode.RELEASE)
 """Opcodes of the other kind of core: illegal here."""
@@ -167,33 +168,31 @@ class Units:
     def _show(self):
         dut = self.dut
 
-        def mask(slots):
-            return sum(1 << slot for slot in slots)
-
-        def part(name, index):
-            return mask(self.work[name][index]) if self.work[name] else 0
-
-        dut.crossbar_busy.value = bool(self.crossbar)
-        dut.crossbar_issued.value = self.windows % 4
-        dut.crossbar_reads.value = mask({slot for slot, until, _ in self.crossbar if until > 0})
+        busy = dict.fromkeys(Unit, False)
+        slots = {(unit, part): set() for unit in Unit for part in ("reads", "writes")}
+        busy[Unit.CROSSBAR] = bool(self.crossbar)
+        busy[Unit.PROGRAMMER] = self.queue > 0
+        slots[Unit.CROSSBAR, "reads"] = {slot for slot, until, _ in self.crossbar if until > 0}
+        for name, work in self.work.items():
+            if work:
+                busy[UNITS[name]] = True
+                slots[UNITS[name], "reads"] |= work[1]
+                slots[UNITS[name], "writes"] |= work[2]
+        for unit in Unit:
+            getattr(dut, f"units__{unit.name.lower()}__busy").value = busy[unit]
+        for (unit, part), used in slots.items():
+            getattr(dut, f"units__{unit.name.lower()}__{part}").value = sum(
+                1 << slot for slot in used
+            )
+        dut.windows.value = self.windows % 4
         dut.calibrating.value = self.calibrating > 0
-        for name in SINGLE:
-            busy = bool(self.work[name]) or (name == "rows" and self.queue > 0)
-            getattr(dut, f"{BUSY[name]}_busy").value = busy
-        dut.post_reads.value, dut.post_writes.value = part("post", 1), part("post", 2)
-        dut.update_reads.value = part("update", 1)
-        dut.programmer_reads.value = part("rows", 1)
         if NETWORKED:
-            dut.send_reads.value = part("send", 1)
-            dut.send_partial.value = self.sending_sums()
+            dut.network__partial.value = self.sending_sums()
             for index in range(CONFIG.objects):
                 if random.random() < 0.2:
                     self.objects |= 1 << index
             self.objects &= ~self.absent
-            dut.object_ready.value = self.objects
-        else:
-            dut.load_writes.value = part("load", 2)
-            dut.store_reads.value = part("store", 1)
+            dut.network__ready.value = self.objects
         for name in LAYOUTS:
             room = len(self.crossbar) < 2 if name == "mvm" else self.work[name] is None
             ready = room and name not in self.refuse and random.random() < self.duty
@@ -284,22 +283,16 @@ class Host:
 
 
 async def start(dut, **options):
-    far = (
-        {"send": ("busy", "reads", "partial"), "local": ("busy",), "object": ("ready",)}
-        if NETWORKED
-        else {"load": ("busy", "writes"), "store": ("busy", "reads")}
-    )
     inputs = {
-        f"{unit}_{what}": 0
-        for unit, things in {
-            "crossbar": ("busy", "issued", "reads"), "post": ("busy", "reads", "writes"),
-            "update": ("busy", "reads"), "programmer": ("busy", "reads"), **far,
-        }.items()
-        for what in things
-    }  # fmt: skip
+        f"units__{unit.name.lower()}__{part}": 0
+        for unit in Unit
+        for part in ("busy", "reads", "writes")
+    }
+    if NETWORKED:
+        inputs |= {"network__ready": 0, "network__partial": 0}
     await reset(
-        dut, **inputs, **{f"{name}__ready": 0 for name in LAYOUTS}, calibrating=0, bus__valid=0,
-        bus__w_strobe=15, bus__write=0, bus__address=0, bus__w_data=0,
+        dut, **inputs, **{f"{name}__ready": 0 for name in LAYOUTS}, calibrating=0, windows=0,
+        bus__valid=0, bus__w_strobe=15, bus__write=0, bus__address=0, bus__w_data=0,
     )  # fmt: skip
     return Host(dut), Units(dut, **options)
 

@@ -120,7 +120,9 @@ class Bench:
             data = random.randbytes(lanes)
             if int(dut.read__valid.value) and int(dut.read__ready.value):
                 slot, block = divmod(int(dut.read__address.value), CONFIG.blocks)
-                assert int(dut.reads.value) == 1 << slot, "a slot is read that reads does not name"
+                assert int(dut.status__reads.value) == 1 << slot, (
+                    "a slot is read that reads does not name"
+                )
                 word = self.vectors[slot, block * lanes : (block + 1) * lanes]
                 data = word.astype(np.int8).tobytes()
             dut.read__data.value = int.from_bytes(data, "little")
@@ -131,7 +133,7 @@ class Bench:
             await RisingEdge(self.dut.clk)
             slot = random.randrange(CONFIG.slots)
             offered = COMMAND.from_bits(int(self.port.payload.value)).slot
-            if slot != offered and not int(self.dut.reads.value) >> slot & 1:
+            if slot != offered and not int(self.dut.status__reads.value) >> slot & 1:
                 self.vectors[slot] = np.roll(self.vectors[slot], 1)
                 self.exponents[slot] = random.randint(-128, 127)
                 self.dut.exponents.value = self.packed
@@ -155,7 +157,7 @@ class Bench:
             assert int(dut.timing__first.value) == first
             pwm = int(dut.pwm_positive.value), int(dut.pwm_negative.value)
             assert int(dut.issued.value) == issued % 4
-            assert int(dut.busy.value) == (issued > len(self.firsts) or running is not None)
+            assert int(dut.status__busy.value) == (issued > len(self.firsts) or running is not None)
             issued = self.issued
             if running is None:
                 assert pwm == (0, 0), "lines driven outside a window"
@@ -195,7 +197,7 @@ async def start(dut, *, memory_duty=1.0):
 
 async def drain(bench, commands):
     """Wait until as many windows as commands have run."""
-    while len(bench.firsts) < commands or int(bench.dut.busy.value):
+    while len(bench.firsts) < commands or int(bench.dut.status__busy.value):
         await RisingEdge(bench.dut.clk)
     await ClockCycles(bench.dut.clk, 3)
 

@@ -46,17 +46,17 @@ class Memories:
                 self.exponents[int(dut.exponent_write__slot.value)] = int(
                     dut.exponent_write__exponent.value
                 )
-            if int(dut.writes.value):
-                self.active.add(int(dut.writes.value))
+            if int(dut.status__writes.value):
+                self.active.add(int(dut.status__writes.value))
             request = None
             if int(dut.write__valid.value):
                 names = ("address", "mask", "data")
                 request = tuple(int(getattr(dut, f"write__{name}").value) for name in names)
                 assert held in (None, request), "write changed while it waited"
-                assert int(dut.busy.value), "write while not busy"
+                assert int(dut.status__busy.value), "write while not busy"
                 if int(dut.write__ready.value):
                     slot = self._write(self.vectors, *request, 1)
-                    assert int(dut.writes.value) == 1 << slot
+                    assert int(dut.status__writes.value) == 1 << slot
                     request = None
             else:
                 assert held is None, "write withdrawn"
@@ -102,11 +102,11 @@ async def load(dut, *, affine, slot):
         await RisingEdge(dut.clk)
     dut.i__valid.value = 0
     await RisingEdge(dut.clk)
-    assert int(dut.busy.value), "not busy in the cycle after acceptance"
-    assert int(dut.writes.value) == (0 if affine else 1 << slot)
-    while int(dut.busy.value):
+    assert int(dut.status__busy.value), "not busy in the cycle after acceptance"
+    assert int(dut.status__writes.value) == (0 if affine else 1 << slot)
+    while int(dut.status__busy.value):
         await RisingEdge(dut.clk)
-    assert int(dut.writes.value) == 0
+    assert int(dut.status__writes.value) == 0
 
 
 def random_packet():
@@ -287,7 +287,7 @@ async def one_packet_is_staged_at_one_beat_per_cycle(dut):
     dut.i__valid.value = 0
     cycles = 0
     await RisingEdge(dut.clk)
-    while int(dut.busy.value):
+    while int(dut.status__busy.value):
         cycles += 1
         await RisingEdge(dut.clk)
     assert cycles == CONFIG.blocks + 2, cycles
@@ -302,12 +302,12 @@ async def a_waiting_load_can_be_cancelled(dut):
     await RisingEdge(dut.clk)
     dut.i__valid.value = 0
     await ClockCycles(dut.clk, 20)
-    assert int(dut.busy.value)
+    assert int(dut.status__busy.value)
     dut.cancel.value = 1
     await RisingEdge(dut.clk)
     dut.cancel.value = 0
     await ClockCycles(dut.clk, 2)
-    assert not int(dut.busy.value)
+    assert not int(dut.status__busy.value)
     await send(source, vector_packet([9] * LINES, config=CONFIG))
     await ClockCycles(dut.clk, LINES)
     assert memories.writes == 0

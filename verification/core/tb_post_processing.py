@@ -62,10 +62,10 @@ class Environment:
     def step(self):
         dut = self.dut
         self.cycle += 1
-        self.busy = bool(int(dut.busy.value))
+        self.busy = bool(int(dut.status__busy.value))
         if self.busy:
-            assert int(dut.reads.value) == self.reads, "reads"
-            assert int(dut.writes.value) == self.writes, "writes"
+            assert int(dut.status__reads.value) == self.reads, "reads"
+            assert int(dut.status__writes.value) == self.writes, "writes"
         self.accumulator_saturations += int(dut.accumulator_saturations.value)
         self.code_saturations += int(dut.code_saturations.value)
         if int(dut.exponent_write__valid.value):

@@ -159,7 +159,9 @@ class World:
             if item[-1]:
                 self._fire()
         busy = self.lasting or self.group or self.window
-        assert int(dut.busy.value) or not busy, "idle while a pulse or a read is in progress"
+        assert int(dut.status__busy.value) or not busy, (
+            "idle while a pulse or a read is in progress"
+        )
         self.lasting = max(self.lasting - 1, 0)
         dut.macro__ready.value = not self.lasting and self.chance()
 
@@ -201,7 +203,7 @@ class World:
         word = random.getrandbits(8 * CONFIG.post_lanes)
         if int(dut.read__valid.value) and int(dut.read__ready.value):
             slot, block = divmod(int(dut.read__address.value), CONFIG.blocks)
-            assert int(dut.reads.value) == 1 << slot, "slot read that is not in reads"
+            assert int(dut.status__reads.value) == 1 << slot, "slot read that is not in reads"
             word = self._block(self.vectors[slot], block)
             dut.read__data.value = word
         elif self.chance():
@@ -235,7 +237,7 @@ class World:
     async def idle(self):
         """Wait until the programmer is idle, then compare it with the model."""
         await RisingEdge(self.dut.clk)
-        while int(self.dut.busy.value):
+        while int(self.dut.status__busy.value):
             await RisingEdge(self.dut.clk)
         self.compare()
 
@@ -308,7 +310,7 @@ async def back_pressure_and_grouping(dut):
     assert not int(dut.pulses__ready.value), "a full queue takes more"
     assert not sender.done()
     assert not world.selections
-    assert int(dut.busy.value)
+    assert int(dut.status__busy.value)
     world.gap = False
     while not sender.done():
         await RisingEdge(dut.clk)

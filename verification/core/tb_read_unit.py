@@ -26,7 +26,7 @@ async def memory(dut, slots, ready):
         dut.read__data.value = random.getrandbits(8 * LANES)
         if int(dut.read__valid.value) and int(dut.read__ready.value):
             slot, block = divmod(int(dut.read__address.value), CONFIG.blocks)
-            assert int(dut.reads.value) == 1 << slot, "read of a slot that is not in reads"
+            assert int(dut.status__reads.value) == 1 << slot, "read of a slot that is not in reads"
             lines = slots[slot][block * LANES : (block + 1) * LANES]
             dut.read__data.value = int.from_bytes(bytes(lines), "little")
 
@@ -41,7 +41,7 @@ async def stable(dut):
             names = ("tdata", "tkeep", "tlast")
             beat = tuple(int(getattr(dut, f"axis__{name}").value) for name in names)
             assert held in (None, beat), "beat changed while it waited"
-            assert int(dut.busy.value), "beat while not busy"
+            assert int(dut.status__busy.value), "beat while not busy"
             beat = None if int(dut.axis__tready.value) else beat
         else:
             assert held is None, "beat withdrawn"
@@ -108,11 +108,11 @@ async def busy_and_reads_follow_the_command(dut):
     await store(dut, slot=3, start=0, length=LINES)
     await RisingEdge(dut.clk)
     cycles = 0
-    assert int(dut.busy.value)
-    assert int(dut.reads.value) == 1 << 3
-    while int(dut.busy.value):
+    assert int(dut.status__busy.value)
+    assert int(dut.status__reads.value) == 1 << 3
+    while int(dut.status__busy.value):
         cycles += 1
         await RisingEdge(dut.clk)
-    assert int(dut.reads.value) == 0
+    assert int(dut.status__reads.value) == 0
     assert cycles == 1 + LINES // 8 + 2 * CONFIG.blocks, cycles
     check(await sink.recv(compact=False), slots, slot=3, start=0, length=LINES)

@@ -56,7 +56,9 @@ class Bench:
             data = random.getrandbits(8 * CONFIG.post_lanes)
             if int(read.read__valid.value) and int(read.read__ready.value):
                 slot, block = divmod(int(read.read__address.value), CONFIG.blocks)
-                assert int(read.reads.value) >> slot & 1, f"slot {slot} is read, but not announced"
+                assert int(read.status__reads.value) >> slot & 1, (
+                    f"slot {slot} is read, but not announced"
+                )
                 lanes = slice(block * CONFIG.post_lanes, (block + 1) * CONFIG.post_lanes)
                 data = sum(byte(v) << 8 * i for i, v in enumerate(self.slots[slot, lanes]))
             read.read__data.value = data
@@ -76,10 +78,10 @@ class Bench:
             if valid and ready:
                 self.pulses.append(payload)
             if valid:
-                assert int(dut.busy.value), "a pulse while not busy"
+                assert int(dut.status__busy.value), "a pulse while not busy"
             for name in self.totals:
                 self.totals[name] += int(getattr(dut, name).value)
-            released, reads = reads & ~int(dut.reads.value), int(dut.reads.value)
+            released, reads = reads & ~int(dut.status__reads.value), int(dut.status__reads.value)
             for slot in range(CONFIG.slots):
                 if released >> slot & 1:
                     self.slots[slot] = self.rng.integers(-128, 128, CONFIG.lines)
@@ -114,13 +116,13 @@ class Bench:
         dut.exponents.value = random.getrandbits(len(dut.exponents))
         await RisingEdge(dut.clk)
         slots = (1 << x_slot | 1 << d_slot) if outer else 0
-        assert int(dut.reads.value) == slots, "reads after acceptance"
-        assert int(dut.busy.value), "not busy after acceptance"
-        while int(dut.busy.value):
+        assert int(dut.status__reads.value) == slots, "reads after acceptance"
+        assert int(dut.status__busy.value), "not busy after acceptance"
+        while int(dut.status__busy.value):
             assert not int(dut.i__ready.value), "ready while busy"
             await RisingEdge(dut.clk)
         cycles = self.cycle - accepted
-        assert not int(dut.reads.value), "reads after the command"
+        assert not int(dut.status__reads.value), "reads after the command"
         self.compare_chi(segment)
         await RisingEdge(dut.clk)
         self.compare_pulses(expected, segment)

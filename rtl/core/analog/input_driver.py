@@ -14,6 +14,7 @@ from phasecore.rtl.core.interfaces import (
     IncrementTiming,
     MvmCommand,
     MvmSource,
+    UnitStatus,
     VectorRead,
 )
 from phasecore.rtl.spec.core import EXPONENT_BITS, CoreConfig
@@ -48,8 +49,8 @@ class InputDriver(wiring.Component):
     first, active : Out(1); first cycle and all cycles of a window
     pwm_positive, pwm_negative : Out(lines); registered, low between windows
     issued : Out(2); commands taken, modulo 4
-    reads : Out(slots); slot of a command that is taken but not completely loaded
-    busy : Out(1); a command is loading, waiting or running
+    status : Out(UnitStatus(config)); busy while a command is loading, waiting or running, and
+        reads its slot until it is completely loaded
     window : Out(1); the same as ``active``
     """
 
@@ -71,8 +72,7 @@ class InputDriver(wiring.Component):
                 "pwm_positive": Out(config.lines),
                 "pwm_negative": Out(config.lines),
                 "issued": Out(2),
-                "reads": Out(config.slots),
-                "busy": Out(1),
+                "status": Out(UnitStatus(config)),
                 "window": Out(1),
             }
         )
@@ -98,11 +98,11 @@ class InputDriver(wiring.Component):
             self.i.ready.eq(~self._taken | start),
             accept.eq(self.i.valid & self.i.ready),
             self.window.eq(self.active),
-            self.busy.eq(self._taken | self.active),
+            self.status.busy.eq(self._taken | self.active),
             self.devices.eq(-1),
         ]
         with m.If(self._taken & ~self._loaded & (self._next.source == MvmSource.SLOT)):
-            m.d.comb += self.reads.eq(1 << self._next.slot)
+            m.d.comb += self.status.reads.eq(1 << self._next.slot)
 
         self._window(m, start, last)
         self._load(m, start, accept)

@@ -6,13 +6,15 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from phasecore.rtl.core.analog.pulse_queue import PulseQueue
-from phasecore.rtl.core.analog.row_engine import RowEngine, Selection
+from phasecore.rtl.core.analog.row_engine import RowEngine
+from phasecore.rtl.core.analog.selection_scan import Selection
 from phasecore.rtl.core.interfaces import (
     AdcRead,
     MacroProgram,
     MvmCommand,
     Pulse,
     RowCommand,
+    UnitStatus,
     VectorRead,
 )
 from phasecore.rtl.spec.core import CoreConfig
@@ -36,8 +38,8 @@ class Programmer(wiring.Component):
     macro : programming port
     crossbar_idle : nothing is transferred to the macro while it is 0
     refresh_high, refresh_low : thresholds of a worn pair
-    busy : something is queued or in progress, or a pulse lasts, also one from before a reset
-    reads : slot that will still be read, one bit per slot
+    status : busy while something is queued or in progress, or a pulse lasts, also one from before
+        a reset; reads the slot of PROGRAM
     set_pulses, reset_pulses : devices selected for a pulse in this cycle
     refreshed : worn pairs RESET in this cycle
     unverified : columns given up in this cycle
@@ -62,8 +64,7 @@ class Programmer(wiring.Component):
                 "crossbar_idle": In(1),
                 "refresh_high": In(7),
                 "refresh_low": In(7),
-                "busy": Out(1),
-                "reads": Out(config.slots),
+                "status": Out(UnitStatus(config)),
                 "set_pulses": Out(1),
                 "reset_pulses": Out(1),
                 "refreshed": Out(1),
@@ -101,8 +102,8 @@ class Programmer(wiring.Component):
             engine.latched.eq(self.latched),
             engine.refresh_high.eq(self.refresh_high),
             engine.refresh_low.eq(self.refresh_low),
-            self.busy.eq(engine.busy | ~quiet),
-            self.reads.eq(engine.reads),
+            self.status.busy.eq(engine.busy | ~quiet),
+            self.status.reads.eq(engine.reads),
             self.refreshed.eq(engine.refreshed),
             self.unverified.eq(engine.unverified),
         ]

@@ -49,7 +49,6 @@ class SequencerPort(wiring.Signature):
 
     Seen from the controller. A word read with ``instruction_en`` or ``segment_en`` comes in the
     next cycle and must be taken then. ``illegal`` reports an error with its code and address.
-    ``busy`` has the bits of ``Unit``.
     """
 
     def __init__(self, config: CoreConfig):
@@ -62,10 +61,7 @@ class SequencerPort(wiring.Signature):
                 "watchdog": In(32),
                 "running": Out(1),
                 "halted": Out(1),
-                "calibrating": Out(1),
                 "pc": Out(pc_bits),
-                "busy": Out(len(Unit)),
-                "events": Out(Events(config, internal=True)),
                 "illegal": Out(1),
                 "illegal_code": Out(8),
                 "illegal_address": Out(16),
@@ -92,8 +88,11 @@ class CsrFile(wiring.Component):
     bus : In(RegisterBus)
     sequencer : In(SequencerPort)
     settings : Out(Settings)
-    events : In(Events)
-        Of the other units.
+    events, controller_events : In(Events)
+        Of the units, and of the controller.
+    busy : In(6)
+        Units that are busy, as in ``Unit``.
+    calibrating : In(1)
     malformed, malformed_code : In(1), In(8)
         A dropped packet and its ErrorCode, kept with the address in PC.
     calibration_errors : In
@@ -122,6 +121,9 @@ class CsrFile(wiring.Component):
                 "sequencer": In(SequencerPort(config)),
                 "settings": Out(Settings(config)),
                 "events": In(Events(config, internal=False)),
+                "controller_events": In(Events(config, internal=True)),
+                "busy": In(len(Unit)),
+                "calibrating": In(1),
                 "malformed": In(1),
                 "malformed_code": In(8),
                 "calibration_errors": In(config.lines.bit_length()),
@@ -179,8 +181,8 @@ class CsrFile(wiring.Component):
         sequencer = self.sequencer
         return {
             "STATUS": Cat(
-                sequencer.running, sequencer.halted, failed, sequencer.calibrating, Const(0, 4),
-                sequencer.busy,
+                sequencer.running, sequencer.halted, failed, self.calibrating, Const(0, 4),
+                self.busy,
             ),
             "PC": sequencer.pc,
             "CALIBRATION_OFFSET": self.calibration_offset,
@@ -191,7 +193,7 @@ class CsrFile(wiring.Component):
     def _event_counters(self, m: Module, clear: Value) -> dict[str, Value]:
         values: dict[str, Value] = {}
         for event in events(self.config):
-            source = self.sequencer.events if event.internal else self.events
+            source = self.controller_events if event.internal else self.events
             counter = Signal(32, name=f"count_{event.name}")
             m.d.sync += counter.eq(Mux(clear, 0, counter + source[event.name]))
             values[f"COUNT_{event.name.upper()}"] = counter

@@ -5,7 +5,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, ResetSignal, Signal, Value, un
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from phasecore.rtl.core.interfaces import AffineWrite, ExponentWrite, VectorWrite
+from phasecore.rtl.core.interfaces import AffineWrite, ExponentWrite, UnitStatus, VectorWrite
 from phasecore.rtl.lib.sram import Sram
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import GROUP, HEADER, PACKET_MAGIC, PacketKind
@@ -154,10 +154,8 @@ class StreamIn(wiring.Component):
     exponent_write : Out(ExponentWrite)
         Exponent 0 of a loaded slot, with its first word.
     affine_write : Out(AffineWrite)
-    busy : Out(1)
-        From acceptance of a command to its last write.
-    writes : Out(slots)
-        Slot of the command in work.
+    status : Out(UnitStatus)
+        Busy from acceptance of a command to its last write; writes its slot.
     malformed, error : Out(1), Out(8)
         Strobe of a dropped packet and its ErrorCode.
     """
@@ -172,8 +170,7 @@ class StreamIn(wiring.Component):
                 "write": Out(VectorWrite(config)),
                 "exponent_write": Out(ExponentWrite(config)),
                 "affine_write": Out(AffineWrite(config)),
-                "busy": Out(1),
-                "writes": Out(config.slots),
+                "status": Out(UnitStatus(config)),
                 "malformed": Out(1),
                 "error": Out(8),
             }
@@ -221,10 +218,10 @@ class StreamIn(wiring.Component):
         m.d.comb += [
             stage.r_address.eq(block),
             stage.r_en.eq(read),
-            self.i.ready.eq(~self.busy),
+            self.i.ready.eq(~self.status.busy),
         ]
-        with m.If(self.busy & ~command.affine):
-            m.d.comb += self.writes.eq(1 << command.slot)
+        with m.If(self.status.busy & ~command.affine):
+            m.d.comb += self.status.writes.eq(1 << command.slot)
 
         written = Signal.like(block)
         address = (command.slot << (config.blocks.bit_length() - 1)) + written
@@ -246,7 +243,7 @@ class StreamIn(wiring.Component):
                 m.d.sync += command.eq(self.i.payload)
                 m.next = "WAIT"
             with m.State("WAIT"):
-                m.d.comb += self.busy.eq(1)
+                m.d.comb += self.status.busy.eq(1)
                 m.d.sync += block.eq(first_block)
                 with m.If(self.cancel):
                     m.next = "IDLE"
@@ -259,13 +256,15 @@ class StreamIn(wiring.Component):
                         ]  # fmt: skip
             with m.State("READ"):
                 m.d.comb += [
-                    self.busy.eq(1), read.eq(1), self.exponent_write.valid.eq(~command.affine),
-                ]  # fmt: skip
+                    self.status.busy.eq(1),
+                    read.eq(1),
+                    self.exponent_write.valid.eq(~command.affine),
+                ]
                 m.d.sync += [block.eq(block + 1), written.eq(block)]
                 m.next = "WRITE"
             with m.State("WRITE"):
                 m.d.comb += [
-                    self.busy.eq(1),
+                    self.status.busy.eq(1),
                     self.write.valid.eq(~command.affine),
                     self.affine_write.en.eq(command.affine),
                     taken.eq(command.affine | self.write.ready),

@@ -6,7 +6,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from phasecore.rtl.core.control.load_unit import AxiStream
-from phasecore.rtl.core.interfaces import VectorRead
+from phasecore.rtl.core.interfaces import UnitStatus, VectorRead
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import HEADER, PACKET_MAGIC, PacketKind
 
@@ -38,10 +38,9 @@ class StreamOut(wiring.Component):
         Taken while not busy.
     read : Out(VectorRead)
     axis : Out(AxiStream)
-    busy : Out(1)
-        From acceptance of a command to its last beat.
-    reads : Out(slots)
-        Slot of the command in work, until its last word has been read.
+    status : Out(UnitStatus)
+        Busy from acceptance of a command to its last beat; reads its slot until the last word has
+        been read.
     """
 
     def __init__(self, config: CoreConfig):
@@ -51,8 +50,7 @@ class StreamOut(wiring.Component):
                 "i": In(stream.Signature(StoreCommand(config))),
                 "read": Out(VectorRead(config)),
                 "axis": Out(AxiStream(config)),
-                "busy": Out(1),
-                "reads": Out(config.slots),
+                "status": Out(UnitStatus(config)),
             }
         )
 
@@ -70,7 +68,7 @@ class StreamOut(wiring.Component):
         address_bits = config.blocks.bit_length() - 1
 
         m.d.comb += [
-            self.i.ready.eq(~self.busy),
+            self.i.ready.eq(~self.status.busy),
             self.read.address.eq(Cat(beat[group_bits:][:address_bits], command.slot)),
             last.eq(remaining <= config.stream_bytes),
             header.kind.eq(PacketKind.RESULT),
@@ -80,7 +78,7 @@ class StreamOut(wiring.Component):
             header.magic.eq(PACKET_MAGIC),
         ]
         with m.If(reading):
-            m.d.comb += self.reads.eq(1 << command.slot)
+            m.d.comb += self.status.reads.eq(1 << command.slot)
         with m.FSM():
             with m.State("IDLE"), m.If(self.i.valid):
                 m.d.sync += [
@@ -92,18 +90,18 @@ class StreamOut(wiring.Component):
                 m.next = "HEADER"
             with m.State("HEADER"):
                 m.d.comb += [
-                    self.busy.eq(1),
+                    self.status.busy.eq(1),
                     axis.tvalid.eq(1), axis.tdata.eq(header),
                     axis.tkeep.eq(Const(-1, config.stream_bytes)),
                 ]  # fmt: skip
                 with m.If(axis.tready):
                     m.next = "READ"
             with m.State("READ"):
-                m.d.comb += [self.busy.eq(1), self.read.valid.eq(1)]
+                m.d.comb += [self.status.busy.eq(1), self.read.valid.eq(1)]
                 with m.If(self.read.ready):
                     m.next = "WORD"
             with m.State("WORD"):
-                m.d.comb += self.busy.eq(1)
+                m.d.comb += self.status.busy.eq(1)
                 m.d.sync += word.eq(self.read.data)
                 in_word = config.post_lanes - (beat[:group_bits] << 3)
                 with m.If(remaining <= in_word):
@@ -111,7 +109,7 @@ class StreamOut(wiring.Component):
                 m.next = "SEND"
             with m.State("SEND"):
                 m.d.comb += [
-                    self.busy.eq(1),
+                    self.status.busy.eq(1),
                     axis.tvalid.eq(1),
                     axis.tdata.eq(word.word_select(beat[:group_bits], 8 * config.stream_bytes)),
                     axis.tlast.eq(last),

@@ -6,7 +6,13 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from phasecore.rtl.core.digital.chi_lane import RIGHT_SHIFT_MAX, ChiIncrement, ChiLane
-from phasecore.rtl.core.interfaces import Exponents, Pulse, UpdateCommand, VectorRead
+from phasecore.rtl.core.interfaces import (
+    Exponents,
+    Pulse,
+    UnitStatus,
+    UpdateCommand,
+    VectorRead,
+)
 from phasecore.rtl.lib.sram import Sram
 from phasecore.rtl.spec.core import EXPONENT_BITS, CoreConfig
 
@@ -79,8 +85,8 @@ class UpdateUnit(wiring.Component):
     read : x and d are read once per command, only the words that hold lines of the segment
     exponents : of all slots; that of d is taken with the command
     pulses : ascending columns, row by row
-    busy : 1 from acceptance until the last pulse has left and the last chi is written
-    reads : slots that are not yet completely read
+    status : busy from acceptance until the last pulse has left and the last chi is written; reads
+        the slots that are not yet completely read
     products : 1 when an outer product of one chi word is stored
     chi_saturations : chi words clipped, one cycle after they are stored
     transfer_saturations : chi words left with a threshold or more, one cycle after they are stored
@@ -99,8 +105,7 @@ class UpdateUnit(wiring.Component):
                 "read": Out(VectorRead(config)),
                 "exponents": In(Exponents(config)),
                 "pulses": Out(stream.Signature(Pulse(config))),
-                "busy": Out(1),
-                "reads": Out(config.slots),
+                "status": Out(UnitStatus(config)),
                 "products": Out(1),
                 "chi_saturations": Out(counts),
                 "transfer_saturations": Out(counts),
@@ -127,8 +132,8 @@ class UpdateUnit(wiring.Component):
         loading = self._load(m)
         visiting = self._visit(m)
         m.d.comb += [
-            self.busy.eq(loading | visiting | self.pulses.valid),
-            self.i.ready.eq(~self.busy),
+            self.status.busy.eq(loading | visiting | self.pulses.valid),
+            self.i.ready.eq(~self.status.busy),
         ]
         return m
 
@@ -164,9 +169,9 @@ class UpdateUnit(wiring.Component):
             taken.eq((load_d | load_x) & (read.ready | ~command.outer)),
         ]
         with m.If(load_d & command.outer):
-            m.d.comb += self.reads.bit_select(command.d_slot, 1).eq(1)
+            m.d.comb += self.status.reads.bit_select(command.d_slot, 1).eq(1)
         with m.If((load_d | load_x) & command.outer):
-            m.d.comb += self.reads.bit_select(command.x_slot, 1).eq(1)
+            m.d.comb += self.status.reads.bit_select(command.x_slot, 1).eq(1)
         m.d.sync += [
             arrived_d.eq(taken & load_d),
             arrived_x.eq(taken & load_x),

@@ -171,7 +171,7 @@ module chip_top;
     `define CORE(N) | chip.core_``N.driver.active
     wire integrating = 1'b0 `PHASECORE_CORES;
     `undef CORE
-    `define CORE(N) | (chip.core_``N.post.busy & ~chip.core_``N.post.waiting)
+    `define CORE(N) | (chip.core_``N.post.status__busy & ~chip.core_``N.post.waiting)
     wire processing = 1'b0 `PHASECORE_CORES;
     `undef CORE
     `define CORE(N) | (chip.core_``N.network.partial & ~chip.core_``N.network.credit_stalled)
@@ -185,10 +185,10 @@ module chip_top;
     wire transferring = 1'b0 `PHASECORE_CORES `PHASECORE_ROUTERS;
     `undef ROUTER
     `undef CORE
-    `define CORE(N) | chip.core_``N.update.busy
+    `define CORE(N) | chip.core_``N.update.status__busy
     wire updating = 1'b0 `PHASECORE_CORES;
     `undef CORE
-    `define CORE(N) | chip.core_``N.programmer.busy
+    `define CORE(N) | chip.core_``N.programmer.status__busy
     wire programming = 1'b0 `PHASECORE_CORES;
     `undef CORE
 

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scoreboard: which units and slots an instruction must wait for."""
+
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, ValueLike
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from phasecore.rtl.core.control.decoder import (
+    EXCLUSIVE,
+    MVMS,
+    POSTS,
+    ROWS,
+    UPDATES,
+    fields_of,
+    opcode_of,
+)
+from phasecore.rtl.core.interfaces import UnitsStatus
+from phasecore.rtl.spec.core import CoreConfig
+from phasecore.rtl.spec.instructions import INSTRUCTION_BITS, Function, Opcode, Unit
+
+__all__ = ["Scoreboard"]
+
+NEEDS = (
+    (MVMS, (Unit.UPDATE, Unit.PROGRAMMER)),
+    (POSTS, (Unit.POST,)),
+    (UPDATES, (Unit.UPDATE,)),
+    ((Opcode.LOAD,), (Unit.STREAM_IN,)),
+    ((Opcode.READ,), (Unit.STREAM_OUT,)),
+    ((Opcode.RELEASE,), (Unit.POST,)),
+    ((*EXCLUSIVE, Opcode.HALT), tuple(Unit)),
+)
+"""Units that must be idle. FORWARD and BACKWARD only need the driver's ``ready``."""
+
+
+class Scoreboard(wiring.Component):
+    """Compares an instruction with what the units do.
+
+    Members
+    -------
+    word : In(64)
+    issued : In(1)
+        The instruction is issued in this cycle.
+    calibrating : In(1)
+    units : In(UnitsStatus)
+    busy : Out(6)
+        Units that are busy, as in ``Unit``.
+    waiting : Out(6)
+        Units that must become idle before the instruction can be issued.
+    hazard : Out(1)
+        A slot of the instruction is in use.
+    """
+
+    def __init__(self, config: CoreConfig):
+        self.config = config
+        super().__init__(
+            {
+                "word": In(INSTRUCTION_BITS),
+                "issued": In(1),
+                "calibrating": In(1),
+                "units": In(UnitsStatus(config)),
+                "busy": Out(len(Unit)),
+                "waiting": Out(len(Unit)),
+                "hazard": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        opcode = opcode_of(self.word)
+        units = [getattr(self.units, unit.name.lower()) for unit in Unit]
+        programming = self.units.programmer.busy
+        needed = Signal(len(Unit))
+        # REFRESH or PROGRAM goes on after an abort, and the next program waits for its end.
+        rows = Signal()
+        with m.If(self.issued & opcode.matches(*ROWS)):
+            m.d.sync += rows.eq(1)
+        with m.Elif(~programming):
+            m.d.sync += rows.eq(0)
+        m.d.comb += [
+            self.busy.eq(Cat(unit.busy for unit in units)),
+            self.waiting.eq(
+                (self.busy & needed)
+                | (self.calibrating << Unit.CROSSBAR)
+                | ((rows & programming) << Unit.PROGRAMMER)
+            ),
+        ]
+        self._need(m, opcode, needed)
+
+        sources, destination = Signal(self.config.slots), Signal(self.config.slots)
+        self._slots(m, opcode, sources, destination)
+        reads = reduce(or_, (unit.reads for unit in units))
+        writes = reduce(or_, (unit.writes for unit in units))
+        m.d.comb += self.hazard.eq(
+            ((sources & writes) | (destination & (reads | writes))).any()
+            | ((opcode == Opcode.RELEASE) & reads.any())
+        )
+        return m
+
+    def _need(self, m: Module, opcode: Value, needed: Signal) -> None:
+        """Units that the instruction needs idle."""
+        fields = fields_of(self.word)
+        with m.Switch(opcode):
+            with m.Case(Opcode.SEND):
+                m.d.comb += needed.eq(fields[Opcode.SEND].partial << Unit.POST)
+            for opcodes, units in NEEDS:
+                with m.Case(*opcodes):
+                    m.d.comb += needed.eq(sum(1 << unit for unit in units))
+            with m.Case(Opcode.WAIT):
+                m.d.comb += needed.eq(fields[Opcode.WAIT].units)
+
+    def _slots(self, m: Module, opcode: Value, sources: Signal, destination: Signal) -> None:
+        """Slots that the instruction reads and writes."""
+        fields = fields_of(self.word)
+
+        def bit(slot: Value, enable: ValueLike = 1) -> Value:
+            return Mux(enable, 1 << slot, 0)
+
+        with m.Switch(opcode):
+            with m.Case(Opcode.LOAD):
+                load = fields[Opcode.LOAD]
+                m.d.comb += destination.eq(bit(load.slot, ~load.affine))
+            with m.Case(Opcode.READ):
+                m.d.comb += sources.eq(bit(fields[Opcode.READ].slot))
+            with m.Case(Opcode.SEND):
+                send = fields[Opcode.SEND]
+                m.d.comb += sources.eq(bit(send.slot, ~send.partial))
+            with m.Case(*MVMS):
+                m.d.comb += sources.eq(bit(fields[Opcode.FORWARD].slot))
+            with m.Case(Opcode.ACTIVATE):
+                activate = fields[Opcode.ACTIVATE]
+                m.d.comb += [
+                    sources.eq(bit(activate.slot, activate.from_slot)),
+                    destination.eq(bit(activate.destination, activate.function != Function.NONE)),
+                ]
+            with m.Case(Opcode.ERROR):
+                error = fields[Opcode.ERROR]
+                m.d.comb += [
+                    sources.eq(bit(error.slot, error.from_slot) | bit(error.output)),
+                    destination.eq(bit(error.destination)),
+                ]
+            with m.Case(Opcode.OUTER):
+                outer = fields[Opcode.OUTER]
+                m.d.comb += sources.eq(bit(outer.slot) | bit(outer.error))

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Transports: how vectors come to a core and leave it, by AXI streams or by the network.
+
+Both answer the controller by the same ports; each has its own instructions and its own ports
+towards its units.
+"""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from phasecore.rtl.core.control.decoder import POSTS, fields_of, opcode_of
+from phasecore.rtl.core.control.dispatcher import IssuePort, offer
+from phasecore.rtl.core.control.load_unit import LoadCommand
+from phasecore.rtl.core.control.read_unit import StoreCommand
+from phasecore.rtl.core.interfaces import SendCommand
+from phasecore.rtl.spec.core import CoreConfig
+from phasecore.rtl.spec.instructions import INSTRUCTIONS, Opcode, Unit
+
+__all__ = ["AxiTransport", "NetworkStatus", "NocTransport", "Transport"]
+
+STREAMED = (Opcode.LOAD, Opcode.READ)
+NETWORKED = (Opcode.SEND, Opcode.AWAIT, Opcode.RELEASE)
+TRANSPORTED = (*STREAMED, *NETWORKED)
+
+
+class NetworkStatus(wiring.Signature):
+    """What the network tells the controller: objects that are ``ready``, and ``partial`` while
+    accumulators are still being sent."""
+
+    def __init__(self, config: CoreConfig):
+        super().__init__({"ready": Out(config.objects), "partial": Out(1)})
+
+
+class Transport(wiring.Component):
+    """Ports of a transport towards the controller.
+
+    Parameters
+    ----------
+    config : CoreConfig
+    own : instructions of this transport
+    outward : interfaces towards its units
+
+    Members
+    -------
+    issue : In(IssuePort)
+    table_read : In(1)
+        Post-processing is reading an affine table.
+    loading : In(1)
+        ``Unit.STREAM_IN`` is busy.
+    hazard : Out(1)
+        Something other than a slot that the instruction needs is in use.
+    arrived : Out(1)
+        What AWAIT waits for is there.
+    loads, reads : Out(1)
+        A command that brings, or takes, a vector is accepted.
+    """
+
+    def __init__(
+        self, config: CoreConfig, own: tuple[Opcode, ...], outward: dict[str, wiring.Member]
+    ):
+        self.config, self.outward = config, outward
+        self.opcodes = {opcode for opcode in Opcode if opcode in own or opcode not in TRANSPORTED}
+        super().__init__(
+            {
+                **outward,
+                "issue": In(IssuePort()),
+                "table_read": In(1),
+                "loading": In(1),
+                "hazard": Out(1),
+                "arrived": Out(1),
+                "loads": Out(1),
+                "reads": Out(1),
+            }
+        )
+
+
+class AxiTransport(Transport):
+    """LOAD and READ over AXI streams.
+
+    Members
+    -------
+    load, store : Out(stream)
+        Commands of StreamIn and StreamOut.
+    """
+
+    def __init__(self, config: CoreConfig):
+        outward = {
+            "load": Out(stream.Signature(LoadCommand(config))),
+            "store": Out(stream.Signature(StoreCommand(config))),
+        }
+        super().__init__(config, STREAMED, outward)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        load, store = self.load, self.store
+        opcode, fields = opcode_of(self.issue.word), fields_of(self.issue.word)
+        offer(
+            m,
+            self.issue,
+            ((Unit.STREAM_IN, load, (Opcode.LOAD,)), (Unit.STREAM_OUT, store, (Opcode.READ,))),
+        )
+        wanted, read = fields[Opcode.LOAD], fields[Opcode.READ]
+        m.d.comb += [
+            load.payload.affine.eq(wanted.affine),
+            load.payload.slot.eq(wanted.slot),
+            *(store.payload[name].eq(read[name]) for name in ("slot", "start", "length")),
+            self.arrived.eq(1),
+            self.loads.eq(load.valid & load.ready),
+            self.reads.eq(store.valid & store.ready),
+        ]
+        # The last LOAD fills an affine table.
+        affine = Signal()
+        with m.If(self.loads):
+            m.d.sync += affine.eq(load.payload.affine)
+        with m.If(opcode == Opcode.LOAD):
+            m.d.comb += self.hazard.eq(wanted.affine & self.table_read)
+        with m.Elif(opcode == Opcode.ACTIVATE):
+            m.d.comb += self.hazard.eq(fields[Opcode.ACTIVATE].affine & self.loading & affine)
+        return m
+
+
+class NocTransport(Transport):
+    """SEND, AWAIT and RELEASE of objects on the network.
+
+    Members
+    -------
+    send, release : Out(stream)
+        Of SendCommand, and of masks of objects.
+    network : In(NetworkStatus)
+    """
+
+    def __init__(self, config: CoreConfig):
+        outward = {
+            "send": Out(stream.Signature(SendCommand(config))),
+            "release": Out(stream.Signature(config.objects)),
+            "network": In(NetworkStatus(config)),
+        }
+        super().__init__(config, NETWORKED, outward)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        send, release, network = self.send, self.release, self.network
+        opcode, fields = opcode_of(self.issue.word), fields_of(self.issue.word)
+        offer(
+            m,
+            self.issue,
+            (
+                (Unit.STREAM_OUT, send, (Opcode.SEND,)),
+                (Unit.STREAM_OUT, release, (Opcode.RELEASE,)),
+            ),
+        )
+        wanted = fields[Opcode.AWAIT].objects[: self.config.objects]
+        m.d.comb += [
+            release.payload.eq(fields[Opcode.RELEASE].objects),
+            *(
+                send.payload[field.name].eq(fields[Opcode.SEND][field.name])
+                for field in INSTRUCTIONS[Opcode.SEND]
+            ),
+            self.arrived.eq(~(wanted & ~network.ready).any()),
+            self.hazard.eq(network.partial & opcode.matches(*POSTS, Opcode.RELEASE)),
+            self.reads.eq(send.valid & send.ready),
+        ]
+        return m

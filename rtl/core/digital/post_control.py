@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Passes of a post-processing command."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from phasecore.rtl.core.digital.post_lanes import PRODUCT_BITS
+from phasecore.rtl.core.interfaces import ExponentWrite, PostCommand, UnitStatus
+from phasecore.rtl.lib.arithmetic import saturate
+from phasecore.rtl.spec.core import EXPONENT_BITS, CoreConfig
+from phasecore.rtl.spec.instructions import Function
+
+__all__ = ["PostControl"]
+
+
+class PostControl(wiring.Component):
+    """Takes a command, runs its first pass and, where one is needed, its second.
+
+    A command without error writes codes of the converter in its first pass; from the first block
+    on that the vector memory holds up, they are written in a second one.
+
+    Members
+    -------
+    i : In(stream of PostCommand)
+    command, shift : Out(PostCommand), Out(5)
+        The command in work, and the right shift of its sums.
+    begin, first_block : Out(1), Out(block_bits)
+        A pass begins.
+    accepted : Out(1)
+        A command begins.
+    accumulating, recalling : Out(1)
+        First and second pass.
+    asking, flowing : In(1)
+        Blocks have not been asked for; blocks are between source and sums.
+    exponent : In(signed(8))
+        Of the source.
+    sum_valid, sum_block, peak : In
+        Of the accumulators.
+    clear : Out(1)
+        Products become 0: the second pass adds to nothing.
+    take : Out(1)
+        The sums are written back.
+    flush : Out(1)
+        Nothing follows.
+    move, pending, idle : In(1)
+        Of the write-back: sums can move on, and are in work; the last write is being taken.
+    exponent_write : Out(ExponentWrite)
+    status : Out(UnitStatus)
+    """
+
+    def __init__(self, config: CoreConfig):
+        self.config = config
+        super().__init__(
+            {
+                "i": In(stream.Signature(PostCommand(config))),
+                "command": Out(PostCommand(config)),
+                "shift": Out(5),
+                "begin": Out(1),
+                "first_block": Out(config.block_bits),
+                "accepted": Out(1),
+                "accumulating": Out(1),
+                "recalling": Out(1),
+                "asking": In(1),
+                "flowing": In(1),
+                "exponent": In(signed(EXPONENT_BITS)),
+                "sum_valid": In(1),
+                "sum_block": In(config.block_bits),
+                "peak": In(PRODUCT_BITS - 1),
+                "clear": Out(1),
+                "take": Out(1),
+                "flush": Out(1),
+                "move": In(1),
+                "pending": In(1),
+                "idle": In(1),
+                "exponent_write": Out(ExponentWrite(config)),
+                "status": Out(UnitStatus(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        command = self.command
+        offered_block = self.i.payload.start[exact_log2(self.config.post_lanes) :]
+        writing, direct, missed = Signal(), Signal(), Signal()
+        resume = Signal(self.config.block_bits)
+        normalised = Signal(5)
+        for length in range(8, len(self.peak) + 1):
+            with m.If(self.peak[length - 1]):
+                m.d.comb += normalised.eq(length - 7)
+        m.d.comb += [
+            writing.eq(command.error | (command.function != Function.NONE)),
+            direct.eq(writing & ~command.error & ~command.from_slot),
+            self.first_block.eq(Mux(self.i.ready, offered_block, resume)),
+        ]
+        with m.FSM() as fsm:
+            with m.State("IDLE"):
+                m.d.comb += self.i.ready.eq(1)
+                with m.If(self.i.valid):
+                    m.d.comb += [self.accepted.eq(1), self.begin.eq(1)]
+                    m.d.sync += [
+                        command.eq(self.i.payload),
+                        self.shift.eq(self.i.payload.shift),
+                        resume.eq(offered_block),
+                        missed.eq(0),
+                    ]
+                    m.next = "ACCUMULATE"
+            with m.State("ACCUMULATE"):
+                m.d.comb += [
+                    self.accumulating.eq(1),
+                    self.take.eq(self.sum_valid & direct & ~missed),
+                ]
+                with m.If(self.take & ~self.move):
+                    m.d.sync += [missed.eq(1), resume.eq(self.sum_block)]
+                with m.If(~self.asking & ~self.flowing):
+                    m.d.comb += self.clear.eq(1)
+                    m.next = "FLUSH"
+                    with m.If(writing & (~direct | missed)):
+                        m.d.comb += self.begin.eq(1)
+                        m.next = "WRITE"
+                    with m.If(command.error & ~command.fixed):
+                        m.d.sync += self.shift.eq(normalised)
+            with m.State("WRITE"):
+                m.d.comb += [self.recalling.eq(1), self.take.eq(self.sum_valid)]
+                with m.If(~self.asking & ~self.flowing):
+                    m.next = "FLUSH"
+            with m.State("FLUSH"):
+                m.d.comb += self.flush.eq(~self.pending)
+                with m.If(~self.pending & self.idle):
+                    m.d.comb += self.exponent_write.valid.eq(writing)
+                    m.next = "IDLE"
+            m.d.comb += self.status.busy.eq(~fsm.ongoing("IDLE"))
+        self._show(m, writing)
+        return m
+
+    def _show(self, m: Module, writing: Signal) -> None:
+        """Exponent of the destination, and slots in use."""
+        command, status = self.command, self.status
+        total = self.exponent + self.shift + command.bias
+        m.d.comb += [
+            self.exponent_write.slot.eq(command.destination),
+            self.exponent_write.exponent.eq(Mux(command.error, saturate(total, EXPONENT_BITS), 0)),
+        ]
+        with m.If(status.busy):
+            m.d.comb += [
+                status.reads.eq(
+                    (command.from_slot << command.slot) | (command.error << command.output)
+                ),
+                status.writes.eq(writing << command.destination),
+            ]
