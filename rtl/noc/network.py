@@ -5,7 +5,7 @@ from amaranth.hdl import Cat, Const, Instance, Module, ResetSignal, Signal, Valu
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from phasecore.rtl.lib.clock_gate import gate
+from phasecore.rtl.lib.clock_gate import ClockGate
 from phasecore.rtl.noc.router import ERRORS, Port
 from phasecore.rtl.spec.noc import FabricConfig
 
@@ -60,10 +60,11 @@ class Fabric(wiring.Component):
         sent = [self._wires(node) for node in range(config.nodes)]
         for node in range(config.nodes):
             y, x = divmod(node, config.width)
-            clock, busy = Signal(name=f"clk_{node}"), Signal(name=f"busy_{node}")
+            m.submodules[f"router_{x}_{y}_gate"] = gate = ClockGate()
+            busy = Signal(name=f"busy_{node}")
             wakes: list[Value] = [busy]
             ports = {
-                "i_clk": clock, "i_rst": ResetSignal(), "o_busy": busy,
+                "i_clk": gate.gated, "i_rst": ResetSignal(), "o_busy": busy,
                 **{f"i_{name}": value for name, value in self.place(node).items()},
                 "o_error": self.error.word_select(node, len(ERRORS)),
                 "o_errors": self.errors.word_select(node, 16),
@@ -80,7 +81,7 @@ class Fabric(wiring.Component):
                 wakes += [incoming["valid"], sent[node][port]["credit"].any()]
                 for name, signal in incoming.items():
                     ports[f"{'o' if name == 'credit' else 'i'}_i__{port}__{name}"] = signal
-            gate(m, f"router_{x}_{y}", Cat(wakes).any(), clock)
+            m.d.comb += gate.enable.eq(Cat(wakes).any())
             m.submodules[f"router_{x}_{y}"] = Instance(ROUTER, **ports)
         return m
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables of ports for the pages of the contract, read from the signatures of the RTL.
 
-A page names components between ``<!-- ports: NAME NAME -->`` and ``<!-- end of ports -->``; what
-stands between the two is written by ``python -m phasecore.scripts.report.readme``.
+A page names components between ``<!-- ports: NAME NAME -->`` and ``<!-- end of ports -->``, and
+those of which a block is made between ``<!-- parts: NAME NAME -->`` and ``<!-- end of parts -->``;
+what stands between the two is written by ``python -m phasecore.scripts.report.readme``: tables of
+ports, or a line for each part.
 """
 
 import ast
@@ -160,28 +162,44 @@ def table(component: wiring.Component) -> str:
         cells = "".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False))
         first, *others = textwrap.wrap(row[3], COLUMNS - sum(widths)) or [""]
         lines += [(cells + first).rstrip(), *(" " * sum(widths) + more for more in others)]
-    module = component.__module__.removeprefix("phasecore.").replace(".", "/")
     text = "\n".join(lines)
     name = type(component).__name__
-    return f"`{name}` in `{module}.py`:\n\n```text\n{text}\n```"
+    return f"`{name}` in `{_file(type(component))}`:\n\n```text\n{text}\n```"
+
+
+def _part(component: type[wiring.Component]) -> str:
+    """Name, file and first sentence of the docstring."""
+    role = (inspect.getdoc(component) or "").partition("\n\n")[0]
+    line = f"- `{component.__name__}` in `{_file(component)}`: {' '.join(role.split())}"
+    return textwrap.fill(line.replace("``", "`"), COLUMNS, subsequent_indent="  ")
+
+
+def _file(component: type[wiring.Component]) -> str:
+    return component.__module__.removeprefix("phasecore.").replace(".", "/") + ".py"
 
 
 def with_ports(text: str) -> str:
-    """A page with its tables of ports as they are now."""
+    """A page with its tables of ports and its parts as they are now."""
     known = components()
 
     def tables(match: re.Match[str]) -> str:
         found = "\n\n".join(table(_instance(known[name])) for name in match[2].split())
         return f"{match[1]}\n{found}\n\n{match[3]}"
 
-    pattern = r"(<!-- ports: ([\w ]+) -->\n).*?(<!-- end of ports -->)"
-    return re.sub(pattern, tables, text, flags=re.DOTALL)
+    def parts(match: re.Match[str]) -> str:
+        found = "\n".join(_part(known[name]) for name in match[2].split())
+        return f"{match[1]}\n{found}\n\n{match[3]}"
+
+    for kind, written in (("ports", tables), ("parts", parts)):
+        pattern = rf"(<!-- {kind}: ([\w\s]+) -->\n).*?(<!-- end of {kind} -->)"
+        text = re.sub(pattern, written, text, flags=re.DOTALL)
+    return text
 
 
 def named(folder: Path) -> set[str]:
     """Components that the pages of a folder name."""
     texts = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.md"))]
     return {
-        name for text in texts for names in re.findall(r"<!-- ports: ([\w ]+) -->", text)
+        name for text in texts for names in re.findall(r"<!-- (?:ports|parts): ([\w\s]+) -->", text)
         for name in names.split()
     }  # fmt: skip

@@ -9,7 +9,8 @@ from amaranth.lib.wiring import Out
 from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
-from phasecore.rtl.core.control.csr_file import Events, SequencerPort, Settings
+from phasecore.rtl.core.control.csr_file import SequencerPort, Settings
+from phasecore.rtl.core.control.csr_parts import Events
 from phasecore.rtl.core.interfaces import TableWrite
 from phasecore.rtl.spec.registers.core import (
     ErrorCode,

@@ -26,8 +26,8 @@ def test_examples_give_what_the_page_says(page) -> None:
     assert failed == 0
 
 
-def test_every_component_has_a_table_of_ports() -> None:
-    """Name it in ``<!-- ports: NAME -->`` of a page of docs/contract.
+def test_every_component_is_on_a_page() -> None:
+    """Name it in ``<!-- ports: NAME -->`` or ``<!-- parts: NAME -->`` of a page of docs/contract.
 
     Parts of ``rtl/lib`` need none, nor does the base of the topologies.
     """

@@ -188,3 +188,79 @@ def test_fault_fits_the_sources(fault: faults.Fault) -> None:
 def test_every_block_has_at_least_three_faults() -> None:
     counts = Counter(fault.block for fault in FAULTS)
     assert {block: count for block, count in counts.items() if count < 3} == {}
+
+
+# Walls inside the rooms: what is longer, or hides registers in a helper method, is to be split.
+FUNCTION_LINES, ELABORATE_LINES, CLASS_LINES = 80, 60, 300
+TO_SPLIT = {
+    "rtl/chip/bridge_receiver.py",
+    "rtl/chip/bridge_sender.py",
+    "rtl/chip/chip.py",
+    "rtl/chip/register_hub.py",
+    "rtl/interface/local_control.py",
+    "rtl/interface/receiver.py",
+    "rtl/interface/sender.py",
+    "rtl/noc/network.py",
+    "rtl/noc/router.py",
+}
+"""Files in which the walls do not stand yet."""
+
+
+def walls(text: str, *, hardware: bool) -> list[str]:
+    """Functions and classes of a file that break the rules, those of hardware if it is some."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+            continue
+        lines = (node.end_lineno or 0) - node.lineno + 1
+        if isinstance(node, ast.ClassDef):
+            most = CLASS_LINES if hardware else lines
+        else:
+            most = ELABORATE_LINES if node.name == "elaborate" else FUNCTION_LINES
+            calls = (call.func for call in ast.walk(node) if isinstance(call, ast.Call))
+            makes = any(ast.unparse(call) in ("Signal", "Signal.like") for call in calls)
+            if hardware and makes and node.name not in ("elaborate", "__init__"):
+                found.append(f"{node.name} makes a signal")
+        if lines > most:
+            found.append(f"{node.name} has {lines} lines, more than {most}")
+    return found
+
+
+def broken_walls() -> dict[str, list[str]]:
+    """By file; ``rtl/spec`` is no hardware."""
+    found = {}
+    for room in ("rtl", "models", "scripts", "verification"):
+        for path in sorted((ROOT / room).rglob("*.py")):
+            hardware = room == "rtl" and not path.is_relative_to(ROOT / "rtl/spec")
+            if wrong := walls(path.read_text(encoding="utf-8"), hardware=hardware):
+                found[path.relative_to(ROOT).as_posix()] = wrong
+    return found
+
+
+def test_walls_stand() -> None:
+    found = broken_walls()
+    assert {path: wrong for path, wrong in found.items() if path not in TO_SPLIT} == {}
+    assert set(found) >= TO_SPLIT, "a file that has been split stays in TO_SPLIT"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("def elaborate():\n" + "    x\n" * 59, []),
+        ("def elaborate():\n" + "    x\n" * 60, ["elaborate has 61 lines, more than 60"]),
+        ("def f():\n" + "    x\n" * 80, ["f has 81 lines, more than 80"]),
+        ("class A:\n" + "    x\n" * 300, ["A has 301 lines, more than 300"]),
+        ("def f():\n    x = [Signal(1)]\n", ["f makes a signal"]),
+        ("def f():\n    x = Signal.like(y)\n", ["f makes a signal"]),
+        ("def elaborate():\n    x = Signal()\n", []),
+        ("def __init__():\n    x = Signal()\n", []),
+    ],
+)
+def test_the_walls_themselves(text: str, expected: list[str]) -> None:
+    assert walls(text, hardware=True) == expected
+
+
+def test_walls_of_what_is_no_hardware() -> None:
+    assert walls("class A:\n" + "    x\n" * 300, hardware=False) == []
+    assert walls("def f():\n    x = Signal()\n", hardware=False) == []
+    assert walls("def f():\n" + "    x\n" * 80, hardware=False) != []

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programmer: blind pulses from a queue, selective refresh and program-and-verify of rows."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from phasecore.rtl.core.analog.blind_pulses import BlindPulses
+from phasecore.rtl.core.analog.device_selector import DeviceSelector
 from phasecore.rtl.core.analog.pulse_queue import PulseQueue
 from phasecore.rtl.core.analog.row_engine import RowEngine
-from phasecore.rtl.core.analog.selection_scan import Selection
 from phasecore.rtl.core.interfaces import (
     AdcRead,
     MacroProgram,
@@ -74,114 +75,44 @@ class Programmer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config = self.config
+        config, engine = self.config, self._engine
         m.submodules.queue = queue = PulseQueue(config)
-        m.submodules.engine = engine = self._engine
+        m.submodules.engine = engine
+        m.submodules.blind = blind = BlindPulses(config)
+        m.submodules.selector = selector = DeviceSelector(config)
         connect(m, flipped(self.pulses), queue.i)
+        connect(m, queue.o, blind.i)
         connect(m, engine.mvm, flipped(self.mvm))
         connect(m, engine.adc, flipped(self.adc))
         connect(m, engine.read, flipped(self.read))
+        connect(m, selector.macro, flipped(self.macro))
 
-        blind = stream.Signature(Selection(config)).create(path=("blind",))
-        blind_left = self._blind(m, queue, blind)
-        settled = self._output(m, blind, engine)
-        dirty = Signal(config.rows)
-        row_mask = Signal(config.rows)
-        m.d.comb += row_mask.eq(Const(1) << Mux(engine.busy, engine.row, blind.p.row))
+        dirty, row_mask = Signal(config.rows), Signal(config.rows)
+        m.d.comb += row_mask.eq(Const(1) << Mux(engine.busy, engine.row, blind.o.p.row))
         with m.If(engine.clean):
             m.d.sync += dirty.eq(dirty & ~row_mask)
-        with m.Elif(blind.valid & blind.ready):
+        with m.Elif(blind.o.valid & blind.o.ready):
             m.d.sync += dirty.eq(dirty | row_mask)
-        quiet = ~blind_left & settled
+        quiet = ~blind.left & selector.settled
         m.d.comb += [
+            selector.i.payload.eq(Mux(engine.busy, engine.o.payload, blind.o.payload)),
+            selector.i.valid.eq(Mux(engine.busy, engine.o.valid, blind.o.valid)),
+            selector.crossbar_idle.eq(self.crossbar_idle),
+            engine.o.ready.eq(selector.i.ready & engine.busy),
+            blind.o.ready.eq(selector.i.ready & ~engine.busy),
             engine.rows.payload.eq(self.rows.payload),
             engine.rows.valid.eq(self.rows.valid & quiet),
             self.rows.ready.eq(engine.rows.ready & quiet),
-            engine.settled.eq(settled),
+            engine.settled.eq(selector.settled),
             engine.dirty.eq((dirty & row_mask).any()),
             engine.latched.eq(self.latched),
             engine.refresh_high.eq(self.refresh_high),
             engine.refresh_low.eq(self.refresh_low),
             self.status.busy.eq(engine.busy | ~quiet),
             self.status.reads.eq(engine.reads),
+            self.set_pulses.eq(selector.set_pulses),
+            self.reset_pulses.eq(selector.reset_pulses),
             self.refreshed.eq(engine.refreshed),
             self.unverified.eq(engine.unverified),
         ]
         return m
-
-    def _blind(self, m: Module, queue: PulseQueue, blind: stream.Interface) -> Value:
-        """Turn queue entries into selections; return 1 while any is left."""
-        entry = Signal(Pulse(self.config))
-        held = Signal()
-        # Belongs to an entry of count > 1: its pulses fire alone.
-        repeated = Signal()
-        following = queue.o.p
-        # Decided in the cycle in which the selection is taken, hence not stable before.
-        joins = (
-            queue.o.valid
-            & (following.row == entry.row)
-            & (following.col > entry.col)
-            & (following.count == 1)
-        )
-        finished = Signal()
-        m.d.comb += [
-            blind.valid.eq(held),
-            blind.p.row.eq(entry.row),
-            blind.p.col.eq(entry.col),
-            blind.p.negative.eq(entry.negative),
-            blind.p.fire.eq(repeated | ~joins),
-            finished.eq(blind.ready & (entry.count == 1)),
-            queue.o.ready.eq(~held | finished),
-        ]
-        with m.If(queue.o.ready):
-            m.d.sync += [
-                entry.eq(following),
-                held.eq(queue.o.valid),
-                repeated.eq(following.count != 1),
-            ]
-        with m.Elif(blind.ready):
-            m.d.sync += entry.count.eq(entry.count - 1)
-        return queue.o.valid | held
-
-    def _output(self, m: Module, blind: stream.Interface, engine: RowEngine) -> Value:
-        """Name the devices and hold a selection for the macro; return 1 when nothing is left."""
-        config = self.config
-        chosen = Signal(Selection(config))
-        chosen_valid, free, taken = Signal(), Signal(), Signal()
-        held = Signal(Selection(config))
-        # A pulse from before a reset may last: the macro is busy until it reports ready.
-        held_valid, pulsing = Signal(), Signal(init=1)
-        device_bits = config.devices_per_polarity.bit_length() - 1
-        potentiation = Signal(device_bits)
-        depression = Signal(device_bits)
-        m.d.comb += [
-            chosen.eq(Mux(engine.busy, engine.o.payload, blind.payload)),
-            chosen_valid.eq(Mux(engine.busy, engine.o.valid, blind.valid)),
-            free.eq(~held_valid | taken),
-            engine.o.ready.eq(free & engine.busy),
-            blind.ready.eq(free & ~engine.busy),
-            self.macro.valid.eq(held_valid & self.crossbar_idle),
-            self.macro.row.eq(held.row),
-            self.macro.col.eq(held.col),
-            self.macro.negative.eq(held.negative),
-            self.macro.device.eq(held.device),
-            self.macro.reset.eq(held.reset),
-            self.macro.fire.eq(held.fire),
-            taken.eq(self.macro.valid & self.macro.ready),
-            self.set_pulses.eq(taken & ~held.reset),
-            self.reset_pulses.eq(taken & held.reset),
-        ]
-        with m.If(free):
-            m.d.sync += [held.eq(chosen), held_valid.eq(chosen_valid)]
-            with m.If(chosen_valid & ~chosen.reset):
-                m.d.sync += held.device.eq(Mux(chosen.negative, depression, potentiation))
-                with m.If(chosen.negative):
-                    m.d.sync += depression.eq(depression + 1)
-                with m.Else():
-                    m.d.sync += potentiation.eq(potentiation + 1)
-        # ready goes low in the cycle after a fire and comes back when the pulse is over.
-        with m.If(taken & held.fire):
-            m.d.sync += pulsing.eq(1)
-        with m.Elif(self.macro.ready):
-            m.d.sync += pulsing.eq(0)
-        return ~held_valid & ~pulsing

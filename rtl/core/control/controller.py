@@ -5,7 +5,8 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from phasecore.rtl.core.control.csr_file import Events, SequencerPort
+from phasecore.rtl.core.control.csr_file import SequencerPort
+from phasecore.rtl.core.control.csr_parts import Events
 from phasecore.rtl.core.control.decoder import Decoder, opcode_of
 from phasecore.rtl.core.control.dispatcher import Dispatcher
 from phasecore.rtl.core.control.issue_counters import IssueCounters

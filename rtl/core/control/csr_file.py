@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Register file made from ``rtl/spec/registers/core.py``: decoder, counters, memory windows."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from phasecore.rtl.core.control.csr_parts import (
+    ErrorRecord,
+    EventCounters,
+    Events,
+    MemoryWindow,
+)
 from phasecore.rtl.core.interfaces import TableWrite
 from phasecore.rtl.lib.axi_lite import RegisterBus
-from phasecore.rtl.lib.sram import Sram
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import Unit
 from phasecore.rtl.spec.registers.core import (
@@ -15,22 +20,14 @@ from phasecore.rtl.spec.registers.core import (
     WORD_BYTES,
     Access,
     ErrorCode,
-    ErrorCounter,
     Origin,
-    error_counter,
+    Register,
     events,
     registers,
     windows,
 )
 
-__all__ = ["CsrFile", "Events", "SequencerPort", "Settings"]
-
-
-def Events(config: CoreConfig, *, internal: bool) -> data.StructLayout:
-    """What performance counters add up in a cycle: those of the controller, or all others."""
-    return data.StructLayout(
-        {event.name: event.width for event in events(config) if event.internal == internal}
-    )
+__all__ = ["CsrFile", "SequencerPort", "Settings"]
 
 
 def Settings(config: CoreConfig) -> data.StructLayout:
@@ -142,31 +139,12 @@ class CsrFile(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        control = Signal(3)
-        refused, code = Signal(), Signal(8)
+        config, bus = self.config, self.bus
+        control, clear = Signal(3), Signal()
+        ready, error, write = Signal(), Signal(8), Signal()
+        read_data = Signal(32)
         values: dict[str, Value] = {"CONTROL": control}
-        m.d.sync += control.eq(0)
-        clear = control[2]
-        m.d.comb += [
-            self.sequencer.start.eq(control[0] | self.start),
-            self.sequencer.abort.eq(control[1]),
-            self.sequencer.start_address.eq(self.settings.start),
-            self.sequencer.watchdog.eq(self.settings.watchdog),
-        ]
-        values |= self._stored(m)
-        with m.If(self.drift_baselined):
-            m.d.sync += values["DRIFT_BASELINE"].eq(self.drift_conductance)
-        values |= self._event_counters(m, clear)
-        values |= self._errors(m, clear, refused, code)
-        m.d.comb += self.failed.eq(values["ERROR_CODE"] != ErrorCode.NONE)
-        values |= self._shown(self.failed)
-        self._decode(m, values, refused, code)
-        return m
-
-    def _stored(self, m: Module) -> dict[str, Value]:
-        """Constant and host-set registers, by name."""
-        values: dict[str, Value] = {}
-        for register in registers(self.config):
+        for register in registers(config):
             if register.origin is Origin.CONSTANT:
                 values[register.name] = Const(register.reset, 32)
             elif register.origin is Origin.STORED:
@@ -174,14 +152,84 @@ class CsrFile(wiring.Component):
                 stored = Signal(register.width, init=register.reset, name=name)
                 m.d.comb += self.settings[name].eq(stored)
                 values[register.name] = stored
-        return values
+        # Windows that answer the read in work.
+        answers = {name: Signal(name=f"reads_{name.lower()}") for name in windows(config)}
+        m.d.sync += control.eq(0)
+        m.d.comb += [
+            clear.eq(control[2]),
+            self.sequencer.start.eq(control[0] | self.start),
+            self.sequencer.abort.eq(control[1]),
+            self.sequencer.start_address.eq(self.settings.start),
+            self.sequencer.watchdog.eq(self.settings.watchdog),
+            bus.ready.eq(ready),
+            bus.error.eq(error != ErrorCode.NONE),
+            bus.r_data.eq(read_data),
+        ]
+        with m.If(self.drift_baselined):
+            m.d.sync += values["DRIFT_BASELINE"].eq(self.drift_conductance)
+        values |= self._event_counters(m, clear)
+        values |= self._errors(m, clear, ready & bus.error, error)
+        m.d.comb += self.failed.eq(values["ERROR_CODE"] != ErrorCode.NONE)
+        values |= self._shown()
 
-    def _shown(self, failed: Value) -> dict[str, Value]:
+        memories = self._memories(m, write)
+        for name, answer in answers.items():
+            with m.If(answer):
+                m.d.comb += bus.r_data.eq(memories[name].r_data)
+        m.d.sync += ready.eq(0)
+        with m.If(bus.valid & ~ready):
+            m.d.sync += [ready.eq(1), error.eq(ErrorCode.NONE), read_data.eq(0)]
+            m.d.sync += [answer.eq(0) for answer in answers.values()]
+            with m.Switch(bus.address):
+                for register in registers(config):
+                    with m.Case(register.offset // WORD_BYTES):
+                        self._access(m, register, values[register.name], read_data, error)
+                with m.Default():
+                    m.d.sync += error.eq(ErrorCode.REGISTER_UNDEFINED)
+                    for name, memory in memories.items():
+                        with m.If(memory.selected):
+                            m.d.sync += error.eq(ErrorCode.NONE)
+                            with m.If(~bus.write):
+                                m.d.sync += [answers[name].eq(1), ready.eq(~memory.fetch)]
+                            with m.Else():
+                                self._write(m, write, error)
+        return m
+
+    def _access(
+        self, m: Module, register: Register, value: Value, read_data: Signal, error: Signal
+    ) -> None:
+        """Read and write a register."""
+        if register.access is not Access.STROBE:
+            m.d.sync += read_data.eq(value)
+        with m.If(self.bus.write):
+            if register.access is Access.READ_ONLY:
+                m.d.sync += error.eq(ErrorCode.REGISTER_READ_ONLY)
+            else:
+                with m.If(self._partial):
+                    m.d.sync += error.eq(ErrorCode.REGISTER_PARTIAL)
+                with m.Else():
+                    m.d.sync += value.eq(self.bus.w_data)
+
+    def _write(self, m: Module, write: Signal, error: Signal) -> None:
+        """Write to a memory."""
+        with m.If(self._partial):
+            m.d.sync += error.eq(ErrorCode.REGISTER_PARTIAL)
+        with m.Elif(self.sequencer.running):
+            m.d.sync += error.eq(ErrorCode.REGISTER_LOCKED)
+        with m.Else():
+            m.d.comb += write.eq(1)
+
+    @property
+    def _partial(self) -> Value:
+        """Not all bytes of a register are written."""
+        return ~self.bus.w_strobe.all()
+
+    def _shown(self) -> dict[str, Value]:
         """Registers that show the hardware, by name."""
         sequencer = self.sequencer
         return {
             "STATUS": Cat(
-                sequencer.running, sequencer.halted, failed, self.calibrating, Const(0, 4),
+                sequencer.running, sequencer.halted, self.failed, self.calibrating, Const(0, 4),
                 self.busy,
             ),
             "PC": sequencer.pc,
@@ -191,166 +239,74 @@ class CsrFile(wiring.Component):
         }  # fmt: skip
 
     def _event_counters(self, m: Module, clear: Value) -> dict[str, Value]:
-        values: dict[str, Value] = {}
-        for event in events(self.config):
-            source = self.controller_events if event.internal else self.events
-            counter = Signal(32, name=f"count_{event.name}")
-            m.d.sync += counter.eq(Mux(clear, 0, counter + source[event.name]))
-            values[f"COUNT_{event.name.upper()}"] = counter
-        return values
+        """Performance counters, by name."""
+        m.submodules.counters = counters = EventCounters(self.config)
+        m.d.comb += [
+            counters.clear.eq(clear),
+            counters.events.eq(self.events),
+            counters.controller_events.eq(self.controller_events),
+        ]
+        names = (f"COUNT_{event.name.upper()}" for event in events(self.config))
+        return dict(zip(names, counters.counts, strict=True))
 
     def _errors(
-        self, m: Module, clear: Value, refused: Signal, refused_code: Signal
+        self, m: Module, clear: Value, refused: Value, refused_code: Signal
     ) -> dict[str, Value]:
-        """Counters by kind and the record of the first error."""
-        values: dict[str, Value] = {}
-        sources = (
-            (self.sequencer.illegal, self.sequencer.illegal_code),
-            (self.malformed, self.malformed_code),
-            (self.fabric_error, self.fabric_error_code),
-            (refused, refused_code),
-        )
-        codes: dict[ErrorCounter, list[int]] = {counter: [] for counter in ERROR_COUNTERS}
-        for error in ErrorCode:
-            if error is not ErrorCode.NONE:
-                codes[error_counter(error)].append(int(error))
-        amounts = []
-        for counter, members in codes.items():
-            if counter is ErrorCounter.CALIBRATION:
-                amount = self.calibration_errors
-            else:
-                amount = sum(strobe & code.matches(*members) for strobe, code in sources)
-            count = Signal(32, name=f"errors_{counter.name.lower()}")
-            m.d.sync += count.eq(Mux(clear, 0, count + amount))
-            values[f"ERRORS_{counter.name}"] = count
-            amounts.append(amount)
-        total = Signal(32)
-        m.d.sync += total.eq(Mux(clear, 0, total + sum(amounts)))
-
-        first, address = Signal(8), Signal(16)
-        with m.If(clear):
-            m.d.sync += [first.eq(ErrorCode.NONE), address.eq(0)]
-        with m.Elif(first == ErrorCode.NONE):
-            m.d.sync += address.eq(self.sequencer.pc)
-            with m.If(self.sequencer.illegal):
-                m.d.sync += [
-                    first.eq(self.sequencer.illegal_code),
-                    address.eq(self.sequencer.illegal_address),
-                ]
-            with m.Elif(self.malformed):
-                m.d.sync += first.eq(self.malformed_code)
-            with m.Elif(self.fabric_error):
-                m.d.sync += first.eq(self.fabric_error_code)
-            with m.Elif(self.calibration_errors.any()):
-                m.d.sync += first.eq(ErrorCode.CALIBRATION)
-            with m.Elif(refused):
-                m.d.sync += [first.eq(refused_code), address.eq(self.bus.address << 2)]
-        return values | {
-            "ERROR_COUNT": total,
-            "ERROR_CODE": first,
-            "ERROR_ADDRESS": Mux(first != ErrorCode.NONE, address, 0),
+        """Counters of errors and the first one, by name."""
+        sequencer = self.sequencer
+        m.submodules.errors = errors = ErrorRecord(self.config)
+        m.d.comb += [
+            errors.clear.eq(clear),
+            errors.illegal.eq(sequencer.illegal),
+            errors.illegal_code.eq(sequencer.illegal_code),
+            errors.illegal_address.eq(sequencer.illegal_address),
+            errors.malformed.eq(self.malformed),
+            errors.malformed_code.eq(self.malformed_code),
+            errors.fabric.eq(self.fabric_error),
+            errors.fabric_code.eq(self.fabric_error_code),
+            errors.refused.eq(refused),
+            errors.refused_code.eq(refused_code),
+            errors.refused_address.eq(self.bus.address << 2),
+            errors.calibration.eq(self.calibration_errors),
+            errors.pc.eq(sequencer.pc),
+        ]
+        names = (f"ERRORS_{counter.name}" for counter in ERROR_COUNTERS)
+        return {
+            **dict(zip(names, errors.counts, strict=True)),
+            "ERROR_COUNT": errors.total,
+            "ERROR_CODE": errors.first,
+            "ERROR_ADDRESS": Mux(errors.first != ErrorCode.NONE, errors.address, 0),
         }
 
-    def _decode(self, m: Module, values: dict[str, Value], refused: Signal, code: Signal) -> None:
-        bus = self.bus
-        partial = ~bus.w_strobe.all()
-        write = Signal()
-        read_data = Signal(32)
-        ready = Signal()
-        error = Signal(8)
-        kind = {name: Signal(name=f"reads_{name.lower()}") for name in windows(self.config)}
-        memories = self._memories(m, write)
-
-        m.d.comb += [
-            bus.ready.eq(ready),
-            bus.error.eq(error != ErrorCode.NONE),
-            bus.r_data.eq(read_data),
-            refused.eq(ready & bus.error),
-            code.eq(error),
-        ]
-        for name, flag in kind.items():
-            with m.If(flag):
-                word = bus.address[: (memories[name].words - 1).bit_length()]
-                m.d.comb += bus.r_data.eq(memories[name].data.word_select(word, 32))
-
-        m.d.sync += ready.eq(0)
-        first = Signal()
-        m.d.comb += first.eq(bus.valid & ~ready)
-        with m.If(first):
-            m.d.sync += [ready.eq(1), error.eq(ErrorCode.NONE), read_data.eq(0)]
-            m.d.sync += [flag.eq(0) for flag in kind.values()]
-            with m.Switch(bus.address):
-                for register in registers(self.config):
-                    with m.Case(register.offset // WORD_BYTES):
-                        value = values[register.name]
-                        if register.access is not Access.STROBE:
-                            m.d.sync += read_data.eq(value)
-                        with m.If(bus.write):
-                            if register.access is Access.READ_ONLY:
-                                m.d.sync += error.eq(ErrorCode.REGISTER_READ_ONLY)
-                            else:
-                                with m.If(partial):
-                                    m.d.sync += error.eq(ErrorCode.REGISTER_PARTIAL)
-                                with m.Else():
-                                    m.d.sync += value.eq(bus.w_data)
-                with m.Default():
-                    m.d.sync += error.eq(ErrorCode.REGISTER_UNDEFINED)
-                    for name, memory in memories.items():
-                        with m.If(memory.selected):
-                            m.d.sync += error.eq(ErrorCode.NONE)
-                            with m.If(~bus.write):
-                                m.d.sync += [kind[name].eq(1), ready.eq(~memory.fetching)]
-                            with m.Elif(partial):
-                                m.d.sync += error.eq(ErrorCode.REGISTER_PARTIAL)
-                            with m.Elif(self.sequencer.running):
-                                m.d.sync += error.eq(ErrorCode.REGISTER_LOCKED)
-                            with m.Else():
-                                m.d.comb += write.eq(1)
-
-    def _memories(self, m: Module, write: Signal) -> dict[str, "_Memory"]:
+    def _memories(self, m: Module, write: Signal) -> dict[str, MemoryWindow]:
         """The memory windows; ``write`` writes the one that the bus address selects."""
-        bus = self.bus
+        bus, sequencer = self.bus, self.sequencer
         memories = {}
         for name, window in windows(self.config).items():
-            sram = Sram(width=32 * window.words, depth=max(2, window.depth), granularity=32)
-            m.submodules[name.lower()] = sram
-            enable, address = self._fetch(m, name, sram.r_data)
-            low = window.offset // WORD_BYTES
-            selected = Signal(name=f"{name.lower()}_selected")
-            word_bits = (window.words - 1).bit_length()
-            entry = bus.address[word_bits:]
+            memory = MemoryWindow(window, address_bits=len(bus.address))
+            m.submodules[name.lower()] = memories[name] = memory
             m.d.comb += [
-                selected.eq((bus.address >= low) & (bus.address < window.end // WORD_BYTES)),
-                sram.r_en.eq(enable | bus.valid),
-                sram.r_address.eq(Mux(enable, address, entry)),
-                sram.w_en.eq(write & selected),
-                sram.w_address.eq(entry),
-                sram.w_mask.eq(1 << bus.address[:word_bits]),
-                sram.w_data.eq(bus.w_data.replicate(window.words)),
+                memory.address.eq(bus.address),
+                memory.read.eq(bus.valid),
+                memory.write.eq(write),
+                memory.w_data.eq(bus.w_data),
             ]
+            # Descriptors have copies of their own.
             if name in ("OBJECT", "STREAM"):
-                with m.If(write & selected):
+                word_bits = (window.words - 1).bit_length()
+                with m.If(write & memory.selected):
                     m.d.comb += [
                         self.table.en.eq(1),
                         self.table.stream.eq(name == "STREAM"),
-                        self.table.index.eq(entry),
+                        self.table.index.eq(bus.address[word_bits:]),
                         self.table.word.eq(bus.address[:word_bits]),
                         self.table.data.eq(bus.w_data),
                     ]
-            memories[name] = _Memory(selected, enable, sram.r_data, window.words)
+        for name, port in (("PROGRAM", "instruction"), ("SEGMENT", "segment")):
+            memory = memories[name]
+            m.d.comb += [
+                memory.fetch.eq(getattr(sequencer, f"{port}_en")),
+                memory.fetch_address.eq(getattr(sequencer, f"{port}_address")),
+                getattr(sequencer, port).eq(memory.entry),
+            ]
         return memories
-
-    def _fetch(self, m: Module, name: str, word: Value) -> tuple[ValueLike, ValueLike]:
-        """When and where the sequencer reads a memory; descriptors have copies of their own."""
-        port = {"PROGRAM": "instruction", "SEGMENT": "segment"}.get(name)
-        if port is None:
-            return Const(0), Const(0)
-        m.d.comb += getattr(self.sequencer, port).eq(word)
-        return getattr(self.sequencer, f"{port}_en"), getattr(self.sequencer, f"{port}_address")
-
-
-class _Memory:
-    """Handles of one memory window: bus address in it, sequencer reads it, word read."""
-
-    def __init__(self, selected: Signal, fetching: Value, data: Value, words: int):
-        self.selected, self.fetching, self.data, self.words = selected, fetching, data, words

@@ -5,7 +5,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from phasecore.rtl.core.control.csr_file import Events
+from phasecore.rtl.core.control.csr_parts import Events
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import Unit
 

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """LOAD engine: checks and stages one packet of the input stream, then commits it to a LOAD."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, ResetSignal, Signal, Value, unsigned
+from amaranth.hdl import Const, Module, Mux, ResetSignal, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from phasecore.rtl.core.interfaces import AffineWrite, ExponentWrite, UnitStatus, VectorWrite
 from phasecore.rtl.lib.sram import Sram
+from phasecore.rtl.lib.trees import lane_mask
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import GROUP, HEADER, PACKET_MAGIC, PacketKind
 from phasecore.rtl.spec.registers.core import ErrorCode
 
-__all__ = ["AxiStream", "LoadCommand", "PacketHeader", "PacketReceiver", "StreamIn"]
+__all__ = ["AxiStream", "LoadCommand", "PacketCommit", "PacketHeader", "PacketReceiver", "StreamIn"]
 
 
 class AxiStream(wiring.Signature):
@@ -135,6 +136,101 @@ class PacketReceiver(wiring.Component):
         return m
 
 
+class PacketCommit(wiring.Component):
+    """Writes the staged packet to the slot or table of a command, one block per cycle.
+
+    Members
+    -------
+    i, cancel : In(stream of LoadCommand), In(1)
+    packet, staged, release : In(PacketHeader), In(1), Out(1)
+        As in PacketReceiver.
+    read, block : Out(1), Out
+        This block of the packet is read.
+    word : In(16 * post_lanes)
+        In the next cycle.
+    write, exponent_write, affine_write, status : Out
+    error : Out(8)
+        ErrorCode of a packet of the wrong kind, in one cycle.
+    """
+
+    def __init__(self, config: CoreConfig):
+        self.config = config
+        super().__init__(
+            {
+                "i": In(stream.Signature(LoadCommand(config))),
+                "cancel": In(1),
+                "packet": In(PacketHeader()),
+                "staged": In(1),
+                "release": Out(1),
+                "read": Out(1),
+                "block": Out(range(config.blocks + 1)),
+                "word": In(16 * config.post_lanes),
+                "write": Out(VectorWrite(config)),
+                "exponent_write": Out(ExponentWrite(config)),
+                "affine_write": Out(AffineWrite(config)),
+                "status": Out(UnitStatus(config)),
+                "error": Out(8),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, packet, status = self.config, self.packet, self.status
+        command = Signal(LoadCommand(config))
+        first_line, last_line = Signal(config.line_bits), Signal(config.line_bits)
+        written, taken, last = Signal.like(self.block), Signal(), Signal()
+        lane_bits = config.post_lanes.bit_length() - 1
+        mask = Signal(config.post_lanes)
+        address = (command.slot << (config.blocks.bit_length() - 1)) + written
+        m.d.comb += [
+            first_line.eq(packet.start),
+            last_line.eq(packet.start + packet.length - 1),
+            last.eq(written == last_line[lane_bits:]),
+            mask.eq(lane_mask(written, first_line, last_line, lanes=config.post_lanes)),
+            self.i.ready.eq(~status.busy),
+            self.write.mask.eq(mask),
+            self.write.data.eq(self.word),
+            self.write.address.eq(address),
+            self.affine_write.mask.eq(mask),
+            self.affine_write.data.eq(self.word),
+            self.affine_write.address.eq(address),
+            self.exponent_write.slot.eq(command.slot),
+        ]
+        with m.If(status.busy & ~command.affine):
+            m.d.comb += status.writes.eq(1 << command.slot)
+        with m.FSM() as fsm:
+            m.d.comb += status.busy.eq(~fsm.ongoing("IDLE"))
+            with m.State("IDLE"), m.If(self.i.valid):
+                m.d.sync += command.eq(self.i.payload)
+                m.next = "WAIT"
+            with m.State("WAIT"):
+                m.d.sync += self.block.eq(first_line[lane_bits:])
+                with m.If(self.cancel):
+                    m.next = "IDLE"
+                with m.Elif(self.staged):
+                    with m.If((packet.kind == PacketKind.AFFINE) == command.affine):
+                        m.next = "READ"
+                    with m.Else():
+                        m.d.comb += [self.release.eq(1), self.error.eq(ErrorCode.PACKET_UNWANTED)]
+            with m.State("READ"):
+                m.d.comb += [self.read.eq(1), self.exponent_write.valid.eq(~command.affine)]
+                m.d.sync += [self.block.eq(self.block + 1), written.eq(self.block)]
+                m.next = "WRITE"
+            with m.State("WRITE"):
+                m.d.comb += [
+                    self.write.valid.eq(~command.affine),
+                    self.affine_write.en.eq(command.affine),
+                    taken.eq(command.affine | self.write.ready),
+                ]
+                with m.If(taken):
+                    m.d.comb += self.read.eq(~last)
+                    m.d.sync += [self.block.eq(self.block + 1), written.eq(self.block)]
+                    with m.If(last):
+                        m.d.comb += self.release.eq(1)
+                        m.next = "IDLE"
+        return m
+
+
 class StreamIn(wiring.Component):
     """Takes packets at one beat per cycle into a buffer of one packet.
 
@@ -186,7 +282,11 @@ class StreamIn(wiring.Component):
             granularity=8 * config.stream_bytes,
         )
         m.submodules.receiver = receiver = PacketReceiver(config)
+        m.submodules.commit = commit = PacketCommit(config)
         connect(m, flipped(self.axis), receiver.axis)
+        connect(m, flipped(self.i), commit.i)
+        for name in ("write", "exponent_write", "affine_write", "status"):
+            connect(m, getattr(commit, name), flipped(getattr(self, name)))
         affine = receiver.packet.kind == PacketKind.AFFINE
         bits = (config.post_lanes // GROUP).bit_length() - 1  # of a beat's place in a vector word
         place = receiver.place
@@ -195,99 +295,17 @@ class StreamIn(wiring.Component):
             stage.w_address.eq(Mux(affine, place[bits + 1 :], place[bits:])),
             stage.w_mask.eq(1 << Mux(affine, place[: bits + 1], place[:bits])),
             stage.w_data.eq(self.axis.tdata.replicate(2 * config.post_lanes // GROUP)),
-        ]
-        commit_error = self._commit(m, stage, receiver)
-        m.d.comb += [
-            self.malformed.eq((receiver.error | commit_error) != ErrorCode.NONE),
-            self.error.eq(receiver.error | commit_error),
+            stage.r_en.eq(commit.read),
+            stage.r_address.eq(commit.block),
+            commit.word.eq(stage.r_data),
+            commit.packet.eq(receiver.packet),
+            commit.staged.eq(receiver.staged),
+            commit.cancel.eq(self.cancel),
+            receiver.release.eq(commit.release),
+            self.malformed.eq((receiver.error | commit.error) != ErrorCode.NONE),
+            self.error.eq(receiver.error | commit.error),
         ]
         return m
-
-    def _commit(self, m: Module, stage: Sram, receiver: PacketReceiver) -> Signal:
-        """Write the staged packet to the slot or table of the command."""
-        config, packet = self.config, receiver.packet
-        command = Signal(LoadCommand(config))
-        error = Signal(8)
-        block = Signal(range(config.blocks + 1))
-        start = packet.start[: config.line_bits]
-        first_block = start >> (config.post_lanes.bit_length() - 1)
-        end = start + packet.length[: config.line_bits + 1]
-        affine = packet.kind == PacketKind.AFFINE
-        taken = Signal()
-        read = Signal()
-        m.d.comb += [
-            stage.r_address.eq(block),
-            stage.r_en.eq(read),
-            self.i.ready.eq(~self.status.busy),
-        ]
-        with m.If(self.status.busy & ~command.affine):
-            m.d.comb += self.status.writes.eq(1 << command.slot)
-
-        written = Signal.like(block)
-        address = (command.slot << (config.blocks.bit_length() - 1)) + written
-        mask = Signal(config.post_lanes)
-        last = Signal()
-        m.d.comb += [
-            mask.eq(self._mask(written, start, end)),
-            last.eq(((written + 1) << (config.post_lanes.bit_length() - 1)) >= end),
-            self.write.mask.eq(mask),
-            self.write.data.eq(stage.r_data),
-            self.write.address.eq(address),
-            self.affine_write.mask.eq(mask),
-            self.affine_write.data.eq(stage.r_data),
-            self.affine_write.address.eq(address),
-            self.exponent_write.slot.eq(command.slot),
-        ]
-        with m.FSM(name="commit"):
-            with m.State("IDLE"), m.If(self.i.valid):
-                m.d.sync += command.eq(self.i.payload)
-                m.next = "WAIT"
-            with m.State("WAIT"):
-                m.d.comb += self.status.busy.eq(1)
-                m.d.sync += block.eq(first_block)
-                with m.If(self.cancel):
-                    m.next = "IDLE"
-                with m.Elif(receiver.staged):
-                    with m.If(affine == command.affine):
-                        m.next = "READ"
-                    with m.Else():
-                        m.d.comb += [
-                            receiver.release.eq(1), error.eq(ErrorCode.PACKET_UNWANTED),
-                        ]  # fmt: skip
-            with m.State("READ"):
-                m.d.comb += [
-                    self.status.busy.eq(1),
-                    read.eq(1),
-                    self.exponent_write.valid.eq(~command.affine),
-                ]
-                m.d.sync += [block.eq(block + 1), written.eq(block)]
-                m.next = "WRITE"
-            with m.State("WRITE"):
-                m.d.comb += [
-                    self.status.busy.eq(1),
-                    self.write.valid.eq(~command.affine),
-                    self.affine_write.en.eq(command.affine),
-                    taken.eq(command.affine | self.write.ready),
-                ]
-                with m.If(taken):
-                    m.d.comb += read.eq(~last)
-                    m.d.sync += [block.eq(block + 1), written.eq(block)]
-                    with m.If(last):
-                        m.d.comb += receiver.release.eq(1)
-                        m.next = "IDLE"
-        return error
-
-    def _mask(self, block: Value, start: Value, end: Value) -> Value:
-        """Lanes of ``block`` in ``start .. end - 1``, eight at a time since starts are aligned."""
-        groups = self.config.post_lanes // GROUP
-        first, last, rest = start >> 3, end >> 3, end[:3]
-        tail = ~(Const(-1, GROUP) << rest)
-        masks = []
-        for group in range(groups):
-            number = block * groups + group
-            lanes = Mux(number < last, Const(-1, GROUP), Mux(number == last, tail, 0))
-            masks.append(Mux(number >= first, lanes, 0)[:GROUP])
-        return Cat(*masks)
 
 
 def _header_error(config: CoreConfig, header: data.View, full: Value, last: Value) -> Value:

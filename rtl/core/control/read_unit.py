@@ -61,8 +61,7 @@ class StreamOut(wiring.Component):
         command = Signal(StoreCommand(config))
         # Beats of the vector memory: a block of 2**group_bits of them is one word.
         beat = Signal(range(config.lines // config.stream_bytes + 1))
-        remaining = Signal(config.line_bits + 1)
-        word = Signal(8 * config.post_lanes)
+        remaining, word = Signal(config.line_bits + 1), Signal(8 * config.post_lanes)
         reading, last = Signal(), Signal()
         header = Signal(data.StructLayout({field.name: field.width for field in HEADER}))
         address_bits = config.blocks.bit_length() - 1
@@ -71,15 +70,12 @@ class StreamOut(wiring.Component):
             self.i.ready.eq(~self.status.busy),
             self.read.address.eq(Cat(beat[group_bits:][:address_bits], command.slot)),
             last.eq(remaining <= config.stream_bytes),
-            header.kind.eq(PacketKind.RESULT),
-            header.slot.eq(command.slot),
-            header.start.eq(command.start),
-            header.length.eq(command.length),
-            header.magic.eq(PACKET_MAGIC),
         ]
+        _fill(m, header, command)
         with m.If(reading):
             m.d.comb += self.status.reads.eq(1 << command.slot)
-        with m.FSM():
+        with m.FSM() as fsm:
+            m.d.comb += self.status.busy.eq(~fsm.ongoing("IDLE"))
             with m.State("IDLE"), m.If(self.i.valid):
                 m.d.sync += [
                     command.eq(self.i.payload),
@@ -89,19 +85,14 @@ class StreamOut(wiring.Component):
                 ]
                 m.next = "HEADER"
             with m.State("HEADER"):
-                m.d.comb += [
-                    self.status.busy.eq(1),
-                    axis.tvalid.eq(1), axis.tdata.eq(header),
-                    axis.tkeep.eq(Const(-1, config.stream_bytes)),
-                ]  # fmt: skip
+                m.d.comb += [axis.tvalid.eq(1), axis.tdata.eq(header), axis.tkeep.eq(-1)]
                 with m.If(axis.tready):
                     m.next = "READ"
             with m.State("READ"):
-                m.d.comb += [self.status.busy.eq(1), self.read.valid.eq(1)]
+                m.d.comb += self.read.valid.eq(1)
                 with m.If(self.read.ready):
                     m.next = "WORD"
             with m.State("WORD"):
-                m.d.comb += self.status.busy.eq(1)
                 m.d.sync += word.eq(self.read.data)
                 in_word = config.post_lanes - (beat[:group_bits] << 3)
                 with m.If(remaining <= in_word):
@@ -109,18 +100,26 @@ class StreamOut(wiring.Component):
                 m.next = "SEND"
             with m.State("SEND"):
                 m.d.comb += [
-                    self.status.busy.eq(1),
                     axis.tvalid.eq(1),
                     axis.tdata.eq(word.word_select(beat[:group_bits], 8 * config.stream_bytes)),
                     axis.tlast.eq(last),
                     axis.tkeep.eq(Mux(last, ~(Const(-1, 8) << remaining[:4]), Const(-1, 8))),
                 ]
                 with m.If(axis.tready):
-                    m.d.sync += [
-                        beat.eq(beat + 1), remaining.eq(remaining - config.stream_bytes),
-                    ]  # fmt: skip
+                    m.d.sync += [beat.eq(beat + 1), remaining.eq(remaining - config.stream_bytes)]
                     with m.If(last):
                         m.next = "IDLE"
                     with m.Elif((beat + 1)[:group_bits] == 0):
                         m.next = "READ"
         return m
+
+
+def _fill(m: Module, header: data.View, command: data.View) -> None:
+    """Header of the packet that answers a command."""
+    m.d.comb += [
+        header.kind.eq(PacketKind.RESULT),
+        header.slot.eq(command.slot),
+        header.start.eq(command.start),
+        header.length.eq(command.length),
+        header.magic.eq(PACKET_MAGIC),
+    ]

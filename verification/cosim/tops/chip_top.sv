@@ -285,8 +285,8 @@ module chip_top;
     // A core with one device per polarity has no selection counters.
     `ifdef PHASECORE_SELECTION
     `define SELECT(N) \
-            chip.core_``N.programmer.potentiation <= selection[0]; \
-            chip.core_``N.programmer.depression <= selection[1];
+            chip.core_``N.programmer.selector.potentiation <= selection[0]; \
+            chip.core_``N.programmer.selector.depression <= selection[1];
     `else
     `define SELECT(N)
     `endif
