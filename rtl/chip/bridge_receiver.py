@@ -9,7 +9,7 @@ from phasecore.rtl.core.control.load_unit import AxiStream, PacketHeader
 from phasecore.rtl.core.interfaces import CreditGrant, TableWrite, descriptor_word, table_depth
 from phasecore.rtl.interface.receiver import message_layout
 from phasecore.rtl.lib.sram import Sram
-from phasecore.rtl.noc.router import Flit, Link
+from phasecore.rtl.noc.link import Flit, Link
 from phasecore.rtl.spec.chip import BRIDGE_FLITS, ChipConfig
 from phasecore.rtl.spec.instructions import GROUP, OBJECT, PACKET_MAGIC, PacketKind
 from phasecore.rtl.spec.messages import MessageKind

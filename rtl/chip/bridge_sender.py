@@ -12,7 +12,7 @@ from phasecore.rtl.core.interfaces import CreditGrant, TableWrite, descriptor_wo
 from phasecore.rtl.interface.receiver import message_layout
 from phasecore.rtl.interface.stream_table import StreamTable
 from phasecore.rtl.lib.sram import Sram
-from phasecore.rtl.noc.router import Link
+from phasecore.rtl.noc.link import Link
 from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.instructions import STREAM, PacketKind
 from phasecore.rtl.spec.messages import LINES_PER_FLIT, PAYLOAD_FLITS, MessageKind

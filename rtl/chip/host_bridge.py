@@ -9,7 +9,7 @@ from phasecore.rtl.chip.bridge_receiver import BridgeReceiver
 from phasecore.rtl.chip.bridge_sender import BridgeSender
 from phasecore.rtl.core.control.load_unit import AxiStream
 from phasecore.rtl.core.interfaces import TableWrite
-from phasecore.rtl.noc.router import Link
+from phasecore.rtl.noc.link import Link
 from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.registers.core import ErrorCode
 

@@ -10,7 +10,7 @@ from phasecore.rtl.interface.local_control import LocalControl
 from phasecore.rtl.interface.network_interface import NetworkInterface
 from phasecore.rtl.lib.axi_lite import RegisterBus
 from phasecore.rtl.lib.clock_gate import add_gated
-from phasecore.rtl.noc.router import Link
+from phasecore.rtl.noc.link import Link
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.noc import FabricConfig
 from phasecore.rtl.spec.registers.core import ErrorCode

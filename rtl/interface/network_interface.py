@@ -18,7 +18,7 @@ from phasecore.rtl.core.interfaces import (
 )
 from phasecore.rtl.interface.receiver import MessageReceiver
 from phasecore.rtl.interface.sender import MessageSender
-from phasecore.rtl.noc.router import Link
+from phasecore.rtl.noc.link import Link
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.noc import FabricConfig
 from phasecore.rtl.spec.registers.core import ErrorCode

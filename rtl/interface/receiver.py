@@ -19,7 +19,7 @@ from phasecore.rtl.core.interfaces import (
     table_depth,
 )
 from phasecore.rtl.lib.arithmetic import saturate
-from phasecore.rtl.noc.router import Flit, Link
+from phasecore.rtl.noc.link import Flit, Link
 from phasecore.rtl.spec.core import PARTIAL_BITS, PARTIAL_SHIFT, CoreConfig
 from phasecore.rtl.spec.instructions import OBJECT
 from phasecore.rtl.spec.messages import LINES_PER_FLIT, MESSAGE, MessageKind

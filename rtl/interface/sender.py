@@ -18,7 +18,7 @@ from phasecore.rtl.core.interfaces import (
 from phasecore.rtl.interface.receiver import eight_of, message_layout
 from phasecore.rtl.interface.stream_table import StreamTable
 from phasecore.rtl.lib.arithmetic import round_shift, saturate
-from phasecore.rtl.noc.router import Link
+from phasecore.rtl.noc.link import Link
 from phasecore.rtl.spec.core import PARTIAL_BITS, PARTIAL_SHIFT, CoreConfig
 from phasecore.rtl.spec.instructions import OBJECT
 from phasecore.rtl.spec.messages import PAYLOAD_FLITS, MessageKind

@@ -5,7 +5,8 @@ from amaranth.hdl import Const, Value
 
 from phasecore.rtl.lib.verilog import to_verilog
 from phasecore.rtl.noc.network import ROUTER, Fabric
-from phasecore.rtl.noc.router import OPPOSITE, Port, Router
+from phasecore.rtl.noc.router import Router
+from phasecore.rtl.noc.routing import OPPOSITE, Port
 from phasecore.rtl.spec.noc import FabricConfig
 from phasecore.rtl.spec.packets import HEADER
 

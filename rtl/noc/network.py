@@ -6,7 +6,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from phasecore.rtl.lib.clock_gate import ClockGate
-from phasecore.rtl.noc.router import ERRORS, Port
+from phasecore.rtl.noc.packet_guard import ERRORS
+from phasecore.rtl.noc.routing import Port
 from phasecore.rtl.spec.noc import FabricConfig
 
 __all__ = ["ROUTER", "Fabric", "flit_bits"]
@@ -18,7 +19,7 @@ class Fabric(wiring.Component):
     """A router per node, all instances of one Verilog module, and links; the base of topologies.
 
     Node n = y * width + x owns slice n of every port. ``i_*`` injects, ``o_*`` ejects, both with
-    the rules of a link (``phasecore.rtl.noc.router.Link``). The routers are instances: convert with
+    the rules of a link (``phasecore.rtl.noc.link.Link``). The routers are instances: convert with
     the topology's own function, and simulate the Verilog.
 
     Members
@@ -47,7 +48,7 @@ class Fabric(wiring.Component):
         )
 
     def place(self, node: int) -> dict[str, Value]:
-        """Constants of ``phasecore.rtl.noc.router.place`` for a node."""
+        """Constants of ``phasecore.rtl.noc.routing.place`` for a node."""
         raise NotImplementedError
 
     def other_end(self, node: int, port: int) -> tuple[int, int] | None:

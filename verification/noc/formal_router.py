@@ -5,7 +5,10 @@ from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, ResetSignal, S
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from phasecore.rtl.noc.router import PORTS, Arbiter, Link, Port, Router, field, reachable
+from phasecore.rtl.noc.arbiter import Arbiter
+from phasecore.rtl.noc.link import Link
+from phasecore.rtl.noc.router import Router
+from phasecore.rtl.noc.routing import PORTS, Port, field, reachable
 from phasecore.rtl.spec.noc import FabricConfig
 from phasecore.rtl.spec.packets import Header
 

@@ -8,7 +8,7 @@ from collections import Counter, deque
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from phasecore.rtl.noc.router import ERRORS
+from phasecore.rtl.noc.packet_guard import ERRORS
 from phasecore.rtl.spec.noc import FabricConfig
 from phasecore.rtl.spec.packets import HEADER
 from phasecore.verification.noc.packets import flit, packet

@@ -9,7 +9,8 @@ import cocotb
 from cocotb.triggers import RisingEdge
 
 from phasecore.models.noc.cycle_model import EAST, LOCAL, NORTH, OPPOSITE, SOUTH, WEST, next_port
-from phasecore.rtl.noc.router import ERRORS, reachable
+from phasecore.rtl.noc.packet_guard import ERRORS
+from phasecore.rtl.noc.routing import reachable
 from phasecore.rtl.spec.noc import FabricConfig
 from phasecore.rtl.spec.packets import HEADER
 from phasecore.verification.noc.packets import flit, packet

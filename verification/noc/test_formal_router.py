@@ -3,7 +3,7 @@
 
 import pytest
 
-from phasecore.rtl.noc.router import Port
+from phasecore.rtl.noc.routing import Port
 from phasecore.rtl.spec.noc import FabricConfig
 from phasecore.verification.noc.formal_router import ArbiterContract, RouterContract
 from phasecore.verification.support.formal import prove
