@@ -7,7 +7,6 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from phasecore.rtl.core.analog.blind_pulses import BlindPulses
 from phasecore.rtl.core.analog.device_selector import DeviceSelector
-from phasecore.rtl.core.analog.pulse_queue import PulseQueue
 from phasecore.rtl.core.analog.row_engine import RowEngine
 from phasecore.rtl.core.interfaces import (
     AdcRead,
@@ -18,6 +17,7 @@ from phasecore.rtl.core.interfaces import (
     UnitStatus,
     VectorRead,
 )
+from phasecore.rtl.lib.queue import Queue
 from phasecore.rtl.spec.core import CoreConfig
 
 __all__ = ["Programmer"]
@@ -76,7 +76,7 @@ class Programmer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, engine = self.config, self._engine
-        m.submodules.queue = queue = PulseQueue(config)
+        m.submodules.queue = queue = Queue(Pulse(config), depth=config.queue_depth)
         m.submodules.engine = engine
         m.submodules.blind = blind = BlindPulses(config)
         m.submodules.selector = selector = DeviceSelector(config)
