@@ -2,9 +2,10 @@
 """Input channel of a router: buffer, choice of outputs, claims of their channels."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from phasecore.rtl.lib.queue import Queue
 from phasecore.rtl.noc.link import Flit
 from phasecore.rtl.noc.packet_guard import ERRORS, PacketGuard
 from phasecore.rtl.noc.routing import Port, claim_order, field, masks, place, reachable
@@ -64,8 +65,7 @@ class InputChannel(wiring.Component):
                 "error": Out(len(ERRORS)),
             }
         )
-        self.level = Signal(range(config.depth + 1))
-        self.head, self.tail = Signal(range(config.depth)), Signal(range(config.depth))
+        self.queue = Queue(self.flit, depth=config.depth)
         self.present = Signal()
         self.active, self.holding = Signal(), Signal()
         self.held, self.served, self.claimed = Signal(ports), Signal(ports), Signal(ports)
@@ -88,22 +88,17 @@ class InputChannel(wiring.Component):
         return m
 
     def _buffer(self, m: Module) -> None:
-        """First-in first-out buffer, guarded at the local port."""
-        depth = self.config.depth
-        m.submodules.storage = storage = memory.Memory(shape=self.flit, depth=depth, init=[])
-        write, read = storage.write_port(), storage.read_port(domain="comb")
-        head, tail = self.head, self.tail
+        """Buffer of the channel, guarded at the local port."""
+        m.submodules.queue = queue = self.queue
         m.d.comb += [
-            write.en.eq(self.write), write.addr.eq(tail), write.data.eq(self.i), read.addr.eq(head),
-        ]  # fmt: skip
-        with m.If(self.write):
-            m.d.sync += tail.eq(Mux(tail == depth - 1, 0, tail + 1))
-        with m.If(self.pop):
-            m.d.sync += head.eq(Mux(head == depth - 1, 0, head + 1))
-        m.d.sync += self.level.eq(self.level + self.write - self.pop)
+            # The sender's credits see to it that there is room.
+            queue.i.valid.eq(self.write),
+            queue.i.payload.eq(self.i),
+            queue.o.ready.eq(self.pop),
+        ]
         if self.port != Port.LOCAL:
             m.d.comb += [
-                self.o.eq(read.data), self.present.eq(self.level != 0), self.pop.eq(self.done),
+                self.o.eq(queue.o.payload), self.present.eq(queue.o.valid), self.pop.eq(self.done),
                 self.busy.eq(self.present),
             ]  # fmt: skip
             return
@@ -111,8 +106,8 @@ class InputChannel(wiring.Component):
             self.config, vc=self.vc, header=self.header, flit=self.flit
         )
         m.d.comb += [
-            guard.i.eq(read.data),
-            guard.i_valid.eq(self.level != 0),
+            guard.i.eq(queue.o.payload),
+            guard.i_valid.eq(queue.o.valid),
             self.pop.eq(guard.i_taken),
             self.o.eq(guard.o),
             self.present.eq(guard.o_valid),

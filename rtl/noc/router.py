@@ -12,6 +12,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from phasecore.rtl.lib.link_credits import LinkCredits
 from phasecore.rtl.noc.arbiter import Arbiter
 from phasecore.rtl.noc.input_channel import InputChannel
 from phasecore.rtl.noc.link import Link
@@ -61,10 +62,8 @@ class Router(wiring.Component):
             for vc in range(config.virtual_channels)
         }
         self.credits = [
-            [Signal(config.credit_bits, init=config.depth, name=f"credits_{port}_{vc}")
-             for vc in range(config.virtual_channels)]
-            for port in range(config.ports)
-        ]  # fmt: skip
+            LinkCredits(config.virtual_channels, config.depth) for _ in range(config.ports)
+        ]
         self.taken = [
             Signal(config.virtual_channels, name=f"taken_{port}") for port in range(config.ports)
         ]
@@ -90,7 +89,7 @@ class Router(wiring.Component):
                 for output in range(self.config.ports)
                 for statement in (
                     channel.free[output].eq(~self.taken[output][vc]),
-                    channel.credits[output].eq(self.credits[output][vc]),
+                    channel.credits[output].eq(self.credits[output].count[vc]),
                 )
             ]
         for output in range(self.config.ports):
@@ -126,17 +125,17 @@ class Router(wiring.Component):
                 for index, (_, channel) in enumerate(sources)
             ))),
         ]  # fmt: skip
+        m.submodules[f"credits_{output}"] = credits = self.credits[output]
         for vc in range(config.virtual_channels):
             members = [channel for other, channel in sources if other == vc]
             send, claim, release = (Signal(name=f"{n}_{output}_{vc}") for n in
                                     ("send", "claim", "release"))  # fmt: skip
-            credits = self.credits[output][vc]
             m.d.comb += [
                 send.eq(Cat(channel.send[output] for channel in members).any()),
                 claim.eq(Cat(channel.claim[output] for channel in members).any()),
                 release.eq(Cat(channel.release[output] for channel in members).any()),
             ]
-            m.d.sync += credits.eq(credits + link.credit[vc] - send)
+            m.d.comb += [credits.sent[vc].eq(send), credits.returned[vc].eq(link.credit[vc])]
             with m.If(claim):
                 m.d.sync += self.taken[output][vc].eq(1)
             with m.If(release):

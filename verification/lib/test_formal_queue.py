@@ -26,6 +26,7 @@ def test_queue_can_fill_and_drain(tmp_path, depth, refill):
     prove(dut, name="queue", tmp_path=tmp_path, depth=2 * depth + 4, mode="cover")
 
 
+@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 def test_queue_of_one_is_refused():
     with pytest.raises(ValueError, match=r"^depth must be at least 2, not 1$"):
         Queue(WIDTH, depth=1)

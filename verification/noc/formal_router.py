@@ -123,9 +123,9 @@ class RouterContract(wiring.Component):
             Assume(~channel.write | (mine != 0)),
             Assume(~back | (theirs != 0)),
             Assume(~self.i[port].valid | (self.i[port].vc < self.config.virtual_channels)),
-            Assert(mine + channel.level == depth),
-            Assert(theirs + router.credits[port][vc] == depth),
-            Assert(~self.i[port].credit[vc] | (channel.level != 0)),
+            Assert(mine + channel.queue.level == depth),
+            Assert(theirs + router.credits[port].count[vc] == depth),
+            Assert(~self.i[port].credit[vc] | (channel.queue.level != 0)),
         ]
 
     def _held(self, m: Module, router: Router, port: int, vc: int) -> None:
@@ -159,7 +159,6 @@ class RouterContract(wiring.Component):
                         & ((channel.claimed & ~channel.route) == 0)
                     )
                 ),
-                Assert((channel.head + channel.level) % self.config.depth == channel.tail),
             ]
         inside = Signal(name=f"inside_{port}_{vc}")
         owner = Signal(PORTS, name=f"owner_{port}_{vc}")
@@ -253,7 +252,7 @@ class RouterContract(wiring.Component):
             m.d.comb += Assume(~(tag & marked))
             with m.If(tag):
                 m.d.sync += [
-                    marked.eq(1), expected.eq(route), ahead.eq(channel.level - channel.pop),
+                    marked.eq(1), expected.eq(route), ahead.eq(channel.queue.level - channel.pop),
                 ]  # fmt: skip
         out = Cat(self.o[port].valid & self.o[port].flit.data[TAG] for port in range(PORTS))
         waiting = marked & ~gone
