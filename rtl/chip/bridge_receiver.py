@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from phasecore.rtl.core.control.load_unit import AxiStream, PacketHeader
 from phasecore.rtl.core.interfaces import CreditGrant, TableWrite, descriptor_word, table_depth
-from phasecore.rtl.interface.receiver import message_layout
+from phasecore.rtl.interface.head import message_layout
 from phasecore.rtl.lib.sram import Sram
 from phasecore.rtl.noc.link import Flit, Link
 from phasecore.rtl.spec.chip import BRIDGE_FLITS, ChipConfig

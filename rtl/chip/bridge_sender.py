@@ -9,7 +9,7 @@ from amaranth.utils import exact_log2
 from phasecore.rtl.chip.bridge_receiver import CreditRoute
 from phasecore.rtl.core.control.load_unit import AxiStream, PacketHeader, PacketReceiver
 from phasecore.rtl.core.interfaces import CreditGrant, TableWrite, descriptor_word
-from phasecore.rtl.interface.receiver import message_layout
+from phasecore.rtl.interface.head import message_layout
 from phasecore.rtl.interface.stream_table import StreamTable
 from phasecore.rtl.lib.sram import Sram
 from phasecore.rtl.noc.link import Link

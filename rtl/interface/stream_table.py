@@ -2,11 +2,12 @@
 """Stream descriptors and their credits."""
 
 from amaranth.hdl import Const, Module, Mux, Signal, unsigned
-from amaranth.lib import memory, wiring
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from phasecore.rtl.core.interfaces import CreditGrant, TableWrite, descriptor_word, table_depth
-from phasecore.rtl.spec.instructions import STREAM
+from phasecore.rtl.core.interfaces import CreditGrant, TableWrite, table_depth
+from phasecore.rtl.interface.descriptor_table import DescriptorTable
+from phasecore.rtl.interface.head import StreamRoute
 from phasecore.rtl.spec.noc import FabricConfig
 
 __all__ = ["StreamTable"]
@@ -22,7 +23,7 @@ class StreamTable(wiring.Component):
     table : In(TableWrite)
     index : In(4)
         Stream that is asked for.
-    enabled, route : Out(1), Out(first word of the descriptor)
+    enabled, route : Out(1), Out(StreamRoute)
         Of that stream.
     sendable, pay : Out(1), In(1)
         The stream has the credits for a vector; take them. Not in a cycle with ``credit_en``.
@@ -39,7 +40,7 @@ class StreamTable(wiring.Component):
                 "table": In(TableWrite()),
                 "index": In(4),
                 "enabled": Out(1),
-                "route": Out(descriptor_word(STREAM, 0)),
+                "route": Out(StreamRoute()),
                 "sendable": Out(1),
                 "pay": In(1),
                 "credit_en": In(1),
@@ -52,24 +53,21 @@ class StreamTable(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         table, depth = self.table, table_depth(self.streams)
-        routes, counts = descriptor_word(STREAM, 0), descriptor_word(STREAM, 1)
-        m.submodules.routes = route_table = memory.Memory(shape=routes, depth=depth, init=[])
-        m.submodules.counts = count_table = memory.Memory(shape=counts, depth=depth, init=[])
+        m.submodules.routes = routes = DescriptorTable(
+            stream=True, word=0, entries=self.streams, kept=StreamRoute()
+        )
+        m.submodules.counts = counts = DescriptorTable(
+            stream=True, word=1, entries=self.streams, reads=2
+        )
         m.submodules.credits = credits = memory.Memory(shape=unsigned(8), depth=depth, init=[])
-        given = Signal()
-        m.d.comb += given.eq(table.en & table.stream & (table.index < self.streams))
-        for word, target in enumerate((route_table, count_table)):
-            write = target.write_port()
-            m.d.comb += [
-                write.addr.eq(table.index),
-                write.data.as_value().eq(table.data),
-                write.en.eq(given & (table.word == word)),
-            ]
-        route = route_table.read_port(domain="comb")
-        count, returned = count_table.read_port(domain="comb"), count_table.read_port(domain="comb")
         own, other = credits.read_port(domain="comb"), credits.read_port(domain="comb")
-        m.d.comb += [port.addr.eq(self.index) for port in (route, count, own)]
-        m.d.comb += [port.addr.eq(self.credit.object) for port in (returned, other)]
+        count, returned = counts.entry
+        m.d.comb += [
+            routes.table.eq(table),
+            counts.table.eq(table),
+            *(port.eq(self.index) for port in (routes.index[0], counts.index[0], own.addr)),
+            *(port.eq(self.credit.object) for port in (counts.index[1], other.addr)),
+        ]
 
         # One bit per possible index, so that no index is outside.
         enabled, changed = Signal(16), Signal(16)
@@ -77,12 +75,12 @@ class StreamTable(wiring.Component):
         asked, paid = Const(1, 16) << self.index, Const(1, 16) << self.credit.object
         m.d.comb += [
             # Until it first changes, the count is the descriptor's.
-            have.eq(Mux((changed & asked).any(), own.data, count.data.credits)),
-            before.eq(Mux((changed & paid).any(), other.data, returned.data.credits)),
+            have.eq(Mux((changed & asked).any(), own.data, count.credits)),
+            before.eq(Mux((changed & paid).any(), other.data, returned.credits)),
             after.eq(before + self.credit.count),
             self.enabled.eq((enabled & asked).any()),
-            self.route.eq(route.data),
-            self.sendable.eq((have >= count.data.needed) & ~self.credit_en),
+            self.route.eq(routes.entry[0]),
+            self.sendable.eq((have >= count.needed) & ~self.credit_en),
             self.credit_known.eq((enabled & paid).any()),
             self.credit_excess.eq(after[8]),
         ]
@@ -98,13 +96,13 @@ class StreamTable(wiring.Component):
             m.d.comb += [
                 write.en.eq(1),
                 write.addr.eq(self.index),
-                write.data.eq(have - count.data.consumers),
+                write.data.eq(have - count.consumers),
             ]
             m.d.sync += changed.eq(changed | asked)
-        with m.If(given):
+        with m.If(routes.given):
             m.d.sync += changed.bit_select(table.index, 1).eq(0)
-        word = routes(table.data)
-        with m.If(given & (table.word == 0)):
+        word = data.View(routes.source, table.data)
+        with m.If(routes.written):
             m.d.sync += enabled.bit_select(table.index, 1).eq(
                 word.enable & (word.vc < self.fabric.virtual_channels)
             )

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Check of the head flit of a message."""
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from phasecore.rtl.interface.head import EIGHT, FOUR, HeadFlit
+from phasecore.rtl.spec.core import CoreConfig
+from phasecore.rtl.spec.messages import MessageKind
+from phasecore.rtl.spec.registers.core import ErrorCode
+
+__all__ = ["HeadCheck"]
+
+
+class HeadCheck(wiring.Component):
+    """Why the message of a head must be dropped (combinational).
+
+    Members
+    -------
+    head : In(HeadFlit)
+    known, partial, full : In(1)
+        The object of the message is enabled, takes partial sums, has no room for another vector.
+    credit_known : In(1)
+        The stream of a CREDIT message is enabled.
+    error : Out(8)
+        ErrorCode, NONE if the message is good; of several errors the last of a kind's list.
+    """
+
+    def __init__(self, config: CoreConfig):
+        self.config = config
+        super().__init__(
+            {
+                "head": In(HeadFlit()),
+                "known": In(1),
+                "partial": In(1),
+                "full": In(1),
+                "credit_known": In(1),
+                "error": Out(8),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        lines, message = self.config.lines, self.head.message
+        flits, end = Signal(8), Signal(9)
+        m.d.comb += [flits.eq(self.head.length - 1), end.eq(message.start + flits)]
+        room = Mux(message.kind == MessageKind.VECTOR, lines // EIGHT, lines // FOUR)
+        outside = (flits == 0) | (end > room)
+        unknown = message.object >= self.config.affine_tables
+        faults: dict[MessageKind, list[tuple[Value, ErrorCode]]] = {
+            MessageKind.CREDIT: [
+                (flits != 0, ErrorCode.FABRIC_RANGE),
+                (~self.credit_known, ErrorCode.FABRIC_OBJECT),
+            ],
+            MessageKind.AFFINE: [
+                (outside, ErrorCode.FABRIC_RANGE),
+                (unknown, ErrorCode.FABRIC_OBJECT),
+            ],
+        }
+        for kind in (MessageKind.VECTOR, MessageKind.PARTIAL):
+            other = self.partial != int(kind is MessageKind.PARTIAL)
+            faults[kind] = [
+                (self.full, ErrorCode.FABRIC_CREDIT),
+                (outside, ErrorCode.FABRIC_RANGE),
+                (~self.known | other, ErrorCode.FABRIC_OBJECT),
+            ]
+        with m.Switch(message.kind):
+            for kind, found in faults.items():
+                with m.Case(kind):
+                    for condition, code in found:
+                        with m.If(condition):
+                            m.d.comb += self.error.eq(code)
+        return m
