@@ -11,7 +11,7 @@ from phasecore.rtl.core.control.load_unit import AxiStream
 from phasecore.rtl.core.interfaces import TableWrite
 from phasecore.rtl.noc.link import Link
 from phasecore.rtl.spec.chip import ChipConfig
-from phasecore.rtl.spec.registers.core import ErrorCode
+from phasecore.rtl.spec.registers.table import ErrorCode
 
 __all__ = ["HostBridge"]
 

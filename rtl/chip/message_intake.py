@@ -10,7 +10,7 @@ from phasecore.rtl.interface.head import HeadFlit
 from phasecore.rtl.noc.link import Flit, Link
 from phasecore.rtl.spec.chip import BRIDGE_FLITS, ChipConfig
 from phasecore.rtl.spec.messages import MessageKind
-from phasecore.rtl.spec.registers.core import ErrorCode
+from phasecore.rtl.spec.registers.table import ErrorCode
 
 __all__ = ["BufferEntry", "MessageIntake"]
 

@@ -19,7 +19,7 @@ from phasecore.rtl.spec.registers.chip import (
     registers,
     windows,
 )
-from phasecore.rtl.spec.registers.core import WORD_BYTES, Access, ErrorCode, ErrorCounter, Origin
+from phasecore.rtl.spec.registers.table import WORD_BYTES, Access, ErrorCode, ErrorCounter, Origin
 
 __all__ = ["RegisterHub"]
 

@@ -13,7 +13,7 @@ from phasecore.rtl.lib.clock_gate import add_gated
 from phasecore.rtl.noc.link import Link
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.noc import FabricConfig
-from phasecore.rtl.spec.registers.core import ErrorCode
+from phasecore.rtl.spec.registers.table import ErrorCode
 
 __all__ = ["Tile"]
 

@@ -20,7 +20,7 @@ from phasecore.rtl.lib.clock_gate import add_gated
 from phasecore.rtl.lib.flat_ports import connect_flat, flat_members
 from phasecore.rtl.macro.crossbar import Crossbar
 from phasecore.rtl.spec.core import CoreConfig
-from phasecore.rtl.spec.registers.core import ADDRESS_BITS
+from phasecore.rtl.spec.registers.table import ADDRESS_BITS
 
 __all__ = ["Core", "Units"]
 

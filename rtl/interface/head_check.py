@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from phasecore.rtl.interface.head import EIGHT, FOUR, HeadFlit
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.messages import MessageKind
-from phasecore.rtl.spec.registers.core import ErrorCode
+from phasecore.rtl.spec.registers.table import ErrorCode
 
 __all__ = ["HeadCheck"]
 

@@ -23,7 +23,7 @@ from phasecore.rtl.noc.link import Link
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.messages import MessageKind
 from phasecore.rtl.spec.noc import FabricConfig
-from phasecore.rtl.spec.registers.core import ErrorCode
+from phasecore.rtl.spec.registers.table import ErrorCode
 
 __all__ = ["MessageReceiver"]
 

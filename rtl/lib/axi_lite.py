@@ -5,7 +5,7 @@ from amaranth.hdl import Module, Mux, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from phasecore.rtl.spec.registers.core import ADDRESS_BITS
+from phasecore.rtl.spec.registers.table import ADDRESS_BITS
 
 __all__ = ["AxiLiteBus", "AxiLiteSlave", "RegisterBus"]
 

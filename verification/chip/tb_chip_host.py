@@ -26,7 +26,7 @@ from phasecore.rtl.spec.instructions import (
     encode,
 )
 from phasecore.rtl.spec.registers.chip import PAGE_BITS
-from phasecore.rtl.spec.registers.core import ErrorCode, ErrorCounter
+from phasecore.rtl.spec.registers.table import ErrorCode, ErrorCounter
 from phasecore.verification.drivers.chip_host import ChipHost
 from phasecore.verification.drivers.host import Errors, RegisterError, RunError, reset_again
 from phasecore.verification.support.streams import read_devices, slow_pulses

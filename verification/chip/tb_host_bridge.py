@@ -18,7 +18,7 @@ from phasecore.rtl.spec.chip import BRIDGE_FLITS, ChipConfig
 from phasecore.rtl.spec.instructions import ObjectDescriptor, PacketKind, StreamDescriptor
 from phasecore.rtl.spec.messages import MESSAGE, MessageKind, message_fields, message_head
 from phasecore.rtl.spec.packets import HEADER as ROUTE
-from phasecore.rtl.spec.registers.core import ErrorCode
+from phasecore.rtl.spec.registers.table import ErrorCode
 from phasecore.verification.support.streams import reset
 
 CHIP = ChipConfig.from_json(os.environ["PHASECORE_CHIP"])

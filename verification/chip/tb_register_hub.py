@@ -20,7 +20,7 @@ from phasecore.rtl.spec.registers.chip import (
     registers,
     windows,
 )
-from phasecore.rtl.spec.registers.core import Access, ErrorCode, Origin, error_counter
+from phasecore.rtl.spec.registers.table import Access, ErrorCode, Origin, error_counter
 from phasecore.verification.support.streams import reset
 
 CHIP = ChipConfig.from_json(os.environ["PHASECORE_CHIP"])

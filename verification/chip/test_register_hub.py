@@ -20,7 +20,7 @@ from phasecore.rtl.spec.registers.chip import (
     registers,
     windows,
 )
-from phasecore.rtl.spec.registers.core import Access
+from phasecore.rtl.spec.registers.table import Access
 
 TINY, DEFAULT = CHIPS["tiny"], CHIPS["default"]
 LARGEST = TINY.replace(

@@ -12,15 +12,8 @@ from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 from phasecore.rtl.core.control.csr_file import SequencerPort, Settings
 from phasecore.rtl.core.control.csr_parts import Events
 from phasecore.rtl.core.interfaces import TableWrite
-from phasecore.rtl.spec.registers.core import (
-    ErrorCode,
-    ErrorCounter,
-    Origin,
-    error_counter,
-    offsets,
-    registers,
-    windows,
-)
+from phasecore.rtl.spec.registers.core import offsets, registers, windows
+from phasecore.rtl.spec.registers.table import ErrorCode, ErrorCounter, Origin, error_counter
 from phasecore.verification.support.build import config_from_env
 from phasecore.verification.support.streams import reset
 

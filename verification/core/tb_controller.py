@@ -17,13 +17,8 @@ from phasecore.rtl.core.interfaces import (
     UpdateCommand,
 )
 from phasecore.rtl.spec.instructions import Drift, Function, Opcode, Segment, Unit, encode
-from phasecore.rtl.spec.registers.core import (
-    ErrorCode,
-    ErrorCounter,
-    error_counter,
-    offsets,
-    windows,
-)
+from phasecore.rtl.spec.registers.core import offsets, windows
+from phasecore.rtl.spec.registers.table import ErrorCode, ErrorCounter, error_counter
 from phasecore.verification.support.build import config_from_env
 from phasecore.verification.support.streams import reset
 

@@ -28,7 +28,8 @@ from phasecore.rtl.spec.instructions import (
     encode,
     pack,
 )
-from phasecore.rtl.spec.registers.core import ErrorCode, error_counter, offsets, windows
+from phasecore.rtl.spec.registers.core import offsets, windows
+from phasecore.rtl.spec.registers.table import ErrorCode, error_counter
 from phasecore.verification.cosim.counters import COUNTERS
 from phasecore.verification.cosim.random_programs import RandomProgram
 from phasecore.verification.drivers.host import Errors, Host, RegisterError, RunError, reset_again

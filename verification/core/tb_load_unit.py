@@ -12,7 +12,7 @@ from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSource
 from phasecore.models.golden.packets import affine_packet, header, vector_packet
 from phasecore.rtl.core.control.load_unit import LoadCommand
 from phasecore.rtl.spec.instructions import HEADER, PacketKind, unpack
-from phasecore.rtl.spec.registers.core import ErrorCode
+from phasecore.rtl.spec.registers.table import ErrorCode
 from phasecore.verification.support.build import config_from_env
 from phasecore.verification.support.streams import reset
 

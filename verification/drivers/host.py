@@ -31,14 +31,8 @@ from numpy.typing import ArrayLike
 from phasecore.models.golden.packets import Result, affine_packet, parse_result, vector_packet
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import ObjectDescriptor, Segment, StreamDescriptor
-from phasecore.rtl.spec.registers.core import (
-    ErrorCode,
-    ErrorCounter,
-    Register,
-    Window,
-    registers,
-    windows,
-)
+from phasecore.rtl.spec.registers.core import registers, windows
+from phasecore.rtl.spec.registers.table import ErrorCode, ErrorCounter, Register, Window
 from phasecore.verification.support.streams import reset
 
 __all__ = [

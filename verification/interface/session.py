@@ -27,7 +27,7 @@ from phasecore.rtl.spec.instructions import ObjectDescriptor, StreamDescriptor
 from phasecore.rtl.spec.messages import PAYLOAD_FLITS, MessageKind, message_fields
 from phasecore.rtl.spec.noc import FabricConfig
 from phasecore.rtl.spec.packets import HEADER
-from phasecore.rtl.spec.registers.core import ErrorCode
+from phasecore.rtl.spec.registers.table import ErrorCode
 from phasecore.verification.support.build import config_from_env
 from phasecore.verification.support.streams import reset
 

@@ -9,18 +9,20 @@ import pytest
 
 from phasecore.rtl.spec.core import DEFAULT, PRESETS, TINY, CoreConfig
 from phasecore.rtl.spec.registers.core import (
-    ADDRESS_BITS,
-    ERROR_COUNTERS,
-    Access,
-    ErrorCode,
-    ErrorCounter,
     c_header,
-    error_counter,
     events,
     markdown,
     offsets,
     registers,
     windows,
+)
+from phasecore.rtl.spec.registers.table import (
+    ADDRESS_BITS,
+    ERROR_COUNTERS,
+    Access,
+    ErrorCode,
+    ErrorCounter,
+    error_counter,
 )
 
 LARGEST = CoreConfig(

@@ -15,16 +15,14 @@ from phasecore.rtl.core.interfaces import TableWrite
 from phasecore.rtl.lib.axi_lite import RegisterBus
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import Unit
-from phasecore.rtl.spec.registers.core import (
+from phasecore.rtl.spec.registers.core import events, registers, windows
+from phasecore.rtl.spec.registers.table import (
     ERROR_COUNTERS,
     WORD_BYTES,
     Access,
     ErrorCode,
     Origin,
     Register,
-    events,
-    registers,
-    windows,
 )
 
 __all__ = ["CsrFile", "SequencerPort", "Settings"]

@@ -7,14 +7,14 @@ from amaranth.lib.wiring import In, Out
 
 from phasecore.rtl.lib.sram import Sram
 from phasecore.rtl.spec.core import CoreConfig
-from phasecore.rtl.spec.registers.core import (
+from phasecore.rtl.spec.registers.core import events
+from phasecore.rtl.spec.registers.table import (
     ERROR_COUNTERS,
     WORD_BYTES,
     ErrorCode,
     ErrorCounter,
     Window,
     error_counter,
-    events,
 )
 
 __all__ = ["ErrorRecord", "EventCounters", "Events", "MemoryWindow"]

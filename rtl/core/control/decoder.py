@@ -18,7 +18,7 @@ from phasecore.rtl.spec.instructions import (
     Function,
     Opcode,
 )
-from phasecore.rtl.spec.registers.core import ErrorCode
+from phasecore.rtl.spec.registers.table import ErrorCode
 
 __all__ = [
     "EXCLUSIVE",

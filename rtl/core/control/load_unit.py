@@ -10,7 +10,7 @@ from phasecore.rtl.lib.sram import Sram
 from phasecore.rtl.lib.trees import lane_mask
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import GROUP, HEADER, PACKET_MAGIC, PacketKind
-from phasecore.rtl.spec.registers.core import ErrorCode
+from phasecore.rtl.spec.registers.table import ErrorCode
 
 __all__ = ["AxiStream", "LoadCommand", "PacketCommit", "PacketHeader", "PacketReceiver", "StreamIn"]
 

@@ -9,7 +9,7 @@ from phasecore.rtl.core.control.csr_file import SequencerPort
 from phasecore.rtl.core.control.decoder import EXCLUSIVE, SegmentLayout, fields_of, opcode_of
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import INSTRUCTION_BITS, OPCODE_BITS, Opcode
-from phasecore.rtl.spec.registers.core import ErrorCode
+from phasecore.rtl.spec.registers.table import ErrorCode
 
 __all__ = ["LoopCounters", "Sequencer", "StopControl"]
 

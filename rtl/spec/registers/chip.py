@@ -6,8 +6,8 @@ of the chip is ``page << PAGE_BITS | offset``, where page n belongs to node n of
 """
 
 from phasecore.rtl.spec.chip import BRIDGE_FLITS, ChipConfig
-from phasecore.rtl.spec.registers.core import ADDRESS_BITS as PAGE_BITS
-from phasecore.rtl.spec.registers.core import (
+from phasecore.rtl.spec.registers.table import ADDRESS_BITS as PAGE_BITS
+from phasecore.rtl.spec.registers.table import (
     OBJECT_WORDS,
     STREAM_WORDS,
     WORD_BYTES,
