@@ -1,30 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Local control: when an iteration may begin, and what its end gives back."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, memory, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
 
-from phasecore.rtl.core.interfaces import CreditGrant, TableWrite, descriptor_word, table_depth
+from phasecore.rtl.core.interfaces import CreditGrant, TableWrite, descriptor_word
+from phasecore.rtl.interface.iteration_forms import BALANCE, COUNT_BITS, IterationForms
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import OBJECT
 
-__all__ = ["LocalControl"]
-
-COUNT_BITS = 17
-"""Bits of a count of vectors: a frame has at most 255 x 255, and a ring more may have come."""
-
-BALANCE = signed(COUNT_BITS + 1)
-"""A difference of counts: what an iteration never needs may be dead before it has come."""
+__all__ = ["CreditPayer", "LocalControl", "ObjectBalance"]
 
 MOST_CREDITS = 255
-
-
-class _Place(data.StructLayout):
-    """Iteration of an object and vectors of the frame that nobody needs any more."""
-
-    def __init__(self) -> None:
-        super().__init__({"row": 8, "col": 8, "dead": COUNT_BITS})
 
 
 class LocalControl(wiring.Component):
@@ -69,81 +57,36 @@ class LocalControl(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        objects = self.config.objects
-        self._index = Signal(range(max(2, objects)))
-        self._working, self._store = Signal(), Signal()
-        self._waiting, self._stale = Signal(objects), Signal(objects)
-        self._complete = Signal(objects)
-        # Vectors present, and those that the iteration still lacks (none: 0 or less).
-        self._present = Signal(data.ArrayLayout(BALANCE, objects))
-        self._lacking = Signal(data.ArrayLayout(BALANCE, objects))
-        self._freed, self._lacks = Signal(COUNT_BITS), Signal(BALANCE)
-        self._fresh, self._over = Signal(), Signal()
-        self._owing = Signal()
-        self._count(m)
-        self._work(m)
-        self._grant(m)
-        return m
-
-    def _count(self, m: Module) -> None:
-        """Arrivals, and what follows from them; a written object begins anew."""
-        table = self.table
-        word = data.View(descriptor_word(OBJECT, 0), table.data)
-        for index in range(self.config.objects):
-            enable, depth, start = (
-                Signal(width, name=f"{name}_{index}")
-                for name, width in (("enable", 1), ("depth", 5), ("start", 5))
-            )
-            present, lacking = self._present[index], self._lacking[index]
-            arrived = self.arrived[index]
-            chosen = self._index == index
-            stored = self._store & chosen
-            m.d.comb += [
-                self.full[index].eq(~enable | (present >= Cat(depth, 0).as_signed())),
-                self._complete[index].eq(enable & (lacking <= 0)),
-                self.ready[index].eq(
-                    self._complete[index] & ~self._waiting[index] & ~self._stale[index]
-                    & ~(self._working & chosen)
-                ),
-            ]  # fmt: skip
-            m.d.sync += [
-                present.eq(present + arrived - Mux(stored, self._freed, 0)),
-                lacking.eq(Mux(stored, self._lacks, lacking) - arrived),
-            ]
-            with m.If(table.en & ~table.stream & (table.index == index)):
-                m.d.sync += present.eq(Cat(start, 0).as_signed())
-                with m.If(table.word == 0):
-                    m.d.sync += [
-                        enable.eq(word.enable), depth.eq(word.depth), start.eq(word.arrived),
-                        present.eq(Cat(word.arrived, 0).as_signed()),
-                    ]  # fmt: skip
-
-    def _work(self, m: Module) -> None:
-        """Take an object; find its lines; multiply; keep what is dead and what it lacks next."""
         objects, table, release = self.config.objects, self.table, self.release
-        pick, ending, spoiled = Signal.like(self._index), Signal(), Signal()
+        m.submodules.forms = forms = IterationForms(self.config)
+        m.submodules.payer = payer = CreditPayer()
+        connect(m, payer.grants, flipped(self.grants))
+        index, pick = (Signal.like(forms.index) for _ in range(2))
+        waiting, stale, complete = Signal(objects), Signal(objects), Signal(objects)
         written, wanted, picked = Signal(objects), Signal(objects), Signal(objects)
+        working, store, fresh, ending, spoiled = (Signal() for _ in range(5))
         # Whether an object is ready counts when the RELEASE is taken.
         released, due, was_due = Signal(objects), Signal(objects), Signal(objects)
-        m.d.comb += due.eq(was_due)
+        accepted = release.valid & release.ready
         m.d.sync += was_due.eq(due)
-        with m.If(release.valid & release.ready):
-            m.d.comb += [released.eq(release.payload), due.eq(self._complete)]
-        with m.If(table.en & ~table.stream):
-            m.d.comb += written.eq(1 << table.index)
-        m.d.comb += wanted.eq(self._waiting | self._stale | released)
+        m.d.comb += [
+            due.eq(Mux(accepted, complete, was_due)),
+            released.eq(Mux(accepted, release.payload, 0)),
+            written.eq(Mux(table.en & ~table.stream, 1 << table.index, 0)),
+            wanted.eq(waiting | stale | released),
+            spoiled.eq((stale & (1 << index)).any()),
+            self.ready.eq(complete & ~waiting & ~stale & ~Mux(working, 1 << index, 0)),
+        ]
         for position in reversed(range(objects)):
             with m.If(wanted[position]):
                 m.d.comb += pick.eq(position)
-        m.d.comb += spoiled.eq((self._stale & (1 << self._index)).any())
         with m.FSM() as fsm:
-            with m.State("TAKE"), m.If(wanted.any() & ~self._owing):
+            with m.State("TAKE"), m.If(wanted.any() & ~payer.owing):
                 m.d.comb += picked.eq(1 << pick)
                 m.d.sync += [
-                    self._index.eq(pick),
-                    self._fresh.eq((self._stale & picked).any()),
+                    index.eq(pick), fresh.eq((stale & picked).any()),
                     ending.eq((due & picked).any()),
-                ]
+                ]  # fmt: skip
                 m.next = "LINES"
             with m.State("LINES"):
                 m.next = "MULTIPLY"
@@ -151,117 +94,142 @@ class LocalControl(wiring.Component):
                 m.next = "STORE"
             with m.State("STORE"):
                 m.d.comb += [
-                    self._store.eq((self._fresh | ending) & ~spoiled),
-                    self.refused.eq(~(self._fresh | ending | spoiled)),
+                    store.eq((fresh | ending) & ~spoiled),
+                    self.refused.eq(~(fresh | ending | spoiled)),
                 ]
                 with m.If(~self.refused | self.counted):
                     m.next = "TAKE"
         m.d.comb += [
-            self._working.eq(~fsm.ongoing("TAKE")),
-            self.busy.eq(self._working | (self._waiting | self._stale).any() | self._owing),
+            working.eq(~fsm.ongoing("TAKE")),
+            self.busy.eq(working | (waiting | stale).any() | payer.owing),
             release.ready.eq(~self.busy),
         ]
         m.d.sync += [
-            self._waiting.eq((self._waiting | released) & ~picked & ~written),
-            self._stale.eq((self._stale & ~picked) | written),
+            waiting.eq((waiting | released) & ~picked & ~written),
+            stale.eq((stale & ~picked) | written),
         ]
-        self._forms(m, pick, take=picked.any())
-
-    def _forms(self, m: Module, pick: Value, *, take: Value) -> None:
-        """The closed forms for the object in work."""
-        sizes, window = self._descriptors(m, pick, take)
-        place, next_place = self._memory(m, "places", _Place(), pick, self._store)
-        frame, next_frame = self._memory(m, "frames", 16, pick, self._store & self._fresh)
-        s, size = Signal(_Place()), Signal(16)
-        with m.If(take):
-            m.d.sync += [s.eq(place), size.eq(frame)]
-        row, col, last_col = Signal(8), Signal(8), Signal()
+        self._objects(m, forms, index, store, complete)
         m.d.comb += [
-            last_col.eq(s.col + 1 >= sizes.out_width),
-            self._over.eq(last_col & (s.row + 1 >= sizes.out_height) & ~self._fresh),
-            row.eq(Mux(self._fresh | self._over, 0, s.row + last_col)),
-            col.eq(Mux(self._fresh | last_col, 0, s.col + 1)),
-        ]
-        # The first lines that this iteration needs, and the last ones of the next.
-        top, right, bottom, end = (
-            Signal(signed(14), name=name) for name in ("top", "right", "bottom", "end")
-        )
-        m.d.sync += [
-            top.eq(s.row * window.stride - window.padding),
-            right.eq(s.col * window.stride - window.padding + window.stride),
-            bottom.eq(row * window.stride - window.padding + window.kernel_height - 1),
-            end.eq(col * window.stride - window.padding + window.kernel_width - 1),
-        ]
-        height, width = sizes.height, sizes.width
-        above, below = Signal(signed(20)), Signal(signed(20))
-        edge, needed_col = Signal(9), Signal(signed(10))
-        m.d.sync += [
-            above.eq(Mux(self._fresh | (top > height), height, top) * width),
-            below.eq(Mux(bottom < height - 1, bottom, height - 1) * width),
-            edge.eq(Mux(right < 0, 0, Mux(right > width, width, right))),
-            needed_col.eq(Mux(end < width - 1, end, width - 1)),
-        ]
-        reached, dead, before = Signal(signed(20)), Signal(COUNT_BITS), Signal(COUNT_BITS)
-        m.d.comb += [
-            reached.eq(Mux(top < 0, 0, above + edge)),
-            dead.eq(Mux(self._over | (reached > size), size, reached)),
-            before.eq(Mux(self._fresh, 0, s.dead)),
-            self._freed.eq(Mux(self._fresh, 0, dead - before)),
-            # What is dead has arrived, or counts as such until the frame is over.
-            self._lacks.eq(
-                below + needed_col + 1 - self._present[self._index] - before
-                + Mux(self._over, size, 0)
-            ),
-            next_place.row.eq(row),
-            next_place.col.eq(col),
-            next_place.dead.eq(Mux(self._fresh | self._over, 0, dead)),
-            next_frame.eq(above),
+            forms.table.eq(table), forms.take.eq(picked.any()), forms.pick.eq(pick),
+            forms.fresh.eq(fresh), forms.store.eq(store), forms.index.eq(index),
+            payer.load.eq(store), payer.object.eq(index), payer.count.eq(forms.freed),
         ]  # fmt: skip
+        return m
 
-    def _descriptors(self, m: Module, pick: Value, take: Value) -> tuple[data.View, data.View]:
-        """Sizes and window of the object in work."""
-        table, found = self.table, []
-        for word in (1, 2):
-            layout = descriptor_word(OBJECT, word)
-            store = memory.Memory(shape=layout, depth=table_depth(self.config.objects), init=[])
-            m.submodules[f"descriptors_{word}"] = store
-            write, read = store.write_port(), store.read_port(domain="comb")
-            chosen = Signal(layout)
+    def _objects(
+        self, m: Module, forms: IterationForms, index: Signal, store: Signal, complete: Signal
+    ) -> None:
+        """A balance for each object; the forms see that of the one in work."""
+        table = self.table
+        word = data.View(descriptor_word(OBJECT, 0), table.data)
+        for number in range(self.config.objects):
+            m.submodules[f"object_{number}"] = balance = ObjectBalance()
             m.d.comb += [
-                write.addr.eq(table.index),
-                write.en.eq(
-                    table.en & ~table.stream & (table.word == word)
-                    & (table.index < self.config.objects)
-                ),
-                Value.cast(write.data).eq(table.data),
-                read.addr.eq(pick),
-            ]  # fmt: skip
-            with m.If(take):
-                m.d.sync += chosen.eq(read.data)
-            found.append(chosen)
-        return found[0], found[1]
+                balance.given.eq(table.en & ~table.stream & (table.index == number)),
+                balance.written.eq(balance.given & (table.word == 0)),
+                *(balance.word[name].eq(word[name]) for name in ObjectBalance.RING.members),
+                balance.arrived.eq(self.arrived[number]),
+                balance.store.eq(store & (index == number)),
+                balance.freed.eq(forms.freed),
+                balance.lacks.eq(forms.lacks),
+                self.full[number].eq(balance.full),
+                complete[number].eq(balance.complete),
+            ]
+            with m.If(index == number):
+                m.d.comb += forms.present.eq(balance.present)
 
-    def _memory(
-        self, m: Module, name: str, shape: object, pick: Value, enable: Value
-    ) -> tuple[Value, Value]:
-        """One entry per object: that of the object picked, and what the one in work keeps."""
-        store = memory.Memory(shape=shape, depth=table_depth(self.config.objects), init=[])
-        m.submodules[name] = store
-        write, read = store.write_port(), store.read_port(domain="comb")
-        m.d.comb += [write.addr.eq(self._index), write.en.eq(enable), read.addr.eq(pick)]
-        return read.data, write.data
 
-    def _grant(self, m: Module) -> None:
-        """Credits of what has become free."""
+class ObjectBalance(wiring.Component):
+    """Vectors of one object that are there, and that its iteration lacks.
+
+    Members
+    -------
+    given, written, word : In(1), In(1), In(ring fields)
+        A word of the descriptor is written, and the object begins anew; it is the first word.
+    arrived : In(1)
+        Strobe: a vector is there.
+    store, freed, lacks : In(1), In, In(BALANCE)
+        The next iteration begins: vectors that are free now, vectors that it lacks.
+    present : Out(BALANCE)
+        Vectors that are there.
+    full, complete : Out(1), Out(1)
+        There is no room for another vector; the iteration lacks nothing.
+    """
+
+    RING = data.StructLayout({"enable": 1, "depth": 5, "arrived": 5})
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "given": In(1),
+                "written": In(1),
+                "word": In(self.RING),
+                "arrived": In(1),
+                "store": In(1),
+                "freed": In(COUNT_BITS),
+                "lacks": In(BALANCE),
+                "present": Out(BALANCE),
+                "full": Out(1),
+                "complete": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        ring, present, lacking = Signal(self.RING), self.present, Signal(BALANCE)
+        m.d.comb += [
+            self.full.eq(~ring.enable | (present >= Cat(ring.depth, 0).as_signed())),
+            self.complete.eq(ring.enable & (lacking <= 0)),
+        ]
+        m.d.sync += [
+            present.eq(present + self.arrived - Mux(self.store, self.freed, 0)),
+            lacking.eq(Mux(self.store, self.lacks, lacking) - self.arrived),
+        ]
+        with m.If(self.given):
+            start = Mux(self.written, self.word.arrived, ring.arrived)
+            m.d.sync += present.eq(Cat(start, 0).as_signed())
+        with m.If(self.written):
+            m.d.sync += ring.eq(self.word)
+        return m
+
+
+class CreditPayer(wiring.Component):
+    """Offers the credits of an object, at most 255 at a time, until all are taken.
+
+    Members
+    -------
+    load, object, count : In(1), In(4), In
+        The object that is owed credits, and how many.
+    owing : Out(1)
+        Credits are left.
+    grants : Out(stream of CreditGrant)
+    """
+
+    grants: stream.Interface
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "load": In(1),
+                "object": In(4),
+                "count": In(COUNT_BITS),
+                "owing": Out(1),
+                "grants": Out(stream.Signature(CreditGrant())),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
         payload = self.grants.payload
         owed, owner = Signal(COUNT_BITS), Signal(4)
         m.d.comb += [
-            self._owing.eq(owed != 0),
-            self.grants.valid.eq(self._owing),
+            self.owing.eq(owed != 0),
+            self.grants.valid.eq(self.owing),
             payload.object.eq(owner),
             payload.count.eq(Mux(owed > MOST_CREDITS, MOST_CREDITS, owed)),
         ]
         with m.If(self.grants.valid & self.grants.ready):
             m.d.sync += owed.eq(owed - payload.count)
-        with m.If(self._store):
-            m.d.sync += [owed.eq(self._freed), owner.eq(self._index)]
+        with m.If(self.load):
+            m.d.sync += [owed.eq(self.count), owner.eq(self.object)]
+        return m
