@@ -101,7 +101,7 @@ class Chip(wiring.Component):
         received = Cat(
             mesh.o_head[node], mesh.o_tail[node], mesh.o_data.word_select(node, fabric.flit_bits)
         )
-        sent = Signal(flit_bits(fabric), name=f"sent_{node}")
+        sent = _bits(link_out.flit)
         m.d.comb += [
             link_in.valid.eq(mesh.o_valid[node]),
             link_in.vc.eq(mesh.o_vc.word_select(node, fabric.vc_bits)),
@@ -109,10 +109,9 @@ class Chip(wiring.Component):
             mesh.o_credit.word_select(node, channels).eq(link_in.credit),
             mesh.i_valid[node].eq(link_out.valid),
             mesh.i_vc.word_select(node, fabric.vc_bits).eq(link_out.vc),
-            sent.eq(_bits(link_out.flit)),
             mesh.i_head[node].eq(sent[0]),
             mesh.i_tail[node].eq(sent[1]),
-            mesh.i_data.word_select(node, fabric.flit_bits).eq(sent[2:]),
+            mesh.i_data.word_select(node, fabric.flit_bits).eq(sent[2 : 2 + fabric.flit_bits]),
             link_out.credit.eq(mesh.i_credit.word_select(node, channels)),
         ]
 

@@ -25,6 +25,8 @@ from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.core import DEFAULT, CoreConfig
 from phasecore.rtl.spec.noc import FabricConfig
 from phasecore.rtl.spec.packets import HEADER
+from phasecore.rtl.spec.registers.chip import windows
+from phasecore.rtl.spec.registers.table import Window
 
 __all__ = ["components", "named", "table", "with_ports"]
 
@@ -35,7 +37,7 @@ DIRECT = FabricConfig(topology="prism", width=4, height=2)
 NUMBERS = {
     "readers": 5, "writers": 2, "lanes": DEFAULT.post_lanes, "vc": 0, "port": 0,
     "n": 10, "streams": CHIP.core.streams, "header": HEADER, "stream": False, "word": 0,
-    "entries": CHIP.core.objects, "channels": CHIP.fabric.virtual_channels,
+    "entries": CHIP.core.objects, "channels": CHIP.fabric.virtual_channels, "sources": 3,
 }  # fmt: skip
 """Parameters of components besides their configuration, as the default core and chip have them."""
 
@@ -65,6 +67,8 @@ def _argument(component: type[wiring.Component], name: str, annotation: Any) -> 
     if name == "flit":
         layout = importlib.import_module(component.__module__)
         return vars(layout)["Flit"](CHIP.fabric)
+    if annotation is Window:
+        return windows(CHIP)["OBJECT"]
     return NUMBERS[name]
 
 
