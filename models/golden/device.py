@@ -5,17 +5,16 @@ Everything random is a function of (seed, stream, index, event), so that RTL and
 same draw; see docs/contract/device.md.
 """
 
-import json
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from phasecore.models.golden.fixed_point import Int
-from phasecore.rtl.spec.core import CoreConfig, from_fields, load_named
+from phasecore.rtl.spec.core import CoreConfig
+from phasecore.rtl.spec.parameters import Parameters, number, text
 
 __all__ = [
     "IDEAL",
@@ -240,7 +239,7 @@ class DeviceTables:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeviceProfile:
+class DeviceProfile(Parameters):
     """Physics of devices and converters, in uS, pulses, seconds and counts.
 
     A SET pulse adds N(mu, sd) with ``mu = set_mean_slope G + set_mean + set_mean_memory P`` and sd
@@ -259,142 +258,137 @@ class DeviceProfile:
     of each device, and not below 1 s.
     """
 
-    name: str = "custom"
+    TITLE = KEY = "device profile"
+
+    name: str = text("custom")
     """Name in reports."""
 
-    g_full_scale: float = 12.0
+    g_full_scale: float = number(12.0, 1.0, 100.0)
     """Conductance of the largest code, uS (Nandakumar et al. 2018, G_max)."""
 
-    g_min: float = 0.1
+    g_min: float = number(0.1, 0.0, 100.0)
     """Smallest conductance that a SET pulse leaves, uS (same source)."""
 
-    set_mean: float = 0.77
+    set_mean: float = number(0.77, -10.0, 10.0)
     """Constant part of the mean SET increment, uS; default: an average pulse of the pcm profile."""
 
-    set_mean_slope: float = 0.0
+    set_mean_slope: float = number(0.0, -1.0, 1.0)
     """Change of the mean increment per conductance, uS/uS."""
 
-    set_mean_memory: float = 0.0
+    set_mean_memory: float = number(0.0, -10.0, 10.0)
     """Part of the mean increment that decays with the pulses since RESET, uS."""
 
-    set_sd: float = 0.0
+    set_sd: float = number(0.0, 0.0, 10.0)
     """Constant part of the deviation of the SET increment, uS."""
 
-    set_sd_slope: float = 0.0
+    set_sd_slope: float = number(0.0, -1.0, 1.0)
     """Change of the deviation per conductance, uS/uS."""
 
-    set_sd_memory: float = 0.0
+    set_sd_memory: float = number(0.0, -10.0, 10.0)
     """Part of the deviation that decays with the pulses since RESET, uS."""
 
-    memory_decay: float = 2.6
+    memory_decay: float = number(2.6, 0.1, 100.0)
     """Pulses in which the programming memory falls by e (Nandakumar et al. 2018)."""
 
-    reset_mean: float = 0.1
+    reset_mean: float = number(0.1, 0.0, 100.0)
     """Mean conductance after RESET, uS (same source)."""
 
-    reset_sd: float = 0.0
+    reset_sd: float = number(0.0, 0.0, 10.0)
     """Deviation of the conductance after RESET, uS."""
 
-    read_noise: float = 0.0
+    read_noise: float = number(0.0, 0.0, 1.0)
     """Constant part of a device's read noise, uS."""
 
-    read_noise_slope: float = 0.0
+    read_noise_slope: float = number(0.0, 0.0, 1.0)
     """Change of the read noise per conductance, uS/uS."""
 
-    read_noise_conductance: float = 2.0
+    read_noise_conductance: float = number(2.0, 0.001, 100.0)
     """Conductance at which the read noise is taken, uS (assumed: a typical trained device)."""
 
-    read_noise_relative: float = 0.0
+    read_noise_relative: float = number(0.0, 0.0, 1.0)
     """1/f noise in terms of the conductance, at full scale."""
 
-    read_noise_power: float = 0.0
+    read_noise_power: float = number(0.0, 0.0, 2.0)
     """Power by which it grows with falling conductance."""
 
-    read_noise_limit: float = 0.2
+    read_noise_limit: float = number(0.2, 0.0, 1.0)
     """Its bound (AIHWKIT, PCMLikeNoiseModel)."""
 
-    read_time: float = 250e-9
+    read_time: float = number(250e-9, 1e-9, 0.1)
     """Duration of a read, s (same source)."""
 
-    drift_exponent: float = 0.0
+    drift_exponent: float = number(0.0, -1.0, 1.0)
     """Mean drift exponent at full scale."""
 
-    drift_exponent_slope: float = 0.0
+    drift_exponent_slope: float = number(0.0, -1.0, 1.0)
     """Its change per unit of ln(G)."""
 
-    drift_exponent_low: float = 0.0
+    drift_exponent_low: float = number(0.0, 0.0, 1.0)
     """Its least value."""
 
-    drift_exponent_high: float = 0.0
+    drift_exponent_high: float = number(0.0, 0.0, 1.0)
     """Its largest value; 0: no drift at all."""
 
-    drift_spread: float = 0.0
+    drift_spread: float = number(0.0, -1.0, 1.0)
     """Deviation of drift exponents at full scale."""
 
-    drift_spread_slope: float = 0.0
+    drift_spread_slope: float = number(0.0, -1.0, 1.0)
     """Its change per unit of ln(G)."""
 
-    drift_spread_low: float = 0.0
+    drift_spread_low: float = number(0.0, 0.0, 1.0)
     """Its least value."""
 
-    drift_spread_high: float = 0.0
+    drift_spread_high: float = number(0.0, 0.0, 1.0)
     """Its largest value."""
 
-    drift_time: float = 20.0
+    drift_time: float = number(20.0, 0.0625, 1e6)
     """Time constant of drift, s (AIHWKIT, PCMLikeNoiseModel, t_0)."""
 
-    program_sd: float = 0.0
+    program_sd: float = number(0.0, 0.0, 10.0)
     """Error that iterative programming leaves at conductance 0, deviation in uS."""
 
-    program_sd_slope: float = 0.0
+    program_sd_slope: float = number(0.0, -10.0, 10.0)
     """Its change with the conductance in full scales, uS."""
 
-    program_sd_square: float = 0.0
+    program_sd_square: float = number(0.0, -10.0, 10.0)
     """Likewise with its square, uS."""
 
-    stuck_low: float = 0.0
+    stuck_low: float = number(0.0, 0.0, 1.0)
     """Fraction of devices that always conduct nothing."""
 
-    stuck_high: float = 0.0
+    stuck_high: float = number(0.0, 0.0, 1.0)
     """Fraction of devices that always conduct full scale."""
 
-    dead_rows: float = 0.0
+    dead_rows: float = number(0.0, 0.0, 1.0)
     """Fraction of rows all of whose devices conduct nothing."""
 
-    dead_cols: float = 0.0
+    dead_cols: float = number(0.0, 0.0, 1.0)
     """Fraction of such columns."""
 
-    dead_adcs: float = 0.0
+    dead_adcs: float = number(0.0, 0.0, 1.0)
     """Fraction of converters that count neither current nor offset (noise is theirs still)."""
 
-    adc_noise: float = 0.0
+    adc_noise: float = number(0.0, 0.0, 16.0)
     """Noise of a converter, counts (assumed)."""
 
-    adc_gain_sd: float = 0.0
+    adc_gain_sd: float = number(0.0, 0.0, 0.5)
     """Relative deviation of the gains of the converters before calibration."""
 
-    adc_gain_limit: float = 0.21
+    adc_gain_limit: float = number(0.21, 0.0, 0.5)
     """Largest relative gain error (Khaddam-Aljameh et al. 2021: spread of +-21 %)."""
 
-    adc_offset_sd: float = 0.0
+    adc_offset_sd: float = number(0.0, 0.0, 100.0)
     """Deviation of the offsets of the converters, counts of the finest range and a full window
     (assumed)."""
 
-    initial_mean: float = 1.6
+    initial_mean: float = number(1.6, 0.0, 100.0)
     """Mean conductance before training, uS (Nandakumar et al. 2020, recalled)."""
 
-    initial_sd: float = 0.83
+    initial_sd: float = number(0.83, 0.0, 10.0)
     """Deviation of the conductance before training, uS (same)."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str):
-            raise TypeError(f"name must be a string, not {self.name!r}")
-        for name, (low, high) in _LIMITS.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise TypeError(f"{name} must be a number, not {value!r}")
-            if not low <= value <= high:
-                raise ValueError(f"{name} must be in {low}..{high}, not {value}")
+        super().__post_init__()
         for name in ("g_min", "reset_mean", "initial_mean"):
             if getattr(self, name) > self.g_full_scale:
                 raise ValueError(
@@ -474,64 +468,11 @@ class DeviceProfile:
             exp2_table=np.rint(65536 * 2**-_SMOOTH).astype(np.int64),
         )
 
-    def to_json(self) -> str:
-        """All fields as one JSON object."""
-        return json.dumps(asdict(self), indent=2)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "DeviceProfile":
-        """Build from a mapping; missing keys keep their defaults (those of ``ideal``)."""
-        return from_fields(cls, values, "device profile")
-
     @classmethod
     def load(cls, name: str | Path = "ideal") -> "DeviceProfile":
         """One of ``PROFILES``, or the fields in a JSON file."""
-        return load_named("device profile", name, PROFILES, cls.from_dict)
+        return cls.named(name, PROFILES)
 
-
-_LIMITS = {
-    "g_full_scale": (1.0, 100.0),
-    "g_min": (0.0, 100.0),
-    "set_mean": (-10.0, 10.0),
-    "set_mean_slope": (-1.0, 1.0),
-    "set_mean_memory": (-10.0, 10.0),
-    "set_sd": (0.0, 10.0),
-    "set_sd_slope": (-1.0, 1.0),
-    "set_sd_memory": (-10.0, 10.0),
-    "memory_decay": (0.1, 100.0),
-    "reset_mean": (0.0, 100.0),
-    "reset_sd": (0.0, 10.0),
-    "read_noise": (0.0, 1.0),
-    "read_noise_slope": (0.0, 1.0),
-    "read_noise_conductance": (0.001, 100.0),
-    "read_noise_relative": (0.0, 1.0),
-    "read_noise_power": (0.0, 2.0),
-    "read_noise_limit": (0.0, 1.0),
-    "read_time": (1e-9, 0.1),
-    "drift_exponent": (-1.0, 1.0),
-    "drift_exponent_slope": (-1.0, 1.0),
-    "drift_exponent_low": (0.0, 1.0),
-    "drift_exponent_high": (0.0, 1.0),
-    "drift_spread": (-1.0, 1.0),
-    "drift_spread_slope": (-1.0, 1.0),
-    "drift_spread_low": (0.0, 1.0),
-    "drift_spread_high": (0.0, 1.0),
-    "drift_time": (0.0625, 1e6),
-    "program_sd": (0.0, 10.0),
-    "program_sd_slope": (-10.0, 10.0),
-    "program_sd_square": (-10.0, 10.0),
-    "stuck_low": (0.0, 1.0),
-    "stuck_high": (0.0, 1.0),
-    "dead_rows": (0.0, 1.0),
-    "dead_cols": (0.0, 1.0),
-    "dead_adcs": (0.0, 1.0),
-    "adc_noise": (0.0, 16.0),
-    "adc_gain_sd": (0.0, 0.5),
-    "adc_gain_limit": (0.0, 0.5),
-    "adc_offset_sd": (0.0, 100.0),
-    "initial_mean": (0.0, 100.0),
-    "initial_sd": (0.0, 10.0),
-}
 
 IDEAL = DeviceProfile(name="ideal")
 """Every SET pulse adds the same; no spread, no noise, converters without error."""

@@ -4,25 +4,12 @@
 No Amaranth import: RTL, golden model, benches and scripts all take the same object.
 """
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
-__all__ = [
-    "DEFAULT",
-    "PRESETS",
-    "SMALL",
-    "TINY",
-    "CoreConfig",
-    "file_text",
-    "from_fields",
-    "load_named",
-    "to_object",
-]
+from phasecore.rtl.spec.parameters import Parameters, integer
 
-T = TypeVar("T")
+__all__ = ["DEFAULT", "PRESETS", "SMALL", "TINY", "CoreConfig"]
 
 GAIN_FRACTION = 8
 """Fraction bits of an ADC calibration gain (unsigned 2.8, reset value 1.0 = 256)."""
@@ -60,165 +47,105 @@ def _log2(value: int) -> int:
     return max(1, (value - 1).bit_length())
 
 
-def _power_of_two(value: int) -> bool:
-    return value > 0 and value & (value - 1) == 0
-
-
-def file_text(path: str | Path, what: str) -> str:
-    """Text of a file of the user; an error calls it ``what`` and names it."""
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"cannot read {what} {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"cannot read {what} {path}: not UTF-8 text") from error
-
-
-def to_object(text: str, what: str) -> dict[str, Any]:
-    """The JSON object that ``text`` is; an error calls it ``what``."""
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{what} is not JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{what} must be a JSON object, not {type(values).__name__}")
-    return values
-
-
-def from_fields(cls: type[T], values: Any, kind: str) -> T:
-    """The dataclass of ``values`` by field; missing ones keep their defaults, others are refused.
-
-    ``kind`` is what an error calls a key.
-    """
-    if not isinstance(values, dict):
-        raise TypeError(f"{kind} must be an object of its fields, not {values!r}")
-    known = sorted(cls.__dataclass_fields__)  # type: ignore[attr-defined]
-    for key in values:
-        if key not in known:
-            raise ValueError(f"unknown {kind} key {key!r}; known: {', '.join(known)}")
-    return cls(**values)
-
-
-def load_named(
-    kind: str, name: str | Path, known: Mapping[str, T], build: Callable[[dict[str, Any]], T]
-) -> T:
-    """What has that name among ``known``, or is in that JSON file; an error calls it ``kind``."""
-    if str(name) in known:
-        return known[str(name)]
-    if not Path(name).exists():
-        names = ", ".join(known)
-        raise ValueError(f"{kind} {str(name)!r} is neither one of {names} nor a JSON file")
-    return build(to_object(file_text(name, kind), f"{kind} {name}"))
-
-
 @dataclass(frozen=True, kw_only=True)
-class CoreConfig:
+class CoreConfig(Parameters):
     """Geometry and number formats of one in-memory-computing core."""
 
-    rows: int = 256
-    """Wordlines: driven by a forward, sensed by a backward product. Power of two, 8..1024."""
+    TITLE = KEY = "configuration"
 
-    cols: int = 256
-    """Bitlines: sensed by a forward, driven by a backward product. Power of two, 8..1024."""
+    rows: int = integer(256, 8, 1024, power_of_two=True)
+    """Wordlines: driven by a forward, sensed by a backward product."""
 
-    input_bits: int = 8
-    """Bits of a signed input code; a window lasts ``2**(input_bits - 1)`` cycles. 5..8."""
+    cols: int = integer(256, 8, 1024, power_of_two=True)
+    """Bitlines: sensed by a forward, driven by a backward product."""
 
-    output_bits: int = 8
-    """Bits of a signed activation or error mantissa. Must be 8 (the lanes are bytes)."""
+    input_bits: int = integer(8, 5, 8)
+    """Bits of a signed input code; a window lasts ``2**(input_bits - 1)`` cycles."""
 
-    adc_bits: int = 8
-    """Bits of a signed ADC code, which saturates at ``+-(2**(adc_bits - 1) - 1)``. 4..8."""
+    output_bits: int = integer(8, 8, 8)
+    """Bits of a signed activation or error mantissa. The lanes are bytes."""
 
-    increment_bits: int = 5
-    """Bits of a line's signed CCO increment per cycle. 5..16.
+    adc_bits: int = integer(8, 4, 8)
+    """Bits of a signed ADC code, which saturates at ``+-(2**(adc_bits - 1) - 1)``."""
+
+    increment_bits: int = integer(5, 5, 16)
+    """Bits of a line's signed CCO increment per cycle.
 
     A converter counts at most ``2**(increment_bits - 1) - 1`` per cycle, up or down; what a cycle's
     current is worth beyond that is lost."""
 
-    g_bits: int = 12
-    """Bits of one device's unsigned conductance code. 6..14."""
+    g_bits: int = integer(12, 6, 14)
+    """Bits of one device's unsigned conductance code."""
 
-    devices_per_polarity: int = 2
-    """Devices that form G+ (and as many G-) of one weight. 1, 2, 4 or 8.
+    devices_per_polarity: int = integer(2, 1, 8, power_of_two=True)
+    """Devices that form G+ (and as many G-) of one weight.
 
     Two, as in the 8T4R cell of the HERMES core."""
 
-    range_min: int = 10
-    """Finest ADC range; a range ``r`` makes one count worth ``2**r`` charge units. 4..16."""
+    range_min: int = integer(10, 4, 16)
+    """Finest ADC range; a range ``r`` makes one count worth ``2**r`` charge units."""
 
-    range_max: int = 21
-    """Coarsest ADC range. ``range_min``..28."""
+    range_max: int = integer(21, 4, 28)
+    """Coarsest ADC range, at least ``range_min``."""
 
-    post_lanes: int = 64
-    """Lanes of post-processing and bytes of a vector-memory word. Power of two, 8..256.
+    post_lanes: int = integer(64, 8, 256, power_of_two=True)
+    """Lanes of post-processing and bytes of a vector-memory word.
 
     At least 1/16 of the lines: counts are read out, a word per cycle, within the shortest window,
     at whose end those of the next one take their place."""
 
-    update_lanes: int = 128
-    """Weights whose chi is updated per cycle. Power of two, 4..256, at most ``cols``."""
+    update_lanes: int = integer(128, 4, 256, power_of_two=True)
+    """Weights whose chi is updated per cycle, at most ``cols``."""
 
-    acc_bits: int = 24
-    """Bits of a saturating partial-sum accumulator. 24..32."""
+    acc_bits: int = integer(24, 24, 32)
+    """Bits of a saturating partial-sum accumulator."""
 
-    chi_bits: int = 16
-    """Bits of one chi word, two's complement, saturating. 8..24."""
+    chi_bits: int = integer(16, 8, 24)
+    """Bits of one chi word, two's complement, saturating."""
 
-    pulse_bits: int = 3
-    """Bits of a pulse count's magnitude; one visit emits at most ``2**pulse_bits - 1``. 1..4."""
+    pulse_bits: int = integer(3, 1, 4)
+    """Bits of a pulse count's magnitude; one visit emits at most ``2**pulse_bits - 1``."""
 
-    queue_depth: int = 64
-    """Entries of the pulse queue. Power of two, 2..1024."""
+    queue_depth: int = integer(64, 2, 1024, power_of_two=True)
+    """Entries of the pulse queue."""
 
-    slots: int = 16
-    """Vectors in the vector memory. Power of two, 4..32."""
+    slots: int = integer(16, 4, 32, power_of_two=True)
+    """Vectors in the vector memory."""
 
-    affine_tables: int = 4
-    """Per-line scale and offset tables. Power of two, 1..8."""
+    affine_tables: int = integer(4, 1, 8, power_of_two=True)
+    """Per-line scale and offset tables."""
 
-    segments: int = 8
-    """Segment descriptors (layers or tiles that share the crossbar). Power of two, 1..16."""
+    segments: int = integer(8, 1, 16, power_of_two=True)
+    """Segment descriptors (layers or tiles that share the crossbar)."""
 
-    program_depth: int = 128
-    """64-bit instructions in the program memory. Power of two, 16..1024."""
+    program_depth: int = integer(128, 16, 1024, power_of_two=True)
+    """64-bit instructions in the program memory."""
 
-    objects: int = 0
-    """Object descriptors of the network interface, 0..16; 0: a stand-alone core.
+    objects: int = integer(0, 0, 16)
+    """Object descriptors of the network interface; 0: a stand-alone core.
 
     A stand-alone core has AXI-Streams (LOAD, READ) in place of the network interface (SEND,
     AWAIT, RELEASE)."""
 
-    streams: int = 0
-    """Stream descriptors of the network interface, 0..16; 0 just when ``objects`` is."""
+    streams: int = integer(0, 0, 16)
+    """Stream descriptors of the network interface; 0 just when ``objects`` is."""
 
-    stream_bytes: int = 8
-    """Bytes of an AXI-Stream beat. 8 (the header is one beat)."""
+    stream_bytes: int = integer(8, 8, 8)
+    """Bytes of an AXI-Stream beat; the header is one beat."""
 
-    verify_iterations: int = 30
-    """Most pulses that program-and-verify gives one device. 1..63."""
+    verify_iterations: int = integer(30, 1, 63)
+    """Most pulses that program-and-verify gives one device."""
 
-    set_cycles: int = 50
-    """Cycles of one SET pulse, during which the macro takes no other. 1..1023.
+    set_cycles: int = integer(50, 1, 1023)
+    """Cycles of one SET pulse, during which the macro takes no other.
 
     Assumed: 50 ns at 1 GHz."""
 
-    reset_cycles: int = 50
-    """Cycles of one RESET pulse. 1..1023 (assumed)."""
+    reset_cycles: int = integer(50, 1, 1023)
+    """Cycles of one RESET pulse (assumed)."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if type(value) is not int:
-                raise TypeError(f"{field.name} must be an integer, not {value!r}")
-        for name, low, high in _RANGES:
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ValueError(f"{name} must be in {low}..{high}, not {value}")
-        for name in _POWERS_OF_TWO:
-            value = getattr(self, name)
-            if not _power_of_two(value):
-                raise ValueError(f"{name} must be a power of two, not {value}")
+        super().__post_init__()
         if self.range_max < self.range_min:
             raise ValueError(
                 f"range_max must be at least range_min ({self.range_min}), not {self.range_max}"
@@ -398,63 +325,11 @@ class CoreConfig:
         """Devices of the array: ``((row * cols + col) * 2 + polarity) * N + device``."""
         return self.rows * self.cols * 2 * self.devices_per_polarity
 
-    def replace(self, **changes: int) -> "CoreConfig":
-        """A copy with some fields changed (checked again)."""
-        return replace(self, **changes)
-
-    def to_json(self) -> str:
-        """All fields as one JSON object."""
-        return json.dumps(asdict(self), indent=2)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "CoreConfig":
-        """Build from a mapping; missing keys keep their defaults, unknown keys are refused."""
-        return from_fields(cls, values, "configuration")
-
-    @classmethod
-    def from_json(cls, text: str) -> "CoreConfig":
-        """Build from the text of one JSON object."""
-        return cls.from_dict(to_object(text, "configuration"))
-
     @classmethod
     def load(cls, name: str | Path = "default") -> "CoreConfig":
         """One of ``PRESETS``, or the fields in a JSON file."""
-        return load_named("configuration", name, PRESETS, cls.from_dict)
+        return cls.named(name, PRESETS)
 
-
-_RANGES = [
-    ("rows", 8, 1024),
-    ("cols", 8, 1024),
-    ("input_bits", 5, 8),
-    ("output_bits", 8, 8),
-    ("adc_bits", 4, 8),
-    ("increment_bits", 5, 16),
-    ("g_bits", 6, 14),
-    ("devices_per_polarity", 1, 8),
-    ("range_min", 4, 16),
-    ("range_max", 4, 28),
-    ("post_lanes", 8, 256),
-    ("update_lanes", 4, 256),
-    ("acc_bits", 24, 32),
-    ("chi_bits", 8, 24),
-    ("pulse_bits", 1, 4),
-    ("queue_depth", 2, 1024),
-    ("slots", 4, 32),
-    ("affine_tables", 1, 8),
-    ("segments", 1, 16),
-    ("program_depth", 16, 1024),
-    ("objects", 0, 16),
-    ("streams", 0, 16),
-    ("stream_bytes", 8, 8),
-    ("verify_iterations", 1, 63),
-    ("set_cycles", 1, 1023),
-    ("reset_cycles", 1, 1023),
-]
-
-_POWERS_OF_TWO = [
-    "rows", "cols", "devices_per_polarity", "post_lanes", "update_lanes", "queue_depth", "slots",
-    "affine_tables", "segments", "program_depth",
-]  # fmt: skip
 
 DEFAULT = CoreConfig()
 SMALL = CoreConfig(rows=64, cols=64, post_lanes=32, update_lanes=32, queue_depth=16)

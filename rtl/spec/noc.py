@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parameters of the fabric: the only place where they are written down. No Amaranth import."""
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from phasecore.rtl.spec.core import from_fields, to_object
+from phasecore.rtl.spec.parameters import Parameters, choice, integer
 from phasecore.rtl.spec.topology import Edge, neighbours, prism, problems
 
 __all__ = ["ARBITERS", "TOPOLOGIES", "FabricConfig"]
@@ -20,54 +19,48 @@ TOPOLOGIES = ("mesh", "prism", "table")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FabricConfig:
+class FabricConfig(Parameters):
     """Nodes and what joins them."""
 
-    topology: str = "mesh"
-    """What joins the nodes: one of ``TOPOLOGIES``."""
+    TITLE = "fabric configuration"
+    KEY = "fabric"
 
-    width: int = 4
-    """Columns of nodes, 1..8; x counts eastward."""
+    topology: str = choice("mesh", TOPOLOGIES)
+    """What joins the nodes."""
 
-    height: int = 4
-    """Rows of nodes, 1..8; y counts northward."""
+    width: int = integer(4, 1, 8)
+    """Columns of nodes; x counts eastward."""
+
+    height: int = integer(4, 1, 8)
+    """Rows of nodes; y counts northward."""
 
     links: tuple[Edge, ...] = ()
     """Edges (source node, target node) of the topology ``table``, else nothing."""
 
-    flit_bits: int = 64
-    """Data bits of a flit, 32..256."""
+    flit_bits: int = integer(64, 32, 256)
+    """Data bits of a flit."""
 
-    virtual_channels: int = 2
-    """Virtual channels of a link, 1..4."""
+    virtual_channels: int = integer(2, 1, 4)
+    """Virtual channels of a link."""
 
-    networks: int = 2
-    """Virtual networks, 1..2: with two, the lower half of the channels (rounded up) is the XY
+    networks: int = integer(2, 1, 2)
+    """Virtual networks: with two, the lower half of the channels (rounded up) is the XY
     network and the upper half YX; with one, all channels are XY."""
 
-    depth: int = 4
-    """Flits that a virtual channel buffers at its receiver, 2..16."""
+    depth: int = integer(4, 2, 16)
+    """Flits that a virtual channel buffers at its receiver."""
 
-    arbiter: str = "round_robin"
-    """Who gets an output: one of ``ARBITERS``."""
+    arbiter: str = choice("round_robin", ARBITERS)
+    """Who gets an output."""
 
-    age_bits: int = 10
-    """Bits of a packet's time of injection, 4..16; only carried with ``arbiter = "age"``."""
+    age_bits: int = integer(10, 4, 16)
+    """Bits of a packet's time of injection; only carried with ``arbiter = "age"``."""
 
-    timeout: int = 1023
-    """Idle cycles inside a packet after which the injecting router ends it, 3..65535."""
+    timeout: int = integer(1023, 3, 65535)
+    """Idle cycles inside a packet after which the injecting router ends it."""
 
     def __post_init__(self) -> None:
-        for name, low, high in _RANGES:
-            value = getattr(self, name)
-            if type(value) is not int:
-                raise TypeError(f"{name} must be an integer, not {value!r}")
-            if not low <= value <= high:
-                raise ValueError(f"{name} must be in {low}..{high}, not {value}")
-        for name, choices in (("arbiter", ARBITERS), ("topology", TOPOLOGIES)):
-            value = getattr(self, name)
-            if value not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+        super().__post_init__()
         object.__setattr__(self, "links", _edges(self.links))
         if self.topology != "table" and self.links:
             raise ValueError(f"links are for the topology 'table', not {self.topology!r}")
@@ -120,19 +113,6 @@ class FabricConfig:
         """Virtual network of a channel: 0 XY, 1 YX."""
         return int(vc >= self.xy_channels)
 
-    def replace(self, **changes: Any) -> "FabricConfig":
-        """A copy with some fields changed (checked again)."""
-        return replace(self, **changes)
-
-    def to_json(self) -> str:
-        """All fields as one JSON object."""
-        return json.dumps(asdict(self), indent=2)
-
-    @classmethod
-    def from_json(cls, text: str) -> "FabricConfig":
-        """Build from the text of one JSON object; missing keys keep their defaults."""
-        return from_fields(cls, to_object(text, "fabric configuration"), "fabric")
-
 
 def _edges(links: Any) -> tuple[Edge, ...]:
     """Pairs of integers, from tuples or from the lists of JSON."""
@@ -142,15 +122,3 @@ def _edges(links: Any) -> tuple[Edge, ...]:
         if not whole or len(pair) != 2:
             raise TypeError(f"links must be pairs of nodes, not {pair!r}")
     return tuple((source, target) for source, target in pairs)
-
-
-_RANGES = [
-    ("width", 1, 8),
-    ("height", 1, 8),
-    ("flit_bits", 32, 256),
-    ("virtual_channels", 1, 4),
-    ("networks", 1, 2),
-    ("depth", 2, 16),
-    ("age_bits", 4, 16),
-    ("timeout", 3, 65535),
-]

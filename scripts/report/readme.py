@@ -5,6 +5,8 @@ and instructions into docs/reference, and tables of ports into docs/contract.
 ``python -m phasecore.scripts.report.readme``; a test checks that all are fresh.
 """
 
+import inspect
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +14,12 @@ from typing import Any
 
 from phasecore import files
 from phasecore.models.compiler.convolution import CONV_NETWORKS
+from phasecore.models.golden.device import DeviceProfile
 from phasecore.models.golden.fixed_point import ARITHMETIC
-from phasecore.rtl.spec.chip import CHIPS
-from phasecore.rtl.spec.core import DEFAULT
+from phasecore.rtl.spec.chip import CHIPS, ChipConfig
+from phasecore.rtl.spec.core import DEFAULT, CoreConfig
+from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.parameters import Parameters
 from phasecore.rtl.spec.registers import chip as registers
 from phasecore.rtl.spec.registers import core as csr
 from phasecore.scripts.commands import bench, compare, energy, simulate
@@ -301,6 +306,27 @@ def _section(text: str, name: str, content: str) -> str:
     return replaced
 
 
+PARAMETERS: dict[str, type[Parameters]] = {
+    "core": CoreConfig, "noc": FabricConfig, "chip": ChipConfig, "device": DeviceProfile,
+}  # fmt: skip
+"""Kinds of parameters by the name of their schema."""
+
+
+def _parameters() -> str:
+    """Page of all parameters."""
+    tables = [
+        f"## {kind.TITLE.capitalize()}\n\n{inspect.getdoc(kind)}\n\n"
+        f"[Schema]({name}.schema.json)\n\n{kind.markdown()}\n"
+        for name, kind in PARAMETERS.items()
+    ]
+    head = (
+        "# Parameters\n\nFields of JSON files, and of the classes of these names in Python. Fields"
+        " that a file does\nnot name keep their defaults; names that are not in the tables are"
+        " refused.\n"
+    )
+    return "\n".join([head, *tables])
+
+
 def documents() -> dict[Path, str]:
     """Text of every document made here, by path."""
     readme = ROOT / "README.md"
@@ -330,6 +356,11 @@ def documents() -> dict[Path, str]:
         REFERENCE / "instructions.md": instructions(),
         REFERENCE / "registers.md": csr.markdown(DEFAULT),
         REFERENCE / "chip_registers.md": registers.markdown(CHIPS["default"]),
+        REFERENCE / "parameters.md": _parameters(),
+        **{
+            REFERENCE / f"{name}.schema.json": f"{json.dumps(kind.schema(), indent=2)}\n"
+            for name, kind in PARAMETERS.items()
+        },
         **{
             path: with_ports(path.read_text(encoding="utf-8"))
             for path in sorted(CONTRACT.glob("*.md"))

@@ -16,7 +16,8 @@ from phasecore.models.compiler.recipe import Recipe
 from phasecore.models.golden.fixed_point import ARITHMETIC
 from phasecore.paths import CHECKOUT
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
-from phasecore.rtl.spec.core import PRESETS, CoreConfig, file_text, to_object
+from phasecore.rtl.spec.core import PRESETS, CoreConfig
+from phasecore.rtl.spec.parameters import file_text, to_object
 from phasecore.scripts.report.sources import sources
 
 __all__ = [

@@ -8,12 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
-from phasecore.rtl.spec.core import _RANGES, DEFAULT, PRESETS, SMALL, TINY, CoreConfig
+from phasecore.rtl.spec.core import DEFAULT, PRESETS, SMALL, TINY, CoreConfig
+
+
+def bounds():
+    """Every field with its least and largest value."""
+    fields = CoreConfig.schema()["properties"].items()
+    allowed = {name: field.get("enum") or (field["minimum"], field["maximum"])
+               for name, field in fields}  # fmt: skip
+    return [(name, values[0], values[-1]) for name, values in allowed.items()]
+
 
 LEGAL = {"range_max": 28, "rows": 1024, "cols": 1024}
 
 
-@pytest.mark.parametrize(("name", "low", "high"), _RANGES)
+@pytest.mark.parametrize(("name", "low", "high"), bounds())
 def test_every_field_names_its_range_and_value(name, low, high):
     for value in (low - 1, high + 1):
         with pytest.raises(ValueError, match=rf"^{name} must be in {low}\.\.{high}, not {value}$"):
