@@ -21,6 +21,7 @@ from phasecore.rtl.spec.instructions import (
     encode,
 )
 from phasecore.rtl.spec.registers import chip, core
+from phasecore.rtl.spec.registers.table import ADDRESS_BITS, Register, Window
 
 __all__ = ["release_files"]
 
@@ -179,7 +180,7 @@ def _testbench(config: CoreConfig | ChipConfig, top: str) -> str:
     expected = header(PacketKind.RESULT, start=0, length=LINES) + sent[HEADER_BYTES:]
     reads, writes = _chip(config) if isinstance(config, ChipConfig) else _core(config)
     digits = 5 if isinstance(config, ChipConfig) else 4
-    bits = chip.ADDRESS_BITS if isinstance(config, ChipConfig) else core.ADDRESS_BITS
+    bits = chip.ADDRESS_BITS if isinstance(config, ChipConfig) else ADDRESS_BITS
     filled = {
         "TOP": top,
         "ADDRESS_BITS": bits,
@@ -234,7 +235,7 @@ def _chip(config: ChipConfig) -> tuple[Words, Words]:
     }
     mine, theirs = chip.windows(config), core.windows(config.core)
     to_core, from_core = f"object 0 of node {node}", f"stream 0 of node {node}"
-    tables: list[tuple[int, core.Window, ObjectDescriptor | StreamDescriptor, str]] = [
+    tables: list[tuple[int, Window, ObjectDescriptor | StreamDescriptor, str]] = [
         (page, theirs["OBJECT"], ObjectDescriptor(x=hx, y=hy, stream=0), to_core),
         (host, mine["STREAM"], StreamDescriptor(x=cx, y=cy, object=0, credits=1), "host stream 0"),
         (host, mine["OBJECT"], ObjectDescriptor(x=cx, y=cy, stream=0), "host object 0"),
@@ -266,7 +267,7 @@ def _program(config: CoreConfig, program: Mapping[str, int]) -> Iterator[tuple[i
             yield window.address(index, word), entry >> 32 * word & 0xFFFFFFFF, name
 
 
-def _bit(table: Iterable[core.Register], register: str, name: str) -> int:
+def _bit(table: Iterable[Register], register: str, name: str) -> int:
     """Value of a register in which only one field is 1."""
     (found,) = (one for one in table if one.name == register)
     return sum(1 << field.low for field in found.fields if field.name == name)
