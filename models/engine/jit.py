@@ -10,17 +10,21 @@ import numba
 import numpy as np
 
 from phasecore.paths import BUILD
+from phasecore.progress import watch_compiler
 
 __all__ = ["compiled", "record"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+watch_compiler()
+
+
 def _sources_digest() -> str:
     """Hash of the engine's sources and of those whose constants it has in its code."""
     models = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
-    for folder in (models, models.parent / "rtl"):
+    for folder in (models, models.parent / "rtl" / "spec"):
         for path in sorted(folder.rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -24,6 +24,7 @@ from phasecore.models.studies.ablation import GROUPS, Case, Group, Setup, chosen
 from phasecore.models.training.datasets import Dataset
 from phasecore.models.training.learner import run_size
 from phasecore.models.training.model import ALL_ENGINES, ENGINES
+from phasecore.progress import counted
 from phasecore.scripts import interrupts
 from phasecore.scripts.commands.options import add_data, add_profile, add_size, load_data, positive
 from phasecore.scripts.report import results
@@ -121,16 +122,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         for seed in range(args.seed, args.seed + _seeds(args, setup == base))
         if not any(run["seed"] == seed for run in runs[setup])
     ]
-    for number, (case, setup, seed) in enumerate(todo, 1):
-        with interrupts.explained(f"the same command with --resume keeps the runs in {path}"):
-            done = _train(setup, data, seed, result, args.engine)
-        runs[setup].append(done)
-        log.info(
-            f"{number}/{len(todo)} {case.name}, seed {seed}: {100 * done['accuracy']:.2f} %,"
-            f" {done['seconds']:.0f} s"
-        )
-        result["cases"] = _summaries(shown, runs, base)
-        results.write(path, result, args)
+    with counted("ablation", len(todo), "runs") as line:
+        for number, (case, setup, seed) in enumerate(todo, 1):
+            with interrupts.explained(f"the same command with --resume keeps the runs in {path}"):
+                done = _train(setup, data, seed, result, args.engine)
+            runs[setup].append(done)
+            log.info(
+                f"{number}/{len(todo)} {case.name}, seed {seed}: {100 * done['accuracy']:.2f} %,"
+                f" {done['seconds']:.0f} s"
+            )
+            result["cases"] = _summaries(shown, runs, base)
+            results.write(path, result, args)
+            line.step()
     result["cases"] = _summaries(shown, runs, base)
     results.write(path, result, args)
     files.write(path.with_suffix(".md"), markdown(result, path.with_suffix(".png").name))

@@ -22,6 +22,7 @@ from typing import Any
 
 from phasecore.models.compiler.mapping import map_network
 from phasecore.models.golden.device import PROFILES
+from phasecore.progress import working
 from phasecore.rtl.lib.verilog import MACRO_SOURCES
 from phasecore.rtl.spec.core import DEFAULT, CoreConfig
 from phasecore.scripts.commands.options import (
@@ -257,11 +258,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     config: CoreConfig = args.config
     path = results.destination(args, args.out or results.ROOT / "build" / "results", "bench")
     simulation = None if args.cycles_only else _simulation(args)
-    log.info("generating Verilog and building the simulation (kept for the next run)")
-    with tempfile.TemporaryDirectory(prefix="phasecore-") as scratch:
-        cycles = core_timing.measure(
-            config, build_top(config, sim="verilator"), Path(scratch), sim="verilator"
-        )
+    with working("building the simulation, kept for the next run"):
+        top = build_top(config, sim="verilator")
+    with (
+        tempfile.TemporaryDirectory(prefix="phasecore-") as scratch,
+        working("counting cycles"),
+    ):
+        cycles = core_timing.measure(config, top, Path(scratch), sim="verilator")
     rows = cycle_rows(config, cycles)
     if simulation is not None:
         with tempfile.TemporaryDirectory(prefix="phasecore-") as scratch:

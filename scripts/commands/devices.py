@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from phasecore.models.golden.core import Core
 from phasecore.models.golden.crossbar import Crossbar
 from phasecore.models.golden.device import IDEAL, PROFILES, DeviceProfile
+from phasecore.progress import Line, counted
 from phasecore.rtl.spec.core import DEFAULT, SMALL, CoreConfig
 from phasecore.rtl.spec.instructions import Drift, Opcode, Segment, encode
 from phasecore.scripts.commands.options import add_profile
@@ -73,7 +74,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     path = results.destination(args, args.out or Path("build") / "devices", "devices", ".png")
     profiles = args.profile or [profile for profile in PROFILES.values() if profile is not IDEAL]
-    measured = [_measure(profile, args.seed) for profile in profiles]
+    with counted("devices", len(profiles) * len(MEASURED), "measurements") as line:
+        measured = [_measure(profile, args.seed, line) for profile in profiles]
     result = results.record(
         command=args.command, config=_ARRAY, seed=args.seed, times_seconds=TIMES, profiles=measured
     )
@@ -102,15 +104,12 @@ def report(result: dict[str, Any]) -> str:
     return "\n".join([*lines, f"written: {result['out']}"])
 
 
-def _measure(profile: DeviceProfile, seed: int) -> dict[str, Any]:
-    return {
-        "name": profile.name,
-        "programming": programming(profile, seed),
-        "drift": drift(profile, seed),
-        "read_noise": read_noise(profile, seed),
-        "write_verify": write_verify(profile, seed),
-        "program_instruction": program_instruction(profile, seed),
-    }
+def _measure(profile: DeviceProfile, seed: int, line: Line) -> dict[str, Any]:
+    found: dict[str, Any] = {"name": profile.name}
+    for measure in MEASURED:
+        found[measure.__name__] = measure(profile, seed)
+        line.step(profile.name)
+    return found
 
 
 def programming(profile: DeviceProfile, seed: int) -> dict[str, Any]:
@@ -249,6 +248,10 @@ def program_instruction(profile: DeviceProfile, seed: int) -> dict[str, Any]:
         "pulses": round(core.crossbar.set_pulses / (config.rows * config.cols), 2),
         "unverified": round(core.programmer.unverified / (config.rows * config.cols), 4),
     }
+
+
+MEASURED = (programming, drift, read_noise, write_verify, program_instruction)
+"""What is measured of every profile; keys of a result have the same names."""
 
 
 def _levels(profile: DeviceProfile, seed: int) -> tuple[Crossbar, Floats]:

@@ -23,6 +23,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from phasecore.progress import counted
 from phasecore.scripts import interrupts
 from phasecore.scripts.commands.options import positive
 from phasecore.scripts.report.results import ROOT, destination, record, write
@@ -209,10 +210,11 @@ def sweep(
             log.info(
                 "%-10s %s/%s (%.1f s)", verdict, fault.block, fault.name, time.monotonic() - started
             )
+            line.step()
             return verdict
 
         targets = list(dict.fromkeys(fault.test for fault in faults))
-        with ThreadPoolExecutor(jobs) as pool:
+        with ThreadPoolExecutor(jobs) as pool, counted("faults", len(faults), "faults") as line:
             for target, verdict in zip(targets, pool.map(unmodified, targets), strict=True):
                 if verdict != "survived":
                     raise RuntimeError(f"{target} does not pass without a fault ({verdict})")

@@ -5,12 +5,12 @@ The same configuration gives the same bytes on every machine.
 """
 
 import argparse
-import logging
 from pathlib import Path
 from typing import Any
 
 from phasecore.api import generate
 from phasecore.files import check_folder, check_target
+from phasecore.progress import working
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.registers import chip as registers
@@ -25,8 +25,6 @@ OPTIONS = ("config", "seed", "out")
 TOP = "phasecore_core"
 CHIP_TOP = "phasecore_chip"
 LICENCE = "// SPDX-License-Identifier: Apache-2.0"
-
-log = logging.getLogger("phasecore")
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -54,9 +52,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     config = ChipConfig.load(args.chip) if args.chip else args.config
     name = f"chip-{Path(args.chip).stem}" if args.chip else preset_name(args.config)
     folder: Path = args.out or Path("build") / "generated" / name
-    log.info("generating %s", top(config))
     check_target(check_folder(folder) / f"{top(config)}.v")
-    generated = generate(config)
+    with working(f"generating {top(config)}"):
+        generated = generate(config)
     generated.write(folder)
     return record(
         command=args.command, config=config, seed=args.seed, out=str(folder), top=generated.top,

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from phasecore.progress import counted
 from phasecore.rtl.spec.noc import ARBITERS, FabricConfig
 from phasecore.scripts.commands.options import positive
 from phasecore.scripts.report import results
@@ -130,10 +131,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "pairs": _pairs, "saturation": _points, "overload": _overload, "broadcast": _broadcasts,
         "account": _account,
     }  # fmt: skip
-    measured: dict[str, Any] = {
-        name: [{**_name(config), **entry} for config in configs for entry in part(config, args)]
-        for name, part in parts.items() if name in args.measure
-    }  # fmt: skip
+    measured: dict[str, Any] = {name: [] for name in parts if name in args.measure}
+    with counted("noc", len(measured) * len(configs), "measurements") as line:
+        for name, entries in measured.items():
+            for config in configs:
+                entries += [{**_name(config), **entry} for entry in parts[name](config, args)]
+                line.step(name)
     result = results.record(
         command=args.command, seed=args.seed, fabric=[asdict(config) for config in configs],
         **measured,

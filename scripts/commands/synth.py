@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from phasecore import files
+from phasecore.progress import counted, working
 from phasecore.rtl.spec.core import PRESETS, CoreConfig
 from phasecore.scripts import interrupts
 from phasecore.scripts.commands.generate import TOP, black_box
@@ -94,8 +95,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     path = destination(args, folder, f"synth-{preset_name(config)}")
     files.check_target(folder / "area.md")
     started = time.monotonic()
-    log.info("elaborating %s", TOP)
-    text = to_rtlil(Core(config), name=TOP)
+    with working(f"elaborating {TOP}"):
+        text = to_rtlil(Core(config), name=TOP)
     areas = estimate(text, top=TOP, names=args.block, jobs=args.jobs)
     result = record(
         command=args.command,
@@ -242,16 +243,19 @@ def estimate(
         def one(item: tuple[int, tuple[str, str]]) -> Area:
             index, (name, module) = item
             isolate = sorted(set(children.values())) if name == GLUE else []
-            log.info("synthesizing %s", name)
             area = _synthesize(Path(folder), f"block{index}", module, isolate)
             bits = modules[module].sram_bits if name == GLUE else _sram_bits(modules, module)
             log.info(
                 "%-12s %8d NAND2 %8d SRAM bits %6.1f s %5d MB",
                 name, area.nand2, bits, area.cpu_seconds, area.peak_mb,
             )  # fmt: skip
+            line.step()
             return replace(area, sram_bits=bits)
 
-        with ThreadPoolExecutor(max(1, jobs)) as pool:
+        with (
+            ThreadPoolExecutor(max(1, jobs)) as pool,
+            counted("synthesis", len(wanted), "blocks") as line,
+        ):
             areas = dict(zip(wanted, pool.map(one, enumerate(wanted.items())), strict=True))
     if not names:
         areas[TOTAL] = Area.total(areas.values())

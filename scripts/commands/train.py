@@ -26,6 +26,7 @@ from phasecore.models.training.datasets import Dataset
 from phasecore.models.training.learner import run_size
 from phasecore.models.training.model import ALL_ENGINES, ENGINES
 from phasecore.models.training.trainer import Trainer, validate
+from phasecore.progress import counted
 from phasecore.scripts import interrupts
 from phasecore.scripts.commands.options import (
     add_data,
@@ -218,27 +219,31 @@ def report(result: dict[str, Any]) -> str:
 def _train(trainer: Trainer, stop: interrupts.Stop, checkpoint: Path, *, regularly: bool) -> None:
     """Learn what is left; save to ``checkpoint`` when told to stop, and perhaps regularly."""
     saved = time.monotonic()
-    for point in trainer.stretches():
-        validate(trainer, point)
-        log.info(_progress(trainer, point))
-        is_last = point["images"] == trainer.total
-        if stop.number and not is_last:
-            trainer.save(checkpoint)
-            done = f"{point['images']} of {trainer.total} images"
-            stop.check(f"stopped after {done}, saved in {checkpoint}")
-        if regularly and (is_last or time.monotonic() - saved > CHECKPOINT_SECONDS):
-            try:
+    with counted("training", trainer.total, "images", trainer.done) as line:
+        for point in trainer.stretches():
+            validate(trainer, point)
+            line.to(point["images"], _note(point))
+            if "validation_accuracy" in point and point["images"] % trainer.run.images == 0:
+                log.info("%d of %d images, %s", point["images"], trainer.total, _note(point))
+            is_last = point["images"] == trainer.total
+            if stop.number and not is_last:
                 trainer.save(checkpoint)
-            except OSError as error:
-                # The one before is still there, and the disk may have room by the next.
-                log.warning("warning: no checkpoint: %s: %s", checkpoint, error.strerror)
-            saved = time.monotonic()
+                done = f"{point['images']} of {trainer.total} images"
+                stop.check(f"stopped after {done}, saved in {checkpoint}")
+            if regularly and (is_last or time.monotonic() - saved > CHECKPOINT_SECONDS):
+                try:
+                    trainer.save(checkpoint)
+                except OSError as error:
+                    # The one before is still there, and the disk may have room by the next.
+                    log.warning("warning: no checkpoint: %s: %s", checkpoint, error.strerror)
+                saved = time.monotonic()
 
 
-def _progress(trainer: Trainer, point: Mapping[str, Any]) -> str:
+def _note(point: Mapping[str, Any]) -> str:
+    """How well it goes."""
     line = (
-        f"{point['images']}/{trainer.total} images, eta {point['eta']:.3f},"
-        f" loss {point['loss']:.4f}, online {100 * point['online_accuracy']:.1f} %"
+        f"eta {point['eta']:.3f}, loss {point['loss']:.4f},"
+        f" online {100 * point['online_accuracy']:.1f} %"
     )
     if "validation_accuracy" in point:
         line += (

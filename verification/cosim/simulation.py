@@ -27,6 +27,7 @@ from phasecore.models.training.datasets import Dataset
 from phasecore.models.training.float_reference import FloatTwin
 from phasecore.models.training.learner import stretches
 from phasecore.models.training.state import Arrays
+from phasecore.progress import counted, working
 from phasecore.verification.cosim.machine import BatchReport, Chunk, Machine
 
 __all__ = ["Progress", "Simulation"]
@@ -142,9 +143,9 @@ class Simulation:
 
     def start(self, folder: Path, *, sim: str, waves: bool) -> None:
         """Build the simulator and start it on the batches that come into ``folder``."""
-        log.info("building the %s simulation: some minutes at most, kept for the next run", sim)
         rtl = self.machine.rtl
-        build = rtl.build(sim=sim, waves=waves)
+        with working(f"building the {sim} simulation, kept for the next run"):
+            build = rtl.build(sim=sim, waves=waves)
         self._pid = folder / PID_FILE
 
         def simulate() -> None:
@@ -224,21 +225,23 @@ class Progress:
         simulation = self.simulation
         simulation.write(folder, AHEAD)
         simulation.start(folder, sim=sim, waves=waves)
-        for index in range(simulation.batches):
-            seconds = simulation.seconds(folder, index, check)
-            simulation.write(folder, index + 1 + AHEAD)
-            chunk, report = simulation.check(folder, index)
-            before = self._images["train"]
-            self._compare(index, chunk, report)
-            if chunk.kind != "setup":
-                self._images[chunk.kind] += len(chunk.labels)
-                self._seconds[chunk.kind] += seconds
-            if chunk.kind == "train":
-                self._train(chunk, report)
-                if before // REPORT_IMAGES != self._images["train"] // REPORT_IMAGES:
-                    yield self.figures(complete=False)
-            elif chunk.kind == "test":
-                self._test(chunk, report)
+        with counted("training in RTL", simulation.total, "images") as line:
+            for index in range(simulation.batches):
+                seconds = simulation.seconds(folder, index, check)
+                simulation.write(folder, index + 1 + AHEAD)
+                chunk, report = simulation.check(folder, index)
+                before = self._images["train"]
+                self._compare(index, chunk, report)
+                if chunk.kind != "setup":
+                    self._images[chunk.kind] += len(chunk.labels)
+                    self._seconds[chunk.kind] += seconds
+                if chunk.kind == "train":
+                    self._train(chunk, report)
+                    line.to(self._images["train"], self._note())
+                    if before // REPORT_IMAGES != self._images["train"] // REPORT_IMAGES:
+                        yield self.figures(complete=False)
+                elif chunk.kind == "test":
+                    self._test(chunk, report)
         simulation.finish()
 
     def _compare(self, index: int, chunk: Chunk, report: BatchReport) -> None:
@@ -259,11 +262,14 @@ class Progress:
             loss, accuracy = online_figures(simulation.network, outputs, chunk.labels)
             point |= {f"loss_{machine}": loss, f"online_accuracy_{machine}": accuracy}
         self.curve.append(point)
-        log.info(
-            "%5d/%d images  loss %.4f  online %.1f %%  %.0f images/s  %d mismatches",
-            done, simulation.total, point["loss_rtl"], 100 * point["online_accuracy_rtl"],
-            done / self._seconds["train"], self._mismatches,
-        )  # fmt: skip
+
+    def _note(self) -> str:
+        """How well it goes."""
+        point = self.curve[-1]
+        return (
+            f"loss {point['loss_rtl']:.4f}, online {100 * point['online_accuracy_rtl']:.1f} %,"
+            f" {self._mismatches} mismatches"
+        )
 
     def _test(self, chunk: Chunk, report: BatchReport) -> None:
         twin, labels = self.simulation.twin, chunk.labels

@@ -66,7 +66,7 @@ def allowed(name: str, arrows: tuple[str, ...]) -> bool:
         return False
     if first != PACKAGE:
         return f"-{first}" not in arrows
-    return rest.startswith(("paths", "files")) or any(
+    return rest.startswith(("paths", "files", "progress")) or any(
         f"{rest}.".startswith(f"{arrow}." if arrow else "") for arrow in arrows if arrow[:1] != "-"
     )
 
