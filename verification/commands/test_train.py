@@ -206,8 +206,8 @@ def test_contents_out_of_range(name, change, message, fresh, checkpoint, tmp_pat
     stored = checkpoints.load(checkpoint).state
     # Good values, but other ones than those that are there, of what is restored first and last.
     others = {
-        "core.slots": stored["core.slots"] ^ 1,
-        "core.crossbar.g": stored["core.crossbar.g"] ^ 1,
+        "core0.slots": stored["core0.slots"] ^ 1,
+        "core0.crossbar.g": stored["core0.crossbar.g"] ^ 1,
         "twin.0": stored["twin.0"] + 1,
     }
     changes = {**others, name: change(stored[name])}
