@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from phasecore.models.compiler.network import INDEX_LOG2, Layer, Network, Training
-from phasecore.models.golden.fixed_point import Int
+from phasecore.models.golden.arithmetic import Int
 from phasecore.rtl.spec.core import DEFAULT, CoreConfig
 from phasecore.rtl.spec.instructions import Function
 

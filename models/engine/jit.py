@@ -1,18 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How functions of the compiled engine are compiled, and where machine code is kept."""
+"""How kernels are compiled, where machine code is kept, and how they run without a compiler.
+
+Kernels are functions of numbers and arrays in the part of Python that numba compiles. Without
+numba, or with ``NUMBA_DISABLE_JIT``, they run as they stand: the same bits, a hundred times slower.
+"""
 
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numba
 import numpy as np
 
 from phasecore.paths import BUILD
 from phasecore.progress import watch_compiler
 
-__all__ = ["compiled", "record"]
+try:
+    import numba
+except ImportError:
+    numba = None
+
+__all__ = ["COMPILED", "compiled", "record", "records"]
+
+COMPILED = numba is not None and not numba.config.DISABLE_JIT
+"""Kernels are machine code."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -21,7 +32,7 @@ watch_compiler()
 
 
 def _sources_digest() -> str:
-    """Hash of the engine's sources and of those whose constants it has in its code."""
+    """Hash of the models' sources and of those whose constants kernels have in their code."""
     models = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()
     for folder in (models, models.parent / "rtl" / "spec"):
@@ -39,6 +50,10 @@ def compiled(function: F) -> F:
     Integer arithmetic wraps at 64 bits and indices are not checked: callers keep within bounds.
     Nothing is allocated: arrays come from the caller, who keeps them alive.
     """
+    if not COMPILED:
+        # Words of the hash wrap, of which numpy's scalars would warn.
+        plain: F = np.errstate(over="ignore")(function)
+        return plain
     # numba looks at a function's own file only, not at those of the functions that it calls.
     before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(_FOLDER)
     try:
@@ -52,3 +67,8 @@ def compiled(function: F) -> F:
 def record(*names: str) -> np.dtype[np.void]:
     """Record of 64-bit integers."""
     return np.dtype([(name, np.int64) for name in names])
+
+
+def records(shape: int | tuple[int, ...], kind: np.dtype[np.void]) -> Any:
+    """Records of zeros, whose fields are attributes in kernels that are not compiled, too."""
+    return np.zeros(shape, dtype=kind).view(np.recarray)

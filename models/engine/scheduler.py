@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs of all cores, each as far as it can go, in turn; see ``models/golden/chip.py``.
+"""Programs of all cores, each as far as it can go, in turn.
 
 Each object has one producer and each program is sequential (a Kahn process network), so results
 do not depend on whose turn it is.
@@ -9,22 +9,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from phasecore.models.engine import network_interface, trace
-from phasecore.models.engine.execute import execute, load, read
 from phasecore.models.engine.jit import compiled
-from phasecore.models.engine.network import Fabric
-from phasecore.models.engine.packets import Packets, Progress, Results
-from phasecore.models.engine.program import (
+from phasecore.models.engine.programs import (
     HALTED,
     NO_HALT,
     WAITS,
     Decoder,
     Programs,
+    Segments,
     next_instruction,
 )
-from phasecore.models.engine.state import Cores, Geometry, State
-from phasecore.models.golden.core import Core
+from phasecore.models.golden import network_interface, trace
+from phasecore.models.golden.fabric import Fabric
+from phasecore.models.golden.instructions import execute, load, read
+from phasecore.models.golden.packet_arrays import Packets, Progress, Results
 from phasecore.models.golden.packets import Result
+from phasecore.models.golden.state import Cores, CoreState, Geometry
 from phasecore.rtl.spec.instructions import Opcode, Unit
 
 __all__ = ["Engine", "Outcome"]
@@ -47,28 +47,28 @@ class Outcome:
     programs: Programs
     packets: int
     """Packets taken."""
+    traces: list[trace.Trace]
+    """By core, of a run that is traced."""
 
 
 class Engine:
-    """Runs programs on ``cores``, in place."""
+    """Runs programs on the cores of ``state``, in place."""
 
-    def __init__(self, cores: Sequence[Core]):
-        self._cores = cores
-        self._state = State(cores)
-        self._decoder = Decoder()
+    def __init__(self, state: CoreState):
+        self._state = state
+        self._decoder = Decoder(state.config)
 
     def run(
-        self, words: Sequence[Sequence[int] | None], fabric: Fabric, packets: Packets,
-        *, traced: bool,
+        self, words: Sequence[Sequence[int] | None], segments: Sequence[Segments], fabric: Fabric,
+        packets: Packets, *, traced: bool,
     ) -> Outcome:  # fmt: skip
-        """Run a program on every core but those with None; ``traced`` adds to the cores' traces.
+        """Run a program on every core but those with None.
 
         ``ValueError`` for an instruction that the hardware would refuse, before anything is done.
         """
         state = self._state
-        programs = Programs.of(self._decoder, self._cores, words)
+        programs = Programs.of(self._decoder, segments, words)
         room, progress = Results.room(state.geometry.lines), Progress.start()
-        state.load()
         log = trace.larger(trace.no_log(), 0) if traced else trace.no_log()
         state.cores.logged[0] = 0
         while True:
@@ -79,12 +79,9 @@ class Engine:
             room = room.larger()
             if traced:
                 log = trace.larger(log, int(cores.logged[0]))
-        state.store()
-        if traced:
-            trace.store(log[: int(cores.logged[0])], self._cores)
-        return Outcome(
-            through, room.packets(int(progress.result[0])), programs, int(progress.packet[0])
-        )
+        events = trace.traces(log[: int(state.cores.logged[0])], len(words)) if traced else []
+        results = room.packets(int(progress.result[0]))
+        return Outcome(through, results, programs, int(progress.packet[0]), events)
 
 
 @compiled

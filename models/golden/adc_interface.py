@@ -1,24 +1,79 @@
 # SPDX-License-Identifier: Apache-2.0
 """ADC interface: calibrated, saturating read-out of the counts of a window, and calibration."""
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from typing import Any
 
-from phasecore.models.golden.fixed_point import Int, round_shift, saturate
-from phasecore.rtl.spec.core import (
-    CALIBRATION_WINDOWS_LOG2,
-    DRIFT_FRACTION,
-    GAIN_FRACTION,
-    CoreConfig,
-)
+from phasecore.models.engine.jit import compiled
+from phasecore.models.golden.arithmetic import Int
+from phasecore.models.golden.fixed_point import clip, round_shift
+from phasecore.models.golden.state import Block, Cores, CoreState, Geometry, Number, View
+from phasecore.rtl.spec.core import CALIBRATION_WINDOWS_LOG2, DRIFT_FRACTION, GAIN_FRACTION
 from phasecore.rtl.spec.instructions import Drift
 
-__all__ = ["AdcInterface"]
+__all__ = ["AdcInterface", "calibrate", "compare", "read_out"]
 
 UNIT_SCALE = 1 << DRIFT_FRACTION
+"""Scale of the gains where no drift is compensated."""
+
+NOMINAL_LOG2 = CALIBRATION_WINDOWS_LOG2 + GAIN_FRACTION - DRIFT_FRACTION
+"""log2 of what is divided for the gain, apart from the scale and the count of the reference."""
+
+_NONE, _BASELINE = int(Drift.NONE), int(Drift.BASELINE)
 
 
-class AdcInterface:
+@compiled
+def read_out(cores: Cores, geometry: Geometry, k: int, first: int, count: int, codes: Int) -> Any:
+    """Codes of lines ``first`` .. ``first + count - 1`` of the latest window, from ``codes[0]`` on.
+
+    Returns how many of them are clipped, and how many were at the converter's limit.
+    """
+    scalars, counts = cores.scalars[k], cores.counts[k]
+    offsets, gains = cores.adc_offsets[k], cores.adc_gains[k]
+    shift = 4 + scalars.range - geometry.range_min + geometry.input_bits - scalars.precision
+    clipped = at_limit = 0
+    for i in range(count):
+        line = first + i
+        difference = counts[line] - round_shift(offsets[line], shift)
+        value = round_shift(difference * gains[line], GAIN_FRACTION)
+        codes[i] = clip(value, -geometry.adc_max, geometry.adc_max)
+        clipped += codes[i] != value
+        at_limit += cores.at_limit[k, line]
+    return clipped, at_limit
+
+
+@compiled
+def compare(scalars: Any, geometry: Geometry, drift: int, total: int) -> None:
+    """Take what the array conducts as the baseline, or the scale from it."""
+    scalars.adc_drift_scale = UNIT_SCALE
+    if drift == _NONE:
+        return
+    if drift == _BASELINE:
+        scalars.adc_drift_baseline = max(total, 0)
+    if total <= 0 or scalars.adc_drift_baseline == 0:
+        scalars.adc_calibration_errors += 1
+    elif drift != _BASELINE:
+        scale = ((scalars.adc_drift_baseline << DRIFT_FRACTION) + (total >> 1)) // total
+        scalars.adc_drift_scale = min(scale, (1 << geometry.drift_scale_bits) - 1)
+
+
+@compiled
+def calibrate(cores: Cores, geometry: Geometry, k: int, zero: Int, reference: Int) -> None:
+    """Set the registers of a core from the two sums of its counts."""
+    limit = 1 << (geometry.calibration_offset_bits - 1)
+    unit = 1 << (NOMINAL_LOG2 + geometry.reference_count_log2)
+    nominal = unit * cores.scalars[k].adc_drift_scale
+    for line in range(geometry.lines):
+        difference = reference[line] - zero[line]
+        gain = 1 << GAIN_FRACTION
+        if difference > 0:
+            gain = (nominal + (difference >> 1)) // difference
+        else:
+            cores.scalars[k].adc_calibration_errors += 1
+        cores.adc_offsets[k, line] = clip(zero[line], -limit, limit - 1)
+        cores.adc_gains[k, line] = min(gain, (1 << geometry.gain_bits) - 1)
+
+
+class AdcInterface(Block):
     """Calibration registers of all lines and the converter's counters.
 
     Attributes
@@ -27,117 +82,20 @@ class AdcInterface:
         1/16 count of a full window at ``range_min``.
     gains : int64 array, shape (lines,)
         Unsigned 2.8.
-    clipped : int
-        Codes clipped so far.
-    overranges : int
-        Codes so far of lines that were at the converter's limit in a cycle of their window.
-    calibration_errors : int
-        Lines, over all calibrations, whose reference counted nothing, and drift reads without a
-        conductance or a baseline.
-    drift_baseline : int
-        What the array conducted at the baseline; 0 for nothing, or if there is none.
-    drift_scale : int
-        Of the gains, unsigned 2.10.
+    clipped : codes clipped so far
+    overranges : codes so far of lines that were at the converter's limit in a cycle of their window
+    calibration_errors : lines, over all calibrations, whose reference counted nothing, and drift
+        reads without a conductance or a baseline
+    drift_baseline : what the array conducted at the baseline; 0 for nothing, or if there is none
+    drift_scale : of the gains, unsigned 2.10
     """
 
-    offsets: Int
-    gains: Int
+    offsets, gains = View("adc_offsets"), View("adc_gains")
+    clipped, overranges = Number("adc_clipped"), Number("adc_overranges")
+    calibration_errors = Number("adc_calibration_errors")
+    drift_baseline, drift_scale = Number("adc_drift_baseline"), Number("adc_drift_scale")
 
-    def __init__(self, config: CoreConfig):
-        self.config = config
-        self.offsets = np.zeros(config.lines, dtype=np.int64)
-        self.gains = np.full(config.lines, 1 << GAIN_FRACTION, dtype=np.int64)
-        self.clipped = 0
-        self.overranges = 0
-        self.calibration_errors = 0
-        self.drift_baseline = 0
+    def __init__(self, state: CoreState, number: int):
+        super().__init__(state, number)
+        self.gains = 1 << GAIN_FRACTION
         self.drift_scale = UNIT_SCALE
-
-    def read_out(
-        self,
-        counts: ArrayLike,
-        range_: int,
-        precision: int,
-        mask: NDArray[np.bool_] | None = None,
-        at_limit: ArrayLike = False,
-    ) -> Int:
-        """Codes of the final counts of a window.
-
-        Parameters
-        ----------
-        counts : shape (lines,)
-        range_, precision : of the window
-        mask : shape (lines,); lines whose clipped codes are counted, None for all
-        at_limit : shape (lines,); lines that were at the converter's limit in a cycle
-
-        Returns
-        -------
-        int64 array, shape (lines,), at most ``adc_max`` up or down
-        """
-        config = self.config
-        if not config.range_min <= range_ <= config.range_max:
-            raise ValueError(
-                f"range must be in {config.range_min}..{config.range_max}, not {range_}"
-            )
-        if not 5 <= precision <= config.input_bits:
-            raise ValueError(f"precision must be in 5..{config.input_bits}, not {precision}")
-        shift = 4 + (range_ - config.range_min) + (config.input_bits - precision)
-        difference = np.asarray(counts, dtype=np.int64) - round_shift(self.offsets, shift)
-        value = round_shift(difference * self.gains, GAIN_FRACTION)
-        codes = saturate(value, config.adc_bits, symmetric=True)
-        counted = True if mask is None else mask
-        self.clipped += int(np.count_nonzero((codes != value) & counted))
-        self.overranges += int(np.count_nonzero(np.asarray(at_limit) & counted))
-        return codes
-
-    def compare(self, drift: Drift, total: int) -> int:
-        """Take what the array conducts as the baseline, or the scale from it.
-
-        Parameters
-        ----------
-        drift : what to do; NONE takes the scale back, whatever ``total`` is
-        total : counts of a drift read, summed over all lines, of G+ less those of G-
-
-        Returns
-        -------
-        int
-            1 if there is nothing to compare; the scale is 1 then.
-        """
-        self.drift_scale = UNIT_SCALE
-        if drift is Drift.NONE:
-            return 0
-        if drift is Drift.BASELINE:
-            self.drift_baseline = max(total, 0)
-        elif total > 0:
-            scale = ((self.drift_baseline << DRIFT_FRACTION) + (total >> 1)) // total
-            if self.drift_baseline:
-                self.drift_scale = min(scale, (1 << self.config.drift_scale_bits) - 1)
-        error = int(total <= 0 or self.drift_baseline == 0)
-        self.calibration_errors += error
-        return error
-
-    def calibrate(self, sum0: ArrayLike, sum1: ArrayLike) -> int:
-        """Set the registers from two measurements, the gains with the scale.
-
-        Parameters
-        ----------
-        sum0, sum1 : shape (lines,)
-            Counts summed over the calibration windows without a current and with the reference.
-
-        Returns
-        -------
-        int
-            Lines whose reference counted nothing; they keep a gain of 1.
-        """
-        zero = np.asarray(sum0, dtype=np.int64)
-        difference = np.asarray(sum1, dtype=np.int64) - zero
-        failed = difference <= 0
-        divisor = np.where(failed, 1, difference)
-        log2 = self.config.reference_count_log2 + CALIBRATION_WINDOWS_LOG2 + GAIN_FRACTION
-        nominal = (1 << (log2 - DRIFT_FRACTION)) * self.drift_scale
-        gain = np.minimum((nominal + (divisor >> 1)) // divisor, (1 << self.config.gain_bits) - 1)
-        self.offsets = saturate(zero, self.config.calibration_offset_bits)
-        self.gains = np.where(failed, 1 << GAIN_FRACTION, gain)
-        errors = int(np.count_nonzero(failed))
-        self.calibration_errors += errors
-        return errors

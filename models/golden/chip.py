@@ -2,61 +2,24 @@
 """Golden model of the chip: cores that run programs of their own and pass vectors to each other.
 
 Each object has one producer and each program is sequential (a Kahn process network), so results
-do not depend on who goes first. Here every task (a program, a SEND that waits, the host) goes on as
-far as it can, and messages arrive at once.
+do not depend on who goes first. Here every program goes on as far as it can, and messages arrive
+at once.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 
+from phasecore.models.engine.programs import HALTED, NO_HALT, Programs
+from phasecore.models.engine.scheduler import Engine, Outcome
 from phasecore.models.golden.core import Core
-from phasecore.models.golden.device import DeviceProfile
-from phasecore.models.golden.host_bridge import HostBridge
-from phasecore.models.golden.network_interface import Message, NetworkInterface, payload_flits
+from phasecore.models.golden.device.profiles import DeviceProfile
+from phasecore.models.golden.fabric import Fabric, FabricState
+from phasecore.models.golden.packet_arrays import Packets
 from phasecore.models.golden.packets import Result
+from phasecore.models.golden.state import CoreState
 from phasecore.rtl.spec.chip import ChipConfig
-from phasecore.rtl.spec.instructions import ObjectDescriptor, Opcode, StreamDescriptor, Unit
-from phasecore.rtl.spec.messages import MessageKind
+from phasecore.rtl.spec.instructions import ObjectDescriptor, Opcode, StreamDescriptor
 
-__all__ = ["Chip", "Route", "Task", "Wait", "deadlock"]
-
-
-@dataclass(frozen=True)
-class Wait:
-    """A task goes on when ``until()`` is true; ``what`` it waits for, in words."""
-
-    until: Callable[[], bool]
-    what: str
-
-
-Steps = Iterator[Wait | None]
-"""What a task does: None where others may go first, :class:`Wait` where they must."""
-
-Route = ObjectDescriptor | StreamDescriptor
-"""Where a message goes: a stream's consumers, or the producer of an object."""
-
-
-@dataclass
-class Task:
-    """Something sequential: its next step may be taken unless it waits."""
-
-    name: str
-    steps: Steps
-    wait: Wait | None = None
-
-    @property
-    def ready(self) -> bool:
-        """It may go on."""
-        return self.wait is None or self.wait.until()
-
-    def step(self) -> bool:
-        """Take a step; False if there was none left."""
-        try:
-            self.wait = next(self.steps)
-        except StopIteration:
-            return False
-        return True
+__all__ = ["Chip"]
 
 
 class Chip:
@@ -67,41 +30,37 @@ class Chip:
     config : the chip
     profile : devices and converters of all cores
     seed : core n has seed + n
+    traced : :meth:`run` adds to the traces of the cores, which costs some speed
 
     Attributes
     ----------
     cores : by node
     interfaces : network interfaces of the cores, by node
     host : bridge at node ``config.host``
-    undeliverable : messages to places outside the mesh, which the fabric drops
     """
 
-    traced = True
-    """Runs write the traces of the cores."""
+    def __init__(
+        self, config: ChipConfig, profile: DeviceProfile, seed: int, *, traced: bool = True
+    ):
+        self.config, self.traced = config, traced
+        state = CoreState(config.core, profile, [seed + node for node in config.cores])
+        self.cores = {node: Core.of(state, at) for at, node in enumerate(config.cores)}
+        self._engine, self._fabric = Engine(state), FabricState(config)
+        self.interfaces = {node: self._fabric.node(node) for node in config.cores}
+        self.host = self._fabric.node(config.host)
 
-    def __init__(self, config: ChipConfig, profile: DeviceProfile, seed: int):
-        self.config = config
-        self.cores = {node: Core(config.core, profile, seed + node) for node in config.cores}
-        self.interfaces = {
-            node: NetworkInterface(core, config.fabric) for node, core in self.cores.items()
-        }
-        self.host = HostBridge(config)
-        self.undeliverable = 0
-        self._sending: dict[int, dict[str, int]] = {}
-        self._results: list[Result] = []
+    @property
+    def undeliverable(self) -> int:
+        """Messages to places outside the mesh, which the fabric drops."""
+        return self._fabric.undeliverable
 
     def define_object(self, node: int, index: int, descriptor: ObjectDescriptor) -> None:
         """Write an object's descriptor at a core or at the host, which restarts it."""
-        if node == self.config.host:
-            self.host.define_object(index, descriptor)
-        else:
-            self.interfaces[node].local.define(index, descriptor)
+        self._fabric.define_object(node, index, descriptor)
 
     def define_stream(self, node: int, index: int, descriptor: StreamDescriptor) -> None:
         """Write a stream's descriptor at a core or at the host, which restarts its credits."""
-        at_host = node == self.config.host
-        streams = self.host.streams if at_host else self.interfaces[node].streams
-        streams.define(index, descriptor)
+        self._fabric.define_stream(node, index, descriptor)
 
     def define(
         self,
@@ -132,155 +91,65 @@ class Chip:
         ------
         ValueError
             for an instruction that the hardware would refuse, and when everybody waits, with
-            what for
+            what for; held windows are undefined then
         """
-        self._results = []
-        self._sending = {}
-        tasks: list[Task] = []
-        for node, program in programs.items():
-            tasks.append(Task(f"core {node}", self._program(node, program, tasks)))
-        tasks.append(Task("host", self._feed(packets)))
-        self.schedule(tasks)
-        return self._results
+        words = [programs.get(node) for node in self.cores]
+        segments = [core.segments for core in self.cores.values()]
+        fabric = self._fabric.fabric()
+        outcome = self._engine.run(words, segments, fabric, Packets.of(packets), traced=self.traced)
+        if self.traced:
+            for core, trace in zip(self.cores.values(), outcome.traces, strict=True):
+                core.trace = core.trace.extended(trace)
+        if not outcome.through:
+            raise ValueError(self._reason(list(programs), outcome, fabric, packets))
+        return outcome.results
 
-    def schedule(self, tasks: list[Task]) -> None:
-        """Take steps of the tasks until none is left; tasks may be added on the way."""
-        while tasks:
-            moved = False
-            for task in list(tasks):
-                moved |= _go_on(task, tasks)
-            if not moved:
-                raise ValueError(deadlock(tasks))
-
-    def start(self, task: Task, tasks: list[Task]) -> None:
-        """A new task."""
-        tasks.append(task)
-        _go_on(task, tasks)
-
-    def post(self, source: int, message: Message, route: Route) -> None:
-        """Bring a message from a node to all its destinations; nobody there: it is dropped."""
-        nodes = self.destinations(route)
-        self.undeliverable += not nodes
-        for node in nodes:
-            self.arrive(node, message, payload_flits(self.config.fabric, route))
-
-    def destinations(self, route: Route) -> tuple[int, ...]:
-        """Nodes that a message with this route comes to."""
-        mesh = self.config.fabric
-        if isinstance(route, StreamDescriptor) and route.multicast:
-            return tuple(
-                node
-                for node in range(mesh.nodes)
-                if route.cols >> node % mesh.width & 1 and route.rows >> node // mesh.width & 1
-            )
-        inside = route.x < mesh.width and route.y < mesh.height
-        return (route.y * mesh.width + route.x,) if inside else ()
-
-    def arrive(self, node: int, message: Message, limit: int) -> None:
-        """A message, in packets of ``limit`` data flits at most, has come to a node."""
-        if node != self.config.host:
-            self.interfaces[node].take(message, limit)
-            return
-        results = self.host.take(message, limit)
-        self._results += results
-        if results and message.last:
-            producer = self.host.object(message.object)
-            assert producer is not None
-            self._give(node, producer, 1)
-
-    def _give(self, node: int, producer: ObjectDescriptor, credits_: int) -> None:
-        """Credits go back to the producer of an object of ``node``."""
-        self.post(node, Message(MessageKind.CREDIT, producer.stream, value=credits_), producer)
-
-    def _feed(self, packets: Iterable[bytes]) -> Steps:
-        """The host: one packet after another, each when its stream has a credit."""
-        host = self.host
-        for packet in packets:
-            found = host.read(packet)
-            if found is None:
-                continue
-            stream, message = found
-            if not host.sendable(stream, message):
-                until = partial(host.sendable, stream, message)
-                yield Wait(until, f"credits of stream {stream}")
-            host.send(stream, message)
-            route = host.streams.descriptor(stream)
-            assert route is not None
-            self.post(self.config.host, message, route)
-            yield None
-
-    def _program(self, node: int, program: Sequence[int], tasks: list[Task]) -> Steps:
-        """A core from its first instruction to HALT; SENDs that wait become tasks."""
-        core, interface = self.cores[node], self.interfaces[node]
-        for opcode, values in core.instructions(program):
-            busy = self._sending.get(node)
-            if busy is not None and _conflicts(opcode, values, busy):
-                yield Wait(partial(self._is_idle, node), "its SEND")
-            if opcode is Opcode.AWAIT:
-                mask = values["objects"]
-                if not interface.local.all_ready(mask):
-                    yield Wait(partial(interface.local.all_ready, mask), _objects(mask))
-            elif opcode is Opcode.RELEASE:
-                for grant in interface.local.release(values["objects"]):
-                    producer = interface.local.descriptor(grant.object)
-                    assert producer is not None
-                    self._give(node, producer, grant.credits)
-            elif opcode is Opcode.SEND:
-                self._sending[node] = values
-                self.start(Task(f"SEND of core {node}", self._send(node, values)), tasks)
-            else:
-                core.execute(opcode, values)
-            yield None
-        if not self._is_idle(node):
-            yield Wait(partial(self._is_idle, node), "its SEND")
-
-    def _send(self, node: int, values: dict[str, int]) -> Steps:
-        """A SEND, from its issue until it is through."""
-        interface, stream = self.interfaces[node], values["stream"]
-        if not interface.sendable(stream):
-            yield Wait(partial(interface.sendable, stream), f"credits of stream {stream}")
-        if not interface.merged(values):
-            text = f"partial sums of object {values['object']}"
-            yield Wait(partial(interface.merged, values), text)
-        message, route = interface.send(values), interface.streams.descriptor(stream)
-        if message is not None and route is not None:
-            self.post(node, message, route)
-        del self._sending[node]
-
-    def _is_idle(self, node: int) -> bool:
-        """No SEND of a core is under way."""
-        return node not in self._sending
+    def _reason(
+        self, nodes: Sequence[int], outcome: Outcome, fabric: Fabric, packets: Sequence[bytes]
+    ) -> str:
+        """Why the programs of ``nodes`` have not come to their ends."""
+        numbers = {node: core.number for node, core in self.cores.items()}
+        programs = outcome.programs
+        for number in numbers.values():
+            if programs.places["status"][number] == NO_HALT:
+                return f"program of {len(programs.part(number))} instructions has no HALT"
+        waits = [
+            f"core {node} waits for {wait}"
+            for node in nodes
+            for wait in _core_waits(programs, numbers[node])
+        ]
+        if outcome.packets < len(packets):
+            waits.append(f"host waits for credits of stream {packets[outcome.packets][1]}")
+        waits += [
+            f"SEND of core {node} waits for {wait}"
+            for node in nodes
+            for wait in _send_waits(programs, fabric, numbers[node])
+        ]
+        return f"deadlock: {'; '.join(waits)}"
 
 
-def _conflicts(opcode: Opcode, values: Mapping[str, int], send: Mapping[str, int]) -> bool:
-    """An instruction must wait until a SEND (fields ``send``) is through."""
-    if opcode in (Opcode.ACTIVATE, Opcode.ERROR):
-        return bool(send["partial"]) or values["destination"] == send["slot"]
-    if opcode is Opcode.WAIT:
-        return bool(values["units"] >> Unit.STREAM_OUT & 1)
-    return opcode in _ALONE
+def _core_waits(programs: Programs, k: int) -> Iterator[str]:
+    """What a core waits for, if it does."""
+    place = programs.places[k]
+    if place["status"] == HALTED:
+        return
+    i = programs.part(k)[int(place["pc"])]
+    if i["opcode"] == Opcode.AWAIT:
+        mask = int(i["objects"])
+        numbers = [str(index) for index in range(mask.bit_length()) if mask >> index & 1]
+        yield f"objects {', '.join(numbers)}"
+    else:
+        yield "its SEND"
 
 
-_ALONE = (Opcode.SEND, Opcode.RELEASE, Opcode.REFRESH, Opcode.PROGRAM, Opcode.CALIBRATE)
-"""Instructions that need the sender idle."""
-
-
-def _objects(mask: int) -> str:
-    return f"objects {', '.join(str(i) for i in range(mask.bit_length()) if mask >> i & 1)}"
-
-
-def _go_on(task: Task, tasks: list[Task]) -> bool:
-    """Let a task go on as far as it can, and take it off the list at its end; False if it waits."""
-    if not task.ready:
-        return False
-    while task.step():
-        if not task.ready:
-            return True
-    tasks.remove(task)
-    return True
-
-
-def deadlock(tasks: Iterable[Task]) -> str:
-    """What everybody waits for."""
-    waits = [f"{task.name} waits for {task.wait.what}" for task in tasks if task.wait is not None]
-    return f"deadlock: {'; '.join(waits)}"
+def _send_waits(programs: Programs, fabric: Fabric, k: int) -> Iterator[str]:
+    """What a SEND waits for, if it does."""
+    sending = int(programs.places["sending"][k])
+    if sending < 0:
+        return
+    i = programs.part(k)[sending]
+    stream = fabric.streams[k, int(i["stream"])]
+    if stream["credits"] < stream["needed"]:
+        yield f"credits of stream {i['stream']}"
+    else:
+        yield f"partial sums of object {i['object']}"

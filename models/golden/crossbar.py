@@ -1,50 +1,328 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The crossbar macro: state of every device, products in closed form, programming.
+"""The crossbar macro: integration windows in closed form, and the devices of a core.
 
-Written from docs/contract/crossbar.md; all results are the bits of the macro.
+Written from docs/contract/device.md; all results are the bits of the macro.
 """
 
-import math
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from phasecore.models.golden.device import (
-    IDEAL,
-    N_MAX,
-    STUCK,
-    DeviceProfile,
-    Stream,
-    drifted,
-    gauss,
+from phasecore.models.engine.jit import compiled
+from phasecore.models.golden.arithmetic import Int
+from phasecore.models.golden.device.physics import (
+    DriftTables,
+    drift,
     initial_state,
-    key,
     line_errors,
-    line_keys,
-    mix,
     noise_at,
+    reset_device,
+    set_device,
 )
-from phasecore.models.golden.fixed_point import Int
+from phasecore.models.golden.device.profiles import IDEAL, DeviceProfile
+from phasecore.models.golden.device.tables import N_MAX, STUCK
+from phasecore.models.golden.fixed_point import clip, isqrt
+from phasecore.models.golden.hash import Stream, deviates, gauss, line_keys, mix
+from phasecore.models.golden.macro_files import MacroFiles
+from phasecore.models.golden.state import (
+    DEVICE_CONDUCTANCE,
+    DEVICE_E,
+    DEVICE_G,
+    DEVICE_N,
+    DEVICE_RESETS,
+    DEVICE_T,
+    Block,
+    Cores,
+    CoreState,
+    Geometry,
+    Number,
+    Plane,
+    View,
+)
 from phasecore.rtl.spec.core import CoreConfig
 
-__all__ = ["Crossbar"]
+__all__ = ["BOTH", "Crossbar", "drive_slot", "prepare", "window"]
 
 _MASK = 0xFFFFFFFF
 
+BOTH = 3
+"""Polarities of a product; row reads connect one."""
 
-class Crossbar:
-    """One crossbar with its converters.
+LARGEST_DEVIATION = (1 << 31) - 1
+"""Of the read noise, 1/4096 count."""
+
+Charges = NDArray[np.float64]
+"""Integers below 2**53: sums of them are exact, whatever their order."""
+
+
+@compiled
+def drive_slot(x: Int, vector: Int, precision: int, signs: int, start: int, count: int) -> None:
+    """Signed cycles ``x`` of each line that a stored vector drives."""
+    x[:] = 0
+    for line in range(start, start + count):
+        code = vector[line]
+        magnitude = min(abs(code), 127) >> (8 - precision)
+        if code > 0 and signs & 1:
+            x[line] = magnitude
+        elif code < 0 and signs & 2:
+            x[line] = -magnitude
+
+
+@compiled
+def prepare(
+    scalars: Any, precision: int, range_: int, backward: int, polarities: int, reference: int,
+    first: int, stop: int,
+) -> None:  # fmt: skip
+    """What the next :func:`window` of a core is like, apart from ``x``; with exponent 0."""
+    # Fields, not arguments of the window: literals would compile it once for each combination.
+    scalars.first, scalars.stop = first, stop
+    scalars.precision, scalars.range, scalars.exponent = precision, range_, 0
+    scalars.backward, scalars.polarities, scalars.reference = backward, polarities, reference
+
+
+@compiled
+def window(cores: Cores, geometry: Geometry, k: int) -> None:
+    """Drive ``cores.x`` for a window; count on lines ``first`` .. ``stop - 1``, where sensed.
+
+    Lines that are not sensed count 0, other lines keep what they had.
+    """
+    x, scalars = cores.x, cores.scalars[k]
+    sensed, driving = geometry.cols, geometry.rows
+    if scalars.backward:
+        sensed, driving = driving, sensed
+    lines = slice(scalars.first, min(scalars.stop, sensed))
+    charge = cores.charge[lines]
+    cycles = 1 << (scalars.precision - 1)
+    charge[:] = geometry.reference_current * cycles if scalars.reference else 0
+    if scalars.polarities != BOTH:
+        _one_polarity(charge, x, cores.devices[k, DEVICE_CONDUCTANCE], scalars)
+    elif scalars.backward:
+        _backward(charge, x, cores.weights[k, lines])
+    else:
+        _forward(charge, x, cores.weights[k], scalars.first)
+    driven, squares, largest = _measure(x[:driving], cores.peaks[k, scalars.backward])
+    _convert(
+        cores.counts[k, lines], charge, cores.gain[k, lines], cores.offset[k, lines],
+        cores.noise_keys[k, lines], scalars.crossbar_windows,
+        _noise_scale(geometry, scalars, squares), cycles, scalars.range,
+    )  # fmt: skip
+    cores.counts[k, sensed:] = 0
+    cores.at_limit[k, :] = False
+    if scalars.polarities != BOTH:
+        largest = driven * geometry.devices * geometry.g_max
+    gain = offset = 0
+    for line in range(scalars.first, scalars.first + len(charge)):
+        gain = max(gain, cores.gain[k, line])
+        offset = max(offset, abs(cores.offset[k, line]))
+    if _may_reach_limit(geometry, scalars, driven, largest, gain, offset):
+        _count_exactly(cores, geometry, k, x[:driving], driven, len(charge))
+    scalars.crossbar_windows = (scalars.crossbar_windows + 1) & 0xFFFFFFFF
+
+
+@compiled
+def _measure(x: Int, peaks: Int) -> Any:
+    """Lines driven, the sum of their squared widths, and of the bounds of their weights."""
+    driven = squares = largest = 0
+    for i in range(len(x)):
+        driven += x[i] != 0
+        squares += x[i] * x[i]
+        largest += peaks[i] if x[i] else 0
+    return driven, squares, largest
+
+
+@compiled
+def _noise_scale(geometry: Geometry, scalars: Any, squares: int) -> int:
+    """Deviation of the read noise, 1/4096 count, when the squared widths sum to ``squares``."""
+    polarities = (scalars.polarities & 1) + (scalars.polarities >> 1)
+    norm = isqrt((squares * polarities << 8) // 2)
+    device = min((scalars.crossbar_g_noise * norm << 8) >> scalars.range, LARGEST_DEVIATION)
+    converter = geometry.adc_noise << 4
+    return isqrt(device * device + converter * converter)
+
+
+@compiled
+def _may_reach_limit(
+    geometry: Geometry, scalars: Any, driven: int, largest: int, gain: int, offset: int
+) -> bool:
+    """Whether a line could count ``increment_max`` in a cycle; never wrongly False.
+
+    ``largest`` bounds the current of the devices.
+    """
+    current = largest + (geometry.reference_current if scalars.reference else 0)
+    counts = (gain * current + offset) / float(1 << (scalars.range + 10))
+    # The norm grows by sqrt(lines) per cycle at most; a deviate is below 5; roots are floored.
+    device = scalars.crossbar_g_noise * (np.sqrt(driven) + 1) / float(1 << scalars.range)
+    noise = 5 * (device + geometry.adc_noise / 256) + 0.1
+    return counts + noise + 1 > geometry.increment_max
+
+
+@compiled
+def _count_exactly(
+    cores: Cores, geometry: Geometry, k: int, x: Int, driven: int, lines: int
+) -> None:
+    """Count again, cycle by cycle, on those of the ``lines`` that may reach the limit."""
+    scalars = cores.scalars[k]
+    scales, steps = cores.noise_scales, cores.steps
+    cycles = 1 << (scalars.precision - 1)
+    steps[:] = 0
+    for i in range(len(x)):
+        steps[abs(x[i])] += 1
+    squares, on = 0, len(x) - steps[0]
+    for cycle in range(cycles):
+        squares += on * (2 * cycle + 1)
+        scales[cycle] = _noise_scale(geometry, scalars, squares)
+        on -= steps[cycle + 1]
+    for line in range(scalars.first, scalars.first + lines):
+        largest = 0
+        for i in range(len(x)):
+            if x[i]:
+                largest += abs(_weight(cores, geometry, k, i, line))
+        gain, offset = cores.gain[k, line], abs(cores.offset[k, line])
+        if _may_reach_limit(geometry, scalars, driven, largest, gain, offset):
+            _integrate(cores, geometry, k, x, line, cycles)
+
+
+@compiled
+def _integrate(cores: Cores, geometry: Geometry, k: int, x: Int, line: int, cycles: int) -> None:
+    """Count on a line; what exceeds ``increment_max`` in a cycle is lost."""
+    scalars, steps, limit = cores.scalars[k], cores.steps, geometry.increment_max
+    steps[:] = 0
+    for i in range(len(x)):
+        if x[i]:
+            step = np.sign(x[i]) * _weight(cores, geometry, k, i, line)
+            steps[0] += step
+            steps[abs(x[i])] -= step
+    key = np.uint32(cores.noise_keys[k, line] ^ np.uint32(scalars.crossbar_windows))
+    z = gauss(mix(key))
+    current = geometry.reference_current if scalars.reference else 0
+    charge = count = before = 0
+    at_limit = False
+    for cycle in range(cycles):
+        current += steps[cycle]
+        charge += cores.gain[k, line] * current + cores.offset[k, line]
+        noise = (cores.noise_scales[cycle] * z << scalars.range) >> 10
+        after = (charge + noise) >> (scalars.range + 10)
+        increment = clip(after - before, -limit, limit)
+        at_limit |= abs(increment) == limit
+        count += increment
+        before = after
+    cores.counts[k, line] = count
+    cores.at_limit[k, line] = at_limit
+
+
+@compiled
+def _weight(cores: Cores, geometry: Geometry, k: int, driven: int, sensed: int) -> int:
+    """Weight between two lines, of the polarities that are connected."""
+    scalars = cores.scalars[k]
+    row, col = (sensed, driven) if scalars.backward else (driven, sensed)
+    if scalars.polarities == BOTH:
+        return int(cores.weights[k, row, col])
+    total = 0
+    for device in range(geometry.devices):
+        for negative in range(2):
+            if scalars.polarities >> negative & 1:
+                g = cores.devices[k, DEVICE_CONDUCTANCE, row, col, negative, device]
+                total += -g if negative else g
+    return total
+
+
+@compiled
+def _forward(charge: Charges, x: Int, weights: Charges, first: int) -> None:
+    stop = first + len(charge)
+    for i in range(len(weights)):
+        if x[i]:
+            code, row = float(x[i]), weights[i, first:stop]
+            for j in range(len(charge)):
+                charge[j] += code * row[j]
+
+
+@compiled
+def _backward(charge: Charges, x: Int, weights: Charges) -> None:
+    low, high = 0, weights.shape[1]
+    while low < high and not x[low]:
+        low += 1
+    while low < high and not x[high - 1]:
+        high -= 1
+    codes = x[low:high]
+    for j in range(len(charge)):
+        row = weights[j, low:high]
+        total = 0
+        for i in range(len(codes)):
+            total += codes[i] * np.int64(row[i])
+        charge[j] += total
+
+
+@compiled
+def _one_polarity(charge: Charges, x: Int, g: Int, scalars: Any) -> None:
+    """Charges of the lines with G+ or G- alone, or neither."""
+    if not scalars.polarities:
+        return
+    first, stop = scalars.first, scalars.first + len(charge)
+    backward, negative = scalars.backward, scalars.polarities - 1
+    for i in range(g.shape[1] if backward else g.shape[0]):
+        if not x[i]:
+            continue
+        devices = g[first:stop, i, negative] if backward else g[i, first:stop, negative]
+        code = -x[i] if negative else x[i]
+        for j in range(len(charge)):
+            total = 0
+            for number in range(devices.shape[1]):
+                total += devices[j, number]
+            charge[j] += code * total
+
+
+@compiled
+def _convert(
+    counts: Int, charge: Charges, gain: Int, offset: Int, keys: Any, number: int, scale: int,
+    cycles: int, range_: int,
+) -> None:  # fmt: skip
+    """Counts of the charges with the noise of window ``number``."""
+    event = np.uint32(number)
+    for j in range(len(charge)):
+        phase = gain[j] * np.int64(charge[j]) + offset[j] * cycles
+        if scale:
+            phase += (scale * gauss(mix(np.uint32(keys[j] ^ event))) << range_) >> 10
+        counts[j] = phase >> (range_ + 10)
+
+
+@compiled
+def _program(cores: Cores, geometry: Geometry, k: int, devices: Int, resets: Any) -> None:
+    """One pulse on each of ``devices``: row, column, polarity and number of each."""
+    for at in range(len(devices)):
+        place = devices[at]
+        row, col, negative, device = place[0], place[1], place[2], place[3]
+        if resets[at]:
+            reset_device(cores, geometry, k, row, col, negative, device)
+        else:
+            set_device(cores, geometry, k, row, col, negative, device)
+
+
+@compiled
+def _sum_weights(weights: Charges, peaks: Int, g: Int) -> None:
+    """Weights (rows, cols), and their bounds by row and column, of conductances."""
+    rows, cols = weights.shape
+    peaks[:] = 0
+    for row in range(rows):
+        for col in range(cols):
+            total = 0
+            for device in range(g.shape[3]):
+                total += g[row, col, 0, device] - g[row, col, 1, device]
+            weights[row, col] = total
+            peaks[0, row] = max(peaks[0, row], abs(total))
+            peaks[1, col] = max(peaks[1, col], abs(total))
+
+
+class Crossbar(Block, MacroFiles):
+    """Devices and converters of a core, alone or of one of several.
 
     Parameters
     ----------
     config : geometry
     profile : device and converter physics
     seed : of everything random, 32 bits
-    g : conductance codes to start from, shape (rows, cols, 2, N) or broadcastable to it;
-        otherwise :func:`phasecore.models.golden.device.initial_state`
+    g : conductance codes to start from, shape (rows, cols, 2, N) or broadcastable to it; None draws
+        them (:func:`~phasecore.models.golden.device.physics.initial_state`)
 
     Attributes
     ----------
@@ -52,62 +330,63 @@ class Crossbar:
         Conductance code after the latest pulse, pulses since RESET (or ``STUCK``), programming
         events, time of the latest one, and how many were RESETs, of every device; index 2 is 0
         for G+, 1 for G-. Call :meth:`refresh_weights` after writing one of them directly.
-    time : int
-        Seconds since power-up; :meth:`set_time` sets it.
-    g_noise : int
-        Read noise of one weight at this time, conductance codes.
     gain, offset : int64 arrays, shape (lines,)
         Errors of the converters, in 1/1024 and in 1/1024 charge per cycle.
-    windows, set_pulses, reset_pulses : int
-        What has been done; ``windows`` numbers the read noise.
-    at_limit : bool array, shape (lines,)
-        Lines that counted ``increment_max``, up or down, in a cycle of the latest window.
+    counts, at_limit : shape (lines,)
+        Counts of the latest window, and whether a line counted ``increment_max`` in one of its
+        cycles.
+    windows, set_pulses, reset_pulses : what has been done; ``windows`` numbers the read noise
+    time : seconds since power-up; :meth:`set_time` sets it
+    g_noise : read noise of one weight at this time, conductance codes
     """
 
+    g, n, e, t, resets = map(Plane, (DEVICE_G, DEVICE_N, DEVICE_E, DEVICE_T, DEVICE_RESETS))
+    gain, offset = View("gain"), View("offset")
+    counts, at_limit = View("counts"), View("at_limit")
+    windows, time = Number("crossbar_windows"), Number("crossbar_time")
+    g_noise = Number("crossbar_g_noise")
+    set_pulses, reset_pulses = Number("crossbar_set_pulses"), Number("crossbar_reset_pulses")
+
     def __init__(
-        self,
-        config: CoreConfig,
-        profile: DeviceProfile = IDEAL,
-        seed: int = 1,
-        *,
+        self, config: CoreConfig, profile: DeviceProfile = IDEAL, seed: int = 1, *,
         g: ArrayLike | None = None,
-    ):
-        if not 0 <= seed <= _MASK:
-            raise ValueError(f"seed must be in 0..{_MASK}, not {seed}")
-        self.config = config
-        self.profile = profile
-        self.seed = seed
-        self.tables = profile.tables(config)
-        self.gain, self.offset = line_errors(config, profile, seed)
-        self._noise_keys = line_keys(seed, Stream.READ_NOISE, np.arange(config.lines))
-        # Bounds of the weights of every row and column, for the compiled engine.
-        self._peaks: Int = np.zeros((2, config.lines), dtype=np.int64)
-        self.g, self.n = initial_state(config, profile, seed)
-        if g is not None:
-            codes = np.asarray(g, dtype=np.int64)
+    ):  # fmt: skip
+        self._be(CoreState(config, profile, [seed]), 0, g)
+
+    @classmethod
+    def of(cls, state: CoreState, number: int, g: ArrayLike | None) -> "Crossbar":
+        """That of core ``number`` of a state."""
+        crossbar = cls.__new__(cls)
+        crossbar._be(state, number, g)
+        return crossbar
+
+    def _be(self, state: CoreState, number: int, initial: ArrayLike | None) -> None:
+        super().__init__(state, number)
+        self.profile, self.tables = state.profile, state.tables
+        config, seed = self.config, self.seed
+        self.gain, self.offset = line_errors(config, self.profile, seed)
+        keys = line_keys(seed, Stream.READ_NOISE, config.lines)
+        self.cores.noise_keys[number] = keys
+        self.g, self.n = initial_state(config, self.profile, seed)
+        if initial is not None:
+            codes = np.asarray(initial, dtype=np.int64)
             if codes.min() < 0 or codes.max() > config.g_max:
                 raise ValueError(f"conductance codes must be in 0..{config.g_max}")
             np.copyto(self.g, codes, where=self.n != STUCK)
-        self.e: Int = np.zeros_like(self.g)
-        self.t: Int = np.zeros_like(self.g)
-        self.resets: Int = np.zeros_like(self.g)
-        self.time = 0
-        self.windows = 0
-        self.set_pulses = 0
-        self.reset_pulses = 0
-        self.at_limit = np.zeros(config.lines, dtype=np.bool_)
         self.refresh_weights()
 
+    @property
+    def seed(self) -> int:
+        """Of everything random."""
+        return int(self.cores.scalars["seed"][self.number])
+
     def refresh_weights(self) -> None:
-        """Recompute what devices conduct now, weights and noise from devices and ``time``."""
-        self._conductances = drifted(
-            self.tables, self.seed, self.time, self.config.g_max, self.g, self.n, self.e, self.t
-        )
-        sums = self._conductances.sum(axis=-1)
-        self._weights: NDArray[np.float64] = (sums[:, :, 0] - sums[:, :, 1]).astype(np.float64)
-        self._peaks[0, : self.config.rows] = np.abs(self._weights).max(axis=1)
-        self._peaks[1, : self.config.cols] = np.abs(self._weights).max(axis=0)
-        self.g_noise = noise_at(self.tables, self.time)
+        """Make weights, their bounds and the read noise anew from devices and ``time``."""
+        k, cores = self.number, self.cores
+        devices, g_max = cores.devices[k], self.config.g_max
+        drift(devices, DriftTables.of(self.tables), self.seed, self.time, g_max)
+        _sum_weights(cores.weights[k], cores.peaks[k], devices[DEVICE_CONDUCTANCE])
+        cores.scalars["crossbar_g_noise"][k] = noise_at(self.tables, self.time)
 
     def set_time(self, seconds: int) -> None:
         """Let it be ``seconds`` after power-up, for drift, read noise and the pulses to come."""
@@ -120,12 +399,13 @@ class Crossbar:
     @property
     def conductances(self) -> Int:
         """What every device conducts now, conductance codes, shape (rows, cols, 2, N)."""
-        return self._conductances.copy()
+        found: Int = self.cores.devices[self.number, DEVICE_CONDUCTANCE].copy()
+        return found
 
     @property
     def weights(self) -> Int:
         """G+ - G- of every weight in conductance codes now, shape (rows, cols)."""
-        return self._weights.astype(np.int64)
+        return self.cores.weights[self.number].astype(np.int64)
 
     def endurance(self) -> dict[str, float]:
         """Pulses and RESETs that a device has seen: the most, and the mean over all devices."""
@@ -137,213 +417,51 @@ class Crossbar:
         }
 
     def window(
-        self,
-        codes: ArrayLike,
-        *,
-        range: int,
-        precision: int | None = None,
-        backward: bool = False,
-        polarities: int = 3,
-        devices: int | None = None,
-        reference: bool = False,
-    ) -> Int:
+        self, codes: ArrayLike, *, range: int, precision: int | None = None,
+        backward: bool = False, polarities: int = BOTH, reference: bool = False,
+    ) -> Int:  # fmt: skip
         """Final counts of one integration window.
 
         Parameters
         ----------
         codes : integers, at least as many as driven lines
-            Signed pulse width of every line in cycles, magnitude below ``2**(precision - 1)``; the
-            input driver has removed signs and bits already. What exceeds the driven side of the
-            array is ignored.
-        range : ADC range
+            Signed pulse width of every line in cycles, magnitude below ``2**(precision - 1)``.
+        range : ADC range, log2 of the charge that counts 1
         precision : the window lasts ``2**(precision - 1)`` cycles; default ``input_bits``
         backward : drive columns and sense rows
         polarities : bit 0 connects G+, bit 1 G-
-        devices : mask of device enables; default all
         reference : put the reference current on every sensed line
 
         Returns
         -------
-        int64 array, shape (lines,)
-            Counts, 0 on lines that are not sensed.
+        int64 array, shape (lines,), 0 on lines that are not sensed
         """
-        cycles, x = self._pulses(codes, precision, backward)
-        weights = self._enabled(x, backward, polarities, devices)
-        sensed = weights.shape[1]
-        current = self.config.reference_current if reference else 0
-        if self._may_reach_limit(x, weights, current, range):
-            steps = self.increments(
-                codes, range=range, precision=precision, backward=backward, polarities=polarities,
-                devices=devices, reference=reference,
-            )  # fmt: skip
-            total: Int = steps.sum(axis=0)
-            return total
-        # Sums stay below 2**53, so that the float product is exact.
-        charge = (x @ weights).astype(np.int64) + current * cycles
-        phase = self.gain[:sensed] * charge + self.offset[:sensed] * cycles
-        squares = int(np.sum(x * x))
-        scale = self._noise_scale(squares, range, polarities, devices)
-        phase += (scale * self._deviates()[:sensed] << range) >> 10
-        counts: Int = np.zeros(self.config.lines, dtype=np.int64)
-        counts[:sensed] = phase >> (range + 10)
-        self.at_limit = np.zeros(self.config.lines, dtype=np.bool_)
-        return counts
-
-    def increments(
-        self,
-        codes: ArrayLike,
-        *,
-        range: int,
-        precision: int | None = None,
-        backward: bool = False,
-        polarities: int = 3,
-        devices: int | None = None,
-        reference: bool = False,
-    ) -> Int:
-        """Increments of every cycle of one window, shape (cycles, lines); slow.
-
-        Takes what :meth:`window` takes and integrates cycle by cycle. What a cycle counts beyond
-        ``increment_max`` is lost.
-        """
-        cycles, x = self._pulses(codes, precision, backward)
-        weights = self._enabled(x, backward, polarities, devices)
-        sensed = weights.shape[1]
-        deviates = self._deviates()[:sensed]
-        limit = self.config.increment_max
-        result = np.zeros((cycles, self.config.lines), dtype=np.int64)
-        charge = np.zeros(sensed, dtype=np.int64)
-        before = np.zeros(sensed, dtype=np.int64)
-        for cycle in np.arange(cycles):
-            drive = np.sign(x) * (np.abs(x) > cycle)
-            current = (drive @ weights).astype(np.int64)
-            current += self.config.reference_current if reference else 0
-            charge += current * self.gain[:sensed] + self.offset[:sensed]
-            squares = int(np.sum(np.minimum(np.abs(x), cycle + 1) ** 2))
-            scale = self._noise_scale(squares, range, polarities, devices)
-            after = (charge + ((scale * deviates << range) >> 10)) // 2 ** (range + 10)
-            result[cycle, :sensed] = np.clip(after - before, -limit, limit)
-            before = after
-        self.at_limit = np.any(np.abs(result) == limit, axis=0)
-        return result
-
-    def _pulses(
-        self, codes: ArrayLike, precision: int | None, backward: bool
-    ) -> tuple[int, NDArray[np.float64]]:
-        """Cycles of the window and pulse widths of the driven lines."""
-        cycles = 1 << ((self.config.input_bits if precision is None else precision) - 1)
+        precision = self.config.input_bits if precision is None else precision
         driven = self.config.cols if backward else self.config.rows
-        x = np.asarray(codes)[:driven].astype(np.float64)
-        if len(x) != driven:
-            raise ValueError(f"{driven} lines are driven, but there are {len(x)} codes")
-        if np.abs(x).max() >= cycles:
-            raise ValueError(f"pulse widths must be below the {cycles} cycles of the window")
-        return cycles, x
-
-    def _enabled(
-        self, x: NDArray[np.float64], backward: bool, polarities: int, devices: int | None
-    ) -> NDArray[np.float64]:
-        """Weights of the enabled devices, shape (driven lines, sensed lines)."""
-        every = (1 << self.config.devices_per_polarity) - 1
-        weights = self._weights
-        if polarities != 3 or devices not in (None, every):
-            mask = every if devices is None else devices
-            enabled = mask >> np.arange(self.config.devices_per_polarity) & 1
-            # Lines that are not driven do not matter.
-            lines = (slice(None), x != 0) if backward else (x != 0,)
-            sums = (self._conductances[lines] * enabled).sum(axis=-1)
-            weights = np.zeros_like(self._weights)
-            weights[lines] = sums[..., 0] * (polarities & 1) - sums[..., 1] * (polarities >> 1)
-        return weights.T if backward else weights
-
-    def _may_reach_limit(
-        self, x: NDArray[np.float64], weights: NDArray[np.float64], current: int, range: int
-    ) -> bool:
-        """Whether a line could count ``increment_max`` in a cycle; never wrongly False."""
-        driven = x != 0
-        largest = np.abs(weights[driven]).sum(axis=0) + current
-        sensed = len(largest)
-        charge = self.gain[:sensed] * largest + np.abs(self.offset[:sensed])
-        # The norm grows by sqrt(lines) per cycle at most; a deviate is below 5; roots are floored.
-        norm = np.sqrt(np.count_nonzero(driven)) + 1
-        noise = 5 * (self.g_noise * norm / 2**range + self.tables.adc_noise / 256) + 0.1
-        limit = self.config.increment_max
-        return bool(np.max(charge) / 2 ** (range + 10) + noise + 1 > limit)
-
-    def _noise_scale(self, squares: int, range: int, polarities: int, devices: int | None) -> int:
-        """Deviation of the read noise, 1/4096 count, when the squared widths sum to ``squares``."""
-        number = self.config.devices_per_polarity
-        enabled = number if devices is None else devices.bit_count()
-        norm = math.isqrt((squares * polarities.bit_count() * enabled << 8) // (2 * number))
-        device = min((self.g_noise * norm << 8) >> range, (1 << 31) - 1)
-        return math.isqrt(device**2 + (self.tables.adc_noise << 4) ** 2)
-
-    def _deviates(self) -> Int:
-        """Normal deviates of the next window, 1/256, shape (lines,)."""
-        window = self.windows
-        self.windows = window + 1 & _MASK
-        return gauss(mix(self._noise_keys ^ np.uint64(window)))
+        widths = np.asarray(codes, dtype=np.int64)[:driven]
+        if len(widths) != driven or np.abs(widths).max() >= 1 << (precision - 1):
+            raise ValueError(
+                f"codes must be {driven} pulse widths below {1 << (precision - 1)}, not"
+                f" {len(widths)} up to {np.abs(widths).max()}"
+            )
+        self.cores.x[:] = 0
+        self.cores.x[:driven] = widths
+        prepare(
+            self.cores.scalars[self.number], precision, range, int(backward), polarities,
+            int(reference), 0, self.config.lines,
+        )  # fmt: skip
+        window(self.cores, self.geometry, self.number)
+        found: Int = self.counts.copy()
+        return found
 
     def program(
-        self,
-        row: ArrayLike,
-        col: ArrayLike,
-        negative: ArrayLike,
-        device: ArrayLike = 0,
+        self, row: ArrayLike, col: ArrayLike, negative: ArrayLike, device: ArrayLike = 0,
         reset: ArrayLike = False,
-    ) -> None:
-        """One SET or RESET pulse on each device named; the arguments are broadcast.
-
-        The devices of one call must differ from each other.
-        """
-        rows, cols, polarity, number, kind = np.broadcast_arrays(
-            *map(np.atleast_1d, (row, col, negative, device, reset))
-        )
-        index = (rows.astype(np.int64) * self.config.cols + cols) * 2 + polarity
-        index = index * self.config.devices_per_polarity + number
-        if index.size > 1 and np.unique(index).size != index.size:
-            raise ValueError("a device is named twice in one call")
-        is_reset = kind.astype(bool)
-        self._set(index[~is_reset])
-        self._reset(index[is_reset])
-        sums = self._conductances[rows, cols].sum(axis=-1)
-        weights = sums[..., 0] - sums[..., 1]
-        self._weights[rows, cols] = weights
-        for peaks, lines in zip(self._peaks, (rows, cols), strict=True):
-            np.maximum.at(peaks, lines, np.abs(weights))
-
-    def _set(self, index: Int) -> None:
-        if not index.size:
-            return
-        tables = self.tables
-        old, pulses, e = self.g.reshape(-1)[index], self.n.reshape(-1)[index], self.e.reshape(-1)
-        memory = np.minimum(pulses, N_MAX)
-        z = gauss(key(self.seed, Stream.SET, index, e[index]))
-        mean = tables.mu_table[memory] + (old * tables.mu_slope >> 8)
-        deviation = np.maximum(tables.sd_table[memory] + (old * tables.sd_slope >> 8), 0)
-        delta = (mean * 256 + deviation * z + 2048) >> 12
-        new = np.clip(old + delta, tables.g_min, self.config.g_max)
-        self._pulsed(index, new, np.minimum(pulses + 1, N_MAX))
-        self.set_pulses += index.size
-
-    def _reset(self, index: Int) -> None:
-        if not index.size:
-            return
-        tables = self.tables
-        z = gauss(key(self.seed, Stream.RESET, index, self.e.reshape(-1)[index]))
-        value = (tables.reset_mean * 256 + tables.reset_sd * z + 2048) >> 12
-        self._pulsed(index, np.clip(value, 0, self.config.g_max), np.zeros_like(index))
-        self.resets.reshape(-1)[index] += 1
-        self.reset_pulses += index.size
-
-    def _pulsed(self, index: Int, new: Int, pulses: Int) -> None:
-        """Devices after an event, those that are stuck with what they conduct anyway."""
-        n, e = self.n.reshape(-1), self.e.reshape(-1)
-        free = n[index] != STUCK
-        for array in (self.g, self._conductances):
-            array.reshape(-1)[index[free]] = new[free]
-        n[index[free]] = pulses[free]
-        e[index] = e[index] + 1 & _MASK
-        self.t.reshape(-1)[index] = self.time
+    ) -> None:  # fmt: skip
+        """One SET or RESET pulse on each device named, in order; the arguments are broadcast."""
+        *places, kind = np.broadcast_arrays(row, col, negative, device, reset)
+        devices = np.stack([np.ravel(axis).astype(np.int64) for axis in places], axis=-1)
+        _program(self.cores, self.geometry, self.number, devices, np.ravel(kind).astype(np.bool_))
 
     def write_verified(self, weights: ArrayLike) -> None:
         """Write weights as iterative programming does, with the error that it leaves.
@@ -360,64 +478,22 @@ class Crossbar:
         config = self.config
         wanted = np.asarray(weights, dtype=np.int64)
         largest = config.devices_per_polarity * config.g_max
-        if wanted.shape != self._weights.shape or np.abs(wanted).max() > largest:
+        if wanted.shape != self.weights.shape or np.abs(wanted).max() > largest:
             raise ValueError(
-                f"weights must be {self._weights.shape} codes of at most {largest},"
+                f"weights must be {self.weights.shape} codes of at most {largest},"
                 f" not {wanted.shape} up to {np.abs(wanted).max()}"
             )
         shares = np.stack([np.maximum(wanted, 0), np.maximum(-wanted, 0)], axis=-1)[..., None]
         # The first devices take what does not divide evenly.
         number = np.arange(config.devices_per_polarity)
         targets = (shares + config.devices_per_polarity - 1 - number) // len(number)
-        index = np.arange(self.g.size)
-        z = gauss(key(self.seed, Stream.WRITE, index, self.e.reshape(-1))) / 256
+        z = deviates(self.seed, Stream.WRITE, self.e) / 256
         unit = self.profile.g_full_scale / config.g_max
         errors = self.profile.program_deviation(targets * unit) / unit
-        written = np.rint(targets + errors * z.reshape(targets.shape)).astype(np.int64)
-        new = np.clip(written, 0, config.g_max).reshape(-1)
-        self._pulsed(index, new, np.full_like(index, N_MAX))
+        written = np.rint(targets + errors * z).astype(np.int64)
+        free = self.n != STUCK
+        np.copyto(self.g, np.clip(written, 0, config.g_max), where=free)
+        np.copyto(self.n, N_MAX, where=free)
+        self.e[...] = self.e + 1 & _MASK
+        self.t[...] = self.time
         self.refresh_weights()
-
-    def write_macro_files(self, prefix: str | Path) -> None:
-        """Write ``<prefix>.{params,g,n,e,t}.hex``, which the macro loads with +phasecore_macro."""
-        tables = self.tables
-        scalars = [
-            self.seed, self.windows, tables.g_min, tables.mu_slope, tables.sd_slope,
-            tables.reset_mean, tables.reset_sd, tables.g_noise, tables.adc_noise, self.time,
-            tables.drift_time, *tables.nu, *tables.nu_spread,
-        ]  # fmt: skip
-        arrays = (
-            tables.mu_table, tables.sd_table, tables.noise_table, tables.log2_table,
-            tables.exp2_table, self.gain, self.offset,
-        )  # fmt: skip
-        words = scalars + [int(value) for array in arrays for value in array]
-        for name, values in (
-            ("params", words),
-            ("g", self.g.reshape(-1).tolist()),
-            ("n", self.n.reshape(-1).tolist()),
-            ("e", self.e.reshape(-1).tolist()),
-            ("t", self.t.reshape(-1).tolist()),
-        ):
-            Path(f"{prefix}.{name}.hex").write_text(_hex(values), encoding="utf-8")
-
-    def read_macro_files(self, prefix: str | Path) -> None:
-        """Take devices, window count and time from files that the macro's ``dump`` task wrote.
-
-        They do not tell RESETs from other events; ``resets`` stay.
-        """
-        for name in ("g", "n", "e", "t"):
-            values = _read_hex(Path(f"{prefix}.{name}.hex"))
-            getattr(self, name)[...] = np.reshape(values, self.g.shape)
-        words = _read_hex(Path(f"{prefix}.params.hex"))
-        self.windows, self.time = words[1], words[9]
-        self.refresh_weights()
-
-
-def _hex(values: Iterable[Any]) -> str:
-    return "".join(f"{value & _MASK:x}\n" for value in values)
-
-
-def _read_hex(path: Path) -> list[int]:
-    """Words of a ``$writememh`` file."""
-    lines = (line.split("//")[0] for line in path.read_text(encoding="utf-8").splitlines())
-    return [int(word, 16) for line in lines for word in line.split() if not word.startswith("@")]

@@ -6,19 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from phasecore.models.golden.fixed_point import Int
+from phasecore.models.golden.arithmetic import Int
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import GROUP, HEADER, PACKET_MAGIC, PacketKind, pack, unpack
 
 __all__ = [
-    "Packet",
-    "Result",
-    "affine_packet",
-    "header",
-    "parse_input",
-    "parse_result",
-    "vector_packet",
-]
+    "Packet", "Result", "affine_packet", "header", "parse_input", "parse_result", "vector_packet",
+]  # fmt: skip
 
 HEADER_BYTES = sum(field.width for field in HEADER) // 8
 

@@ -1,120 +1,166 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Golden model of post-processing: activations and error vectors (docs/contract)."""
+"""Post-processing: activations and error vectors (docs/contract)."""
+
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from phasecore.models.golden.activation import activation, derivative
-from phasecore.models.golden.fixed_point import Int, round_shift, saturate
-from phasecore.rtl.spec.core import EXPONENT_BITS, CoreConfig
+from phasecore.models.engine.jit import compiled
+from phasecore.models.golden.adc_interface import read_out
+from phasecore.models.golden.arithmetic import Int
+from phasecore.models.golden.fixed_point import CODE_MAX, clip, copy, round_shift, saturate_code
+from phasecore.models.golden.state import Block, Cores, Geometry, Number, View
+from phasecore.models.golden.trace import log_code, log_vector
+from phasecore.rtl.spec.core import ACTIVATION_INDEX_MAX, EXPONENT_BITS
 from phasecore.rtl.spec.instructions import Function
 
-__all__ = ["PostProcessing"]
+__all__ = ["SIGMOID", "TANH", "PostProcessing", "activate", "derivative", "error"]
 
 SCALE_ONE = 128
+"""Affine scale of 1.0 (unsigned 1.7)."""
+
 OFFSET_FRACTION_BITS = 6
 """Bits by which an offset (7.1) is shifted to the fraction of a scaled code (x.7)."""
 
+_index = np.arange(-ACTIVATION_INDEX_MAX, ACTIVATION_INDEX_MAX + 1)
+_positive = np.rint(CODE_MAX / (1 + np.exp(-np.abs(_index) / 32))).astype(np.int64)
+SIGMOID: Int = np.where(_index >= 0, _positive, CODE_MAX - _positive)
+"""Sigmoid of -255/32 .. 255/32 in 1/127, at ``index + 255``."""
 
-class PostProcessing:
-    """Accumulators, affine tables and saturation counters of one core.
+TANH: Int = np.sign(_index) * np.rint(CODE_MAX * np.tanh(np.abs(_index) / 64)).astype(np.int64)
+"""Hyperbolic tangent of -255/64 .. 255/64 in 1/127, at ``index + 255``."""
 
-    Codes and results are those of the processed lines only, ``start`` being the line of the
-    first; :meth:`place` puts them at the destination.
+_NONE, _IDENTITY, _RELU, _SIGMOID, _TANH = map(int, Function)
+_SIGMOID_TABLE, _TANH_TABLE = SIGMOID, TANH
+_EXPONENT_MAX = (1 << (EXPONENT_BITS - 1)) - 1
+
+
+@compiled
+def activate(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
+    """ACTIVATE with the fields ``i``."""
+    scalars, accumulators = cores.scalars[k], cores.accumulators[k]
+    start, count = _processed(cores, geometry, k, i)
+    limit = 1 << (geometry.acc_bits - 1)
+    vector = cores.slots[k, i.destination]
+    sums = codes = 0
+    for at in range(count):
+        line = start + at
+        a = _scaled(cores, k, i, line, cores.codes[at])
+        if i.accumulate:
+            a += accumulators[line]
+        s = clip(a, -limit, limit - 1)
+        sums += s != a
+        accumulators[line] = s
+        if i.function == _NONE:
+            continue
+        u = round_shift(s, i.shift)
+        to = (i.start + at) % geometry.lines
+        vector[to] = _activation(u, i.function)
+        log_vector(cores, k, i.destination, to, vector[to])
+        codes += _overflows(u, i.function)
+    scalars.post_accumulator_saturations += sums
+    scalars.post_code_saturations += codes
+    if i.function != _NONE:
+        cores.exponents[k, i.destination] = 0
+
+
+@compiled
+def error(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
+    """ERROR with the fields ``i``."""
+    scalars, accumulators = cores.scalars[k], cores.accumulators[k]
+    start, count = _processed(cores, geometry, k, i)
+    outputs = cores.slots[k, i.output]
+    largest = 0
+    for at in range(count):
+        line = start + at
+        y = outputs[line]
+        m = 2 * (cores.codes[at] - y) if i.from_slot else 2 * cores.codes[at] + 1
+        v = m * derivative(y, i.function)
+        accumulators[line] = v
+        largest = max(largest, abs(v))
+    shift = i.shift
+    if not i.fixed:
+        shift = 0
+        while largest >> shift > CODE_MAX:
+            shift += 1
+    vector = cores.slots[k, i.destination]
+    saturated = 0
+    for at in range(count):
+        rounded = round_shift(accumulators[start + at], shift)
+        mantissa = saturate_code(rounded)
+        saturated += mantissa != rounded
+        to = (i.start + at) % geometry.lines
+        vector[to] = mantissa
+        log_vector(cores, k, i.destination, to, mantissa)
+    scalars.post_code_saturations += saturated
+    total = (0 if i.from_slot else scalars.exponent) + shift + i.bias
+    cores.exponents[k, i.destination] = clip(total, -_EXPONENT_MAX - 1, _EXPONENT_MAX)
+
+
+@compiled
+def _processed(cores: Cores, geometry: Geometry, k: int, i: Any) -> tuple[int, int]:
+    """First line and number of lines; their codes are in ``cores.codes`` from 0 on."""
+    start, count = (i.row_start, i.row_count) if i.side else (i.col_start, i.col_count)
+    if i.from_slot:
+        copy(cores.codes, cores.slots[k, i.slot, start : start + count])
+    else:
+        clipped, at_limit = read_out(cores, geometry, k, start, count, cores.codes)
+        cores.scalars[k].adc_clipped += clipped
+        cores.scalars[k].adc_overranges += at_limit
+        for at in range(count):
+            log_code(cores, k, cores.codes[at])
+    return start, count
+
+
+@compiled
+def _scaled(cores: Cores, k: int, i: Any, line: int, code: int) -> int:
+    """A code with its affine scale and offset, in 1/128."""
+    if i.affine:
+        offset = cores.offsets[k, i.table, line]
+        return code * cores.scales[k, i.table, line] + (offset << OFFSET_FRACTION_BITS)
+    return code * SCALE_ONE + (0 if i.from_slot else 1 << OFFSET_FRACTION_BITS)
+
+
+@compiled
+def _activation(u: int, function: int) -> int:
+    index = clip(u, -ACTIVATION_INDEX_MAX, ACTIVATION_INDEX_MAX) + ACTIVATION_INDEX_MAX
+    if function == _SIGMOID:
+        return _SIGMOID_TABLE[index]
+    if function == _TANH:
+        return _TANH_TABLE[index]
+    return saturate_code(max(u, 0) if function == _RELU else u)
+
+
+@compiled
+def _overflows(u: int, function: int) -> bool:
+    """The activation of ``u`` is saturated, and counted."""
+    if function == _IDENTITY:
+        return abs(u) > CODE_MAX
+    return function == _RELU and u > CODE_MAX
+
+
+@compiled
+def derivative(y: int, function: int) -> int:
+    """Derivative of a function in 1/16129, from an activation."""
+    if function == _SIGMOID:
+        positive = max(y, 0)
+        return positive * (CODE_MAX - positive)
+    if function == _TANH:
+        return CODE_MAX * CODE_MAX - y * y
+    return CODE_MAX * CODE_MAX if function == _IDENTITY or y > 0 else 0
+
+
+class PostProcessing(Block):
+    """Accumulators, affine tables and saturation counters of a core.
+
+    Attributes
+    ----------
+    accumulators : int64 array (lines,), partial sums in 1/128 code
+    scales, offsets : int64 arrays (tables, lines), unsigned 1.7 and signed 7.1
+    accumulator_saturations, code_saturations : what was clipped
     """
 
-    def __init__(self, config: CoreConfig):
-        self.config = config
-        self.accumulators = np.zeros(config.lines, dtype=np.int64)
-        """Partial sums by line, in 1/128 code."""
-        self.scales = np.zeros((config.affine_tables, config.lines), dtype=np.int64)
-        """Affine scales (unsigned 1.7) by table and line."""
-        self.offsets = np.zeros((config.affine_tables, config.lines), dtype=np.int64)
-        """Affine offsets (signed 7.1) by table and line."""
-        self.accumulator_saturations = 0
-        self.code_saturations = 0
-
-    def activate(
-        self,
-        codes: ArrayLike,
-        *,
-        start: int,
-        function: Function,
-        shift: int = 0,
-        accumulate: bool = False,
-        from_slot: bool = False,
-        table: int | None = None,
-    ) -> Int | None:
-        """ACTIVATE: new vector elements by line, or None for ``Function.NONE``.
-
-        Parameters
-        ----------
-        codes : codes of the lines, from the converter or (``from_slot``) from a slot
-        table : affine table, or None for scale 1.0 and the offset of the source
-        """
-        c = np.asarray(codes, dtype=np.int64)
-        lines = self._lines(start, len(c))
-        if table is None:
-            a = c * SCALE_ONE
-            if not from_slot:
-                a += 1 << OFFSET_FRACTION_BITS
-        else:
-            a = c * self.scales[table, lines]
-            a += self.offsets[table, lines] << OFFSET_FRACTION_BITS
-        if accumulate:
-            a += self.accumulators[lines]
-        s = saturate(a, self.config.acc_bits)
-        self.accumulator_saturations += int(np.count_nonzero(s != a))
-        self.accumulators[lines] = s
-        if function is Function.NONE:
-            return None
-        y, saturated = activation(round_shift(s, shift), function)
-        self.code_saturations += saturated
-        return y
-
-    def error(
-        self,
-        codes: ArrayLike,
-        output: ArrayLike,
-        *,
-        start: int,
-        function: Function,
-        from_slot: bool = False,
-        shift: int | None = None,
-        exponent: int = 0,
-        bias: int = 0,
-    ) -> tuple[Int, int]:
-        """ERROR: mantissas by line and their shared exponent.
-
-        Parameters
-        ----------
-        codes : codes of the lines, from the converter or (``from_slot``) targets from a slot
-        output : activations of the same lines
-        shift : fixed right shift, or None to normalise
-        exponent : of the driven slot of the window; not used ``from_slot``
-        """
-        c = np.asarray(codes, dtype=np.int64)
-        y = np.asarray(output, dtype=np.int64)
-        m = 2 * (c - y) if from_slot else 2 * c + 1
-        v = m * derivative(y, function)
-        self.accumulators[self._lines(start, len(c))] = v
-        if shift is None:
-            shift = max(0, int(np.abs(v).max()).bit_length() - 7)
-        rounded = round_shift(v, shift)
-        mantissas = saturate(rounded, 8, symmetric=True)
-        self.code_saturations += int(np.count_nonzero(mantissas != rounded))
-        total = (0 if from_slot else exponent) + shift + bias
-        return mantissas, int(saturate(total, EXPONENT_BITS))
-
-    def place(self, values: Int, vector: Int, *, first: int) -> None:
-        """Write ``values`` into ``vector`` from line ``first`` on, modulo the lines."""
-        head = min(len(values), self.config.lines - first)
-        vector[first : first + head] = values[:head]
-        vector[: len(values) - head] = values[head:]
-
-    def _lines(self, start: int, count: int) -> slice:
-        if not 0 <= start <= start + count - 1 < self.config.lines:
-            raise ValueError(
-                f"lines {start}..{start + count - 1} are outside 0..{self.config.lines - 1}"
-            )
-        return slice(start, start + count)
+    accumulators = View("accumulators")
+    scales, offsets = View("scales"), View("offsets")
+    accumulator_saturations = Number("post_accumulator_saturations")
+    code_saturations = Number("post_code_saturations")

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Golden model of the update unit: chi memory, outer product, threshold transfer."""
+"""Update unit: chi memory, outer product, threshold transfer."""
+
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from phasecore.models.golden.fixed_point import Int, round_shift, saturate
-from phasecore.rtl.spec.core import CoreConfig
-from phasecore.rtl.spec.instructions import Segment
+from phasecore.models.engine.jit import compiled
+from phasecore.models.golden.fixed_point import clip, copy, round_shift
+from phasecore.models.golden.programmer import pulses
+from phasecore.models.golden.state import Block, Cores, Geometry, Number, View
 
-__all__ = ["UpdateUnit"]
+__all__ = ["UpdateUnit", "add_increments", "add_sums", "outer", "transfer"]
 
 RIGHT_SHIFT_MAX = 16
 """A product of two bytes shifted right by more is 0."""
@@ -16,101 +19,125 @@ RIGHT_SHIFT_MAX = 16
 SUM_SHIFT_MAX = 40
 """So is a sum over an image's positions (34 bits)."""
 
+Words = NDArray[np.int32]
 
-class UpdateUnit:
-    """chi of every weight of a core, and what OUTER and TRANSFER do to it.
 
-    Pulses are returned as an int64 array of shape (n, 3): row, column and signed count, in the
-    order in which the hardware emits them.
+@compiled
+def outer(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
+    """OUTER with the fields ``i``."""
+    scalars, cols = cores.scalars[k], slice(i.col_start, i.col_start + i.col_count)
+    x, d = cores.slots[k, i.slot], cores.errors[cols]
+    copy(d, cores.slots[k, i.error, cols])
+    shift = cores.exponents[k, i.error] + i.chi_shift
+    visited = saturated = 0
+    for row in range(i.row_start, i.row_start + i.row_count):
+        if not x[row]:
+            continue
+        clipped, largest = add_increments(
+            cores.chi[k, row, cols], x[row], d, shift, geometry.chi_bits
+        )
+        visited += 1
+        saturated += clipped
+        if i.transfer and largest >= i.threshold:
+            _shed(cores, geometry, k, row, i)
+    last = i.col_start + i.col_count - 1
+    words = last // geometry.update_lanes - i.col_start // geometry.update_lanes + 1
+    scalars.update_products += visited * words
+    scalars.update_chi_saturations += saturated
+
+
+@compiled
+def add_sums(
+    cores: Cores, geometry: Geometry, k: int, row: int, i: Any, sums: Any, exponent: int
+) -> None:
+    """Add a row of an image's gradient to chi (docs/contract/convolution.md).
+
+    ``sums`` over positions, by column of the segment ``i``; each is worth ``2**exponent`` of a
+    product.
+    """
+    chi = cores.chi[k, row]
+    shift = min(max(exponent + i.chi_shift, -SUM_SHIFT_MAX), geometry.chi_bits)
+    limit = 1 << (geometry.chi_bits - 1)
+    saturated = 0
+    for at in range(i.col_count):
+        exact = round_shift(sums[at], -shift)
+        increment = clip(exact, -limit, limit - 1)
+        total = chi[i.col_start + at] + increment
+        new = clip(total, -limit, limit - 1)
+        saturated += (increment != exact) + (new != total)
+        chi[i.col_start + at] = new
+    last = i.col_start + i.col_count - 1
+    words = last // geometry.update_lanes - i.col_start // geometry.update_lanes + 1
+    cores.scalars[k].update_products += words
+    cores.scalars[k].update_chi_saturations += saturated
+
+
+@compiled
+def transfer(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
+    """TRANSFER with the fields ``i``."""
+    for row in range(i.row_start, i.row_start + i.row_count):
+        _shed(cores, geometry, k, row, i)
+
+
+@compiled
+def add_increments(chi: Words, x: int, d: Words, shift: int, bits: int) -> tuple[int, int]:
+    """Add the increments of a row; saturated sums and the largest magnitude.
+
+    Every number fits in 32 bits, which the casts say, since vectors then have twice the lanes.
+    """
+    code = np.int32(0 if shift < -RIGHT_SHIFT_MAX else x)
+    # Any product but 0 leaves chi when it is shifted left by as much as its bits.
+    left, right = np.int32(max(min(shift, bits), 0)), np.int32(min(max(-shift, 0), RIGHT_SHIFT_MAX))
+    high = np.int32((1 << (bits - 1)) - 1)
+    low = np.int32(-high - 1)
+    # The smallest product that is saturated when it is shifted left.
+    bound = np.int32((high >> left) + 1)
+    half = np.int32((1 << right >> 1) - 1 if right else 0)
+    odd = np.int32(1 if right else 0)
+    saturated, largest = np.int32(0), np.int32(0)
+    for j in range(len(d)):
+        product = np.int32(code * d[j])
+        rounded = np.int32(product + np.int32(half + np.int32(np.int32(product >> right) & odd)))
+        shifted = np.int32(rounded >> right)
+        kept = np.int32(min(max(shifted, np.int32(-bound)), bound))
+        increment = np.int32(min(max(np.int32(kept << left), low), high))
+        total = np.int32(chi[j] + increment)
+        new = np.int32(min(max(total, low), high))
+        saturated = np.int32(saturated + np.int32(new != total))
+        largest = np.int32(max(largest, np.int32(abs(new))))
+        chi[j] = new
+    return int(saturated), int(largest)
+
+
+@compiled
+def _shed(cores: Cores, geometry: Geometry, k: int, row: int, i: Any) -> None:
+    """Take the pulses of a row out of chi and give them to the devices."""
+    chi = cores.chi[k, row]
+    for col in range(i.col_start, i.col_start + i.col_count):
+        magnitude = abs(np.int64(chi[col]))
+        if magnitude < i.threshold:
+            continue
+        held = magnitude // i.threshold
+        count = min(held, geometry.pulse_max)
+        cores.scalars[k].update_transfer_saturations += held > count
+        if chi[col] < 0:
+            count = -count
+        chi[col] -= count * i.threshold
+        pulses(cores, geometry, k, row, col, count)
+
+
+class UpdateUnit(Block):
+    """chi of every weight of a core.
 
     Attributes
     ----------
     chi : int32 array (rows, cols)
     products : chi words (``update_lanes`` weights) that outer products have visited
-    chi_saturations : sums clipped to ``chi_bits``, and increments of :meth:`add`
+    chi_saturations : sums clipped to ``chi_bits``, and increments of :func:`add_sums`
     transfer_saturations : visits that left a threshold or more in chi
     """
 
-    def __init__(self, config: CoreConfig):
-        self.config = config
-        self.chi: NDArray[np.int32] = np.zeros((config.rows, config.cols), dtype=np.int32)
-        self.products = 0
-        self.chi_saturations = 0
-        self.transfer_saturations = 0
-
-    def outer(
-        self, segment: Segment, x: ArrayLike, d: ArrayLike, exponent: int, transfer: bool
-    ) -> Int:
-        """Add the outer product of ``x`` and ``d`` to the chi of a segment.
-
-        Parameters
-        ----------
-        segment : rows, columns, threshold and ``chi_shift``
-        x, d : signed bytes by row and by column of the array, as they lie in their slots
-        exponent : shared exponent of ``d``
-        transfer : threshold the visited rows in the same pass
-
-        Returns
-        -------
-        pulses, shape (n, 3)
-        """
-        row_codes = np.asarray(x, dtype=np.int64)[segment.rows]
-        rows = np.flatnonzero(row_codes)
-        words = self._words(segment)
-        self.products += len(rows) * words
-        if not len(rows):
-            return np.zeros((0, 3), dtype=np.int64)
-        col_codes = np.asarray(d, dtype=np.int64)[segment.cols]
-        increments = self._increments(row_codes[rows], col_codes, exponent + segment.chi_shift)
-        rows += segment.row_start
-        total = self.chi[rows, segment.cols] + increments
-        chi = saturate(total, self.config.chi_bits)
-        self.chi_saturations += int(np.count_nonzero(chi != total))
-        pulses = self._shed(chi, rows, segment) if transfer else np.zeros((0, 3), dtype=np.int64)
-        self.chi[rows, segment.cols] = chi
-        return pulses
-
-    def add(self, segment: Segment, sums: ArrayLike, exponent: int) -> None:
-        """Add an image's gradient, summed over positions, to the chi of a segment
-        (docs/contract/convolution.md).
-
-        ``sums`` has the segment's shape and is worth ``2**exponent`` of a product each.
-        """
-        shift = min(max(exponent + segment.chi_shift, -SUM_SHIFT_MAX), self.config.chi_bits)
-        exact = round_shift(sums, -shift)
-        increments = saturate(exact, self.config.chi_bits)
-        total = self.chi[segment.rows, segment.cols] + increments
-        chi = saturate(total, self.config.chi_bits)
-        self.products += segment.row_count * self._words(segment)
-        self.chi_saturations += int(np.count_nonzero(increments != exact))
-        self.chi_saturations += int(np.count_nonzero(chi != total))
-        self.chi[segment.rows, segment.cols] = chi
-
-    def transfer(self, segment: Segment) -> Int:
-        """Threshold every chi of a segment and return its pulses, shape (n, 3)."""
-        rows = np.arange(segment.row_start, segment.row_start + segment.row_count)
-        return self._shed(self.chi[segment.rows, segment.cols], rows, segment)
-
-    def _words(self, segment: Segment) -> int:
-        lanes = self.config.update_lanes
-        last = segment.col_start + segment.col_count - 1
-        return last // lanes - segment.col_start // lanes + 1
-
-    def _increments(self, x: Int, d: Int, shift: int) -> Int:
-        """Saturated chi increments of rows ``x`` and columns ``d``."""
-        product = np.multiply.outer(x, d)
-        if shift < -RIGHT_SHIFT_MAX:
-            return np.zeros_like(product)
-        # Any product but 0 leaves chi_bits when it is shifted by as much.
-        shifted = round_shift(product, -min(shift, self.config.chi_bits))
-        return saturate(shifted, self.config.chi_bits)
-
-    def _shed(self, chi: NDArray[np.signedinteger], rows: Int, segment: Segment) -> Int:
-        """Take the pulses out of ``chi`` in place; its rows are rows ``rows`` of the array."""
-        row, col = np.nonzero(np.abs(chi) >= segment.threshold)
-        before = chi[row, col]
-        held = np.abs(before) // segment.threshold
-        count = np.sign(before) * np.minimum(held, self.config.pulse_max)
-        chi[row, col] = before - count * segment.threshold
-        self.transfer_saturations += int(np.count_nonzero(held > self.config.pulse_max))
-        return np.stack([rows[row], col + segment.col_start, count], axis=1)
+    chi = View("chi")
+    products = Number("update_products")
+    chi_saturations = Number("update_chi_saturations")
+    transfer_saturations = Number("update_transfer_saturations")

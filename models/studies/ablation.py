@@ -23,7 +23,6 @@ from phasecore.models.golden.device import PCM, PCM_DRIFT, PROJECTED_PCM, Device
 from phasecore.models.training.datasets import Dataset
 from phasecore.models.training.float_reference import MixedPrecision
 from phasecore.models.training.learner import Learner, stretches
-from phasecore.models.training.model import ENGINES
 from phasecore.rtl.spec.core import GAIN_FRACTION, CoreConfig
 from phasecore.rtl.spec.instructions import Segment
 
@@ -77,9 +76,9 @@ class Setup:
         """The network on its hardware."""
         return map_network(self.network, self.config, self.profile)
 
-    def learner(self, seed: int, engine: str = ENGINES[0]) -> Learner:
+    def learner(self, seed: int) -> Learner:
         """The hardware before training."""
-        learner = Learner(self.mapping(), seed, engine)
+        learner = Learner(self.mapping(), seed)
         if not self.is_calibrated:
             for core in learner.cores:
                 core.adc.offsets[...] = 0

@@ -16,8 +16,8 @@ from phasecore.models.compiler.mapping import Mapping as NetworkMapping
 from phasecore.models.compiler.mapping import Sent, map_network
 from phasecore.models.compiler.network import Network
 from phasecore.models.compiler.networks import NETWORKS
+from phasecore.models.golden.arithmetic import ARITHMETIC
 from phasecore.models.golden.device import DeviceProfile
-from phasecore.models.golden.fixed_point import ARITHMETIC
 from phasecore.models.training.datasets import Dataset, order
 from phasecore.models.training.state import Arrays
 from phasecore.rtl.spec.core import CoreConfig

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A golden model that learns images: any mapping on any engine."""
+"""A golden model that learns images: any mapping."""
 
 from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from phasecore.models.compiler.mapping.base import Images, Labels
 from phasecore.models.compiler.network import Network, Training
 from phasecore.models.golden.core import Core
 from phasecore.models.training.datasets import order
-from phasecore.models.training.model import ENGINES, make_model
+from phasecore.models.training.model import Kinds, make_model
 from phasecore.models.training.state import Arrays, Part, restore_state, values
 
 __all__ = ["Learner", "run_size", "set_refresh", "stretches"]
@@ -28,16 +28,16 @@ class Learner:
     ----------
     mapping : what the hardware has to do
     seed : of all devices
-    engine : one of ``phasecore.models.training.model.ENGINES``
+    kinds : other classes of hardware than the golden model's
 
     Attributes
     ----------
     cores : all in use, in the mapping's order
     """
 
-    def __init__(self, mapping: Mapping, seed: int, engine: str = ENGINES[0]):
+    def __init__(self, mapping: Mapping, seed: int, kinds: Kinds | None = None):
         self.mapping = mapping
-        self._model = make_model(mapping, seed, engine)
+        self._model = make_model(mapping, seed, kinds)
         self.cores: list[Core] = list(self._model.cores.values())
         self._sent = NONE_SENT
         set_refresh(self.cores, mapping.network)

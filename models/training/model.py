@@ -4,61 +4,28 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import singledispatch
-from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 from phasecore.models.compiler.mapping import Job, Mapping
 from phasecore.models.compiler.mapping.convolution import ConvConfig, ConvMapping
 from phasecore.models.golden.chip import Chip
 from phasecore.models.golden.conv_cores import ConvCores
-from phasecore.models.golden.core import Core, Trace
+from phasecore.models.golden.core import Core
 from phasecore.models.golden.packets import Result
 from phasecore.models.training.state import Part, core_parts, interface_parts, stream_parts
 from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import Segment
 
-__all__ = [
-    "ALL_ENGINES",
-    "ENGINES",
-    "ChipModel",
-    "ConvModel",
-    "CoreModel",
-    "Model",
-    "engine_classes",
-    "make_model",
-]
-
-ALL_ENGINES = ("compiled", "reference")
-"""What runs programs: machine code or plain numpy, with the same bits."""
-
-ENGINES = ALL_ENGINES if find_spec("numba") else ("reference",)
-"""Those that are installed, the default first."""
+__all__ = ["ChipModel", "ConvModel", "CoreModel", "Kinds", "Model", "make_model"]
 
 
-def engine_classes(engine: str) -> tuple[type[Core], type[Chip], type[ConvCores]]:
-    """Core, chip and cores with feature maps of one of ``ENGINES``."""
-    if engine not in ALL_ENGINES:
-        raise ValueError(f"engine must be one of {', '.join(ALL_ENGINES)}, not {engine!r}")
-    if engine == "reference":
-        return Core, Chip, ConvCores
-    try:
-        # Importing the compiler takes a second.
-        import numba
-    except ImportError as error:
-        raise RuntimeError(
-            f"engine 'compiled' needs numba ({error}); engine 'reference' does without"
-        ) from error
-    if numba.config.DISABLE_JIT:
-        raise RuntimeError(
-            "engine 'compiled' needs numba's compiler, which NUMBA_DISABLE_JIT switches off: unset"
-            " it, or take engine 'reference'"
-        )
-    from phasecore.models.engine.chip import CompiledChip
-    from phasecore.models.engine.convolution import CompiledConvCores
-    from phasecore.models.engine.core import CompiledCore
+class Kinds(NamedTuple):
+    """Classes of the hardware that jobs run on."""
 
-    return CompiledCore, CompiledChip, CompiledConvCores
+    core: Any = Core
+    chip: Any = Chip
+    conv: Any = ConvCores
 
 
 class Model(ABC):
@@ -81,7 +48,7 @@ class Model(ABC):
 
     @abstractmethod
     def keep_traces(self) -> None:
-        """Write the traces of all cores from now on, which costs the compiled engine some speed."""
+        """Write the traces of all cores from now on, which costs some speed."""
 
     def set_segments(self, segments: dict[int, list[Segment]]) -> None:
         """Write the first segment descriptors of every node named."""
@@ -91,14 +58,15 @@ class Model(ABC):
     def forget_traces(self) -> None:
         """Empty the traces of all cores."""
         for core in self.cores.values():
-            core.trace = Trace()
+            core.trace = type(core.trace)()
 
 
 class CoreModel(Model):
     """A stand-alone core."""
 
-    def __init__(self, mapping: Mapping, seed: int, kind: type[Core]):
-        self.core = kind(mapping.config, mapping.profile, seed)
+    def __init__(self, mapping: Mapping, seed: int, kind: Any):
+        self.core: Core = kind(mapping.config, mapping.profile, seed)
+        self.core.traced = False
         self.cores = {0: self.core}
 
     def keep_traces(self) -> None:
@@ -114,8 +82,9 @@ class CoreModel(Model):
 class ChipModel(Model):
     """A chip."""
 
-    def __init__(self, mapping: Mapping, chip: ChipConfig, seed: int, kind: type[Chip]):
-        self.chip = kind(chip, mapping.profile, seed)
+    def __init__(self, mapping: Mapping, chip: ChipConfig, seed: int, kind: Any):
+        self.chip: Chip = kind(chip, mapping.profile, seed)
+        self.chip.traced = False
         self.cores = {node: self.chip.cores[node] for node in mapping.nodes}
 
     def keep_traces(self) -> None:
@@ -138,12 +107,12 @@ class ChipModel(Model):
 class ConvModel(Model):
     """Cores with feature maps between them."""
 
-    def __init__(self, mapping: ConvMapping, seed: int, kind: type[ConvCores]):
-        self._conv = kind(mapping, seed)
+    def __init__(self, mapping: ConvMapping, seed: int, kind: Any):
+        self._conv: ConvCores = kind(mapping, seed)
         self.cores = self._conv.cores
 
     def keep_traces(self) -> None:
-        """Products are traced by the reference only."""
+        """They have none."""
 
     def run(self, job: Job) -> list[Result]:
         return self._conv.run(job)
@@ -153,9 +122,9 @@ class ConvModel(Model):
             yield from core_parts(node, core)
 
 
-def make_model(mapping: Mapping, seed: int, engine: str = ENGINES[0]) -> Model:
-    """Hardware of a mapping; core n of several has ``seed + n``."""
-    return _model(mapping.hardware, mapping, seed, engine_classes(engine))
+def make_model(mapping: Mapping, seed: int, kinds: Kinds | None = None) -> Model:
+    """Hardware of a mapping; core n of several has ``seed + n``. ``kinds``: other classes."""
+    return _model(mapping.hardware, mapping, seed, kinds or Kinds())
 
 
 @singledispatch

@@ -8,11 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phasecore.models.golden.core import Core
-from phasecore.models.golden.device import STUCK
-from phasecore.models.golden.host_bridge import HostBridge
-from phasecore.models.golden.local_control import CREDITS_MAX
-from phasecore.models.golden.network_interface import NetworkInterface
-from phasecore.rtl.spec.core import EXPONENT_BITS, CoreConfig
+from phasecore.models.golden.fabric import CREDITS_MAX, Node
+from phasecore.models.golden.state import SAVED
+from phasecore.rtl.spec.core import CoreConfig
 
 __all__ = [
     "Arrays",
@@ -27,16 +25,6 @@ __all__ = [
 ]
 
 Arrays = Mapping[str, NDArray[Any]]
-
-_CORE_STATE = {
-    "crossbar": (
-        "g", "n", "e", "t", "resets", "time", "windows", "set_pulses", "reset_pulses",
-    ),
-    "adc": ("offsets", "gains", "drift_baseline", "drift_scale"),
-    "update": ("chi", "chi_saturations", "transfer_saturations"),
-    "programmer": ("selection", "dirty", "set_pulses", "reset_pulses", "refreshed", "unverified"),
-}  # fmt: skip
-"""Attributes of a core's blocks that outlive an instruction."""
 
 _INTERFACE_STATE = {
     "local": ("arrived", "dead", "row", "col", "position", "lines"),
@@ -57,22 +45,27 @@ class Part(NamedTuple):
 
 def core_parts(node: int, core: Core) -> Iterator[Part]:
     """State of a core, its vectors first."""
-    yield Part(f"core{node}", core, ("slots", "exponents"))
+    yield Part(f"core{node}", core, tuple(name for name in SAVED if "." not in name))
     yield from _device_parts(node, core)
 
 
 def _device_parts(node: int, core: Core) -> Iterator[Part]:
-    for part, names in _CORE_STATE.items():
-        yield Part(f"core{node}.{part}", getattr(core, part), names)
+    blocks: dict[str, list[str]] = {}
+    for name in SAVED:
+        block, dot, attribute = name.partition(".")
+        if dot:
+            blocks.setdefault(block, []).append(attribute)
+    for block, names in blocks.items():
+        yield Part(f"core{node}.{block}", getattr(core, block), tuple(names))
 
 
-def interface_parts(node: int, interface: NetworkInterface) -> Iterator[Part]:
+def interface_parts(node: int, interface: Node) -> Iterator[Part]:
     """State of a core's network interface."""
     for part, names in _INTERFACE_STATE.items():
         yield Part(f"core{node}.{part}", getattr(interface, part), names)
 
 
-def stream_parts(host: HostBridge) -> Iterator[Part]:
+def stream_parts(host: Node) -> Iterator[Part]:
     """State of the host's streams."""
     yield Part("host.streams", host.streams, _INTERFACE_STATE["streams"])
 
@@ -112,24 +105,8 @@ def check_state(cores: Mapping[int, Core], state: Arrays) -> None:
 
 def _ranges(config: CoreConfig) -> Mapping[str, tuple[int, int]]:
     """Least and greatest values of what is no plain count."""
-
-    def signed(bits: int) -> tuple[int, int]:
-        return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
-
-    def unsigned(bits: int) -> tuple[int, int]:
-        return 0, (1 << bits) - 1
-
-    return {
-        "slots": signed(config.output_bits), "exponents": signed(EXPONENT_BITS),
-        "crossbar.g": unsigned(config.g_bits), "crossbar.n": (0, STUCK),
-        "crossbar.t": unsigned(32), "crossbar.time": unsigned(32),
-        "adc.offsets": signed(config.calibration_offset_bits),
-        "adc.gains": unsigned(config.gain_bits),
-        "adc.drift_scale": unsigned(config.drift_scale_bits),
-        "update.chi": signed(config.chi_bits),
-        "programmer.selection": (0, config.devices_per_polarity - 1),
-        "local.arrived": signed(32), "streams.credits": (0, CREDITS_MAX),
-    }  # fmt: skip
+    interface = {"local.arrived": (-(2**31), 2**31 - 1), "streams.credits": (0, CREDITS_MAX)}
+    return {name: declared.bounds(config) for name, declared in SAVED.items()} | interface
 
 
 def _checked(name: str, state: Arrays, old: object, low: int, high: int) -> NDArray[Any]:

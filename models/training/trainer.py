@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phasecore.models.compiler.network import classes, online_figures
+from phasecore.models.engine.jit import COMPILED
 from phasecore.models.golden.core import Core
 from phasecore.models.training import checkpoint as checkpoints
 from phasecore.models.training.checkpoint import Run
@@ -18,7 +19,6 @@ from phasecore.models.training.datasets import Dataset
 from phasecore.models.training.float_convolution import make_twin
 from phasecore.models.training.float_reference import FloatTwin
 from phasecore.models.training.learner import Learner, stretches
-from phasecore.models.training.model import ENGINES
 
 __all__ = ["Trainer", "validate"]
 
@@ -35,9 +35,6 @@ log = logging.getLogger("phasecore")
 class Trainer:
     """A core, or a chip, and a float twin that learn the same images.
 
-    ``engine`` is one of ``phasecore.models.training.model.ENGINES``; a run may be resumed with
-    another.
-
     Attributes
     ----------
     mapping : what the hardware has to do
@@ -47,14 +44,14 @@ class Trainer:
     grown : images learnt and epochs that were to be learnt, whenever a run was made longer
     """
 
-    def __init__(self, run: Run, data: Dataset, engine: str = ENGINES[0]):
+    def __init__(self, run: Run, data: Dataset):
         self.run = run
         self.inputs = run.inputs(data)
         self.data = data
         self.network = run.trained_network()
         self.mapping = run.mapping()
-        self._learner = Learner(self.mapping, run.seed, engine)
-        self.twin = make_twin(self.network, self._learner.weights(), _twin_class(engine))
+        self._learner = Learner(self.mapping, run.seed)
+        self.twin = make_twin(self.network, self._learner.weights(), _twin_class())
         self.done = 0
         self.curve: list[dict[str, Any]] = []
         self.grown: list[list[int]] = []
@@ -134,9 +131,9 @@ class Trainer:
         )
 
 
-def _twin_class(engine: str) -> type[FloatTwin]:
-    """Float twin of an engine: its own figures differ by the rounding of sums only."""
-    if engine == "reference":
+def _twin_class() -> type[FloatTwin]:
+    """Compiled where kernels are; its figures differ by the rounding of sums only."""
+    if not COMPILED:
         return FloatTwin
     from phasecore.models.training.float_engine import CompiledFloatTwin
 

@@ -23,7 +23,6 @@ from phasecore.models.compiler.networks import NETWORKS
 from phasecore.models.studies.ablation import GROUPS, Case, Group, Setup, chosen_cases
 from phasecore.models.training.datasets import Dataset
 from phasecore.models.training.learner import run_size
-from phasecore.models.training.model import ALL_ENGINES, ENGINES
 from phasecore.progress import counted
 from phasecore.scripts import interrupts
 from phasecore.scripts.commands.options import add_data, add_profile, add_size, load_data, positive
@@ -82,7 +81,6 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--base-seeds", type=positive, default=3, metavar="N",
         help="runs of the recipe as it is (default: 3)",
     )  # fmt: skip
-    parser.add_argument("--engine", choices=ALL_ENGINES, default=ENGINES[0])
     add_data(parser)
     parser.add_argument(
         "--name", default="ablation", help="stem of the files written (default: ablation)"
@@ -125,7 +123,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     with counted("ablation", len(todo), "runs") as line:
         for number, (case, setup, seed) in enumerate(todo, 1):
             with interrupts.explained(f"the same command with --resume keeps the runs in {path}"):
-                done = _train(setup, data, seed, result, args.engine)
+                done = _train(setup, data, seed, result)
             runs[setup].append(done)
             log.info(
                 f"{number}/{len(todo)} {case.name}, seed {seed}: {100 * done['accuracy']:.2f} %,"
@@ -168,14 +166,12 @@ def _heading(args: argparse.Namespace, base: Setup, data: Dataset) -> dict[str, 
     ) | {"images": images}
 
 
-def _train(
-    setup: Setup, data: Dataset, seed: int, result: Mapping[str, Any], engine: str
-) -> dict[str, Any]:
+def _train(setup: Setup, data: Dataset, seed: int, result: Mapping[str, Any]) -> dict[str, Any]:
     """One run."""
     began = time.process_time()
     size = {"epochs": result["epochs"], "images": result["images"]}
     train = _train_hardware if setup.rounding is None else _train_reference
-    figures = train(setup, data, seed, size, engine)
+    figures = train(setup, data, seed, size)
     learnt = result["weights"] * size["epochs"] * size["images"]
     return {
         "seed": seed,
@@ -187,9 +183,9 @@ def _train(
 
 
 def _train_hardware(
-    setup: Setup, data: Dataset, seed: int, size: Mapping[str, int], engine: str
+    setup: Setup, data: Dataset, seed: int, size: Mapping[str, int]
 ) -> dict[str, Any]:
-    learner = setup.learner(seed, engine)
+    learner = setup.learner(seed)
     setup.train(learner, data, seed, **size)
     setup.age(learner)
     found = classes(learner.infer(data.validation_x))
@@ -204,7 +200,7 @@ def _train_hardware(
 
 
 def _train_reference(
-    setup: Setup, data: Dataset, seed: int, size: Mapping[str, int], _: str
+    setup: Setup, data: Dataset, seed: int, size: Mapping[str, int]
 ) -> dict[str, Any]:
     mixed = setup.reference(seed)
     setup.train_reference(mixed, data, seed, **size)

@@ -116,7 +116,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "compare",
         help="measure training speed beside IBM's aihwkit",
         description=(
-            "Train with the compiled engine and with aihwkit's MixedPrecisionPCMPreset in several"
+            "Train with the golden model and with aihwkit's MixedPrecisionPCMPreset in several"
             " settings, taking turns, and compare CPU times per image. Needs aihwkit (pip install"
             f" -e '.[aihwkit]'). Fails if the ratio to its fastest setting is below {TARGET}. --out"
             " names the folder of speed-aihwkit.json (default: build/speed)."
@@ -246,7 +246,7 @@ def report(result: dict[str, Any]) -> str:
 
 
 class Ours:
-    """The compiled engine."""
+    """The golden model."""
 
     def __init__(self, network: Network, profile: DeviceProfile, seed: int):
         self._network = network

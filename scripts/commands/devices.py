@@ -237,8 +237,10 @@ def program_instruction(profile: DeviceProfile, seed: int) -> dict[str, Any]:
     wanted = np.arange(1, LEVELS + 1) * 7 / 8 * config.g_max / LEVELS
     targets = np.repeat(np.floor(wanted / code), config.rows // LEVELS).astype(np.int64)
     segment = Segment(row_start=0, row_count=config.rows, col_start=0, col_count=config.cols)
+    core.segments[0] = segment
     for row, target in enumerate(targets):
-        core.programmer.program(segment, row, np.full(config.lines, target))
+        core.slots[0] = target
+        core.run([encode(Opcode.PROGRAM, segment=0, row=row, slot=0), encode(Opcode.HALT)])
     unit = profile.g_full_scale / config.g_max
     errors = (core.crossbar.g[:, :, 0, 0] - targets[:, None] * code).reshape(LEVELS, -1) * unit
     return {

@@ -46,7 +46,7 @@ def add_profile(
         "--profile", type=_profile, metavar="NAME|FILE",
         nargs="+" if several else None, default=None if several else default,
         help=f"device profile: {', '.join(PROFILES)}, or a JSON file with fields of"
-        f" models/golden/device.py (default: {'all but ideal' if several else 'pcm'})",
+        f" models/golden/device/profiles.py (default: {'all but ideal' if several else 'pcm'})",
     )  # fmt: skip
 
 

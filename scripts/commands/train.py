@@ -24,7 +24,6 @@ from phasecore.models.training import checkpoint as checkpoints
 from phasecore.models.training.checkpoint import Run
 from phasecore.models.training.datasets import Dataset
 from phasecore.models.training.learner import run_size
-from phasecore.models.training.model import ALL_ENGINES, ENGINES
 from phasecore.models.training.trainer import Trainer, validate
 from phasecore.progress import counted
 from phasecore.scripts import interrupts
@@ -95,10 +94,6 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="... and at the end, to which it falls geometrically",
     )
     add_devices(parser)
-    parser.add_argument(
-        "--engine", choices=ALL_ENGINES, default=ENGINES[0],
-        help=f"what runs the programs, with the same results (default: {ENGINES[0]})",
-    )  # fmt: skip
     add_data(parser)
     parser.add_argument(
         "--checkpoint", type=Path, metavar="FILE",
@@ -131,7 +126,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     _check_checkpoints(todo, data, checkpoint, args)
     runs: list[dict[str, Any]] = []
     for one in todo:
-        trainer = Trainer(one, data, args.engine)
+        trainer = Trainer(one, data)
         results.warn(trainer.mapping.recipe)
         resume = args.resume and _of_seed(args.resume, one.seed, args.seeds)
         # Of several seeds, those that had not begun have no checkpoint.

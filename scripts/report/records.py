@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from phasecore import files
-from phasecore.models.golden.fixed_point import ARITHMETIC
+from phasecore.models.golden.arithmetic import ARITHMETIC
 from phasecore.paths import IMPORT_PATH
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.core import PRESETS, CoreConfig

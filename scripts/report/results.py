@@ -13,7 +13,7 @@ from typing import Any
 
 from phasecore import files
 from phasecore.models.compiler.recipe import Recipe
-from phasecore.models.golden.fixed_point import ARITHMETIC
+from phasecore.models.golden.arithmetic import ARITHMETIC
 from phasecore.paths import CHECKOUT
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.core import PRESETS, CoreConfig
@@ -33,7 +33,7 @@ FIGURES = (
 """Keys that every result has, whatever was run."""
 
 NEUTRAL = {
-    "checkpoint", "command", "config", "config_name", "data", "debug", "engine", "jobs", "json",
+    "checkpoint", "command", "config", "config_name", "data", "debug", "jobs", "json",
     "list", "name", "out", "overwrite", "resume", "seed_given", "timeout", "tree",
     "version", "waves",
 }  # fmt: skip

@@ -11,7 +11,6 @@ import numpy as np
 from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
 
-from phasecore.models.golden.network_interface import Message, affine_packets, flits, vector_packets
 from phasecore.models.golden.packets import affine_packet, header, parse_result, vector_packet
 from phasecore.rtl.core.interfaces import TableWrite
 from phasecore.rtl.spec.chip import BRIDGE_FLITS, ChipConfig
@@ -19,6 +18,12 @@ from phasecore.rtl.spec.instructions import ObjectDescriptor, PacketKind, Stream
 from phasecore.rtl.spec.messages import MESSAGE, MessageKind, message_fields, message_head
 from phasecore.rtl.spec.packets import HEADER as ROUTE
 from phasecore.rtl.spec.registers.table import ErrorCode
+from phasecore.verification.oracle.network_interface import (
+    Message,
+    affine_packets,
+    flits,
+    vector_packets,
+)
 from phasecore.verification.support.streams import reset
 
 CHIP = ChipConfig.from_json(os.environ["PHASECORE_CHIP"])

@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 
 from phasecore import files
-from phasecore.models.training.model import engine_classes
 from phasecore.paths import IMPORT_PATH
 from phasecore.scripts.cli import COMMANDS, main
 from phasecore.scripts.commands import devices
@@ -147,17 +146,6 @@ def test_a_terminal_without_a_sign_still_shows_the_result(monkeypatch: pytest.Mo
     monkeypatch.delattr(devices, "report")
     assert main(["devices"]) == 0
     assert terminal.buffer.getvalue() == b"target: ? 100\n"
-
-
-def test_the_compiled_engine_without_its_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    numba = pytest.importorskip("numba")
-    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
-    message = r"^engine 'compiled' needs .* NUMBA_DISABLE_JIT switches off: unset it, or take "
-    with pytest.raises(RuntimeError, match=message):
-        engine_classes("compiled")
-    monkeypatch.setitem(sys.modules, "numba", None)
-    with pytest.raises(RuntimeError, match=r"^engine 'compiled' needs numba \(.*'reference' does"):
-        engine_classes("compiled")
 
 
 def test_generate_is_deterministic_and_free_of_paths(tmp_path: Path) -> None:

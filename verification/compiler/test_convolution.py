@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutions of the golden model: tables by hand, both engines, gradients, training."""
+"""Convolutions of the golden model: tables by hand, the oracle, gradients, training."""
 
 from dataclasses import replace
 
@@ -12,22 +12,25 @@ from phasecore.models.compiler.convolution import CONV_NETWORKS, ConvNetwork, co
 from phasecore.models.compiler.mapping import ConvMapping, map_network
 from phasecore.models.compiler.network import ONE
 from phasecore.models.compiler.recipe import Recipe
-from phasecore.models.engine import convolution, update_unit
-from phasecore.models.engine.program import Decoder
-from phasecore.models.engine.state import State
-from phasecore.models.golden.activation import activation
-from phasecore.models.golden.conv_cores import ConvCores, _aligned
-from phasecore.models.golden.core import Core, Trace
+from phasecore.models.engine.programs import Decoder
+from phasecore.models.golden import conv_cores as convolution
+from phasecore.models.golden import update_unit
+from phasecore.models.golden.core import Core
 from phasecore.models.golden.device import IDEAL, PCM
-from phasecore.models.golden.fixed_point import round_shift
-from phasecore.models.golden.update_unit import RIGHT_SHIFT_MAX, UpdateUnit
+from phasecore.models.golden.update_unit import RIGHT_SHIFT_MAX
 from phasecore.models.training.checkpoint import Run
 from phasecore.models.training.datasets import load
 from phasecore.models.training.float_convolution import ConvTwin
 from phasecore.models.training.learner import Learner
+from phasecore.models.training.model import Kinds
 from phasecore.models.training.trainer import Trainer
 from phasecore.rtl.spec.core import TINY
 from phasecore.rtl.spec.instructions import Function, Opcode, Segment, encode
+from phasecore.verification.oracle.activation import activation
+from phasecore.verification.oracle.convolution import ConvCores, _aligned
+from phasecore.verification.oracle.core import Trace
+from phasecore.verification.oracle.fixed_point import round_shift
+from phasecore.verification.oracle.update_unit import UpdateUnit
 
 LENET = CONV_NETWORKS["lenet-5"]
 DIGITS = CONV_NETWORKS["conv-8x8"]
@@ -134,9 +137,9 @@ def test_networks_that_do_not_fit(layers, message):
         ConvMapping(network, TINY, IDEAL)
 
 
-def prepared(mapping, seed, kind=ConvCores):
+def prepared(mapping, seed):
     """Cores that are set up and have their instructions."""
-    conv_cores = kind(mapping, seed)
+    conv_cores = ConvCores(mapping, seed)
     for node, segments in mapping.segments(mapping.network.training.eta).items():
         conv_cores.cores[node].segments[: len(segments)] = segments
     conv_cores.run(mapping.setup())
@@ -228,20 +231,16 @@ def test_compiled_sums_are_the_reference_s(sums, exponent, chi_shift, held):
     segment = Segment(
         row_start=2, row_count=2, col_start=7, col_count=2, threshold=5, chi_shift=chi_shift
     )
-    cores = [Core(TINY, IDEAL, 1), Core(TINY, IDEAL, 1)]
-    for core in cores:
-        core.segments[0] = segment
-        core.update.chi[2:4, 7:9] = np.reshape(held, (2, 2))
-    cores[0].update.add(segment, np.reshape(sums, (2, 2)), exponent)
-    state = State([cores[1]])
-    code = Decoder().decode(cores[1], [encode(Opcode.TRANSFER, segment=0)])
-    state.load()
+    core, unit = Core(TINY, IDEAL, 1), UpdateUnit(TINY)
+    for chi in (core.update.chi, unit.chi):
+        chi[2:4, 7:9] = np.reshape(held, (2, 2))
+    unit.add(segment, np.reshape(sums, (2, 2)), exponent)
+    code = Decoder(TINY).decode([encode(Opcode.TRANSFER, segment=0)], [segment])
     for row, part in enumerate(np.reshape(sums, (2, 2))):
-        update_unit.add_sums(state.cores, state.geometry, 0, 2 + row, code[0], part, exponent)
-    state.store()
-    assert np.array_equal(cores[0].update.chi, cores[1].update.chi)
-    assert cores[0].update.chi_saturations == cores[1].update.chi_saturations
-    assert cores[0].update.products == cores[1].update.products
+        update_unit.add_sums(core.cores, core.geometry, 0, 2 + row, code[0], part, exponent)
+    assert np.array_equal(core.update.chi, unit.chi)
+    assert core.update.chi_saturations == unit.chi_saturations
+    assert core.update.products == unit.products
 
 
 @pytest.mark.parametrize("top", [-128, 120])
@@ -249,7 +248,7 @@ def test_exponents_saturate(top):
     """Of errors at the ends of their range, and of those far below the largest."""
     mapping = ConvMapping(DIGITS, DIGITS.config, IDEAL)
     reference = prepared(mapping, 1)
-    machine = prepared(mapping, 1, convolution.CompiledConvCores)
+    machine = convolution.ConvCores(mapping, 1)
     maps, layer = machine._maps, reference.plans[0].layer
     rng = np.random.default_rng(2)
     # From nothing to the largest sums, so that exponents are within the range as well.
@@ -259,7 +258,6 @@ def test_exponents_saturate(top):
     start = maps.layers[1]["cells_at"]
     maps.sums[start : start + layer.out_cells] = sums
     maps.outputs[: activations.size] = activations.reshape(-1)
-    machine._state.load()
     convolution._normalise(machine._state.cores, maps, maps.layers[0], maps.layers[1], top)
     assert np.array_equal(maps.mantissas[: mantissas.size], mantissas.reshape(-1))
     assert np.array_equal(maps.exponents[: len(exponents)], exponents)
@@ -270,7 +268,7 @@ def test_exponents_saturate(top):
     assert convolution._aligning(maps, maps.layers[0], 0, 127) == RIGHT_SHIFT_MAX
 
 
-# Both engines
+# Whole networks
 
 
 def assert_same_state(one: Learner, other: Learner) -> None:
@@ -303,11 +301,11 @@ def assert_same(one: Learner, other: Learner) -> None:
     ],
     ids=["one-convolution", "tiles", "four-devices", "lenet-5"],
 )
-def test_machine_code_has_the_bits_of_numpy(network, config, data, profile):
+def test_kernels_have_the_bits_of_the_oracle(network, config, data, profile):
     images = load(data)
-    count = 4 if network is LENET else 25
+    count = 1 if network is LENET else 4
     mapping = map_network(network, config, profile)
-    learners = [Learner(mapping, 7, engine) for engine in ("reference", "compiled")]
+    learners = [Learner(mapping, 7, Kinds(conv=ConvCores)), Learner(mapping, 7)]
     for start, eta in ((0, 0.5), (count, 0.3)):
         part = slice(start, start + count)
         outputs = []
@@ -316,11 +314,7 @@ def test_machine_code_has_the_bits_of_numpy(network, config, data, profile):
             outputs.append(learner.learn(images.train_x[part], images.train_y[part]))
         assert np.array_equal(*outputs)
         assert_same(*learners)
-    assert np.array_equal(*(learner.infer(images.test_x[:2]) for learner in learners))
-    # The engines take turns on the same state.
-    learners[0].restore({name: np.array(value) for name, value in learners[1].state().items()})
-    outputs = [learner.learn(images.train_x[:2], images.train_y[:2]) for learner in learners]
-    assert np.array_equal(*outputs)
+    assert np.array_equal(*(learner.infer(images.test_x[:1]) for learner in learners))
     assert sum(core.programmer.set_pulses for core in learners[0].cores) > 0
 
 

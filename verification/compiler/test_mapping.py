@@ -12,15 +12,15 @@ from phasecore.models.compiler.mapping.chip import vector_flits
 from phasecore.models.compiler.network import ONE, Layer
 from phasecore.models.compiler.networks import CHIP_NETWORKS
 from phasecore.models.compiler.placement import place
-from phasecore.models.golden.activation import activation
 from phasecore.models.golden.chip import Chip
-from phasecore.models.golden.core import Core
 from phasecore.models.golden.device import IDEAL, PCM
-from phasecore.models.golden.fixed_point import round_shift
 from phasecore.models.golden.packets import Result, parse_input
 from phasecore.rtl.spec.chip import BRIDGE_FLITS, CHIPS, ChipConfig
 from phasecore.rtl.spec.instructions import HEADER, Drift, Function, Opcode, decode, unpack
 from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.verification.oracle.activation import activation
+from phasecore.verification.oracle.core import Core
+from phasecore.verification.oracle.fixed_point import round_shift
 
 SMALL = CHIP_NETWORKS["mlp-64-14-10"]
 TINY = CHIP_NETWORKS["mlp-48-12-10"]

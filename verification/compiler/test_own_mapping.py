@@ -27,7 +27,6 @@ from phasecore.models.golden.device import IDEAL, PCM
 from phasecore.models.golden.packets import vector_packet
 from phasecore.models.training.datasets import Dataset
 from phasecore.models.training.learner import Learner, stretches
-from phasecore.models.training.model import ENGINES
 from phasecore.rtl.spec.core import TINY
 from phasecore.rtl.spec.instructions import Function, Opcode, encode
 from phasecore.verification.cosim.machine import Machine
@@ -117,9 +116,9 @@ def data():
     return Dataset("stripes", *stripes(60, 1), *stripes(5, 2), *stripes(40, 3))
 
 
-def learnt(mapping, data, engine, *, epochs):
+def learnt(mapping, data, *, epochs):
     """A learner after some epochs, and the outputs of all images before they were learnt."""
-    learner, outputs = Learner(mapping, 5, engine), []
+    learner, outputs = Learner(mapping, 5), []
     count = len(data.train_x)
     endless = stretches(NETWORK.training, count=count, seed=5, epochs=epochs, images=count)
     for _ in range(epochs * count // NETWORK.training.refresh_interval):
@@ -130,18 +129,16 @@ def learnt(mapping, data, engine, *, epochs):
 
 
 @pytest.mark.parametrize("profile", [IDEAL, PCM], ids=lambda profile: profile.name)
-def test_it_learns_on_every_engine(profile, data):
-    found = [learnt(OwnMapping(profile), data, engine, epochs=8) for engine in ENGINES]
-    for learner, outputs in found:
-        assert np.mean(classes(learner.infer(data.test_x)) == data.test_y) > 0.9
-        assert np.array_equal(outputs, found[0][1])
-        assert learner.weights()[0].shape == (7, 3)
-        assert learner.state()["sent.images"] == 8 * 60 + 40
+def test_it_learns(profile, data):
+    learner, _ = learnt(OwnMapping(profile), data, epochs=8)
+    assert np.mean(classes(learner.infer(data.test_x)) == data.test_y) > 0.9
+    assert learner.weights()[0].shape == (7, 3)
+    assert learner.state()["sent.images"] == 8 * 60 + 40
 
 
 def test_a_restored_learner_goes_on_with_the_same_bits(data):
-    first, _ = learnt(OwnMapping(PCM), data, ENGINES[-1], epochs=1)
-    second = Learner(OwnMapping(PCM), 5, ENGINES[-1])
+    first, _ = learnt(OwnMapping(PCM), data, epochs=1)
+    second = Learner(OwnMapping(PCM), 5)
     second.restore({name: np.array(value) for name, value in first.state().items()})
     learners = (first, second)
     for learner in learners:
@@ -160,7 +157,7 @@ def test_the_rtl_has_its_bits(data, tmp_path: Path):
     assert figures["first_mismatches"] == []
     assert figures["values_compared"] > 60 * 6
     assert figures["weights"] == 21
-    learner, outputs = learnt(OwnMapping(PCM), data, ENGINES[0], epochs=1)
+    learner, outputs = learnt(OwnMapping(PCM), data, epochs=1)
     targets = NETWORK.training.targets(3)[data.train_y] / ONE
     assert len(outputs) == len(targets)
     right = classes(learner.infer(data.test_x)) == data.test_y

@@ -9,10 +9,10 @@ import cocotb
 import numpy as np
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from phasecore.models.golden.adc_interface import AdcInterface
 from phasecore.rtl.core.interfaces import MvmCommand, MvmSource
 from phasecore.rtl.spec.core import CALIBRATION_WINDOWS_LOG2, DRIFT_FRACTION
 from phasecore.rtl.spec.instructions import Drift
+from phasecore.verification.oracle.adc_interface import AdcInterface
 from phasecore.verification.support.build import config_from_env
 from phasecore.verification.support.streams import StreamPort, reset
 

@@ -10,8 +10,8 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import RisingEdge
 
-from phasecore.models.golden.crossbar import Crossbar
 from phasecore.models.golden.device import DeviceProfile
+from phasecore.verification.oracle.crossbar import Crossbar
 from phasecore.verification.support.build import config_from_env
 
 CONFIG = config_from_env()

@@ -9,8 +9,13 @@ import cocotb
 import numpy as np
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from phasecore.models.golden.input_driver import drive_all, drive_one_hot, drive_slot, waveform
 from phasecore.rtl.core.interfaces import Exponents, MvmCommand, MvmSource
+from phasecore.verification.oracle.input_driver import (
+    drive_all,
+    drive_one_hot,
+    drive_slot,
+    waveform,
+)
 from phasecore.verification.support.build import config_from_env
 from phasecore.verification.support.streams import StreamPort, monitor, reset, send
 

@@ -8,9 +8,9 @@ import cocotb
 import numpy as np
 from cocotb.triggers import RisingEdge
 
-from phasecore.models.golden.post_processing import PostProcessing
 from phasecore.rtl.core.interfaces import PostCommand
 from phasecore.rtl.spec.instructions import Function
+from phasecore.verification.oracle.post_processing import PostProcessing
 from phasecore.verification.support.build import config_from_env
 from phasecore.verification.support.streams import reset
 

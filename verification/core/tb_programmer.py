@@ -7,9 +7,9 @@ import cocotb
 import numpy as np
 from cocotb.triggers import RisingEdge
 
-from phasecore.models.golden.programmer import Programmer
 from phasecore.rtl.core.interfaces import MvmCommand, MvmSource, Pulse, RowCommand
 from phasecore.rtl.spec.instructions import Segment
+from phasecore.verification.oracle.programmer import Programmer
 from phasecore.verification.support.build import config_from_env
 from phasecore.verification.support.streams import StreamPort, reset, send
 

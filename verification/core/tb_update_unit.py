@@ -8,10 +8,10 @@ import cocotb
 import numpy as np
 from cocotb.triggers import RisingEdge
 
-from phasecore.models.golden.update_unit import UpdateUnit
 from phasecore.rtl.core.interfaces import Exponents, Pulse, UpdateCommand
 from phasecore.rtl.spec.core import EXPONENT_BITS
 from phasecore.rtl.spec.instructions import Segment
+from phasecore.verification.oracle.update_unit import UpdateUnit
 from phasecore.verification.support.build import config_from_env
 from phasecore.verification.support.streams import StreamPort, reset, throttle
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phasecore.models.golden.adc_interface import AdcInterface as Model
 from phasecore.rtl.core.analog.adc_interface import AdcInterface
 from phasecore.rtl.lib.verilog import to_verilog
 from phasecore.rtl.spec.core import DEFAULT, SMALL, TINY
 from phasecore.rtl.spec.instructions import Drift
+from phasecore.verification.oracle.adc_interface import AdcInterface as Model
 
 NARROW = TINY.replace(
     input_bits=6, adc_bits=6, increment_bits=7, post_lanes=16, range_min=8, range_max=12

@@ -6,10 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phasecore.models.golden.input_driver import drive_all, drive_one_hot, drive_slot, waveform
 from phasecore.rtl.core.analog.input_driver import InputDriver
 from phasecore.rtl.lib.verilog import to_verilog
 from phasecore.rtl.spec.core import DEFAULT, SMALL, TINY
+from phasecore.verification.oracle.input_driver import (
+    drive_all,
+    drive_one_hot,
+    drive_slot,
+    waveform,
+)
 
 NARROW = TINY.replace(input_bits=6, post_lanes=16, devices_per_polarity=4)
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phasecore.models.golden.activation import SIGMOID, TANH, activation, derivative
-from phasecore.models.golden.post_processing import PostProcessing
 from phasecore.rtl.core.digital.post_processing import PostProcessing as Unit
 from phasecore.rtl.spec.core import DEFAULT, SMALL, TINY
 from phasecore.rtl.spec.instructions import Function
+from phasecore.verification.oracle.activation import SIGMOID, TANH, activation, derivative
+from phasecore.verification.oracle.post_processing import PostProcessing
 
 BENCH = "phasecore.verification.core.tb_post_processing"
 

@@ -7,10 +7,10 @@ from amaranth.hdl import Assume, ResetSignal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phasecore.models.golden.programmer import Programmer as Model
 from phasecore.rtl.core.analog.programmer import Programmer
 from phasecore.rtl.spec.core import SMALL, TINY
 from phasecore.rtl.spec.instructions import Segment
+from phasecore.verification.oracle.programmer import Programmer as Model
 from phasecore.verification.support.formal import prove
 from phasecore.verification.support.formal_streams import StreamContract
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from phasecore.models.golden.update_unit import UpdateUnit as Model
 from phasecore.rtl.core.digital.update_unit import UpdateUnit
 from phasecore.rtl.spec.core import SMALL, TINY
 from phasecore.rtl.spec.instructions import Segment
+from phasecore.verification.oracle.update_unit import UpdateUnit as Model
 
 NARROW = TINY.replace(chi_bits=8, update_lanes=4, pulse_bits=1)
 WIDE = TINY.replace(rows=32, chi_bits=24, update_lanes=16, pulse_bits=4)

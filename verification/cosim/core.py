@@ -2,9 +2,9 @@
 """Batches of host transactions for ``tops/core_top.sv``, and the comparison of what comes back.
 
 A batch is a script of register transactions and a list of input packets; its trace is compared
-with the golden model's :class:`phasecore.models.golden.core.Trace`. The order of events is compared
-where the hardware promises one: ADC codes in order of read-out, vector bytes per byte of the
-memory, pulses per device.
+with the golden model's :class:`phasecore.models.golden.trace.Trace`. The order of events is
+compared where the hardware promises one: ADC codes in order of read-out, vector bytes per byte of
+the memory, pulses per device.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from phasecore.models.golden.arithmetic import Int
 from phasecore.models.golden.core import Core, Trace
-from phasecore.models.golden.fixed_point import Int
 from phasecore.models.golden.packets import Result, parse_result
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import Segment
@@ -245,16 +245,12 @@ def compare(
     hardware: HardwareTrace, trace: Trace, results: Sequence[Result], lines: int
 ) -> list[str]:
     """One text per mismatch between a batch and the model's trace of the same program."""
-    empty = np.zeros(0, dtype=np.int64)
-    written = [
-        np.stack([slot * lines + where, values], axis=1) for slot, where, values in trace.vectors
-    ]
-    model_bytes = np.concatenate([empty.reshape(0, 2), *written])
-    devices = np.concatenate([empty.reshape(0, 3), *trace.devices])
+    slot, line, value = trace.vectors.T
+    written = np.stack([slot * lines + line, value], axis=1)
     mismatches = [
-        *_difference("code", hardware.codes, np.concatenate([empty, *trace.codes])),
-        *_difference("vector byte", _by_key(hardware.bytes), _by_key(model_bytes)),
-        *_difference("device", _by_key(hardware.devices), _by_key(devices)),
+        *_difference("code", hardware.codes, trace.codes),
+        *_difference("vector byte", _by_key(hardware.bytes), _by_key(written)),
+        *_difference("device", _by_key(hardware.devices), _by_key(trace.devices)),
     ]
     sent = [(r.slot, r.start, r.codes.tolist()) for r in hardware.results]
     expected = [(r.slot, r.start, r.codes.tolist()) for r in results]

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from phasecore.models.golden.arithmetic import Int
 from phasecore.models.golden.core import Core
 from phasecore.models.golden.device import PROFILES
-from phasecore.models.golden.fixed_point import Int
 from phasecore.models.golden.packets import affine_packet, vector_packet
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import Function, Opcode, Segment, Unit, encode

@@ -12,9 +12,15 @@ from collections import Counter, deque
 import numpy as np
 from cocotb.triggers import RisingEdge
 
-from phasecore.models.golden.core import Core
 from phasecore.models.golden.device import IDEAL
-from phasecore.models.golden.network_interface import (
+from phasecore.rtl.core.interfaces import CreditGrant, SendCommand, TableWrite
+from phasecore.rtl.spec.instructions import ObjectDescriptor, StreamDescriptor
+from phasecore.rtl.spec.messages import PAYLOAD_FLITS, MessageKind, message_fields
+from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.packets import HEADER
+from phasecore.rtl.spec.registers.table import ErrorCode
+from phasecore.verification.oracle.core import Core
+from phasecore.verification.oracle.network_interface import (
     NetworkInterface,
     credit_packets,
     flits,
@@ -22,12 +28,6 @@ from phasecore.models.golden.network_interface import (
     split,
     vector_packets,
 )
-from phasecore.rtl.core.interfaces import CreditGrant, SendCommand, TableWrite
-from phasecore.rtl.spec.instructions import ObjectDescriptor, StreamDescriptor
-from phasecore.rtl.spec.messages import PAYLOAD_FLITS, MessageKind, message_fields
-from phasecore.rtl.spec.noc import FabricConfig
-from phasecore.rtl.spec.packets import HEADER
-from phasecore.rtl.spec.registers.table import ErrorCode
 from phasecore.verification.support.build import config_from_env
 from phasecore.verification.support.streams import reset
 

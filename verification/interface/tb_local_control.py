@@ -8,9 +8,9 @@ from collections import deque
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from phasecore.models.golden.local_control import LocalControl
 from phasecore.rtl.core.interfaces import CreditGrant, TableWrite
 from phasecore.rtl.spec.instructions import ObjectDescriptor
+from phasecore.verification.oracle.local_control import LocalControl
 from phasecore.verification.support.build import config_from_env
 from phasecore.verification.support.streams import reset
 

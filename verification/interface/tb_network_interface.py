@@ -7,7 +7,6 @@ from dataclasses import replace
 import cocotb
 import numpy as np
 
-from phasecore.models.golden.network_interface import Message, flits
 from phasecore.rtl.spec.messages import LINES_PER_FLIT, PAYLOAD_FLITS, message_head
 from phasecore.rtl.spec.packets import HEADER
 from phasecore.verification.interface.session import (
@@ -22,6 +21,7 @@ from phasecore.verification.interface.session import (
     VECTOR,
     Session,
 )
+from phasecore.verification.oracle.network_interface import Message, flits
 
 OBJECTS = range(CONFIG.objects)
 SENT = range(CONFIG.slots // 2, CONFIG.slots)

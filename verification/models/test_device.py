@@ -12,13 +12,11 @@ from hypothesis import strategies as st
 
 from phasecore.models.compiler.mapping import map_network
 from phasecore.models.compiler.networks import NETWORKS
-from phasecore.models.golden import device
 from phasecore.models.golden.core import Core
 from phasecore.models.golden.crossbar import Crossbar
 from phasecore.models.golden.device import (
     IDEAL,
     N_MAX,
-    NU_FRACTION,
     PCM,
     PCM_DRIFT,
     PCM_INFERENCE,
@@ -26,11 +24,22 @@ from phasecore.models.golden.device import (
     PROJECTED_PCM,
     STUCK,
     DeviceProfile,
-    drifted,
+    physics,
+)
+from phasecore.models.golden.device.physics import (
+    DriftTables,
     initial_state,
     line_errors,
-    log2,
     noise_at,
+)
+from phasecore.models.golden.device.tables import NU_FRACTION
+from phasecore.models.golden.hash import Stream, deviates
+from phasecore.models.golden.state import (
+    DEVICE_CONDUCTANCE,
+    DEVICE_E,
+    DEVICE_G,
+    DEVICE_N,
+    DEVICE_T,
 )
 from phasecore.models.training.learner import Learner
 from phasecore.rtl.spec.core import DEFAULT, TINY
@@ -42,6 +51,16 @@ from phasecore.scripts.commands.options import add_profile
 ONE = DEFAULT.replace(devices_per_polarity=1)
 NAMED = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
 YEAR = devices.YEAR
+
+
+def drifted(tables, seed, time, g_max, g, n, e, t):
+    """Conductance codes of devices in a row at ``time``."""
+    devices = np.zeros((6, (len(g) + 1) // 2, 1, 2, 1), dtype=np.int64)
+    rows = devices.reshape(6, -1)
+    for plane, values in ((DEVICE_G, g), (DEVICE_N, n), (DEVICE_E, e), (DEVICE_T, t)):
+        rows[plane, : len(g)] = values
+    physics.drift(devices, DriftTables.of(tables), seed, time, g_max)
+    return rows[DEVICE_CONDUCTANCE, : len(g)]
 
 
 @NAMED
@@ -161,7 +180,7 @@ def test_drift_in_floating_point(states, time):
     for profile in (PCM_INFERENCE, PCM_DRIFT):
         found = drifted(profile.tables(ONE), 9, time, 4095, g, n, e, t)
         level = np.log(np.maximum(g, 1) / 4095)
-        z = device.gauss(device.key(9, device.Stream.DRIFT, np.arange(len(g)), e)) / 256
+        z = deviates(9, Stream.DRIFT, e) / 256
         nu = np.maximum(
             np.clip(profile.drift_exponent + profile.drift_exponent_slope * level,
                     profile.drift_exponent_low, profile.drift_exponent_high)
@@ -190,21 +209,27 @@ def test_drift_by_more_than_four_octaves():
     assert (found.min(), found.max()) == (0, 4095)
 
 
+def log2(tables, values):
+    return np.array([physics.log2(tables.log2_table, int(value)) for value in values])
+
+
 def test_drift_exponents_are_close():
     tables, levels = PCM_INFERENCE.tables(ONE), np.arange(1, 4096)
-    octaves = log2(tables, levels) - log2(tables, 4095)
+    octaves = log2(tables, levels) - log2(tables, np.array([4095]))
     for line, start, slope, low, high in (
         (tables.nu, 0.0244, -0.0155, 0.049, 0.1),
         (tables.nu_spread, -0.0059, -0.0125, 0.008, 0.045),
     ):
         exact = np.clip(slope * np.log(levels / 4095) + start, low, high)
-        found = device._clamped(octaves, line) / 2**NU_FRACTION
+        found = np.array([physics._clamped(int(level), line) for level in octaves]) / 2**NU_FRACTION
         assert np.abs(found - exact).max() < 2e-5
 
 
 @given(st.integers(1, 2**40))
 def test_log2(value):
-    assert log2(PCM.tables(TINY), value) / 65536 == pytest.approx(np.log2(value), abs=1e-4)
+    assert physics.log2(PCM.tables(TINY).log2_table, value) / 65536 == pytest.approx(
+        np.log2(value), abs=1e-4
+    )
 
 
 def test_devices_drift_from_their_own_pulses():
@@ -356,7 +381,7 @@ def test_command(tmp_path, capsys):
     assert stored["profiles"] == result["profiles"]
     assert "left after a year" in devices.report(result)
     assert main(["devices", "--profile", "nothing"]) == 2
-    assert "unknown device profile 'nothing'; known: ideal, pcm, " in capsys.readouterr().err
+    assert "device profile 'nothing' is neither one of ideal, pcm, " in capsys.readouterr().err
 
 
 def test_profile_option():

@@ -1,39 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compiled engine has the bits of the reference, program by program and kernel by kernel."""
+"""Kernels have the bits of the oracle, program by program and kernel by kernel."""
 
 import random
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from phasecore.models.compiler.mapping import NONE_SENT, ChipMapping, map_network
 from phasecore.models.compiler.networks import CHIP_NETWORKS, NETWORKS
-from phasecore.models.engine import packets as compiled_packets
-from phasecore.models.engine import post_processing, update_unit
-from phasecore.models.engine import trace as log
-from phasecore.models.engine.adc_interface import calibrate, read_out
-from phasecore.models.engine.chip import CompiledChip
-from phasecore.models.engine.convolution import CompiledConvCores
-from phasecore.models.engine.core import CompiledCore
-from phasecore.models.engine.device import event_key, gauss, reset_device, set_device
-from phasecore.models.engine.fixed_point import round_shift
-from phasecore.models.engine.program import Decoder
-from phasecore.models.engine.state import State
-from phasecore.models.golden import activation, device
-from phasecore.models.golden import fixed_point as arithmetic
-from phasecore.models.golden.adc_interface import AdcInterface
+from phasecore.models.engine.programs import Decoder
+from phasecore.models.golden import hash as hashing
+from phasecore.models.golden import packet_arrays as kernel_packets
+from phasecore.models.golden import post_processing, update_unit
+from phasecore.models.golden import trace as log
+from phasecore.models.golden.adc_interface import calibrate, read_out
 from phasecore.models.golden.chip import Chip
-from phasecore.models.golden.conv_cores import ConvCores
 from phasecore.models.golden.core import Core
-from phasecore.models.golden.device import IDEAL, PCM, PCM_INFERENCE
-from phasecore.models.golden.network_interface import FabricError
+from phasecore.models.golden.crossbar import Crossbar
+from phasecore.models.golden.device import IDEAL, N_MAX, PCM, PCM_INFERENCE
+from phasecore.models.golden.fabric import FabricError
+from phasecore.models.golden.fixed_point import round_shift
 from phasecore.models.golden.packets import affine_packet, header, vector_packet
-from phasecore.models.golden.update_unit import UpdateUnit
+from phasecore.models.golden.state import CoreState
 from phasecore.models.training.learner import Learner
-from phasecore.models.training.model import ENGINES, engine_classes
+from phasecore.models.training.model import Kinds
 from phasecore.rtl.spec.chip import CHIPS
 from phasecore.rtl.spec.core import TINY
 from phasecore.rtl.spec.instructions import (
@@ -49,6 +42,13 @@ from phasecore.rtl.spec.instructions import (
 from phasecore.verification.cosim.counters import COUNTERS
 from phasecore.verification.cosim.random_chip import SEGMENT, Pipeline
 from phasecore.verification.cosim.random_programs import RandomProgram
+from phasecore.verification.oracle import activation, device
+from phasecore.verification.oracle import crossbar as oracle_crossbar
+from phasecore.verification.oracle import fixed_point as arithmetic
+from phasecore.verification.oracle.adc_interface import AdcInterface
+from phasecore.verification.oracle.chip import Chip as OracleChip
+from phasecore.verification.oracle.core import Core as OracleCore
+from phasecore.verification.oracle.update_unit import UpdateUnit
 
 DEFECTIVE = replace(
     PCM_INFERENCE, name="defective", stuck_low=0.1, stuck_high=0.1, dead_rows=0.05, dead_adcs=0.1
@@ -79,7 +79,16 @@ ARRAYS = {
 HALT = encode(Opcode.HALT)
 
 
-def assert_same_core(one: Core, other: Core, name: str = "core") -> None:
+def held(core):
+    """What the latest window has left."""
+    if isinstance(core, Core):
+        crossbar = core.crossbar
+        return crossbar.counts, crossbar.at_limit, core.range, core.precision, core.exponent
+    window = core._window
+    return window.counts, window.at_limit, window.range_, window.precision, window.exponent
+
+
+def assert_same_core(one: OracleCore, other: Core, name: str = "core") -> None:
     for block, names in ARRAYS.items():
         for array in names:
             values = [getattr(getattr(core, block), array) for core in (one, other)]
@@ -91,48 +100,45 @@ def assert_same_core(one: Core, other: Core, name: str = "core") -> None:
         assert of(one) == of(other), f"{name}: {counter}"
     for number in ("calibration_errors", "drift_baseline", "drift_scale"):
         assert getattr(one.adc, number) == getattr(other.adc, number), f"{name}.adc.{number}"
-    for field in ("counts", "at_limit", "range_", "precision", "exponent"):
-        assert np.array_equal(*(getattr(core._window, field) for core in (one, other))), field
+    for field, found, expected in zip(
+        ("counts", "at_limit", "range", "precision", "exponent"), held(other), held(one),
+        strict=True,
+    ):  # fmt: skip
+        assert np.array_equal(found, expected), f"{name}: {field} of the latest window"
 
 
-def assert_same_chip(one: Chip, other: Chip) -> None:
+def assert_same_chip(one: OracleChip, other: Chip) -> None:
     for node, core in one.cores.items():
         assert_same_core(core, other.cores[node], f"core {node}")
         locals_ = [chip.interfaces[node].local for chip in (one, other)]
         for name in ("arrived", "dead", "row", "col", "position", "lines", "refused"):
-            assert getattr(locals_[0], name) == getattr(locals_[1], name), f"core {node}: {name}"
+            assert np.array_equal(*(getattr(local, name) for local in locals_)), (node, name)
         streams = [chip.interfaces[node].streams.credits for chip in (one, other)]
-        assert streams[0] == streams[1], f"core {node}"
+        assert np.array_equal(*streams), f"core {node}"
         assert one.interfaces[node].errors == other.interfaces[node].errors, f"core {node}"
     assert one.host.errors == other.host.errors
-    assert one.host.streams.credits == other.host.streams.credits
+    assert np.array_equal(one.host.streams.credits, other.host.streams.credits)
     assert one.host.malformed == other.host.malformed
     assert one.undeliverable == other.undeliverable
 
 
-def assert_same_traces(one: Core, other: Core) -> None:
+def assert_same_traces(one: OracleCore, other: Core) -> None:
     """Events by kind; of vector elements and pulses the order is that of each element or device."""
-    lines = one.config.lines
-    for events in (_codes, _vectors, _devices):
-        found, expected = (events(core.trace, lines) for core in (one, other))
-        assert np.array_equal(found, expected), events.__name__
+    nothing = np.zeros(0, dtype=np.int64)
+    lines, trace = one.config.lines, one.trace
+    vectors = [
+        np.stack([slot * lines + where, values], axis=1) for slot, where, values in trace.vectors
+    ]
+    found = other.trace.vectors
+    found = np.stack([found[:, 0] * lines + found[:, 1], found[:, 2]], axis=1)
+    assert np.array_equal(other.trace.codes, np.concatenate([nothing, *trace.codes]))
+    expected = np.concatenate([nothing.reshape(0, 2), *vectors])
+    assert np.array_equal(in_order(found), in_order(expected))
+    expected = np.concatenate([nothing.reshape(0, 3), *trace.devices])
+    assert np.array_equal(in_order(other.trace.devices), in_order(expected))
 
 
-def _codes(trace, _):
-    return np.concatenate([np.zeros(0, dtype=np.int64), *trace.codes])
-
-
-def _vectors(trace, lines):
-    rows = [np.stack([slot * lines + where, values], axis=1) for slot, where, values in
-            trace.vectors]  # fmt: skip
-    return _in_order(np.concatenate([np.zeros((0, 2), dtype=np.int64), *rows]))
-
-
-def _devices(trace, _):
-    return _in_order(np.concatenate([np.zeros((0, 3), dtype=np.int64), *trace.devices]))
-
-
-def _in_order(events):
+def in_order(events):
     return events[np.argsort(events[:, 0], kind="stable")]
 
 
@@ -163,12 +169,11 @@ CONFIGS = {
 @PROFILES
 @pytest.mark.parametrize("name", CONFIGS)
 def test_random_programs(name, profile, seed):
-    """Programs in a row on the same core, some of them by the other engine."""
+    """Programs in a row on the same core."""
     config = CONFIGS[name]
     rng = random.Random(f"{name} {profile.name} {seed}")
-    one, other = Core(config, profile, seed), CompiledCore(config, profile, seed)
-    other.traced = True
-    for number in range(8):
+    one, other = OracleCore(config, profile, seed), Core(config, profile, seed)
+    for _ in range(5):
         program = RandomProgram(config, rng, 60)
         high, low = rng.choice([(100, 20), (12, 3)])
         time = rng.getrandbits(rng.randrange(33))
@@ -176,10 +181,9 @@ def test_random_programs(name, profile, seed):
             core.crossbar.set_time(time)
             core.segments = list(program.segments)
             core.refresh_high, core.refresh_low = high, low
-        run = Core.run if number % 3 == 2 else CompiledCore.run
         bad = [bytes(rng.randrange(256) for _ in range(rng.randrange(20))), program.packets[0][:-1]]
         packets = [*bad, *program.packets]
-        assert_same_results(one.run(program.words, packets), run(other, program.words, packets))
+        assert_same_results(*(core.run(program.words, packets) for core in (one, other)))
         assert_same_core(one, other)
         assert_same_traces(one, other)
     assert one.dropped_packets > 0
@@ -214,7 +218,7 @@ def test_bounds_follow_the_weights():
         HALT,
     ]  # fmt: skip
     packets = [vector_packet(x, config=config) for _ in range(2)]
-    cores = Core(config, IDEAL, 1, initial=0), CompiledCore(config, IDEAL, 1, initial=0)
+    cores = OracleCore(config, IDEAL, 1, initial=0), Core(config, IDEAL, 1, initial=0)
     for core in cores:
         core.segments[0] = segment
         core.run(steps, packets)
@@ -227,7 +231,7 @@ def test_bounds_follow_the_weights():
 def test_drift_compensation(name, profile, seed):
     """Baselines, scales and what cannot be compared, with conductances that change between."""
     config = CONFIGS[name]
-    cores = Core(config, profile, seed), CompiledCore(config, profile, seed)
+    cores = OracleCore(config, profile, seed), Core(config, profile, seed)
     shape = cores[0].crossbar.g.shape
     conductances = np.random.default_rng(seed).integers(config.g_max // 2, size=shape)
     steps = [
@@ -251,19 +255,18 @@ def test_drift_compensation(name, profile, seed):
 def test_log_beyond_the_room_at_first(monkeypatch, seed):
     """A log that is full makes the programs wait, between two instructions, until it is larger."""
     monkeypatch.setattr(log, "_ROOM", 16)
-    one, other = Core(TINY, PCM, 1), CompiledCore(TINY, PCM, 1)
-    other.traced = True
+    one, other = OracleCore(TINY, PCM, 1), Core(TINY, PCM, 1)
     program = RandomProgram(TINY, random.Random(seed), 60)
     for core in (one, other):
         core.segments = list(program.segments)
     assert_same_results(*(core.run(program.words, program.packets) for core in (one, other)))
     assert_same_traces(one, other)
-    assert sum(map(len, other.trace.codes)) > 16
+    assert len(other.trace.codes) > 16
 
 
 def test_results_beyond_the_room_at_first(monkeypatch):
-    monkeypatch.setattr(compiled_packets, "RESULTS", 1)
-    one, other = Core(TINY, IDEAL, 1), CompiledCore(TINY, IDEAL, 1)
+    monkeypatch.setattr(kernel_packets, "RESULTS", 1)
+    one, other = OracleCore(TINY, IDEAL, 1), Core(TINY, IDEAL, 1)
     program = [
         encode(Opcode.READ, slot=0, start=0, length=1),
         encode(Opcode.READ, slot=1, start=8, length=8),
@@ -290,7 +293,7 @@ def test_results_beyond_the_room_at_first(monkeypatch):
     ],
 )
 def test_what_the_hardware_refuses(program, packets):
-    one, other = Core(TINY, IDEAL, 1), CompiledCore(TINY, IDEAL, 1)
+    one, other = OracleCore(TINY, IDEAL, 1), Core(TINY, IDEAL, 1)
     errors = []
     for core in (one, other):
         with pytest.raises(ValueError, match=r".") as raised:
@@ -329,7 +332,7 @@ def test_only_products_have_an_exponent(own, exponent):
 
     A target of -128 counts as -127, which a gain above 1 lets the largest conductances reach.
     """
-    one, other = Core(TINY, IDEAL, 1), CompiledCore(TINY, IDEAL, 1)
+    one, other = OracleCore(TINY, IDEAL, 1), Core(TINY, IDEAL, 1)
     for core in (one, other):
         core.segments[0] = Segment(row_start=0, row_count=16, col_start=0, col_count=16)
         core.slots[:] = np.arange(-8, 8)
@@ -344,7 +347,7 @@ def test_only_products_have_an_exponent(own, exponent):
 
 def test_counters_of_the_macro_wrap():
     """Windows and events of a device are counted in 32 bits, which the hash takes."""
-    one, other = Core(TINY, PCM, 1), CompiledCore(TINY, PCM, 1)
+    one, other = OracleCore(TINY, PCM, 1), Core(TINY, PCM, 1)
     outer = encode(Opcode.OUTER, segment=0, slot=0, error=1, transfer=1)
     for core in (one, other):
         core.segments[0] = Segment(
@@ -367,7 +370,7 @@ def test_counters_of_the_macro_wrap():
 def test_segments_are_not_remembered():
     """The same words mean something else when their segment has changed."""
     outer = encode(Opcode.OUTER, segment=0, slot=0, error=1, transfer=1)
-    one, other = Core(TINY, PCM, 1), CompiledCore(TINY, PCM, 1)
+    one, other = OracleCore(TINY, PCM, 1), Core(TINY, PCM, 1)
     segment = Segment(row_start=0, row_count=16, col_start=0, col_count=16, threshold=1000)
     for columns, threshold in ((16, 1000), (7, 1000), (7, 20)):
         for core in (one, other):
@@ -383,7 +386,7 @@ def test_segments_are_not_remembered():
 
 def test_live_lines():
     """Of a product only what is read out before the next window counts, loops included."""
-    core = CompiledCore(TINY, IDEAL, 1)
+    core = Core(TINY, IDEAL, 1)
     core.segments[:2] = [
         Segment(row_start=2, row_count=3, col_start=1, col_count=4),
         Segment(row_start=9, row_count=4, col_start=6, col_count=5),
@@ -407,7 +410,7 @@ def test_live_lines():
         encode(Opcode.FORWARD, segment=0, **fields),
         HALT,
     ]
-    code = Decoder().decode(core, program)
+    code = Decoder(TINY).decode(program, core.segments)
     live = [(int(code["live_start"][pc]), int(code["live_stop"][pc])) for pc in (2, 5, 6)]
     assert live == [(1, 13), (0, 0), (0, 16)]
 
@@ -415,11 +418,11 @@ def test_live_lines():
 @pytest.mark.parametrize(("results", "codes", "full"), [(4, 32, 0), (5, 32, 1), (4, 33, 1)])
 def test_full(results, codes, full):
     """There must be room for a whole vector, and for the packets of eight lines that it has."""
-    room = compiled_packets.Results(np.zeros((6, 3), np.int64), np.zeros(48, np.int8))
-    progress = compiled_packets.Progress.start()
+    room = kernel_packets.Results(np.zeros((6, 3), np.int64), np.zeros(48, np.int8))
+    progress = kernel_packets.Progress.start()
     progress.result[0], progress.code[0] = results, codes
-    state = State([Core(TINY, IDEAL, 1)])
-    found = compiled_packets.is_full(state.cores, state.geometry, room, progress)
+    state = CoreState(TINY, IDEAL, [1])
+    found = kernel_packets.is_full(state.cores, state.geometry, room, progress)
     assert found == full == progress.full[0]
     more = room.larger()
     assert (len(more.heads), len(more.codes)) == (12, 96)
@@ -431,16 +434,14 @@ def test_full(results, codes, full):
 @PROFILES
 @pytest.mark.parametrize("name", ["mlp-8-6-10", "mlp-48-14-10", "mlp-48-12-10", "mlp-64-14-10"])
 def test_training(name, profile):
-    """Learning, refreshes and inference, with stretches of odd lengths, by both engines."""
+    """Learning, refreshes and inference, with stretches of odd lengths."""
     network = NETWORKS[name]
     network = replace(
         network, training=replace(network.training, eta=3.0, refresh_high=25, refresh_low=10)
     )
     rng = np.random.default_rng(8)
-    learners = [
-        Learner(map_network(network, network.config, profile), 5, engine)
-        for engine in ("reference", "compiled")
-    ]
+    mapping = map_network(network, network.config, profile)
+    learners = [Learner(mapping, 5, Kinds(OracleCore, OracleChip)), Learner(mapping, 5)]
     for count in (5, 4, 1, 3):
         images = rng.integers(0, 128, (count, network.layers[0].inputs), dtype=np.uint8)
         labels = rng.integers(0, 10, count).astype(np.uint8)
@@ -451,15 +452,15 @@ def test_training(name, profile):
         inferred = [learner.infer(images[: count // 2 + 1]) for learner in learners]
         assert np.array_equal(*inferred)
     for one, other in zip(*(learner.cores for learner in learners), strict=True):
-        assert type(other) is not type(one) or len(learners[0].cores) > 1
+        assert isinstance(one, OracleCore)
         assert_same_core(one, other)
     assert sum(core.programmer.refreshed for core in learners[0].cores) > 0
     states = [learner.state() for learner in learners]
     for key, value in states[0].items():
         assert np.array_equal(value, states[1][key]), key
 
-    # A run that one engine has begun goes on with the other.
-    resumed = Learner(map_network(network, network.config, profile), 5, "compiled")
+    # A run that one has begun goes on with the other.
+    resumed = Learner(mapping, 5)
     resumed.set_rate(1.0)
     resumed.restore({key: np.array(value) for key, value in states[0].items()})
     assert np.array_equal(learners[0].infer(images), resumed.infer(images))
@@ -467,14 +468,12 @@ def test_training(name, profile):
         assert np.array_equal(value, resumed.state()[key]), key
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", ["mlp-8-6-10", "mlp-48-12-10"])
-def test_learners_compensate_drift(name, engine):
+def test_learners_compensate_drift(name):
     """All cores have baselines of their own, which are part of the state."""
     network = NETWORKS[name]
-    learner, other = (
-        Learner(map_network(network, network.config, IDEAL), 5, engine) for _ in range(2)
-    )
+    mapping = map_network(network, network.config, IDEAL)
+    learner, other = (Learner(mapping, 5) for _ in range(2))
     images = np.random.default_rng(1).integers(0, 128, (3, network.layers[0].inputs))
     images = images.astype(np.uint8)
     learner.calibrate("baseline")
@@ -496,11 +495,11 @@ def test_learners_compensate_drift(name, engine):
         other.calibrate("no")
 
 
-def test_engines_take_turns_on_a_chip():
+def test_programs_of_a_network_on_a_chip():
     network = CHIP_NETWORKS["mlp-48-12-10"]
     rng = np.random.default_rng(3)
     mapping = ChipMapping(network, network.chip, PCM)
-    chips = [kind(mapping.hardware, PCM, 5) for kind in (Chip, CompiledChip)]
+    chips = [kind(mapping.hardware, PCM, 5) for kind in (OracleChip, Chip)]
     setup, sent = mapping.setup(), NONE_SENT
     for chip in chips:
         configure(
@@ -516,19 +515,8 @@ def test_engines_take_turns_on_a_chip():
         labels = rng.integers(0, 10, len(images)).astype(np.uint8)
         job = mapping.training(images, labels, sent)
         sent = sent.after(job)
-        run = Chip.run if number % 2 else CompiledChip.run
-        assert_same_results(
-            chips[0].run(job.programs, job.packets),
-            run(chips[1], job.programs, job.packets),
-        )
+        assert_same_results(*(chip.run(job.programs, job.packets) for chip in chips))
         assert_same_chip(*chips)
-
-
-def test_engines():
-    assert engine_classes("reference") == (Core, Chip, ConvCores)
-    assert engine_classes("compiled") == (CompiledCore, CompiledChip, CompiledConvCores)
-    with pytest.raises(ValueError, match=r"^engine must be one of compiled, reference, not 'C'$"):
-        engine_classes("C")
 
 
 # Messages between cores
@@ -552,8 +540,8 @@ def send(stream, **values):
 
 
 def both(objects, streams, *works):
-    """Run works (programs, packets) on both engines; the chips, and the errors of the last one."""
-    chips = [kind(CHIP, IDEAL, 1) for kind in (Chip, CompiledChip)]
+    """Run works (programs, packets) on oracle and model; both chips, and the errors of the last."""
+    chips = [kind(CHIP, IDEAL, 1) for kind in (OracleChip, Chip)]
     errors = []
     for chip in chips:
         configure(chip, objects, streams)
@@ -705,7 +693,7 @@ def test_merging_and_waiting_sends():
             encode(Opcode.AWAIT, objects=1), send(0), released, HALT,
         ],
     }  # fmt: skip
-    chips = [kind(CHIP, IDEAL, 1) for kind in (Chip, CompiledChip)]
+    chips = [kind(CHIP, IDEAL, 1) for kind in (OracleChip, Chip)]
     for chip in chips:
         configure(chip, objects, streams)
         for node, core in chip.cores.items():
@@ -747,18 +735,16 @@ def test_what_a_waiting_send_holds_up():
 def test_pipelines(number, seed):
     """Windows over frames of vectors, through rings, forks and joins."""
     config = CHIP.replace(core=TINY.replace(objects=4, streams=4, slots=16))
-    chips = [kind(config, IDEAL, 1) for kind in (Chip, CompiledChip)]
-    chips[1].traced = True
+    chips = [kind(config, IDEAL, 1) for kind in (OracleChip, Chip)]
     pipelines = [Pipeline(config, 100 * seed + number) for _ in chips]
     for chip, pipeline in zip(chips, pipelines, strict=True):
         configure(chip, pipeline.objects, pipeline.streams)
         for stage in pipeline.stages:
             chip.cores[stage.node].segments[SEGMENT] = pipeline.segment
-    for frame in range(4):
-        runs = (Chip.run, Chip.run if frame == 2 else CompiledChip.run)
+    for _ in range(4):
         results = [
-            run(chip, pipeline.programs(), pipeline.packets())
-            for run, chip, pipeline in zip(runs, chips, pipelines, strict=True)
+            chip.run(pipeline.programs(), pipeline.packets())
+            for chip, pipeline in zip(chips, pipelines, strict=True)
         ]
         assert results[0]
         assert_same_results(*results)
@@ -799,9 +785,9 @@ def test_round_shift(value, shift):
 
 @given(seed=WORDS, index=WORDS, event=WORDS)
 def test_hash(seed, index, event):
-    key = device.key(seed, device.Stream.SET, index, event)
-    assert event_key(seed, device.Stream.SET, index, event) == key
-    assert gauss(np.uint32(key)) == device.gauss(key)
+    key = device.key(seed, device.SET, index, event)
+    assert hashing.event_key(seed, hashing.Stream.SET, index, event) == key
+    assert hashing.gauss(np.uint32(key)) == device.gauss(key)
 
 
 @pytest.mark.parametrize("mean", [0.0, 12.0])
@@ -810,25 +796,42 @@ def test_pulses_within_bounds(mean):
     profile = replace(
         PCM, reset_mean=mean, reset_sd=5.0, set_sd_slope=-1.0, set_mean=0.3, set_mean_slope=0.1
     )
-    one, other = Core(TINY, profile, 1), Core(TINY, profile, 1)
-    for core in (one, other):
-        core.crossbar.e[:] = 2**32 - 5
-    state = State([other])
-    state.load()
+    one, other = (kind(TINY, profile, 1) for kind in (oracle_crossbar.Crossbar, Crossbar))
+    for crossbar in (one, other):
+        crossbar.e[:] = 2**32 - 5
     rng = random.Random(7)
     for number in range(600):
         # Few devices, so that each gets many pulses in a row.
         place = rng.randrange(4), rng.randrange(2), rng.randrange(2), 0
         reset = number < 100 or rng.random() < 0.01
-        one.crossbar.program(*place, reset=reset)
-        (reset_device if reset else set_device)(state.cores, state.geometry, 0, *place)
+        for crossbar in (one, other):
+            crossbar.program(*place, reset=reset)
         # After each pulse: a later one may hide what an earlier one has left.
-        assert np.array_equal(one.crossbar.g, other.crossbar.g)
-    state.store()
-    assert_same_core(one, other)
-    assert one.crossbar.n.max() == device.N_MAX
-    assert one.crossbar.g.min() >= 0
-    assert one.crossbar.e.min() < 100
+        for name in ("g", "n", "e", "resets"):
+            assert np.array_equal(getattr(one, name), getattr(other, name)), name
+    assert np.array_equal(one.weights, other.weights)
+    assert one.n.max() == N_MAX
+    assert one.g.min() >= 0
+    assert one.e.min() < 100
+
+
+@PROFILES
+@given(time=st.integers(0, 2**32 - 1), seed=WORDS)
+@settings(max_examples=20)
+def test_drift_and_noise(profile, time, seed):
+    """What devices of every kind conduct at any time, and their noise."""
+    drifting = replace(profile, drift_exponent=0.05, drift_exponent_high=0.5, drift_spread=0.02)
+    one, other = (kind(TINY, drifting, seed) for kind in (oracle_crossbar.Crossbar, Crossbar))
+    rng = np.random.default_rng(seed)
+    past = rng.integers(0, 2**32, one.t.shape) >> rng.integers(0, 32, one.t.shape)
+    for crossbar in (one, other):
+        crossbar.g[...] = past % (TINY.g_max + 1)
+        crossbar.t[...] = past
+        crossbar.set_time(time)
+        crossbar.refresh_weights()
+    assert np.array_equal(one.conductances, other.conductances)
+    assert np.array_equal(one.weights, other.weights)
+    assert one.g_noise == other.cores.scalars["crossbar_g_noise"][0]
 
 
 @given(
@@ -864,9 +867,7 @@ def test_read_out(data, range_, precision):
     config = TINY.replace(adc_bits=data.draw(st.integers(4, 8)))
     unit = AdcInterface(config)
     counts, unit.offsets, unit.gains = drawn(-(2**20), 2**20), drawn(-8192, 8191), drawn(0, 1023)
-    core = Core(config, IDEAL, 1)
-    state = State([core])
-    state.load()
+    state = CoreState(config, IDEAL, [1])
     state.cores.adc_offsets[0], state.cores.adc_gains[0] = unit.offsets, unit.gains
     state.cores.counts[0] = counts
     state.cores.at_limit[0] = at_limit = counts % 3 == 0
@@ -886,8 +887,7 @@ def test_calibrate(scale, data):
     )
     core = Core(TINY, IDEAL, 1)
     core.adc.drift_scale = scale
-    state = State([core])
-    state.load()
+    state = core.state
     calibrate(state.cores, state.geometry, 0, zero, reference)
     unit = AdcInterface(TINY)
     unit.drift_scale = scale

@@ -5,9 +5,9 @@ import itertools
 
 import pytest
 
-from phasecore.models.golden.local_control import Grant, LocalControl
 from phasecore.rtl.spec.core import TINY
 from phasecore.rtl.spec.instructions import ObjectDescriptor
+from phasecore.verification.oracle.local_control import Grant, LocalControl
 
 CONFIG = TINY.replace(objects=4, streams=4, slots=32)
 

@@ -11,24 +11,7 @@ import pytest
 from phasecore.models.compiler.mapping import NONE_SENT, ChipMapping
 from phasecore.models.compiler.network import ONE
 from phasecore.models.compiler.networks import CHIP_NETWORKS
-from phasecore.models.golden.chip import Chip, deadlock
-from phasecore.models.golden.core import Core, Trace
 from phasecore.models.golden.device import IDEAL, PCM
-from phasecore.models.golden.local_control import Grant
-from phasecore.models.golden.network_interface import (
-    FabricError,
-    Message,
-    NetworkInterface,
-    affine_packets,
-    credit_packets,
-    flits,
-    partial_packets,
-    partial_sums,
-    payload_flits,
-    read_packet,
-    split,
-    vector_packets,
-)
 from phasecore.models.golden.packets import affine_packet, header, vector_packet
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.instructions import (
@@ -43,6 +26,23 @@ from phasecore.rtl.spec.instructions import (
 from phasecore.rtl.spec.messages import MessageKind, message_fields, message_head
 from phasecore.rtl.spec.noc import FabricConfig
 from phasecore.rtl.spec.packets import HEADER
+from phasecore.verification.oracle.chip import Chip, deadlock
+from phasecore.verification.oracle.core import Core, Trace
+from phasecore.verification.oracle.local_control import Grant
+from phasecore.verification.oracle.network_interface import (
+    FabricError,
+    Message,
+    NetworkInterface,
+    affine_packets,
+    credit_packets,
+    flits,
+    partial_packets,
+    partial_sums,
+    payload_flits,
+    read_packet,
+    split,
+    vector_packets,
+)
 
 TINY, DEFAULT = CHIPS["tiny"], CHIPS["default"]
 FABRIC = FabricConfig()

@@ -72,7 +72,7 @@ def products(core, slot=0):
     )  # fmt: skip
     mvm = MVM | {"slot": slot, "precision": config.input_bits}
     core.run([encode(Opcode.FORWARD, **mvm), encode(Opcode.ACTIVATE, **ACTIVATE), HALT])
-    return core.trace.codes[-1]
+    return core.trace.codes[-config.cols :]
 
 
 def calibrate(core, drift=Drift.NONE):

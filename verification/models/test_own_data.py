@@ -138,7 +138,7 @@ def test_damaged_files_are_named(tmp_path):
 def test_a_network_trains_on_data_of_ones_own(tmp_path, capsys):
     np.savez(tmp_path / "mine.npz", x_train=X[:, 0, :8], y_train=Y)
     command = ["train", "--network", "mlp-8-6-10", "--epochs", "1", "--out", str(tmp_path)]
-    command += ["--engine", "reference", "--overwrite", "--json", "--dataset"]
+    command += ["--overwrite", "--json", "--dataset"]
     assert main([*command, str(tmp_path / "mine.npz")]) == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["dataset"], result["images"]) == ("mine", 16)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from phasecore.models.golden.fixed_point import ARITHMETIC
+from phasecore.models.golden.arithmetic import ARITHMETIC
 from phasecore.rtl.spec.core import PRESETS
 from phasecore.scripts.cli import main, parsed
 from phasecore.scripts.report import records, results
@@ -15,7 +15,7 @@ from phasecore.scripts.report.results import RESULTS
 from phasecore.scripts.report.sources import ROOMS, digest
 
 RECORDS = records.load()
-OWN = "train --network mlp-8-6-10 --images 20 --epochs 1 --engine reference --name own"
+OWN = "train --network mlp-8-6-10 --images 20 --epochs 1 --name own"
 
 
 def test_every_result_has_its_record() -> None:

@@ -113,7 +113,7 @@ def generate(installed: Installed, folder: Path) -> None:
 
 def train(installed: Installed, folder: Path) -> None:
     result = installed.phasecore(
-        "train", "--network", "mlp-8-6-10", "--engine", "reference", "--images", "20",
+        "train", "--network", "mlp-8-6-10", "--images", "20",
         "--epochs", "1", cwd=folder,
     )  # fmt: skip
     assert result["images"] == 20

@@ -50,8 +50,8 @@ from phasecore.models.compiler.program import (
     vector,
 )
 from phasecore.models.compiler.recipe import Recipe
+from phasecore.models.golden.arithmetic import Int
 from phasecore.models.golden.device import DeviceProfile
-from phasecore.models.golden.fixed_point import Int
 from phasecore.models.golden.packets import Result, header
 from phasecore.rtl.spec.chip import BRIDGE_FLITS, ChipConfig
 from phasecore.rtl.spec.core import CoreConfig

@@ -23,8 +23,8 @@ from phasecore.models.compiler.mapping.base import (
     Sent,
 )
 from phasecore.models.compiler.recipe import Recipe
+from phasecore.models.golden.arithmetic import Int
 from phasecore.models.golden.device import DeviceProfile
-from phasecore.models.golden.fixed_point import Int
 from phasecore.models.golden.packets import Result
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import Function, Opcode, Segment, encode

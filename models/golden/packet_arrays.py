@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stream packets as arrays; see ``models/golden/packets.py``."""
+"""Stream packets as arrays, and how far kernels are with them."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -8,21 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phasecore.models.engine.jit import compiled
-from phasecore.models.engine.state import Cores, Geometry
-from phasecore.models.engine.trace import has_room_for
-from phasecore.models.golden.fixed_point import Int
+from phasecore.models.golden.arithmetic import Int
 from phasecore.models.golden.packets import HEADER_BYTES, Result
+from phasecore.models.golden.state import Cores, Geometry
+from phasecore.models.golden.trace import has_room_for
 from phasecore.rtl.spec.instructions import GROUP, HEADER, PACKET_MAGIC, PacketKind
 
 __all__ = ["Packets", "Progress", "Results", "append_result", "is_full", "read_header"]
 
+RESULTS = 1024
+"""RESULT packets for which there is room at first."""
+
 _AFFINE, _VECTOR = int(PacketKind.AFFINE), int(PacketKind.VECTOR)
 _SLOT, _START, _LENGTH, _MAGIC = np.cumsum([field.width // 8 for field in HEADER])[:4].tolist()
 """Bytes of the header at which the fields behind the kind begin."""
-
-
-RESULTS = 1024
-"""Packets for which there is room at first."""
 
 
 class Packets(NamedTuple):

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Phase-change devices: published equations in uS, the integer tables made from them, and the hash.
-
-Everything random is a function of (seed, stream, index, event), so that RTL and model see the
-same draw; see docs/contract/device.md.
-"""
+"""Phase-change devices and converters: published equations in uS, and named profiles."""
 
 import math
 from dataclasses import dataclass, replace
@@ -12,230 +8,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from phasecore.models.golden.fixed_point import Int
+from phasecore.models.golden.arithmetic import Int
+from phasecore.models.golden.device.tables import (
+    N_MAX,
+    NOISE_FRACTION,
+    NOISE_LIMIT,
+    NU_FRACTION,
+    SMOOTH,
+    TIME_FRACTION,
+    DeviceTables,
+)
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.parameters import Parameters, number, text
 
 __all__ = [
-    "IDEAL",
-    "N_MAX",
-    "PCM",
-    "PCM_DRIFT",
-    "PCM_INFERENCE",
-    "PROFILES",
-    "PROJECTED_PCM",
-    "STUCK",
-    "DeviceProfile",
-    "DeviceTables",
-    "Stream",
-    "drifted",
-    "gauss",
-    "initial_state",
-    "key",
-    "line_errors",
-    "line_keys",
-    "log2",
-    "mix",
-    "noise_at",
-]
-
-N_MAX = 31
-"""Pulses since RESET are counted up to here."""
-
-STUCK = N_MAX + 1
-"""In place of the pulses since RESET: of a device whose conductance never changes."""
-
-TIME_FRACTION = 4
-"""Fraction bits of the time constant of drift, seconds."""
-
-NU_FRACTION = 20
-"""Fraction bits of drift exponents."""
-
-NOISE_FRACTION = 12
-"""Fraction bits of what read noise is multiplied by in the course of time."""
-
-NOISE_LIMIT = 1 << 17
-"""Read noise of a weight, conductance codes: below it sums of noise fit 64 bits."""
-
-_TABLE_LOG2 = 6
-_SMOOTH = np.arange((1 << _TABLE_LOG2) + 1) / (1 << _TABLE_LOG2)
-
-Words = NDArray[np.uint64]
-
-_GOLDEN = 0x9E3779B9
-_FACTOR_1, _FACTOR_2 = np.uint64(0x7FEB352D), np.uint64(0x846CA68B)
-_MASK, _BYTES = np.uint64(0xFFFFFFFF), np.uint64(0x00FF00FF)
-_8, _15, _16 = np.uint64(8), np.uint64(15), np.uint64(16)
-
-
-class Stream:
-    """Independent uses of the hash."""
-
-    READ_NOISE = 1
-    SET = 2
-    RESET = 3
-    ADC_GAIN = 4
-    ADC_OFFSET = 5
-    DRIFT = 6
-    STUCK = 7
-    DEAD_ROW = 8
-    DEAD_COL = 9
-    DEAD_ADC = 10
-    WRITE = 11
-
-
-def mix(value: Words | np.uint64) -> Words:
-    """Scramble 32-bit words (held in 64 bits, so that products do not overflow)."""
-    x = np.asarray(value, dtype=np.uint64)
-    x = x ^ (x >> _16)
-    x = x * _FACTOR_1 & _MASK
-    x = x ^ (x >> _15)
-    x = x * _FACTOR_2 & _MASK
-    result: Words = x ^ (x >> _16)
-    return result
-
-
-def line_keys(seed: int, stream: int, index: ArrayLike) -> Words:
-    """What ``key`` makes of ``seed``, ``stream`` and ``index`` before the event comes in."""
-    base = mix(np.uint64((seed ^ stream * _GOLDEN) & 0xFFFFFFFF))
-    return mix(base ^ np.asarray(index, dtype=np.uint64))
-
-
-def key(seed: int, stream: int, index: ArrayLike, event: ArrayLike) -> Words:
-    """Hash key of an event; ``index`` and ``event`` are 32-bit words."""
-    return mix(line_keys(seed, stream, index) ^ np.asarray(event, dtype=np.uint64))
-
-
-def gauss(keys: Words) -> Int:
-    """Normal deviates of mean 0 and deviation 256, the sum of eight bytes each."""
-    a, b = mix(keys), mix(keys ^ np.uint64(0x85EBCA6B))
-    pairs = (a & _BYTES) + (a >> _8 & _BYTES) + (b & _BYTES) + (b >> _8 & _BYTES)
-    total = ((pairs & np.uint64(0xFFFF)) + (pairs >> _16)).astype(np.int64) - 1020
-    result: Int = (total * 1254 + 512) >> 10
-    return result
-
-
-def _unlikely(seed: int, stream: int, index: ArrayLike, fraction: float) -> NDArray[np.bool_]:
-    """True for a ``fraction`` of the ``index``, drawn from the hash."""
-    chosen: NDArray[np.bool_] = key(seed, stream, index, 0) < np.uint64(round(fraction * 2**32))
-    return chosen
-
-
-def _interpolated(table: Int, fraction: Int) -> Int:
-    """Values of a table of 65 points at ``fraction`` (1/65536) of its way."""
-    shift = 16 - _TABLE_LOG2
-    index, rest = fraction >> shift, fraction & (1 << shift) - 1
-    low = table[index]
-    result: Int = low + ((table[index + 1] - low) * rest >> shift)
-    return result
-
-
-def log2(tables: "DeviceTables", values: ArrayLike) -> Int:
-    """Binary logarithms, 1/65536, of integers in 1..2**48."""
-    x = np.asarray(values, dtype=np.int64)
-    place = np.frexp(x.astype(np.float64))[1].astype(np.int64) - 1
-    normal = np.where(place >= 16, x >> np.maximum(place - 16, 0), x << np.maximum(16 - place, 0))
-    result: Int = (place << 16) + _interpolated(tables.log2_table, normal & 0xFFFF)
-    return result
-
-
-def _clamped(level: Int, line: tuple[int, int, int, int]) -> Int:
-    """A straight line over a logarithm (1/65536) between its bounds."""
-    slope, offset, low, high = line
-    result: Int = np.clip((level * slope >> 16) + offset, low, high)
-    return result
-
-
-def drifted(
-    tables: "DeviceTables", seed: int, time: int, g_max: int, g: Int, n: Int, e: Int, t: Int
-) -> Int:
-    """Conductance codes that devices have at ``time``, in seconds since power-up.
-
-    Parameters
-    ----------
-    g, n, e, t : equally shaped, the devices being in the order of their indices
-        Code after the latest pulse, pulses since RESET, events, and time of the latest one. A
-        device programmed later than ``time``, or stuck, has not drifted.
-    """
-    result = g.copy()
-    if not tables.drifts:
-        return result
-    index = np.flatnonzero((time > t) & (n != STUCK))
-    codes = g.reshape(-1)[index]
-    level = log2(tables, np.maximum(codes, 1)) - log2(tables, g_max)
-    z = gauss(key(seed, Stream.DRIFT, index, e.reshape(-1)[index]))
-    nu = np.maximum(_clamped(level, tables.nu) + (_clamped(level, tables.nu_spread) * z >> 8), 0)
-    since = (time - t.reshape(-1)[index]) << TIME_FRACTION
-    octaves = log2(tables, since + tables.drift_time) - log2(tables, tables.drift_time)
-    exponent = np.minimum(nu * octaves >> NU_FRACTION, (1 << 20) - 1)
-    shift = 16 + (exponent >> 16)
-    factor = _interpolated(tables.exp2_table, exponent & 0xFFFF)
-    result.reshape(-1)[index] = (codes * factor + (1 << (shift - 1))) >> shift
-    return result
-
-
-def noise_at(tables: "DeviceTables", time: int) -> int:
-    """Read noise of one weight at ``time`` (seconds since power-up), conductance codes."""
-    octaves = int(log2(tables, max(time, 1)))
-    low, high = (int(tables.noise_table[(octaves >> 16) + i]) for i in range(2))
-    factor = low + ((high - low) * (octaves & 0xFFFF) >> 16)
-    return tables.g_noise * factor + (1 << (NOISE_FRACTION - 1)) >> NOISE_FRACTION
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeviceTables:
-    """A profile in the integers of one configuration, as the macro loads them."""
-
-    g_min: int
-    """Smallest conductance code that a SET pulse leaves."""
-
-    mu_slope: int
-    """Slope of the mean SET increment, 1/4096."""
-
-    sd_slope: int
-    """Slope of its deviation, 1/4096."""
-
-    reset_mean: int
-    """Mean conductance after RESET, 1/16 code."""
-
-    reset_sd: int
-    """Its deviation, 1/16 code."""
-
-    g_noise: int
-    """Read noise of one weight one second after power-up, conductance codes."""
-
-    adc_noise: int
-    """Noise of a converter, 1/256 count."""
-
-    mu_table: Int
-    """Mean SET increment at conductance 0 by pulses since RESET before the pulse, 1/16 code."""
-
-    sd_table: Int
-    """Its deviation, 1/16 code."""
-
-    nu: tuple[int, int, int, int]
-    """Mean drift exponent over log2 of the conductance in full scales: slope, offset, least and
-    largest, 1/2**20."""
-
-    nu_spread: tuple[int, int, int, int]
-    """Its deviation, likewise."""
-
-    drift_time: int
-    """Time constant of drift, 1/16 s."""
-
-    noise_table: Int
-    """Read noise 1, 2, 4 .. 2**32 s after power-up, in terms of ``g_noise``, 1/4096."""
-
-    log2_table: Int
-    """log2(1 + i/64), i = 0..64, 1/65536."""
-
-    exp2_table: Int
-    """2**(-i/64), 1/65536."""
-
-    @property
-    def drifts(self) -> bool:
-        """Conductances change in the course of time."""
-        return self.nu[3] > 0
+    "IDEAL", "PCM", "PCM_DRIFT", "PCM_INFERENCE", "PROFILES", "PROJECTED_PCM", "DeviceProfile",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -464,8 +252,8 @@ class DeviceProfile(Parameters):
             noise_table=np.rint(
                 [2**NOISE_FRACTION * (sd / noise[0] if noise[0] else 1) for sd in noise]
             ).astype(np.int64),
-            log2_table=np.rint(65536 * np.log2(1 + _SMOOTH)).astype(np.int64),
-            exp2_table=np.rint(65536 * 2**-_SMOOTH).astype(np.int64),
+            log2_table=np.rint(65536 * np.log2(1 + SMOOTH)).astype(np.int64),
+            exp2_table=np.rint(65536 * 2**-SMOOTH).astype(np.int64),
         )
 
     @classmethod
@@ -548,50 +336,3 @@ projection liners are for (Koelmans et al. 2015). The numbers are assumed, not p
 PROFILES = {
     profile.name: profile for profile in (IDEAL, PCM, PCM_DRIFT, PCM_INFERENCE, PROJECTED_PCM)
 }
-
-
-def line_errors(config: CoreConfig, profile: DeviceProfile, seed: int) -> tuple[Int, Int]:
-    """Gain (1/1024) and offset (1/1024 charge per cycle) of the converter of every line."""
-    lines = np.arange(config.lines)
-    limit = math.floor(1024 * profile.adc_gain_limit)
-    error = (round(1024 * profile.adc_gain_sd) * gauss(key(seed, Stream.ADC_GAIN, lines, 0))) >> 8
-    gain: Int = 1024 + np.clip(error, -limit, limit)
-    per_cycle = profile.adc_offset_sd * 2 ** (config.range_min + 10) / config.window_cycles
-    offset: Int = (round(per_cycle) * gauss(key(seed, Stream.ADC_OFFSET, lines, 0))) >> 8
-    dead = _unlikely(seed, Stream.DEAD_ADC, lines, profile.dead_adcs)
-    gain[dead] = offset[dead] = 0
-    return gain, offset
-
-
-def initial_state(
-    config: CoreConfig,
-    profile: DeviceProfile,
-    seed: int,
-    *,
-    mean: float | None = None,
-    sd: float | None = None,
-) -> tuple[Int, Int]:
-    """Conductance codes and pulse counts before training, shape (rows, cols, 2, N) each.
-
-    Conductances are drawn from N(mean, sd) in uS (default: the profile's, for ``ideal`` too: equal
-    devices would give every weight the same gradient) and clipped to what a SET pulse can leave.
-    Every device counts one pulse since RESET, but those that the profile lets be stuck have
-    ``STUCK`` and the conductance that they will keep.
-    """
-    mean = profile.initial_mean if mean is None else mean
-    sd = profile.initial_sd if sd is None else sd
-    shape = (config.rows, config.cols, 2, config.devices_per_polarity)
-    draws = np.random.default_rng(seed).normal(mean, sd, shape)
-    codes = np.rint(draws * config.g_max / profile.g_full_scale).astype(np.int64)
-    g: Int = np.clip(codes, profile.codes(config, profile.g_min), config.g_max)
-    n = np.ones(shape, dtype=np.int64)
-    index = np.arange(g.size).reshape(shape)
-    high = _unlikely(seed, Stream.STUCK, index, profile.stuck_high)
-    low = _unlikely(seed, Stream.STUCK, index, profile.stuck_high + profile.stuck_low) & ~high
-    low |= _unlikely(seed, Stream.DEAD_ROW, np.arange(shape[0]), profile.dead_rows)[
-        :, None, None, None
-    ]
-    low |= _unlikely(seed, Stream.DEAD_COL, np.arange(shape[1]), profile.dead_cols)[:, None, None]
-    n[low | high] = STUCK
-    g[high], g[low] = config.g_max, 0
-    return g, n

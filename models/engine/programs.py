@@ -7,12 +7,25 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from phasecore.models.engine.jit import compiled, record
-from phasecore.models.golden.core import Core
-from phasecore.models.golden.fixed_point import Int
-from phasecore.rtl.spec.instructions import INSTRUCTIONS, SEGMENT, Opcode, Segment
+from phasecore.models.engine.jit import compiled, record, records
+from phasecore.models.golden.arithmetic import Int
+from phasecore.rtl.spec.core import CoreConfig
+from phasecore.rtl.spec.instructions import (
+    GROUP,
+    INSTRUCTIONS,
+    SEGMENT,
+    Drift,
+    Function,
+    Opcode,
+    Segment,
+    decode,
+    encode,
+)
 
-__all__ = ["HALTED", "NO_HALT", "WAITS", "Decoder", "Programs", "next_instruction"]
+__all__ = ["HALTED", "NO_HALT", "WAITS", "Decoder", "Programs", "checked", "next_instruction"]
+
+Segments = Sequence[Segment | None]
+"""Segment descriptors of a core, None where undefined."""
 
 _FIELDS = {field.name for fields in INSTRUCTIONS.values() for field in fields}
 _SEGMENT = [field.name for field in SEGMENT]
@@ -46,6 +59,12 @@ _OPCODE, _LIVE, _TARGET, _SIDE, _FROM_SLOT, _ROW_START, _COL_START = map(
 )
 """Places of the fields in a record; counts follow the starts."""
 
+_STAND_ALONE = (Opcode.LOAD, Opcode.READ)
+"""Instructions of AXI-Streams, which a core on a chip does not have."""
+
+_ON_A_CHIP = (Opcode.SEND, Opcode.AWAIT, Opcode.RELEASE)
+"""Instructions of a network interface."""
+
 REMEMBERED = 4096
 """Most instructions that are remembered."""
 
@@ -62,17 +81,21 @@ class Programs(NamedTuple):
 
     @classmethod
     def of(
-        cls, decoder: "Decoder", cores: Sequence[Core], words: Sequence[Sequence[int] | None]
-    ) -> "Programs":
-        """Programs at their beginnings; a core without one is through.
+        cls, decoder: "Decoder", segments: Sequence[Segments],
+        words: Sequence[Sequence[int] | None],
+    ) -> "Programs":  # fmt: skip
+        """Programs at their beginnings, by core; one without a program is through.
 
         ``ValueError`` for an instruction that the hardware would refuse.
         """
-        parts = [decoder.decode(core, part or ()) for core, part in zip(cores, words, strict=True)]
-        places = np.zeros(len(parts), dtype=PLACE)
+        parts = [
+            decoder.decode(part or (), known) for part, known in zip(words, segments, strict=True)
+        ]
+        places = records(len(parts), PLACE)
         places["sending"] = -1
         places["status"] = [HALTED if part is None else WAITS for part in words]
-        return cls(np.concatenate(parts), np.cumsum([0, *map(len, parts)]), places)
+        code = np.concatenate(parts).view(np.recarray)
+        return cls(code, np.cumsum([0, *map(len, parts)]), places)
 
     def part(self, k: int) -> NDArray[Any]:
         """Instructions of core ``k``."""
@@ -81,27 +104,29 @@ class Programs(NamedTuple):
 
 
 class Decoder:
-    """Makes records of instructions; those seen before are remembered."""
+    """Makes records of instructions for cores of ``config``; those seen before are remembered."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: CoreConfig) -> None:
+        self._config = config
         self._fields: dict[int, dict[str, int]] = {}
         self._records: dict[tuple[int, Segment | None], list[int]] = {}
 
-    def decode(self, core: Core, program: Sequence[int]) -> NDArray[Any]:
+    def decode(self, program: Sequence[int], segments: Segments) -> NDArray[Any]:
         """``INSTRUCTION`` records; ``ValueError`` for what the hardware would refuse."""
-        records = [self._record(core, word).copy() for word in program]
-        _set_live_lines(records, core.config.lines)
-        return np.array([tuple(fields) for fields in records], dtype=INSTRUCTION)
+        found = [self._record(word, segments).copy() for word in program]
+        _set_live_lines(found, self._config.lines)
+        code = np.array([tuple(fields) for fields in found], dtype=INSTRUCTION)
+        return code.view(np.recarray)
 
-    def _record(self, core: Core, word: int) -> list[int]:
+    def _record(self, word: int, segments: Segments) -> list[int]:
         """Fields of an instruction."""
         known = self._fields.get(word)
         if known is not None:
-            found = self._records.get((word, _segment(core, known)))
+            found = self._records.get((word, _segment(segments, known)))
             if found is not None:
                 return found
-        opcode, values = core._decode(word)
-        segment = _segment(core, values)
+        opcode, values = checked(word, self._config, segments)
+        segment = _segment(segments, values)
         named = {**values, **(vars(segment) if segment else {}), "opcode": int(opcode)}
         fields = [named.get(name, 0) for name in _NAMES]
         # Segments change with the learning rate: those of long ago are not needed any more.
@@ -112,8 +137,51 @@ class Decoder:
         return fields
 
 
-def _segment(core: Core, values: Mapping[str, int]) -> Segment | None:
-    return core.segments[values["segment"]] if "segment" in values else None
+def _segment(segments: Segments, values: Mapping[str, int]) -> Segment | None:
+    return segments[values["segment"]] if "segment" in values else None
+
+
+def checked(word: int, config: CoreConfig, segments: Segments) -> tuple[Opcode, dict[str, int]]:
+    """Opcode and fields of a legal instruction; every field is checked, used or not.
+
+    ``ValueError`` for an instruction that the hardware would refuse.
+    """
+    opcode, values = decode(word)
+    if encode(opcode, **values) != word:
+        raise ValueError(f"{opcode.name}: unused bits of {word:#x} are not zero")
+    if opcode in (_STAND_ALONE if config.objects else _ON_A_CHIP):
+        kind = "on a chip" if config.objects else "that stands alone"
+        raise ValueError(f"{opcode.name} is illegal for a core {kind}")
+    bounds = dict.fromkeys(("slot", "output", "error", "destination"), (0, config.slots - 1))
+    bounds |= {
+        "table": (0, config.affine_tables - 1),
+        "start": (0, config.lines - 1),
+        "length": (1, config.lines - values.get("start", 0)),
+        "function": (int(opcode is Opcode.ERROR), max(Function)),
+        "precision": (5, config.input_bits),
+        "drift": (0, max(Drift)),
+        "count": (1, 0xFFFF),
+        "target": (0, config.program_depth - 1),
+        "stream": (0, config.streams - 1),
+        "object": (0, config.objects - 1),
+        "objects": (0, (1 << config.objects) - 1),
+    }
+    if opcode is Opcode.LOAD and values["affine"]:
+        bounds["slot"] = bounds["table"]
+    if "segment" in values:
+        segment = _segment(segments, values) if values["segment"] < len(segments) else None
+        if segment is None:
+            raise ValueError(f"segment {values['segment']} is not defined")
+        segment.check(config)
+        bounds["row"] = (segment.rows.start, segment.rows.stop - 1)
+    for name, value in values.items():
+        low, high = bounds.get(name, (value, value))
+        if not low <= value <= high:
+            raise ValueError(f"{opcode.name}: {name} must be in {low}..{high}, not {value}")
+    if opcode in (Opcode.READ, Opcode.SEND) and values["start"] % GROUP:
+        start = values["start"]
+        raise ValueError(f"{opcode.name}: start must be a multiple of {GROUP}, not {start}")
+    return opcode, values
 
 
 def _set_live_lines(records: list[list[int]], lines: int) -> None:

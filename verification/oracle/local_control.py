@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Golden model of local control: what has arrived, what may fire, what goes back as credits.
+"""Local control: what has arrived, what may fire, what goes back as credits.
 
 Written from docs/contract/local_control.md; the closed forms are those of ``ObjectDescriptor``.
 """
@@ -7,13 +7,11 @@ Written from docs/contract/local_control.md; the closed forms are those of ``Obj
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from phasecore.models.golden.fabric import CREDITS_MAX
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import ObjectDescriptor
 
-__all__ = ["CREDITS_MAX", "Grant", "LocalControl"]
-
-CREDITS_MAX = 255
-"""Most credits of one message, and of a stream's counter."""
+__all__ = ["Grant", "LocalControl"]
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Golden model of the host bridge: packets of the host to messages, and back (docs/contract)."""
+"""The host bridge: packets of the host to messages, and back (docs/contract)."""
 
 import numpy as np
 
-from phasecore.models.golden.network_interface import (
+from phasecore.models.golden.packets import Result, parse_input
+from phasecore.rtl.spec.chip import ChipConfig
+from phasecore.rtl.spec.instructions import HEADER, ObjectDescriptor, PacketKind, unpack
+from phasecore.rtl.spec.messages import PAYLOAD_FLITS, MessageKind
+from phasecore.verification.oracle.network_interface import (
     FabricError,
     Message,
     Streams,
     packet_count,
     split,
 )
-from phasecore.models.golden.packets import Result, parse_input
-from phasecore.rtl.spec.chip import ChipConfig
-from phasecore.rtl.spec.instructions import HEADER, ObjectDescriptor, PacketKind, unpack
-from phasecore.rtl.spec.messages import PAYLOAD_FLITS, MessageKind
 
 __all__ = ["HostBridge"]
 
@@ -23,7 +23,7 @@ class HostBridge:
 
     Attributes
     ----------
-    streams : :class:`~phasecore.models.golden.network_interface.Streams`
+    streams : :class:`~phasecore.verification.oracle.network_interface.Streams`
     objects : descriptors, None where undefined
     malformed : packets of the host that were dropped
     errors : packets of the fabric, and of the host for undefined streams, that were dropped, by

@@ -5,19 +5,20 @@ A log is a row per event in order of execution; rows of all cores follow each ot
 allocate, so the scheduler sees to it that there is room before an instruction begins.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from phasecore.models.engine.jit import compiled
-from phasecore.models.engine.state import Cores, Geometry
-from phasecore.models.golden.core import Core
+from phasecore.models.golden.arithmetic import Int
+from phasecore.models.golden.state import Cores, Geometry
 from phasecore.rtl.spec.instructions import Opcode
 
 __all__ = [
-    "has_room", "has_room_for", "larger", "log_code", "log_device", "log_vector", "no_log", "store",
+    "Trace", "has_room", "has_room_for", "larger", "log_code", "log_device", "log_vector", "no_log",
+    "traces",
 ]  # fmt: skip
 
 _CODE, _VECTOR, _DEVICE = range(3)
@@ -32,6 +33,32 @@ _OUTER, _TRANSFER = int(Opcode.OUTER), int(Opcode.TRANSFER)
 _REFRESH, _PROGRAM = int(Opcode.REFRESH), int(Opcode.PROGRAM)
 
 
+def _none() -> Int:
+    return np.zeros((0, 3), dtype=np.int64)
+
+
+@dataclass
+class Trace:
+    """What the hardware's observable results are compared with, in program order."""
+
+    codes: Int = field(default_factory=lambda: _none()[:, 0])
+    """ADC codes of every read-out, shape (n,)."""
+
+    vectors: Int = field(default_factory=_none)
+    """Slot, line and value of every element of a vector that was written, shape (n, 3)."""
+
+    devices: Int = field(default_factory=_none)
+    """Device index, 1 for RESET, conductance code after it, of every pulse, shape (n, 3)."""
+
+    def extended(self, later: "Trace") -> "Trace":
+        """This trace and a later one."""
+        return Trace(
+            np.concatenate([self.codes, later.codes]),
+            np.concatenate([self.vectors, later.vectors]),
+            np.concatenate([self.devices, later.devices]),
+        )
+
+
 def no_log() -> NDArray[np.int32]:
     """Log of a run that is not traced: kernels write nothing where there is no row."""
     return np.empty((0, _COLUMNS), dtype=np.int32)
@@ -44,15 +71,14 @@ def larger(log: NDArray[np.int32], used: int) -> NDArray[np.int32]:
     return room
 
 
-def store(log: NDArray[np.int32], cores: Sequence[Core]) -> None:
-    """Append the events of a log to the traces of their cores."""
-    wide = log.astype(np.int64)
-    for k, core in enumerate(cores):
-        own = wide[wide[:, 0] == k]
+def traces(log: NDArray[np.int32], cores: int) -> list[Trace]:
+    """Events of a log by core."""
+    found = []
+    for k in range(cores):
+        own = log[log[:, 0] == k].astype(np.int64)
         codes, vectors, devices = (own[own[:, 1] == kind, 2:] for kind in range(3))
-        core.trace.codes.append(codes[:, 0])
-        core.trace.vectors.append((vectors[:, 0], vectors[:, 1], vectors[:, 2]))
-        core.trace.devices.append(devices)
+        found.append(Trace(codes[:, 0], vectors, devices))
+    return found
 
 
 @compiled

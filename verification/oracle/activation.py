@@ -3,9 +3,9 @@
 
 import numpy as np
 
-from phasecore.models.golden.fixed_point import Int, saturate
 from phasecore.rtl.spec.core import ACTIVATION_INDEX_MAX
 from phasecore.rtl.spec.instructions import Function
+from phasecore.verification.oracle.fixed_point import Int, saturate
 
 __all__ = ["SIGMOID", "TANH", "activation", "derivative"]
 

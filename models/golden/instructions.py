@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Single instructions of the units of a core; see ``models/golden/core.py``."""
+"""Single instructions of the units of a core."""
 
 from typing import Any
 
 import numpy as np
 
-from phasecore.models.engine import post_processing, programmer, update_unit
-from phasecore.models.engine.adc_interface import calibrate, compare
-from phasecore.models.engine.crossbar import BOTH, drive_slot, prepare, window
 from phasecore.models.engine.jit import compiled
-from phasecore.models.engine.packets import (
+from phasecore.models.golden import post_processing, programmer, update_unit
+from phasecore.models.golden.adc_interface import calibrate, compare
+from phasecore.models.golden.arithmetic import Int
+from phasecore.models.golden.crossbar import BOTH, drive_slot, prepare, window
+from phasecore.models.golden.packet_arrays import (
     Packets,
     Progress,
     Results,
@@ -17,10 +18,9 @@ from phasecore.models.engine.packets import (
     is_full,
     read_header,
 )
-from phasecore.models.engine.state import Cores, Geometry
-from phasecore.models.engine.trace import log_vector
-from phasecore.models.golden.fixed_point import Int
 from phasecore.models.golden.packets import HEADER_BYTES
+from phasecore.models.golden.state import Cores, Geometry
+from phasecore.models.golden.trace import log_vector
 from phasecore.rtl.spec.core import CALIBRATION_WINDOWS_LOG2
 from phasecore.rtl.spec.instructions import Opcode, PacketKind
 

@@ -4,8 +4,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from phasecore.models.golden.fixed_point import Int
 from phasecore.rtl.spec.core import CoreConfig
+from phasecore.verification.oracle.fixed_point import Int
 
 __all__ = ["drive_all", "drive_one_hot", "drive_slot", "waveform"]
 

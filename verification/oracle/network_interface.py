@@ -1,0 +1,372 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A core's network interface: messages, their flits, credits of streams.
+
+Written from docs/contract/network_interface.md. A :class:`Message` is a packet, or a whole vector
+as the chip passes it on (:func:`split` makes packets of it); taking a vector at once leaves the
+same as taking its packets one by one.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from dataclasses import replace as changed
+
+import numpy as np
+
+from phasecore.models.golden.fabric import CREDITS_MAX, FabricError, payload_flits
+from phasecore.rtl.spec.core import PARTIAL_BITS, PARTIAL_SHIFT, CoreConfig
+from phasecore.rtl.spec.instructions import ObjectDescriptor, StreamDescriptor
+from phasecore.rtl.spec.messages import (
+    LINES_PER_FLIT,
+    PAYLOAD_FLITS,
+    MessageKind,
+    message_fields,
+    message_head,
+)
+from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.packets import HEADER
+from phasecore.verification.oracle.core import Core
+from phasecore.verification.oracle.fixed_point import Int, round_shift, saturate
+from phasecore.verification.oracle.local_control import Grant, LocalControl
+
+__all__ = [
+    "FabricError", "Message", "NetworkInterface", "Streams", "affine_packets", "credit_packets",
+    "flits", "packet_count", "partial_packets", "partial_sums", "payload_flits", "read_packet",
+    "split", "vector_packets",
+]  # fmt: skip
+
+FLIT_BYTES = 8
+_NOTHING: Int = np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Message:
+    """A packet, or a vector of several.
+
+    ``object``: object; CREDIT: stream, AFFINE: table. ``start``: first line. ``values``: one per
+    line, VECTOR signed bytes, PARTIAL signed sums of 16 bits, AFFINE ``scale | offset << 8``
+    (signed 16 bits), CREDIT none. ``value``: VECTOR: exponent, CREDIT: credits.
+    """
+
+    kind: MessageKind
+    object: int
+    start: int = 0
+    values: Int = field(default_factory=lambda: _NOTHING)
+    value: int = 0
+    last: bool = True
+
+
+# Flits
+
+
+def split(message: Message, config: CoreConfig, limit: int) -> Iterator[Message]:
+    """Packets of a vector, in order of lines; ``limit`` is the most data flits of one.
+
+    No packet crosses a boundary of ``post_lanes`` lines; the last one has ``last``.
+    """
+    stop = message.start + len(message.values)
+    most = limit * LINES_PER_FLIT.get(message.kind, 1)
+    at = message.start
+    while at < stop:
+        end = min(at + most, (at // config.post_lanes + 1) * config.post_lanes, stop)
+        values = message.values[at - message.start : end - message.start]
+        yield changed(message, start=at, values=values, last=message.last and end == stop)
+        at = end
+
+
+def packet_count(message: Message, config: CoreConfig, limit: int) -> int:
+    """Packets of a message; a credit is one."""
+    return max(1, sum(1 for _ in split(message, config, limit)))
+
+
+def flits(message: Message, route: Mapping[str, int]) -> list[int]:
+    """Flits of one packet, head first; ``route`` has the routers' fields but ``length``."""
+    fields = {"kind": message.kind, "object": message.object, "value": message.value}
+    if message.kind is MessageKind.CREDIT:
+        return [message_head(HEADER.pack(**route, length=1), **fields)]
+    lines = LINES_PER_FLIT[message.kind]
+    start, rest = divmod(message.start, lines)
+    if rest:
+        raise ValueError(f"start must be a multiple of {lines}, not {message.start}")
+    trim = -len(message.values) % lines
+    padded = np.pad(message.values, (0, trim))
+    payload = padded.astype(f"<i{FLIT_BYTES // lines}").tobytes()
+    data = [int(word) for word in np.frombuffer(payload, dtype="<u8")]
+    head = message_head(
+        HEADER.pack(**route, length=1 + len(data)), **fields, last=int(message.last), trim=trim,
+        start=start,
+    )  # fmt: skip
+    return [head, *data]
+
+
+def read_packet(packet: Sequence[int]) -> Message:
+    """Message of a packet's flits, of which the last ones are missing if it was cancelled.
+
+    A head alone gives no ``values``; the lines of the last flit that ``trim`` names are left out.
+    """
+    head, *data = packet
+    fields = message_fields(head)
+    kind, value = MessageKind(fields["kind"]), fields["value"]
+    if kind is MessageKind.CREDIT:
+        words = np.array(data, dtype=np.uint64).astype(np.int64)
+        return Message(kind, fields["object"], values=words, value=value)
+    lines = LINES_PER_FLIT[kind]
+    payload = np.array(data, dtype="<u8").tobytes()
+    values = np.frombuffer(payload, dtype=f"<i{FLIT_BYTES // lines}").astype(np.int64)
+    whole = HEADER["length"].of(head) - 1
+    values = values[: whole * lines - min(fields["trim"], lines)]
+    exponent = value - (value >> 7 << 8) if kind is MessageKind.VECTOR else value
+    return Message(
+        kind, fields["object"], fields["start"] * lines, values, exponent, bool(fields["last"])
+    )
+
+
+def _stream_route(descriptor: StreamDescriptor, fabric: FabricConfig) -> dict[str, int]:
+    to = ("cols", "rows") if descriptor.multicast else ("x", "y")
+    return {
+        "multicast": descriptor.multicast, "order": fabric.order(descriptor.vc),
+        **{name: getattr(descriptor, name) for name in to},
+    }  # fmt: skip
+
+
+def _packets(
+    message: Message, descriptor: StreamDescriptor, config: CoreConfig, fabric: FabricConfig
+) -> list[list[int]]:
+    limit = payload_flits(fabric, descriptor)
+    route = _stream_route(descriptor, fabric)
+    return [flits(part, route) for part in split(message, config, limit)]
+
+
+def vector_packets(
+    vector: Int, exponent: int, descriptor: StreamDescriptor, config: CoreConfig,
+    fabric: FabricConfig, *, start: int, length: int,
+) -> list[list[int]]:  # fmt: skip
+    """Packets (flits, head first) of a SEND of lines start..start+length-1 of a slot.
+
+    ``vector`` is the slot, shape (lines,), ``exponent`` its shared exponent.
+    """
+    values = vector[start : start + length]
+    message = Message(MessageKind.VECTOR, descriptor.object, start, values, exponent)
+    return _packets(message, descriptor, config, fabric)
+
+
+def partial_packets(
+    accumulators: Int, descriptor: StreamDescriptor, config: CoreConfig, fabric: FabricConfig,
+    *, start: int, length: int,
+) -> list[list[int]]:  # fmt: skip
+    """Packets of a SEND of lines start..start+length-1 of the accumulators, shape (lines,)."""
+    values = partial_sums(accumulators[start : start + length])
+    message = Message(MessageKind.PARTIAL, descriptor.object, start, values)
+    return _packets(message, descriptor, config, fabric)
+
+
+def affine_packets(
+    scale: Int, offset: Int, descriptor: StreamDescriptor, config: CoreConfig,
+    fabric: FabricConfig, *, start: int,
+) -> list[list[int]]:  # fmt: skip
+    """Packets of an affine table's lines from ``start`` on; ``object`` is the table."""
+    message = Message(MessageKind.AFFINE, descriptor.object, start, scale | offset << 8)
+    return _packets(message, descriptor, config, fabric)
+
+
+def credit_packets(
+    grants: Sequence[Grant], descriptors: Sequence[ObjectDescriptor | None], fabric: FabricConfig
+) -> list[list[int]]:
+    """Packets of credits, one each, to the producers of the objects."""
+    packets = []
+    for grant in grants:
+        descriptor = descriptors[grant.object]
+        assert descriptor is not None
+        message = Message(MessageKind.CREDIT, descriptor.stream, value=grant.credits)
+        route = {"order": fabric.order(descriptor.vc), "x": descriptor.x, "y": descriptor.y}
+        packets.append(flits(message, {"multicast": 0, **route}))
+    return packets
+
+
+def partial_sums(accumulators: Int) -> Int:
+    """What of accumulators goes over the fabric.
+
+    >>> partial_sums(np.array([192, 96, -32, 1 << 23])).tolist()
+    [3, 2, 0, 32767]
+    """
+    return saturate(round_shift(accumulators, PARTIAL_SHIFT), PARTIAL_BITS)
+
+
+# State
+
+
+class Streams:
+    """Stream descriptors (None where undefined) and their credits."""
+
+    def __init__(self, count: int, fabric: FabricConfig):
+        self.fabric = fabric
+        self.descriptors: list[StreamDescriptor | None] = [None] * count
+        self.credits = [0] * count
+
+    def define(self, index: int, descriptor: StreamDescriptor) -> None:
+        """Write a descriptor, which restarts its credits.
+
+        ``enable = 0``, or a channel that does not exist, undefines the stream.
+        """
+        if not 0 <= index < len(self.credits):
+            raise ValueError(f"stream must be in 0..{len(self.credits) - 1}, not {index}")
+        exists = descriptor.vc < self.fabric.virtual_channels
+        self.descriptors[index] = descriptor if descriptor.enable and exists else None
+        self.credits[index] = descriptor.credits
+
+    def descriptor(self, index: int) -> StreamDescriptor | None:
+        """Descriptor of an enabled stream; None for any other number."""
+        return self.descriptors[index] if index < len(self.descriptors) else None
+
+    def add(self, index: int, credits_: int) -> bool:
+        """Credits come back; False if they were more than the counter can hold."""
+        total = self.credits[index] + credits_
+        self.credits[index] = min(total, CREDITS_MAX)
+        return total <= CREDITS_MAX
+
+
+class NetworkInterface:
+    """Objects and streams of a core, and what messages do to the core.
+
+    Attributes
+    ----------
+    local : :class:`~phasecore.verification.oracle.local_control.LocalControl`
+    streams : :class:`Streams`
+    errors : packets dropped, by :class:`FabricError`
+    """
+
+    def __init__(self, core: Core, fabric: FabricConfig):
+        self.core, self.config, self.fabric = core, core.config, fabric
+        self.local = LocalControl(core.config)
+        self.streams = Streams(core.config.streams, fabric)
+        self.errors = dict.fromkeys(FabricError, 0)
+        self._open: dict[int, list[Message]] = {}
+
+    def sendable(self, stream: int) -> bool:
+        """A stream has the credits for a vector, or is undefined, so that none is sent."""
+        descriptor = self.streams.descriptor(stream)
+        return descriptor is None or self.streams.credits[stream] >= descriptor.needed
+
+    def send(self, values: Mapping[str, int]) -> Message | None:
+        """The vector of a SEND (fields ``values``), whose credits are taken.
+
+        None, and an error, if the stream is undefined.
+        """
+        number, core = values["stream"], self.core
+        descriptor = self.streams.descriptor(number)
+        if descriptor is None:
+            self.errors[FabricError.FABRIC_OBJECT] += 1
+            return None
+        self.streams.credits[number] -= descriptor.consumers
+        start, stop = values["start"], values["start"] + values["length"]
+        lines = np.arange(start, stop)
+        if values["partial"]:
+            sums = partial_sums(core.post.accumulators[start:stop])
+            core.trace.sums_sent.append((number, lines, sums))
+            if values["merge"]:
+                self.local.lines[values["object"]] = 0
+            return Message(MessageKind.PARTIAL, descriptor.object, start, sums)
+        codes, exponent = core.slots[values["slot"], start:stop].copy(), core.exponents
+        return Message(
+            MessageKind.VECTOR, descriptor.object, start, codes, int(exponent[values["slot"]])
+        )
+
+    def merged(self, values: Mapping[str, int]) -> bool:
+        """All partial sums that a SEND waits for have come."""
+        if not (values["partial"] and values["merge"]):
+            return True
+        if self.streams.descriptor(values["stream"]) is None:
+            return True
+        return self.local.lines[values["object"]] >= values["start"] + values["length"]
+
+    def receive(self, packet: Sequence[int], *, cancelled: bool = False) -> FabricError | None:
+        """Take a packet, head first; of a cancelled one, the flits that came before its end.
+
+        Returns the error that was counted, if any; a packet has one at most, its head's before
+        that of its cancellation.
+        """
+        message = read_packet(packet)
+        # What the head promises, not what came, must fit.
+        promised = HEADER["length"].of(packet[0]) - 1
+        lines = promised * LINES_PER_FLIT.get(message.kind, 1)
+        error = self._take(message, lines, cancelled=cancelled)
+        if error is not None:
+            self.errors[error] += 1
+        return error
+
+    def take(self, message: Message, limit: int = PAYLOAD_FLITS) -> None:
+        """Take a whole message; errors are those of its packets of ``limit`` data flits at most."""
+        error = self._take(message, len(message.values))
+        if error is not None:
+            self.errors[error] += packet_count(message, self.config, limit)
+
+    def _take(self, message: Message, lines: int, *, cancelled: bool = False) -> FabricError | None:
+        """Take a message whose packets have room for ``lines`` lines; its error."""
+        error = self._refusal(message, lines)
+        if error is None:
+            if message.kind is not MessageKind.CREDIT:
+                self._write(message)
+            if cancelled:
+                error = FabricError.FABRIC_CANCELLED
+            elif message.kind is MessageKind.CREDIT:
+                if not self.streams.add(message.object, message.value):
+                    error = FabricError.FABRIC_CREDIT
+            elif message.last and message.kind is not MessageKind.AFFINE:
+                self._arrive(message)
+        return error
+
+    def _refusal(self, message: Message, lines: int) -> FabricError | None:
+        """Why nothing of a message with so many lines is taken."""
+        kind, number = message.kind, message.object
+        if kind is MessageKind.CREDIT:
+            if self.streams.descriptor(number) is None:
+                return FabricError.FABRIC_OBJECT
+            return FabricError.FABRIC_RANGE if lines else None
+        if kind is MessageKind.AFFINE:
+            known = number < self.config.affine_tables
+        else:
+            descriptor = self.local.descriptor(number)
+            wanted = int(kind is MessageKind.PARTIAL)
+            known = descriptor is not None and descriptor.partial == wanted
+        if not known:
+            return FabricError.FABRIC_OBJECT
+        if not lines or message.start + lines > self.config.lines:
+            return FabricError.FABRIC_RANGE
+        if kind is not MessageKind.AFFINE and self.local.full(number):
+            return FabricError.FABRIC_CREDIT
+        return None
+
+    def _write(self, message: Message) -> None:
+        """Take the lines of a message that is not refused."""
+        core, values = self.core, message.values
+        lines = slice(message.start, message.start + len(values))
+        if message.kind is MessageKind.AFFINE:
+            core.post.scales[message.object, lines] = values & 0xFF
+            core.post.offsets[message.object, lines] = values >> 8
+            return
+        if message.kind is MessageKind.VECTOR:
+            slot = self.local.slot(message.object)
+            core.slots[slot, lines] = values
+            core.trace.vectors.append((slot, np.arange(lines.start, lines.stop), values))
+        else:
+            descriptor = self.local.descriptor(message.object)
+            assert descriptor is not None
+            sums = values << PARTIAL_SHIFT
+            if not descriptor.replace:
+                sums = saturate(core.post.accumulators[lines] + sums, self.config.acc_bits)
+            core.post.accumulators[lines] = sums
+            self.local.lines[message.object] = lines.stop
+        self._open.setdefault(message.object, []).append(message)
+
+    def _arrive(self, message: Message) -> None:
+        """A vector is complete."""
+        parts = self._open.pop(message.object)
+        lines = np.concatenate([part.start + np.arange(len(part.values)) for part in parts])
+        values = np.concatenate([part.values for part in parts])
+        trace = self.core.trace
+        if message.kind is MessageKind.VECTOR:
+            slot = self.local.slot(message.object)
+            self.core.exponents[slot] = message.value
+            trace.received.append((message.object, slot, lines, values, message.value))
+        else:
+            trace.sums_received.append((message.object, lines, values))
+        self.local.arrive(message.object)
