@@ -187,6 +187,27 @@ def test_foreign_arrays_and_versions(checkpoint, tmp_path, monkeypatch):
         checkpoints.load(checkpoint)
 
 
+def test_a_checkpoint_with_former_names_is_read(digits, checkpoint, tmp_path):
+    """Of before there was one learner: a core had no number, what was sent to it no count."""
+    stored = checkpoints.load(checkpoint)
+    former = {
+        name.replace("core0.", "core."): array
+        for name, array in stored.state.items()
+        if not name.startswith("sent.")
+    }
+    path = tmp_path / "former.npz"
+    checkpoints.save(path, inputs=stored.inputs, done=0, curve=[], grown=[], state=former)
+    trainer = Trainer(described(seed=3), digits)
+    trainer.resume(path)
+    state = checkpoints.load(path).state
+    assert state.keys() == stored.state.keys()
+    assert all(np.array_equal(state[name], array) for name, array in stored.state.items())
+    chip = {"driver.images": np.array(7), "driver.targets": np.array(5)}
+    checkpoints.save(path, inputs=stored.inputs, done=0, curve=[], grown=[], state=chip)
+    state = checkpoints.load(path).state
+    assert (state["sent.images"], state["sent.targets"]) == (7, 5)
+
+
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [

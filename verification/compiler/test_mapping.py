@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from phasecore.models.compiler.flits import vector_flits
 from phasecore.models.compiler.mapping import NONE_SENT, ChipMapping
-from phasecore.models.compiler.mapping.chip import vector_flits
 from phasecore.models.compiler.network import ONE, Layer
 from phasecore.models.compiler.networks import CHIP_NETWORKS
 from phasecore.models.compiler.placement import place

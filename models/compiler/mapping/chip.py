@@ -27,6 +27,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from phasecore.models.compiler.flits import multicast_flits, vector_flits
 from phasecore.models.compiler.mapping.base import (
     NONE_SENT,
     Images,
@@ -54,9 +55,7 @@ from phasecore.models.golden.arithmetic import Int
 from phasecore.models.golden.device import DeviceProfile
 from phasecore.models.golden.packets import Result, header
 from phasecore.rtl.spec.chip import BRIDGE_FLITS, ChipConfig
-from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import (
-    GROUP,
     Function,
     ObjectDescriptor,
     Opcode,
@@ -67,7 +66,7 @@ from phasecore.rtl.spec.instructions import (
 )
 from phasecore.rtl.spec.messages import LINES_PER_FLIT, PAYLOAD_FLITS, MessageKind
 
-__all__ = ["ChipMapping", "vector_flits"]
+__all__ = ["ChipMapping"]
 
 RING = 2
 """Slots of the rings that the host fills."""
@@ -110,25 +109,6 @@ class HostObject(IntEnum):
     """Objects of the host."""
 
     OUTPUTS = 0
-
-
-def vector_flits(length: int, config: CoreConfig) -> int:
-    """Flits of a unicast vector of ``length`` lines from the start of a memory word, with heads."""
-    flits = 0
-    for start in range(0, length, config.post_lanes):
-        lines = min(config.post_lanes, length - start)
-        data = -(-lines // LINES_PER_FLIT[MessageKind.VECTOR])
-        flits += data + -(-data // PAYLOAD_FLITS)
-    return flits
-
-
-def multicast_flits(length: int, config: CoreConfig, payload: int) -> int:
-    """Flits of a vector of which no packet has more than ``payload`` or crosses a word."""
-    flits = 0
-    for start in range(0, length, config.post_lanes):
-        data = -(-min(config.post_lanes, length - start) // GROUP)
-        flits += data + -(-data // min(payload, PAYLOAD_FLITS))
-    return flits
 
 
 class ChipMapping(Mapping):
