@@ -15,6 +15,30 @@ __all__ = ["ROUTER", "Fabric", "flit_bits"]
 ROUTER = "phasecore_router"
 
 
+class _Wires:
+    """Signals of a link at the port of an instance."""
+
+    def __init__(self, config: FabricConfig, name: str):
+        widths = {
+            "valid": 1, "vc": config.vc_bits, "flit": flit_bits(config),
+            "credit": config.virtual_channels,
+        }  # fmt: skip
+        self.members = {
+            member: Signal(width, name=f"{name}_{member}") for member, width in widths.items()
+        }
+
+
+class _Nowhere:
+    """A link from nowhere."""
+
+    def __init__(self, config: FabricConfig):
+        self.members: dict[str, object] = {
+            "valid": Const(0), "vc": Const(0, config.vc_bits),
+            "flit": Const(0, flit_bits(config)),
+            "credit": Signal(config.virtual_channels, name="nobody"),
+        }  # fmt: skip
+
+
 class Fabric(wiring.Component):
     """A router per node, all instances of one Verilog module, and links; the base of topologies.
 
@@ -58,7 +82,10 @@ class Fabric(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        sent = [self._wires(node) for node in range(config.nodes)]
+        sent = [
+            [_Wires(config, f"link_{node}_{port}").members for port in range(config.ports)]
+            for node in range(config.nodes)
+        ]
         for node in range(config.nodes):
             y, x = divmod(node, config.width)
             m.submodules[f"router_{x}_{y}_gate"] = gate = ClockGate()
@@ -76,7 +103,7 @@ class Fabric(wiring.Component):
                     m.d.comb += self._ejected(node, sent[node][port])
                 else:
                     end = self.other_end(node, port)
-                    incoming = sent[end[0]][end[1]] if end else self._idle()
+                    incoming = sent[end[0]][end[1]] if end else _Nowhere(config).members
                 for name, signal in sent[node][port].items():
                     ports[f"{'i' if name == 'credit' else 'o'}_o__{port}__{name}"] = signal
                 wakes += [incoming["valid"], sent[node][port]["credit"].any()]
@@ -85,29 +112,6 @@ class Fabric(wiring.Component):
             m.d.comb += gate.enable.eq(Cat(wakes).any())
             m.submodules[f"router_{x}_{y}"] = Instance(ROUTER, **ports)
         return m
-
-    def _wires(self, node: int) -> list[dict[str, Signal]]:
-        """Signals of the links that a router sends on."""
-        config = self.config
-        return [
-            {
-                name: Signal(width, name=f"link_{node}_{port}_{name}")
-                for name, width in (
-                    ("valid", 1), ("vc", config.vc_bits), ("flit", flit_bits(config)),
-                    ("credit", config.virtual_channels),
-                )
-            }
-            for port in range(config.ports)
-        ]  # fmt: skip
-
-    def _idle(self) -> dict[str, object]:
-        """A link from nowhere."""
-        config = self.config
-        return {
-            "valid": Const(0), "vc": Const(0, config.vc_bits),
-            "flit": Const(0, flit_bits(config)),
-            "credit": Signal(config.virtual_channels, name="nobody"),
-        }  # fmt: skip
 
     def _injected(self, node: int) -> dict[str, object]:
         config = self.config

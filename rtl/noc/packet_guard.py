@@ -16,6 +16,9 @@ ERRORS = ("destination", "length", "head", "tail", "network", "timeout")
 """Bits of ``Router.error``: unknown destination; length that does not fit the flits; flit outside
 a packet; packet inside a packet; virtual network that is not the channel's; packet that stops."""
 
+HEAD_ERRORS = ("destination", "length", "network")
+"""Those that a head alone has."""
+
 
 class PacketGuard(wiring.Component):
     """Lets only well-formed packets of one local channel into the fabric.
@@ -54,7 +57,12 @@ class PacketGuard(wiring.Component):
         remaining = Signal(self.header.length_bits)
         idle = Signal(range(self.config.timeout + 1))
         good, cut = Signal(), Signal()
-        wrong = self._wrong(m)
+        wrong = {name: Signal(name=f"wrong_{name}") for name in HEAD_ERRORS}
+        cols, rows = (Signal(self.header.mask_bits, name=name) for name in ("cols", "rows"))
+        if self.config.direct:
+            named = masks(self.i, self.header)
+            m.d.comb += [cols.eq(named[0]), rows.eq(named[1])]
+        m.d.comb += [wrong[name].eq(value) for name, value in self._wrong(cols, rows).items()]
         m.d.comb += [
             good.eq(self.i.head & ~Cat(wrong.values()).any()),
             cut.eq(expired | self.i.head | (self.i.tail != (remaining == 1))),
@@ -106,23 +114,20 @@ class PacketGuard(wiring.Component):
     def _strobe(self, name: str) -> Value:
         return self.error[ERRORS.index(name)]
 
-    def _wrong(self, m: Module) -> dict[str, Value]:
-        """What can be wrong with a head."""
+    def _wrong(self, cols: Value, rows: Value) -> dict[str, Value]:
+        """What can be wrong with a head; with direct links ``cols`` and ``rows`` are its masks."""
         config = self.config
         length, order, multicast = (
             field(self.i, self.header, name) for name in ("length", "order", "multicast")
         )
-        wrong = {
-            "destination": self._far(m) if config.direct else self._unknown(),
+        return {
+            "destination": self._far(cols, rows) if config.direct else self._unknown(),
             "length": (
                 (length == 0) | (self.i.tail != (length == 1))
                 | (multicast & (length > config.depth))
             ),
             "network": (order != config.order(self.vc)) | (multicast & order),
         }  # fmt: skip
-        named = {name: Signal(name=f"wrong_{name}") for name in wrong}
-        m.d.comb += [named[name].eq(value) for name, value in wrong.items()]
-        return named
 
     def _unknown(self) -> Value:
         """A destination outside the mesh, or none."""
@@ -135,12 +140,9 @@ class PacketGuard(wiring.Component):
         outside = (cols >> config.width).any() | (rows >> config.height).any()
         return Mux(multicast, empty | outside, ~known)
 
-    def _far(self, m: Module) -> Value:
+    def _far(self, cols: Value, rows: Value) -> Value:
         """A destination without a link, or none."""
         width, height = self.config.width, self.config.height
-        cols, rows = (Signal(self.header.mask_bits, name=name) for name in ("cols", "rows"))
-        m.d.comb += [mask.eq(value) for mask, value in
-                     zip((cols, rows), masks(self.i, self.header), strict=True)]  # fmt: skip
         wanted = Cat(cols[:width] & row.replicate(width) for row in rows[:height])
         outside = cols[width:].any() | rows[height:].any()
         return ~wanted.any() | outside | (wanted & ~self.near).any()

@@ -67,6 +67,14 @@ class Router(wiring.Component):
         self.taken = [
             Signal(config.virtual_channels, name=f"taken_{port}") for port in range(config.ports)
         ]
+        # Of an output channel: a flit is sent, it is claimed, it is released.
+        self.strobes = {
+            (port, vc): [
+                Signal(name=f"{name}_{port}_{vc}") for name in ("send", "claim", "release")
+            ]
+            for port in range(config.ports)
+            for vc in range(config.virtual_channels)
+        }
         self.now = Signal(config.age_bits)
 
     def elaborate(self, platform: object) -> Module:
@@ -94,7 +102,8 @@ class Router(wiring.Component):
             ]
         for output in range(self.config.ports):
             self._output(m, output)
-        self._count(m)
+        now, total = Signal(range(self.config.virtual_channels + 1)), Signal(17)
+        self._count(m, now, total)
         by_age = self.config.arbiter == "age"
         m.d.comb += self.busy.eq(
             by_age | Cat(channel.busy for channel in self.channels.values()).any()
@@ -128,8 +137,7 @@ class Router(wiring.Component):
         m.submodules[f"credits_{output}"] = credits = self.credits[output]
         for vc in range(config.virtual_channels):
             members = [channel for other, channel in sources if other == vc]
-            send, claim, release = (Signal(name=f"{n}_{output}_{vc}") for n in
-                                    ("send", "claim", "release"))  # fmt: skip
+            send, claim, release = self.strobes[output, vc]
             m.d.comb += [
                 send.eq(Cat(channel.send[output] for channel in members).any()),
                 claim.eq(Cat(channel.claim[output] for channel in members).any()),
@@ -143,10 +151,9 @@ class Router(wiring.Component):
             with m.If(send):
                 m.d.comb += link.vc.eq(vc)
 
-    def _count(self, m: Module) -> None:
+    def _count(self, m: Module, now: Signal, total: Signal) -> None:
         """Errors of all local channels."""
         local = [self.channels[Port.LOCAL, vc] for vc in range(self.config.virtual_channels)]
-        now, total = Signal(range(len(local) + 1)), Signal(17)
         m.d.comb += [
             self.error.eq(reduce(or_, (channel.error for channel in local))),
             now.eq(sum(channel.error.any() for channel in local)),
