@@ -27,8 +27,8 @@ COMPILED = numba is not None and not numba.config.DISABLE_JIT
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-
-watch_compiler()
+if COMPILED:
+    watch_compiler()
 
 
 def _sources_digest() -> str:
