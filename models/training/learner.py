@@ -136,7 +136,9 @@ def run_size(
             per = "" if images_per_epoch is None else f" of {images_per_epoch}"
             raise ValueError(f"images must be a multiple of {count} epochs{per}, not {images}")
     if each > available:
-        raise ValueError(f"images_per_epoch must be at most {available} (there are), not {each}")
+        raise ValueError(
+            f"images_per_epoch must be at most {available} (images that there are), not {each}"
+        )
     return count, each
 
 

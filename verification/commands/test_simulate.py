@@ -58,7 +58,7 @@ def test_small_preset_in_icarus(capsys, tmp_path):
         epochs=2,
         images=15,
     )
-    curve = list(Trainer(wanted, load("digits48"), "reference").stretches())
+    curve = list(Trainer(wanted, load("digits48")).stretches())
     assert [round(point["loss_rtl"], 6) for point in result["curve"]] == [
         point["loss"] for point in curve
     ]
@@ -134,7 +134,7 @@ def test_a_signal_leaves_a_partial_result_and_no_simulator(capsys, tmp_path, mon
         (["--sim", "modelsim"], "invalid choice: 'modelsim'"),
         (
             ["--network", "mlp-48-14-10", "--images-per-epoch", "3000"],
-            "images_per_epoch must be at most 1197 (there are), not 3000",
+            "images_per_epoch must be at most 1197 (images that there are), not 3000",
         ),
         (
             ["--network", "mlp-48-14-10", "--test-images", "301"],

@@ -240,7 +240,14 @@ def test_contents_out_of_range(name, change, message, fresh, checkpoint, tmp_pat
     assert after.digest == checkpoints.load(checkpoint).digest
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.fixture(params=[signal.SIGINT, signal.SIGTERM])
+def number(request):
+    """A signal that is not ignored, as SIGINT is in what a shell runs in the background."""
+    before = signal.signal(request.param, signal.SIG_DFL)
+    yield request.param
+    signal.signal(request.param, before)
+
+
 def test_a_signal_leaves_a_checkpoint(number, tmp_path, capsys, monkeypatch):
     """Whenever it comes, what is saved is of a whole stretch, and going on gives the same bits."""
     base = ["train", "--epochs", "1", "--images", "500", "--out", str(tmp_path / "a")]

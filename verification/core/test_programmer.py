@@ -94,8 +94,7 @@ def test_blind_pulses_rotate_over_devices():
         [2, 5, 1, 0],
     ]  # fmt: skip
     # The third pulse meets the device of the first again.
-    first = (1, 3, 0, 0), (1, 3, 0, 1), (1, 4, 1, 0), (2, 0, 0, 1), (2, 5, 1, 1), (2, 5, 1, 0)
-    assert log.calls == [("set", *first), ("set", (1, 3, 0, 0))]
+    assert log.calls == [("set", tuple(device)) for device in pulses.tolist()]
     assert log.model.selection == [0, 1]
     assert np.flatnonzero(log.model.dirty).tolist() == [1, 2]
     assert log.model.set_pulses == 7

@@ -145,7 +145,10 @@ def test_a_network_trains_on_data_of_ones_own(tmp_path, capsys):
     np.savez(tmp_path / "many.npz", x_train=X[:, 0, :8], y_train=Y + 9)
     for arguments, message in (
         (["many.npz"], "mlp-8-6-10 has 10 outputs, for labels 0..9; many has label 11"),
-        (["mine.npz", "--images", "17"], "--images must be at most 16 (training images of mine"),
+        (
+            ["mine.npz", "--images", "17"],
+            "images_per_epoch must be at most 16 (images that there are), not 17",
+        ),
         (["x.npz"], f"argument --dataset: '{tmp_path / 'x.npz'}' is neither one of mnist14, "),
     ):
         assert main([*command, str(tmp_path / arguments[0]), *arguments[1:]]) in (1, 2)

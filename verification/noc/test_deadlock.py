@@ -24,7 +24,7 @@ from phasecore.models.noc.deadlock import (  # fmt: skip
     find_cycle,
     mesh_dependencies,
 )
-from phasecore.rtl.noc import router
+from phasecore.rtl.noc import routing
 from phasecore.rtl.spec.noc import FabricConfig
 from phasecore.rtl.spec.topology import problems
 
@@ -131,10 +131,10 @@ def test_routes_must_stay_in_the_mesh():
 
 
 def test_the_router_claims_in_the_order_of_the_model():
-    assert router.CLAIM_ORDER == CLAIM_ORDER
+    assert routing.CLAIM_ORDER == CLAIM_ORDER
     prism = FabricConfig(topology="prism", width=2, height=2)
-    assert router.claim_order(prism) == (1, 2, 3, LOCAL)
-    assert router.OPPOSITE == OPPOSITE
+    assert routing.claim_order(prism) == (1, 2, 3, LOCAL)
+    assert routing.OPPOSITE == OPPOSITE
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -149,7 +149,7 @@ def test_the_router_has_just_the_turns_of_its_routing(channels):
             for before, after in pairwise(hops):
                 taken[OPPOSITE[before]].add(after)
         for port in range(5):
-            assert set(router.reachable(config, port, vc)) == taken[port]
+            assert set(routing.reachable(config, port, vc)) == taken[port]
 
 
 @given(

@@ -101,7 +101,7 @@ def test_right_counter_is_proven(tmp_path: Path, solver: str) -> None:
 def test_wrong_counter_is_refuted_with_source_line(tmp_path: Path) -> None:
     with pytest.raises(
         Refuted,
-        match=r"^counter is refuted\nassertion fails in cycle 5: .*test_formal_runner\.py:\d+",
+        match=r"^counter is refuted\nassertion fails in cycle 5: .*test_formal\.py:\d+",
     ):
         prove(Counter(limit=5, wraps=False), name="counter", tmp_path=tmp_path, depth=8)
     assert (tmp_path / "counter.vcd").exists()
@@ -112,7 +112,9 @@ def test_shallow_search_misses_what_comes_later(tmp_path: Path) -> None:
 
 
 def test_induction_refuses_what_shallow_search_misses(tmp_path: Path) -> None:
-    with pytest.raises(Refuted, match=r"^counter is not inductive\nassertion fails: .*runner\.py:"):
+    with pytest.raises(
+        Refuted, match=r"^counter is not inductive\nassertion fails: .*test_formal\.py:"
+    ):
         prove(
             Counter(limit=5, wraps=False), name="counter", tmp_path=tmp_path, depth=4,
             mode="induction",
@@ -124,7 +126,7 @@ def test_cover_reached(tmp_path: Path) -> None:
 
 
 def test_cover_unreached(tmp_path: Path) -> None:
-    with pytest.raises(Refuted, match=r"^cover is refuted\nunreached cover: .*runner\.py:\d+"):
+    with pytest.raises(Refuted, match=r"^cover is refuted\nunreached cover: .*test_formal\.py:\d+"):
         prove(Reaching(limit=5, target=6), name="cover", tmp_path=tmp_path, depth=8, mode="cover")
 
 
