@@ -229,7 +229,7 @@ def measure(config: CoreConfig, build: Path, folder: Path, *, sim: str) -> dict[
         batch.write("CONTROL", 4)
         batch.load([*scenario.program, encode(Opcode.HALT)], _segments(config))
         batch.run()
-        batch.read("ERROR_COUNT", *(f"COUNT_{event.name.upper()}" for event in counters(config)))
+        batch.read("ERROR_COUNT", *(event.register for event in counters(config)))
         batch.save(folder, index)
     harness.run_bench(
         build,
@@ -254,7 +254,4 @@ def measure(config: CoreConfig, build: Path, folder: Path, *, sim: str) -> dict[
 
 
 def _counts(config: CoreConfig, trace: HardwareTrace) -> dict[str, int]:
-    return {
-        event.name: trace.register(config, f"COUNT_{event.name.upper()}")
-        for event in counters(config)
-    }
+    return {event.name: trace.register(config, event.register) for event in counters(config)}

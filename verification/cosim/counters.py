@@ -4,10 +4,8 @@
 from collections.abc import Mapping
 
 from phasecore.models.golden.core import Core
-from phasecore.rtl.spec.core import CoreConfig
-from phasecore.rtl.spec.registers.core import events
 
-__all__ = ["COUNTERS", "compare_counters", "counted_by", "counter_names"]
+__all__ = ["COUNTERS", "compare_counters", "counted_by"]
 
 COUNTERS = {
     "COUNT_CHI_SATURATIONS": lambda core: core.update.chi_saturations,
@@ -24,11 +22,6 @@ COUNTERS = {
     "COUNT_MVMS": lambda core: core.crossbar.windows,
 }
 """Counter registers, and where the model counts the same."""
-
-
-def counter_names(config: CoreConfig) -> list[str]:
-    """Performance counters of a core."""
-    return [f"COUNT_{event.name.upper()}" for event in events(config)]
 
 
 def counted_by(core: Core) -> dict[str, int]:

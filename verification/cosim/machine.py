@@ -154,6 +154,6 @@ class Machine:
         """Performance counters of all cores together, by event."""
         all_cores = list(counted)
         return {
-            event.name: sum(one[f"COUNT_{event.name.upper()}"] for one in all_cores)
+            event.name: sum(one[event.register] for one in all_cores)
             for event in events(self.mapping.config)
         }

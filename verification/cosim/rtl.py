@@ -14,9 +14,10 @@ from phasecore.models.golden.packets import Result
 from phasecore.models.training.model import ChipModel, CoreModel, Model
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import Segment
+from phasecore.rtl.spec.registers.core import events
 from phasecore.verification.cosim import chip as chip_session
 from phasecore.verification.cosim import core as core_session
-from phasecore.verification.cosim.counters import compare_counters, counter_names
+from phasecore.verification.cosim.counters import compare_counters
 from phasecore.verification.support import build as harness
 
 __all__ = ["Batch", "Comparison", "Rtl", "make_rtl"]
@@ -112,7 +113,7 @@ def _write_settings(script: core_session.Batch, core: Core, batch: Batch, node: 
 
 def _registers(config: CoreConfig) -> list[str]:
     """What is read of a core after a batch."""
-    return ["ERROR_COUNT", *counter_names(config)]
+    return ["ERROR_COUNT", *(event.register for event in events(config))]
 
 
 class CoreRtl(Rtl):

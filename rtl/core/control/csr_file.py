@@ -244,7 +244,7 @@ class CsrFile(wiring.Component):
             counters.events.eq(self.events),
             counters.controller_events.eq(self.controller_events),
         ]
-        names = (f"COUNT_{event.name.upper()}" for event in events(self.config))
+        names = (event.register for event in events(self.config))
         return dict(zip(names, counters.counts, strict=True))
 
     def _errors(

@@ -65,6 +65,11 @@ class Event:
     width: int = 1
     internal: bool = False
 
+    @property
+    def register(self) -> str:
+        """Name of the counter's register."""
+        return f"COUNT_{self.name.upper()}"
+
 
 def events(config: CoreConfig) -> tuple[Event, ...]:
     """All performance counters, in the order of their registers."""
@@ -266,7 +271,7 @@ def _counters(config: CoreConfig) -> tuple[Register, ...]:
         values.append((f"ERRORS_{counter.name}", offset, Origin.ERROR, doc))
     for position, event in enumerate(events(config)):
         offset = _EVENTS + WORD_BYTES * position
-        values.append((f"COUNT_{event.name.upper()}", offset, Origin.COUNTER, event.doc))
+        values.append((event.register, offset, Origin.COUNTER, event.doc))
     return tuple(
         Register(
             name=name, offset=offset, access=Access.READ_ONLY, origin=origin,
