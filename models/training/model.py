@@ -128,20 +128,20 @@ def make_model(mapping: Mapping, seed: int, kinds: Kinds | None = None) -> Model
 
 
 @singledispatch
-def _model(hardware: object, mapping: Any, seed: int, kinds: Any) -> Model:
+def _model(hardware: object, mapping: Any, seed: int, kinds: Kinds) -> Model:
     raise TypeError(f"no golden model of {type(hardware).__name__}")
 
 
 @_model.register
-def _(hardware: CoreConfig, mapping: Any, seed: int, kinds: Any) -> Model:
-    return CoreModel(mapping, seed, kinds[0])
+def _(hardware: CoreConfig, mapping: Any, seed: int, kinds: Kinds) -> Model:
+    return CoreModel(mapping, seed, kinds.core)
 
 
 @_model.register
-def _(hardware: ChipConfig, mapping: Any, seed: int, kinds: Any) -> Model:
-    return ChipModel(mapping, hardware, seed, kinds[1])
+def _(hardware: ChipConfig, mapping: Any, seed: int, kinds: Kinds) -> Model:
+    return ChipModel(mapping, hardware, seed, kinds.chip)
 
 
 @_model.register
-def _(hardware: ConvConfig, mapping: Any, seed: int, kinds: Any) -> Model:
-    return ConvModel(mapping, seed, kinds[2])
+def _(hardware: ConvConfig, mapping: Any, seed: int, kinds: Kinds) -> Model:
+    return ConvModel(mapping, seed, kinds.conv)

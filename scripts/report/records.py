@@ -36,6 +36,9 @@ TABLE = Path(__file__).parent / "records.toml"
 ARITHMETICAL = {"ablate", "compare", "devices", "simulate", "speed", "train"}
 """Commands whose results have bits of the arithmetic."""
 
+OUT = "docs/results"
+"""Where results are, from the root of a checkout; records name it, wherever they were made."""
+
 log = logging.getLogger("phasecore")
 
 
@@ -171,7 +174,7 @@ def make(record: Record, folder: Path, work: Path) -> None:
     begun = work / "begun"
     if not begun.exists():
         shutil.rmtree(work, ignore_errors=True)
-        out = files.check_folder(work / "results")
+        out = files.check_folder(work / OUT)
         # Tables of several results are made from all of them.
         for path in folder.glob("*.json"):
             if path.stem != record.name:
@@ -180,12 +183,12 @@ def make(record: Record, folder: Path, work: Path) -> None:
     for number, command in enumerate(record.commands, 1):
         log.info("%s, %d of %d: phasecore %s", record.name, number, len(record.commands), command)
         words = [*command.split(), *_resumed(command.split(), work)]
-        status = _run([*words, "--out", "results", "--overwrite"], work)
+        status = _run([*words, "--out", OUT, "--overwrite"], work)
         if status:
             raise RuntimeError(f"{record.name}: phasecore {command} ended with status {status}")
-    for path in sorted((work / "results").glob(f"{record.name}.*")):
+    for path in sorted((work / OUT).glob(f"{record.name}.*")):
         files.write(folder / path.name, path.read_bytes())
-    for path in sorted((work / "results").glob("*.md")):
+    for path in sorted((work / OUT).glob("*.md")):
         files.write(folder / path.name, path.read_bytes())
     shutil.rmtree(work)
 

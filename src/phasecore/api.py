@@ -212,7 +212,7 @@ def simulate(
     )
     simulation = Simulation(
         machine, loaded, seed=seed, epochs=count, images=each,
-        test=_positive("test_images", test_images, 1, most=len(loaded.test_x)),
+        test=_at_most("test_images", test_images, len(loaded.test_x)),
     )  # fmt: skip
     progress = Progress(simulation)
     with tempfile.TemporaryDirectory(prefix="phasecore-") as folder:
@@ -241,13 +241,11 @@ def _named(argument: str, value: T | str, known: Mapping[str, T]) -> T:
     return known[value]
 
 
-def _positive(argument: str, value: int | None, default: int, most: int | None = None) -> int:
-    """``value``, or ``default`` for None; ``ValueError`` unless it is in 1..``most``."""
-    found = default if value is None else value
-    if found < 1 or (most is not None and found > most):
-        limits = "at least 1" if most is None else f"in 1..{most}"
-        raise ValueError(f"{argument} must be {limits}, not {found}")
-    return found
+def _at_most(argument: str, value: int, most: int) -> int:
+    """``value``; ``ValueError`` unless it is in 1..``most``."""
+    if not 1 <= value <= most:
+        raise ValueError(f"{argument} must be in 1..{most}, not {value}")
+    return value
 
 
 def _figures(kind: type[_Result], record: Mapping[str, Any]) -> dict[str, Any]:
