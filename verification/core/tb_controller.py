@@ -41,6 +41,8 @@ UNITS = {
     "load": Unit.STREAM_IN, "store": Unit.STREAM_OUT, "send": Unit.STREAM_OUT,
     "release": Unit.STREAM_OUT,
 }  # fmt: skip
+CAUSES = ("CROSSBAR", "POST", "UPDATE", "PROGRAMMER", "LOAD", "STORE", "HAZARD", "OBJECT")
+"""What an instruction waits for; a cycle counts for one of them."""
 FOREIGN = (Opcode.LOAD, Opcode.READ) if NETWORKED else (Opcode.SEND, Opcode.AWAIT, Opcode.RELEASE)
 """Opcodes of the other kind of core: illegal here."""
 
@@ -510,6 +512,11 @@ async def random_programs_run_in_order(dut, longest, duty):
         assert await host.get("COUNT_LOADS") == names.count("load")
         sent = names.count("send" if NETWORKED else "store")
         assert await host.get("COUNT_READS") == sent
+        # Fetch, check and issue; skipped in the check; one more after what runs alone.
+        alone = names.count("rows") + names.count("calibrate")
+        illegal = await host.get("ERROR_COUNT")
+        stalls = sum([await host.get(f"COUNT_STALL_{cause}") for cause in CAUSES])
+        assert await host.get("COUNT_CYCLES") == 3 * count + 2 * illegal + alone + stalls
 
 
 def illegal_instructions():
@@ -660,6 +667,39 @@ async def units_work_side_by_side(dut):
         assert await host.get(f"COUNT_{cause}_BUSY") > 100, unit
     await host.set("CONTROL", 2)
     await host.wait()
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def a_stall_counts_for_its_first_cause(dut):
+    """REFRESH waits for two units: for post-processing while it works, then for the update."""
+    host, units = await start(dut, duty=1.0)
+    segment = Segment(row_start=0, row_count=8, col_start=0, col_count=8)
+    await host.fill("SEGMENT", [segment.pack()])
+    units.hang = {"post", "update"}
+    activate = {
+        "segment": 0, "side": 0, "from_slot": 0, "slot": 0, "accumulate": 0, "function": 1,
+        "shift": 0, "affine": 0, "table": 0, "destination": 1, "start": 0,
+    }  # fmt: skip
+    program = [
+        encode(Opcode.ACTIVATE, **activate),
+        encode(Opcode.OUTER, segment=0, slot=2, error=3, transfer=0),
+        encode(Opcode.REFRESH, segment=0, all_rows=1),
+        encode(Opcode.HALT),
+    ]  # fmt: skip
+    await host.fill("PROGRAM", program)
+    await host.set("CONTROL", 1)
+    await ClockCycles(dut.clk, 200)
+    assert await host.get("COUNT_STALL_UPDATE") == 0
+    assert await host.get("COUNT_STALL_POST") > 150
+    units.work["post"] = None
+    await ClockCycles(dut.clk, 5)
+    waited = await host.get("COUNT_STALL_POST")
+    await ClockCycles(dut.clk, 200)
+    assert await host.get("COUNT_STALL_UPDATE") > 150
+    assert await host.get("COUNT_STALL_POST") == waited
+    units.work["update"] = None
+    await host.wait()
+    assert [name for name, _ in units.issued] == ["post", "update", "rows"]
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms", skip=NETWORKED)
