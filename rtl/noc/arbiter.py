@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arbiter of an output: round robin, or the oldest packet first."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -43,24 +43,41 @@ class Arbiter(wiring.Component):
             m.d.sync += later.eq(~(self.grant | (self.grant - 1)))
         if self.age_bits:
             grants = Signal(range(self.GUARD))
+            m.submodules.oldest = oldest = Oldest(self.n, self.age_bits)
+            m.d.comb += [oldest.request.eq(self.request), oldest.age.eq(self.age)]
             with m.If(grants != 0):
-                m.d.comb += self.grant.eq(self._oldest(m))
+                m.d.comb += self.grant.eq(oldest.oldest)
             with m.If(self.used):
                 m.d.sync += grants.eq(grants + 1)
         return m
 
-    def _oldest(self, m: Module) -> Value:
-        """Requester of the largest age, as one bit; of equal ones the first."""
+
+class Oldest(wiring.Component):
+    """The requester of the largest age, as a tree of comparators.
+
+    Members
+    -------
+    request : one bit per requester
+    age : ages
+    oldest : at most one bit, combinational; of equal ages the first
+    """
+
+    def __init__(self, n: int, age_bits: int):
+        self.n, self.age_bits = n, age_bits
+        ages = data.ArrayLayout(age_bits, n)
+        super().__init__({"request": In(n), "age": In(ages), "oldest": Out(n)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
         best = [
             (self.request[index], self.age[index], Const(1 << index, self.n))
             for index in range(self.n)
         ]
         while len(best) > 1:
-            merged = [best[-1]] if len(best) % 2 else []
-            pairs = []
-            for (valid_a, age_a, who_a), (valid_b, age_b, who_b) in zip(
-                best[0::2], best[1::2], strict=False
-            ):
+            odd = best[-1:] if len(best) % 2 else []
+            older = []
+            for a, b in zip(best[0::2], best[1::2], strict=False):
+                (valid_a, age_a, who_a), (valid_b, age_b, who_b) = a, b
                 second = Signal()
                 valid, age, who = Signal(), Signal(self.age_bits), Signal(self.n)
                 m.d.comb += [
@@ -69,7 +86,8 @@ class Arbiter(wiring.Component):
                     age.eq(Mux(second, age_b, age_a)),
                     who.eq(Mux(second, who_b, who_a)),
                 ]
-                pairs.append((valid, age, who))
-            best = pairs + merged
+                older.append((valid, age, who))
+            best = older + odd
         valid, _, who = best[0]
-        return Mux(valid, who, 0)
+        m.d.comb += self.oldest.eq(Mux(valid, who, 0))
+        return m

@@ -70,6 +70,8 @@ class InputChannel(wiring.Component):
         self.active, self.holding = Signal(), Signal()
         self.held, self.served, self.claimed = Signal(ports), Signal(ports), Signal(ports)
         self.route, self.need = Signal(ports), Signal(ports)
+        self.ready = [Signal(name=f"ready_{port}") for port in range(ports)]
+        self.at_x, self.at_y = Signal(header.mask_bits), Signal(header.mask_bits)
         self.wide = Signal()
         self.done = Signal()
 
@@ -127,9 +129,10 @@ class InputChannel(wiring.Component):
         cols, rows = masks(self.o, self.header)
         own = cols.bit_select(self.x, 1) & rows.bit_select(self.y, 1)
         links = (to.linked & cols.bit_select(to.x, 1) & rows.bit_select(to.y, 1) for to in self.to)
-        return self._possible(m, dict(enumerate((own, *links))))
+        return self._possible(dict(enumerate((own, *links))))
 
     def _dimension_order(self, m: Module) -> Value:
+        """The same in a mesh: along one dimension, then along the other."""
         x, y = field(self.o, self.header, "x"), field(self.o, self.header, "y")
         east, west, north, south = x > self.x, x < self.x, y > self.y, y < self.y
         if self.config.order(self.vc):
@@ -137,17 +140,17 @@ class InputChannel(wiring.Component):
         else:
             north, south = north & ~(east | west), south & ~(east | west)
         here = (x == self.x) & (y == self.y)
-        single = self._possible(m, {
+        single = self._possible({
             Port.LOCAL: here,
             Port.NORTH: north, Port.EAST: east, Port.SOUTH: south, Port.WEST: west,
         })  # fmt: skip
         if self.config.order(self.vc):
             return single
         cols, rows = field(self.o, self.header, "cols"), field(self.o, self.header, "rows")
-        at_x, at_y = Signal(self.header.mask_bits), Signal(self.header.mask_bits)
+        at_x, at_y = self.at_x, self.at_y
         m.d.comb += [at_x.eq(1 << self.x), at_y.eq(1 << self.y)]
         column = (cols & at_x).any()
-        several = self._possible(m, {
+        several = self._possible({
             Port.LOCAL: column & (rows & at_y).any(),
             Port.NORTH: column & (rows & ~(at_y | (at_y - 1))).any(),
             Port.EAST: (cols & ~(at_x | (at_x - 1))).any(),
@@ -156,11 +159,10 @@ class InputChannel(wiring.Component):
         })  # fmt: skip
         return Mux(field(self.o, self.header, "multicast"), several, single)
 
-    def _possible(self, m: Module, to: dict[int, Value]) -> Signal:
+    def _possible(self, to: dict[int, Value]) -> Value:
         """Outputs as bits, without those that cannot be reached from here."""
-        outputs = Signal(self.config.ports)
-        m.d.comb += [outputs[port].eq(to[port]) for port in self.outputs]
-        return outputs
+        ports = range(self.config.ports)
+        return Cat(to[port] if port in self.outputs else Const(0) for port in ports)
 
     def _request(self, m: Module) -> None:
         length = field(self.o, self.header, "length")
@@ -168,8 +170,7 @@ class InputChannel(wiring.Component):
         for port in claim_order(self.config):
             if port not in self.outputs:
                 continue
-            credits = self.credits[port]
-            ready = Signal(name=f"ready_{port}")
+            credits, ready = self.credits[port], self.ready[port]
             m.d.comb += ready.eq((credits != 0) & (self.holding | self.free[port]))
             if not self.config.order(self.vc):
                 # A grant that cannot be used would keep others from the output for ever.
@@ -184,14 +185,12 @@ class InputChannel(wiring.Component):
     def _leave(self, m: Module) -> None:
         """What the grants of this cycle do."""
         refused = self.need & ~self.grant
-        claiming = Signal()
-        m.d.comb += claiming.eq(self.wide & refused.any())
         before: list[Value] = []
         for port in claim_order(self.config):
             blocked = Cat(before).any() if before else Const(0)
             m.d.comb += self.used[port].eq(self.grant[port] & ~(self.wide & blocked))
             before.append(refused[port])
-        with m.If(claiming):
+        with m.If(self.wide & refused.any()):
             m.d.comb += self.claim.eq(self.used)
             m.d.sync += self.claimed.eq(self.claimed | self.used)
         with m.Else():

@@ -36,8 +36,9 @@ DIRECT = FabricConfig(topology="prism", width=4, height=2)
 
 NUMBERS = {
     "readers": 5, "writers": 2, "lanes": DEFAULT.post_lanes, "vc": 0, "port": 0,
-    "n": 10, "streams": CHIP.core.streams, "header": HEADER, "stream": False, "word": 0,
-    "entries": CHIP.core.objects, "channels": CHIP.fabric.virtual_channels, "sources": 3,
+    "n": 10, "age_bits": 10, "streams": CHIP.core.streams, "header": HEADER, "stream": False,
+    "word": 0, "entries": CHIP.core.objects, "channels": CHIP.fabric.virtual_channels,
+    "sources": 3,
 }  # fmt: skip
 """Parameters of components besides their configuration, as the default core and chip have them."""
 

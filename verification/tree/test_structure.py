@@ -190,13 +190,8 @@ def test_every_block_has_at_least_three_faults() -> None:
     assert {block: count for block, count in counts.items() if count < 3} == {}
 
 
-# Walls inside the rooms: what is longer, or hides registers in a helper method, is to be split.
+# Walls inside the rooms: nothing is longer, or hides registers in a helper method.
 FUNCTION_LINES, ELABORATE_LINES, CLASS_LINES = 80, 60, 300
-TO_SPLIT = {
-    "rtl/noc/arbiter.py",
-    "rtl/noc/input_channel.py",
-}
-"""Files in which the walls do not stand yet."""
 
 
 def walls(text: str, *, hardware: bool) -> list[str]:
@@ -231,9 +226,7 @@ def broken_walls() -> dict[str, list[str]]:
 
 
 def test_walls_stand() -> None:
-    found = broken_walls()
-    assert {path: wrong for path, wrong in found.items() if path not in TO_SPLIT} == {}
-    assert set(found) >= TO_SPLIT, "a file that has been split stays in TO_SPLIT"
+    assert broken_walls() == {}
 
 
 @pytest.mark.parametrize(
