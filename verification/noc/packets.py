@@ -3,7 +3,7 @@
 
 from phasecore.rtl.spec.packets import HEADER
 
-__all__ = ["flit", "packet"]
+__all__ = ["flit", "packet", "words"]
 
 
 def flit(word, head=0, tail=0):
@@ -17,3 +17,8 @@ def packet(number, length, **to):
     return [
         flit(word, index == 0, index == length - 1) for index, word in enumerate([header, *body])
     ]
+
+
+def words(flits):
+    """Words of a packet's flits."""
+    return tuple(word for _, _, word in flits)

@@ -3,7 +3,7 @@
 
 import os
 import random
-from collections import Counter, deque
+from collections import Counter
 
 import cocotb
 from cocotb.triggers import RisingEdge
@@ -11,7 +11,8 @@ from cocotb.triggers import RisingEdge
 from phasecore.rtl.noc.packet_guard import ERRORS
 from phasecore.rtl.spec.noc import FabricConfig
 from phasecore.rtl.spec.packets import HEADER
-from phasecore.verification.noc.packets import flit, packet
+from phasecore.verification.noc.agent import LinkAgent
+from phasecore.verification.noc.packets import flit, packet, words
 from phasecore.verification.support.streams import reset
 
 CONFIG = FabricConfig.from_json(os.environ["PHASECORE_FABRIC"])
@@ -37,10 +38,6 @@ def named(cols, rows):
     return [n for n in NODES if cols >> n % CONFIG.width & 1 and rows >> n // CONFIG.width & 1]
 
 
-def words(flits):
-    return tuple(word for _, _, word in flits)
-
-
 def unicast(number, length, to, vc):
     return packet(number, length, order=CONFIG.order(vc), **at(to))
 
@@ -54,48 +51,32 @@ def multicasts(node):
     ]  # fmt: skip
 
 
-class Driver:
-    """Network interfaces of all nodes: send with credits, take with stalls, check every cycle."""
+class Driver(LinkAgent):
+    """Network interfaces of all nodes."""
 
-    def __init__(self, dut, *, send=1.0, take=1.0):
-        self.dut, self.send, self.take = dut, send, take
-        self.queues = {(n, v): deque() for n in NODES for v in CHANNELS}
-        self.credits = dict.fromkeys(self.queues, CONFIG.depth)
-        self.held = dict.fromkeys(self.queues, 0)
-        self.blocked = set()
-        self.open = {channel: [] for channel in self.queues}
-        self.packets = {channel: [] for channel in self.queues}
+    def __init__(self, dut, **options):
+        super().__init__(CONFIG, NODES, **options)
+        self.dut = dut
         self.strobes = {node: Counter() for node in NODES}
 
     async def cycle(self):
         dut, channels = self.dut, CONFIG.virtual_channels
         valid = vc = head = tail = data = credit = 0
         for node in NODES:
-            ready = [
-                v for v in CHANNELS
-                if self.queues[node, v] and self.credits[node, v] and random.random() < self.send
-            ]  # fmt: skip
-            if ready:
-                v = random.choice(ready)
-                first, last, word = self.queues[node, v].popleft()
-                self.credits[node, v] -= 1
+            if sent := self.next_flit(node):
+                v, (first, last, word) = sent
                 valid |= 1 << node
                 vc |= v << CONFIG.vc_bits * node
                 head |= first << node
                 tail |= last << node
                 data |= word << CONFIG.flit_bits * node
-            for v in CHANNELS:
-                free = self.held[node, v] and node not in self.blocked
-                if free and random.random() < self.take:
-                    credit |= 1 << channels * node + v
-                    self.held[node, v] -= 1
+            credit |= self.next_credits(node) << channels * node
         dut.i_valid.value, dut.i_vc.value, dut.i_data.value = valid, vc, data
         dut.i_head.value, dut.i_tail.value, dut.o_credit.value = head, tail, credit
         await RisingEdge(dut.clk)
         back, came, strobes = (int(port.value) for port in (dut.i_credit, dut.o_valid, dut.error))
-        for node, v in self.queues:
-            self.credits[node, v] += back >> channels * node + v & 1
-            assert self.credits[node, v] <= CONFIG.depth, f"node {node}: credit too many"
+        for node in NODES:
+            self.take_credits(node, back >> channels * node)
         if came:
             self._receive(came)
         for node in NODES if strobes else ():
@@ -108,22 +89,9 @@ class Driver:
             int(port.value) for port in (dut.o_vc, dut.o_head, dut.o_tail, dut.o_data)
         )
         for node in (n for n in NODES if came >> n & 1):
-            channel = node, vcs >> CONFIG.vc_bits * node & (1 << CONFIG.vc_bits) - 1
-            self.held[channel] += 1
-            assert self.held[channel] <= CONFIG.depth, f"node {node}: sent without a credit"
+            vc = vcs >> CONFIG.vc_bits * node & (1 << CONFIG.vc_bits) - 1
             word = data >> CONFIG.flit_bits * node & (1 << CONFIG.flit_bits) - 1
-            head, tail, flits = heads >> node & 1, tails >> node & 1, self.open[channel]
-            if flits and head:
-                assert tail, f"{channel}: a packet inside another"
-                flits.clear()
-                self.packets[channel].append(None)
-                continue
-            assert flits or head, f"{channel}: no head"
-            assert not flits or word >> 32 == flits[0] >> 32, f"{channel}: packets interleaved"
-            flits.append(word)
-            if tail:
-                self.packets[channel].append(tuple(flits))
-                flits.clear()
+            self.take_flit(node, vc, heads >> node & 1, tails >> node & 1, word)
 
     def errors(self):
         """Counters of malformed packets of all nodes."""
@@ -135,12 +103,7 @@ class Driver:
         quiet = 0
         for _ in range(limit):
             await self.cycle()
-            empty = (
-                not any(self.queues.values())
-                and not any(self.held.values())
-                and all(value == CONFIG.depth for value in self.credits.values())
-            )
-            quiet = quiet + 1 if empty else 0
+            quiet = quiet + 1 if self.idle() else 0
             if quiet == CONFIG.timeout + 20:
                 return
         raise AssertionError("the fabric does not drain")
@@ -263,7 +226,7 @@ async def a_node_that_never_drains_stops_no_other(dut):
     """What goes to others on another channel, with direct links on any channel, arrives."""
     driver = await start(dut)
     stuck, source = CONFIG.nodes - 1, reach(CONFIG.nodes - 1)[0]
-    driver.blocked.add(stuck)
+    driver.blocked.update((stuck, vc) for vc in CHANNELS)
     late = [unicast(number, 6, stuck, 0) for number in range(4)]
     for flits in late:
         driver.queues[source, 0] += flits

@@ -3,7 +3,7 @@
 
 import os
 import random
-from collections import Counter, deque
+from collections import Counter
 
 import cocotb
 from cocotb.triggers import RisingEdge
@@ -13,7 +13,8 @@ from phasecore.rtl.noc.packet_guard import ERRORS
 from phasecore.rtl.noc.routing import reachable
 from phasecore.rtl.spec.noc import FabricConfig
 from phasecore.rtl.spec.packets import HEADER
-from phasecore.verification.noc.packets import flit, packet
+from phasecore.verification.noc.agent import LinkAgent
+from phasecore.verification.noc.packets import flit, packet, words
 from phasecore.verification.support.streams import reset
 
 CONFIG = FabricConfig.from_json(os.environ["PHASECORE_FABRIC"])
@@ -38,83 +39,41 @@ def outputs(header):
     return found
 
 
-class Driver:
-    """Neighbours of the router: sends with credits, takes with stalls, checks every cycle."""
+class Driver(LinkAgent):
+    """Neighbours of the router."""
 
-    def __init__(self, dut, *, send=1.0, take=1.0):
-        self.dut, self.send, self.take = dut, send, take
-        self.queues = {(p, v): deque() for p in PORTS for v in CHANNELS}
-        self.credits = dict.fromkeys(self.queues, CONFIG.depth)
-        self.held = dict.fromkeys(self.queues, 0)
-        self.blocked = set()
-        self.open = {channel: [] for channel in self.queues}
-        self.packets = {channel: [] for channel in self.queues}
+    def __init__(self, dut, **options):
+        super().__init__(CONFIG, PORTS, **options)
+        self.dut = dut
         self.strobes = Counter()
 
     async def cycle(self):
         dut = self.dut
         for port in PORTS:
-            ready = [
-                v for v in CHANNELS
-                if self.queues[port, v] and self.credits[port, v] and random.random() < self.send
-            ]  # fmt: skip
+            sent = self.next_flit(port)
             link = f"i__{port}__"
-            getattr(dut, f"{link}valid").value = bool(ready)
-            if ready:
-                vc = random.choice(ready)
-                head, tail, word = self.queues[port, vc].popleft()
-                self.credits[port, vc] -= 1
+            getattr(dut, f"{link}valid").value = sent is not None
+            if sent:
+                vc, (head, tail, word) = sent
                 getattr(dut, f"{link}vc").value = vc
                 getattr(dut, f"{link}flit").value = word << 2 | tail << 1 | head
-            credit = 0
-            for v in CHANNELS:
-                free = self.held[port, v] and (port, v) not in self.blocked
-                if free and random.random() < self.take:
-                    credit |= 1 << v
-                    self.held[port, v] -= 1
-            getattr(dut, f"o__{port}__credit").value = credit
+            getattr(dut, f"o__{port}__credit").value = self.next_credits(port)
         await RisingEdge(dut.clk)
         for port in PORTS:
-            credit = int(getattr(dut, f"i__{port}__credit").value)
-            for v in CHANNELS:
-                self.credits[port, v] += credit >> v & 1
-                assert self.credits[port, v] <= CONFIG.depth, f"i{port}: credit too many"
+            self.take_credits(port, int(getattr(dut, f"i__{port}__credit").value))
             if int(getattr(dut, f"o__{port}__valid").value):
-                self._receive(port)
+                value = int(getattr(dut, f"o__{port}__flit").value)
+                word = value >> 2 & (1 << CONFIG.flit_bits) - 1
+                vc = int(getattr(dut, f"o__{port}__vc").value)
+                self.take_flit(port, vc, value & 1, value >> 1 & 1, word)
         strobes = int(dut.error.value)
         self.strobes.update(name for bit, name in enumerate(ERRORS) if strobes >> bit & 1)
-
-    def _receive(self, port):
-        vc = int(getattr(self.dut, f"o__{port}__vc").value)
-        value = int(getattr(self.dut, f"o__{port}__flit").value)
-        head, tail = value & 1, value >> 1 & 1
-        word = value >> 2 & (1 << CONFIG.flit_bits) - 1
-        channel = port, vc
-        self.held[channel] += 1
-        assert self.held[channel] <= CONFIG.depth, f"o{port}: sent without a credit"
-        flits = self.open[channel]
-        if flits and head:
-            assert tail, f"o{port}.{vc}: a packet inside another"
-            flits.clear()
-            self.packets[channel].append(None)
-            return
-        assert flits or head, f"o{port}.{vc}: no head"
-        assert not flits or word >> 32 == flits[0] >> 32, f"o{port}.{vc}: packets interleaved"
-        flits.append(word)
-        if tail:
-            self.packets[channel].append(list(flits))
-            flits.clear()
 
     async def drain(self, limit=20000):
         """Run until nothing is left inside and outside."""
         for _ in range(limit):
             await self.cycle()
-            waiting = [c for c in self.queues if c not in self.blocked]
-            if (
-                not any(self.queues.values())
-                and all(value == CONFIG.depth for value in self.credits.values())
-                and not any(self.held[c] for c in waiting)
-            ):
+            if self.idle():
                 return
         raise AssertionError("the router does not drain")
 
@@ -160,10 +119,10 @@ async def everything_arrives_once(dut, duty):
         port, vc = random.choice(list(driver.queues))
         flits = random_packet(number, port, vc)
         driver.queues[port, vc] += flits
-        expected.update((out, vc, *(word for _, _, word in flits)) for out in outputs(flits[0][2]))
+        expected.update((out, vc, *words(flits)) for out in outputs(flits[0][2]))
     await driver.drain()
     got = Counter(
-        (*channel, *words) for channel, packets in driver.packets.items() for words in packets
+        (*channel, *came) for channel, packets in driver.packets.items() for came in packets
     )
     assert got == expected
     assert not driver.strobes
@@ -201,8 +160,8 @@ async def malformed_packets_are_dropped(dut):
             driver.queues[LOCAL, 0] += good[-1]
         await driver.drain()
         assert driver.strobes[kind] - before == len(make(99)), f"{kind}: {driver.strobes}"
-    whole = [words for words in driver.packets[NORTH, 0] if words is not None]
-    assert whole == [[word for _, _, word in flits] for flits in good]
+    whole = [came for came in driver.packets[NORTH, 0] if came is not None]
+    assert whole == [words(flits) for flits in good]
     assert driver.packets[NORTH, 0].count(None) == 1
     assert driver.packets[EAST, 0] == [None]
     assert sum(map(len, driver.packets.values())) == len(good) + 2
@@ -216,7 +175,7 @@ async def a_head_inside_a_packet_cancels_it(dut):
     good = packet(3, 2, x=1, y=2)
     driver.queues[LOCAL, 0] += [*packet(1, 4, x=1, y=2)[:2], *packet(2, 2, x=2, y=2), *good]
     await driver.drain()
-    assert driver.packets[NORTH, 0] == [None, [word for _, _, word in good]]
+    assert driver.packets[NORTH, 0] == [None, words(good)]
     assert driver.strobes == {"tail": 1}
     assert driver.packets[EAST, 0] == []
 
@@ -234,11 +193,11 @@ async def a_packet_that_stops_is_ended(dut):
         await driver.cycle()
     assert driver.packets[NORTH, 0] == []
     await driver.drain()
-    assert driver.packets[NORTH, 0] == [None, [word for _, _, word in other]]
+    assert driver.packets[NORTH, 0] == [None, words(other)]
     late = packet(3, 1, x=1, y=2)
     driver.queues[LOCAL, 0] += [*packet(1, 6, x=1, y=2)[3:], *late]
     await driver.drain()
-    assert driver.packets[NORTH, 0][2:] == [[late[0][2]]]
+    assert driver.packets[NORTH, 0][2:] == [words(late)]
     assert driver.strobes == {"timeout": 1}
 
 
@@ -261,7 +220,7 @@ async def a_blocked_channel_stops_no_other(dut):
     assert driver.held[EAST, 0] == CONFIG.depth
     driver.blocked.clear()
     await driver.drain()
-    assert driver.packets[EAST, 0] == [[word for _, _, word in stuck]]
+    assert driver.packets[EAST, 0] == [words(stuck)]
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms", skip=CONFIG.arbiter != "round_robin")
@@ -275,7 +234,7 @@ async def every_input_gets_its_turn(dut):
             driver.queues[port, 0] += packet(port, 1, x=1, y=3)
     for _ in range(203):
         await driver.cycle()
-    shares = Counter(words[0] >> 32 for words in driver.packets[NORTH, 0])
+    shares = Counter(came[0] >> 32 for came in driver.packets[NORTH, 0])
     assert set(shares) == set(inputs)
     assert max(shares.values()) - min(shares.values()) <= 1
     assert sum(shares.values()) >= 200
@@ -292,7 +251,7 @@ async def the_oldest_goes_first(dut):
             ((head, tail, word),) = packet(port, 1, x=1, y=3)
             driver.queues[port, 0].append((head, tail, word | birth << CONFIG.flit_bits))
     await driver.drain()
-    came = [words[0] >> 32 for words in driver.packets[NORTH, 0]]
+    came = [first >> 32 for first, *_ in driver.packets[NORTH, 0]]
     assert sum(port == WEST for port in came[1:24]) >= 20
     assert set(came[:17]) - {WEST}, "nobody else had a turn"
     assert Counter(came) == dict.fromkeys(births, 24)

@@ -119,15 +119,10 @@ def test_zero_load_latency_is_exact_for_every_link(length):
     ],
 )
 def test_every_packet_arrives_in_the_cycle_of_the_model(tmp_path, pattern, length, order, load):
-    cycles, trace = 1500, tmp_path / "trace.txt"
-    fabric.traffic(
-        PRISM, load=load, pattern=pattern, length=length, order=order, warmup=0, measure=cycles,
-        trace=trace,
-    )  # fmt: skip
-    rtl = [tuple(map(int, line.split())) for line in trace.read_text(encoding="utf-8").splitlines()]
-    model = Direct(PRISM, Traffic(load, pattern, length, order)).run(cycles)
-    assert sorted((d.cycle, d.node, d.source, d.birth) for d in model) == sorted(
-        packet for packet in rtl if packet[0] < cycles
+    drawn = Traffic(load, pattern, length, order)
+    model = Direct(PRISM, drawn).run(1500)
+    assert fabric.deliveries(PRISM, drawn, tmp_path / "trace.txt", 1500) == sorted(
+        (packet.cycle, packet.node, packet.source, packet.birth) for packet in model
     )
 
 

@@ -57,16 +57,10 @@ def test_zero_load_latency_is_exact_for_every_pair(length, order):
     ],
 )
 def test_every_packet_arrives_in_the_cycle_of_the_model(tmp_path, pattern, length, order, load):
-    cycles = 1500
-    trace = tmp_path / "trace.txt"
-    fabric.traffic(
-        SMALL, load=load, pattern=pattern, length=length, order=order, warmup=0, measure=cycles,
-        trace=trace,
-    )  # fmt: skip
-    rtl = [tuple(map(int, line.split())) for line in trace.read_text(encoding="utf-8").splitlines()]
-    model = Mesh(SMALL, Traffic(load, pattern, length, order)).run(cycles)
-    assert sorted((d.cycle, d.node, d.source, d.birth) for d in model) == sorted(
-        packet for packet in rtl if packet[0] < cycles
+    drawn = Traffic(load, pattern, length, order)
+    model = Mesh(SMALL, drawn).run(1500)
+    assert fabric.deliveries(SMALL, drawn, tmp_path / "trace.txt", 1500) == sorted(
+        (packet.cycle, packet.node, packet.source, packet.birth) for packet in model
     )
 
 

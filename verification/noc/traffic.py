@@ -10,10 +10,11 @@ import subprocess
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from phasecore.models.noc.cycle_model import LOCAL, STEP, path
+from phasecore.models.noc.cycle_model import LOCAL, STEP, Traffic, path
 from phasecore.paths import PACKAGE
 from phasecore.rtl.lib.verilog import MACRO_SOURCES
 from phasecore.rtl.spec.noc import FabricConfig
@@ -29,6 +30,7 @@ __all__ = [
     "PATTERNS",
     "bound",
     "build",
+    "deliveries",
     "destinations",
     "ideal_latency",
     "latency",
@@ -142,6 +144,19 @@ def traffic(
         errors = [x for x in done.stdout.splitlines() if x.startswith("ERROR")]
         raise RuntimeError(f"{result['bad']} violations in the fabric: {'; '.join(errors)}")
     return result
+
+
+def deliveries(
+    config: FabricConfig, drawn: Traffic, trace: Path, cycles: int
+) -> list[tuple[int, ...]]:
+    """Packets that arrive within ``cycles`` in RTL: (cycle, node, source, birth), sorted.
+
+    ``trace`` is the file that the simulation top writes them to.
+    """
+    traffic(config, **asdict(drawn), warmup=0, measure=cycles, trace=trace)
+    lines = trace.read_text(encoding="utf-8").splitlines()
+    found = sorted(tuple(map(int, line.split())) for line in lines)
+    return [packet for packet in found if packet[0] < cycles]
 
 
 def destinations(config: FabricConfig, pattern: str, node: int) -> list[int]:
