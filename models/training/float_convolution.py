@@ -2,6 +2,7 @@
 """Plain stochastic gradient descent on a convolutional network, in floating point."""
 
 from collections.abc import Sequence
+from functools import singledispatch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,10 +71,14 @@ class ConvTwin(Descent):
         return right / len(images)
 
 
+@singledispatch
 def make_twin(
     network: Network, weights: Sequence[Real], plain: type[FloatTwin] = FloatTwin
 ) -> Descent:
     """Float twin of any network; of fully connected ones it is a ``plain``."""
-    if isinstance(network, ConvNetwork):
-        return ConvTwin(network, weights)
     return plain(network, weights)
+
+
+@make_twin.register
+def _(network: ConvNetwork, weights: Sequence[Real], plain: type[FloatTwin] = FloatTwin) -> Descent:
+    return ConvTwin(network, weights)

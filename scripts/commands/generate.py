@@ -13,17 +13,14 @@ from phasecore.files import check_folder, check_target
 from phasecore.progress import working
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.core import CoreConfig
-from phasecore.rtl.spec.registers import chip as registers
-from phasecore.rtl.spec.registers import core as csr
+from phasecore.scripts.flow.design import ChipDesign, CoreDesign, design
 from phasecore.scripts.flow.release import release_files
 from phasecore.scripts.report.results import preset_name, record
 
-__all__ = ["TOP", "add_parser", "files", "report", "run", "top"]
+__all__ = ["add_parser", "files", "report", "run"]
 
 OPTIONS = ("config", "seed", "out")
 
-TOP = "phasecore_core"
-CHIP_TOP = "phasecore_chip"
 LICENCE = "// SPDX-License-Identifier: Apache-2.0"
 
 
@@ -32,10 +29,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "generate",
         help="write Verilog, register map and C header of a core or a chip",
         description=(
-            f"Write the Verilog of a core (module {TOP}) or, with --chip, of cores on a fabric"
-            f" (module {CHIP_TOP}), its behavioural macros for simulation, their black boxes for"
-            " synthesis, the register map as Markdown and C header, the configuration, and what"
-            " other tools take: file list, FuseSoC core, lint waivers, table of ports, testbench."
+            f"Write the Verilog of a core (module {CoreDesign.top}) or, with --chip, of cores on a"
+            f" fabric (module {ChipDesign.top}), its behavioural macros for simulation, their black"
+            " boxes for synthesis, the register map as Markdown and C header, the configuration,"
+            " and what other tools take: file list, FuseSoC core, lint waivers, table of ports,"
+            " testbench."
             " --out names the folder (default: build/generated/NAME, or chip-NAME)."
         ),
     )
@@ -52,19 +50,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     config = ChipConfig.load(args.chip) if args.chip else args.config
     name = f"chip-{Path(args.chip).stem}" if args.chip else preset_name(args.config)
     folder: Path = args.out or Path("build") / "generated" / name
-    check_target(check_folder(folder) / f"{top(config)}.v")
-    with working(f"generating {top(config)}"):
+    top = design(config).top
+    check_target(check_folder(folder) / f"{top}.v")
+    with working(f"generating {top}"):
         generated = generate(config)
     generated.write(folder)
     return record(
         command=args.command, config=config, seed=args.seed, out=str(folder), top=generated.top,
         files=generated.checksums(),
     )  # fmt: skip
-
-
-def top(config: CoreConfig | ChipConfig) -> str:
-    """Name of the top module."""
-    return CHIP_TOP if isinstance(config, ChipConfig) else TOP
 
 
 def files(config: CoreConfig | ChipConfig) -> dict[str, str]:
@@ -74,43 +68,14 @@ def files(config: CoreConfig | ChipConfig) -> dict[str, str]:
     macros = {
         f"phasecore_{path.stem}.sv": path.read_text(encoding="utf-8") for path in MACRO_SOURCES
     }
-    own = _chip(config) if isinstance(config, ChipConfig) else _core(config)
-    name = top(config)
+    own = design(config)
     return {
-        **own,
-        **release_files(config, name, f"{name}.v", list(macros)),
+        f"{own.top}.v": own.verilog(),
+        **own.registers(),
+        **release_files(own, list(macros)),
         **macros,
         "phasecore_blackboxes.v": "\n".join([LICENCE, *map(black_box, macros.values())]),
         "config.json": config.to_json() + "\n",
-    }
-
-
-def _core(config: CoreConfig) -> dict[str, str]:
-    """Files of a stand-alone core."""
-    from phasecore.rtl.core.core import Core
-    from phasecore.rtl.lib.verilog import to_verilog
-
-    return {f"{TOP}.v": to_verilog(Core(config), name=TOP), **_registers(config)}
-
-
-def _chip(config: ChipConfig) -> dict[str, str]:
-    """Files of a chip: the registers of a core are those of every page but the host's."""
-    from phasecore.rtl.chip.chip import chip_verilog
-
-    return {
-        f"{CHIP_TOP}.v": chip_verilog(config),
-        **_registers(config.core),
-        "phasecore_chip_registers.md": registers.markdown(
-            config, core_page="phasecore_registers.md"
-        ),
-        "phasecore_chip_registers.h": registers.c_header(config),
-    }
-
-
-def _registers(config: CoreConfig) -> dict[str, str]:
-    return {
-        "phasecore_registers.md": csr.markdown(config),
-        "phasecore_registers.h": csr.c_header(config),
     }
 
 

@@ -27,8 +27,9 @@ from phasecore import files
 from phasecore.progress import counted, working
 from phasecore.rtl.spec.core import PRESETS, CoreConfig
 from phasecore.scripts import interrupts
-from phasecore.scripts.commands.generate import TOP, black_box
+from phasecore.scripts.commands.generate import black_box
 from phasecore.scripts.commands.options import positive
+from phasecore.scripts.flow.design import CoreDesign
 from phasecore.scripts.report.results import destination, preset_name, record, write
 
 __all__ = [
@@ -95,9 +96,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     path = destination(args, folder, f"synth-{preset_name(config)}")
     files.check_target(folder / "area.md")
     started = time.monotonic()
-    with working(f"elaborating {TOP}"):
-        text = to_rtlil(Core(config), name=TOP)
-    areas = estimate(text, top=TOP, names=args.block, jobs=args.jobs)
+    with working(f"elaborating {CoreDesign.top}"):
+        text = to_rtlil(Core(config), name=CoreDesign.top)
+    areas = estimate(text, top=CoreDesign.top, names=args.block, jobs=args.jobs)
     result = record(
         command=args.command,
         config=config,

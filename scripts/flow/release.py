@@ -6,27 +6,15 @@ File list, FuseSoC core, waivers of Verilator's lint with their reasons, table o
 
 import gc
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from phasecore.models.golden.packets import HEADER_BYTES, header, vector_packet
-from phasecore.rtl.spec.chip import ChipConfig
-from phasecore.rtl.spec.core import CoreConfig
-from phasecore.rtl.spec.instructions import (
-    ObjectDescriptor,
-    Opcode,
-    PacketKind,
-    StreamDescriptor,
-    encode,
-)
-from phasecore.rtl.spec.registers import chip, core
-from phasecore.rtl.spec.registers.table import ADDRESS_BITS, Register, Window
+from phasecore.rtl.spec.instructions import PacketKind
+from phasecore.scripts.flow.design import LINES, Design, Words
 
 __all__ = ["release_files"]
-
-LINES = 8
-"""Lines of the testbench's vector: the fewest of a message on a chip."""
 
 GENERATED = {
     "DECLFILENAME": "one file has all modules",
@@ -54,17 +42,16 @@ MACROS = {
 """Likewise of the macros, which are models for simulation and never synthesized."""
 
 
-def release_files(
-    config: CoreConfig | ChipConfig, top: str, verilog: str, macros: Sequence[str]
-) -> dict[str, str]:
-    """Name and text of the files that go with ``verilog``, the file of module ``top``."""
+def release_files(design: Design, macros: Sequence[str]) -> dict[str, str]:
+    """Name and text of the files that go with a design's Verilog, ``top``.v, and its macros."""
+    top, verilog = design.top, f"{design.top}.v"
     testbench = f"{top}_tb.v"
     return {
         f"{top}.f": "\n".join([verilog, *macros, ""]),
         f"{top}.core": _fusesoc(top, verilog, macros, testbench),
         f"{top}.vlt": _waivers(verilog, macros),
-        f"{top}_ports.md": _ports(config, top, verilog),
-        testbench: _testbench(config, top),
+        f"{top}_ports.md": _ports(design, verilog),
+        testbench: _testbench(design),
     }
 
 
@@ -138,17 +125,16 @@ targets:
 """
 
 
-def _ports(config: CoreConfig | ChipConfig, top: str, verilog: str) -> str:
+def _ports(design: Design, verilog: str) -> str:
     from amaranth.hdl import UnusedElaboratable
 
-    from phasecore.rtl.chip.chip import Chip
-    from phasecore.rtl.core.core import Core
     from phasecore.scripts.report.ports import table
 
+    top = design.top
     with warnings.catch_warnings():
         # Only its ports are wanted, and Amaranth complains when it goes.
         warnings.simplefilter("ignore", UnusedElaboratable)
-        ports = table(Chip(config) if isinstance(config, ChipConfig) else Core(config))
+        ports = table(design.component())
         gc.collect()
     return f"""\
 # Ports of `{top}`
@@ -173,23 +159,21 @@ Two inputs of one bit come before those of the table:
 """
 
 
-def _testbench(config: CoreConfig | ChipConfig, top: str) -> str:
-    cores = config.core if isinstance(config, ChipConfig) else config
+def _testbench(design: Design) -> str:
     codes = [line * 30 - 100 for line in range(LINES)]
-    sent = vector_packet(codes, config=cores)
+    sent = vector_packet(codes, config=design.core)
     expected = header(PacketKind.RESULT, start=0, length=LINES) + sent[HEADER_BYTES:]
-    reads, writes = _chip(config) if isinstance(config, ChipConfig) else _core(config)
-    digits = 5 if isinstance(config, ChipConfig) else 4
-    bits = chip.ADDRESS_BITS if isinstance(config, ChipConfig) else ADDRESS_BITS
+    reads, writes = design.accesses()
+    bits, size = design.address_bits, design.core.stream_bytes
     filled = {
-        "TOP": top,
+        "TOP": design.top,
         "ADDRESS_BITS": bits,
-        "BYTES": cores.stream_bytes,
-        "BEATS": len(expected) // cores.stream_bytes,
-        "READS": _calls("check", reads, bits, digits),
-        "WRITES": _calls("write", writes, bits, digits),
-        "SENDS": _beats("send", sent, cores.stream_bytes),
-        "RECEIVES": _beats("receive", expected, cores.stream_bytes),
+        "BYTES": size,
+        "BEATS": len(expected) // size,
+        "READS": _calls("check", reads, bits),
+        "WRITES": _calls("write", writes, bits),
+        "SENDS": _beats("send", sent, size),
+        "RECEIVES": _beats("receive", expected, size),
     }
     text = (Path(__file__).parent / "testbench.v").read_text(encoding="utf-8")
     for name, value in filled.items():
@@ -197,83 +181,8 @@ def _testbench(config: CoreConfig | ChipConfig, top: str) -> str:
     return text
 
 
-Words = list[tuple[int, int, str]]
-"""Address, value and meaning of accesses to registers."""
-
-
-def _core(config: CoreConfig) -> tuple[Words, Words]:
-    """Registers to read, and to write so that a core sends a vector back."""
-    at = core.offsets(config)
-    program = {
-        "LOAD slot 0": encode(Opcode.LOAD, affine=0, slot=0),
-        f"READ {LINES} lines of slot 0": encode(Opcode.READ, slot=0, start=0, length=LINES),
-        "HALT": encode(Opcode.HALT),
-    }
-    return (
-        [(at["ID"], core.ID, "ID"), (at["VERSION"], core.VERSION, "VERSION")],
-        [
-            *_program(config, program),
-            (at["START"], 0, "START: the first instruction"),
-            (at["CONTROL"], _bit(core.registers(config), "CONTROL", "start"), "CONTROL: start"),
-        ],
-    )
-
-
-def _chip(config: ChipConfig) -> tuple[Words, Words]:
-    """Likewise of a chip: the host's stream 0 to a core, whose stream 0 is the host's object 0."""
-    node = config.cores[0]
-    host, page = config.host << chip.PAGE_BITS, node << chip.PAGE_BITS
-    (hx, hy), (cx, cy) = config.place(config.host), config.place(node)
-    at = chip.offsets(config)
-    program = {
-        "AWAIT object 0": encode(Opcode.AWAIT, objects=1),
-        f"SEND {LINES} lines of slot 0": encode(
-            Opcode.SEND, stream=0, partial=0, slot=0, start=0, length=LINES, merge=0, object=0
-        ),
-        "RELEASE object 0": encode(Opcode.RELEASE, objects=1),
-        "HALT": encode(Opcode.HALT),
-    }
-    mine, theirs = chip.windows(config), core.windows(config.core)
-    to_core, from_core = f"object 0 of node {node}", f"stream 0 of node {node}"
-    tables: list[tuple[int, Window, ObjectDescriptor | StreamDescriptor, str]] = [
-        (page, theirs["OBJECT"], ObjectDescriptor(x=hx, y=hy, stream=0), to_core),
-        (host, mine["STREAM"], StreamDescriptor(x=cx, y=cy, object=0, credits=1), "host stream 0"),
-        (host, mine["OBJECT"], ObjectDescriptor(x=cx, y=cy, stream=0), "host object 0"),
-        (page, theirs["STREAM"], StreamDescriptor(x=hx, y=hy, object=0, credits=1), from_core),
-    ]
-    writes = [
-        (base + window.address(0, word), descriptor.pack() >> 32 * word & 0xFFFFFFFF, name)
-        for base, window, descriptor, name in tables
-        for word in range(window.words)
-    ]
-    start, bit = chip.masks("START", config)[node // chip.MASK_NODES], node % chip.MASK_NODES
-    return (
-        [
-            (host + at["ID"], chip.ID, "ID of the chip"),
-            (page + core.offsets(config.core)["ID"], core.ID, f"ID of the core at node {node}"),
-        ],
-        [
-            *writes,
-            *((page + a, value, name) for a, value, name in _program(config.core, program)),
-            (host + at[start], 1 << bit, f"START: node {node}"),
-        ],
-    )
-
-
-def _program(config: CoreConfig, program: Mapping[str, int]) -> Iterator[tuple[int, int, str]]:
-    window = core.windows(config)["PROGRAM"]
-    for index, (name, entry) in enumerate(program.items()):
-        for word in range(window.words):
-            yield window.address(index, word), entry >> 32 * word & 0xFFFFFFFF, name
-
-
-def _bit(table: Iterable[Register], register: str, name: str) -> int:
-    """Value of a register in which only one field is 1."""
-    (found,) = (one for one in table if one.name == register)
-    return sum(1 << field.low for field in found.fields if field.name == name)
-
-
-def _calls(task: str, words: Words, bits: int, digits: int) -> str:
+def _calls(task: str, words: Words, bits: int) -> str:
+    digits = -(-bits // 4)
     return "\n".join(
         f"        {task}({bits}'h{address:0{digits}x}, 32'h{value:08x});  // {name}"
         for address, value, name in words

@@ -114,11 +114,12 @@ def generate(config: CoreConfig | ChipConfig | str = "default") -> GeneratedFile
     ``config``: of a core or chip; a name is that of a core. The same configuration gives the same
     bytes on every machine.
     """
-    from phasecore.scripts.commands import generate as command
+    from phasecore.scripts.commands.generate import files
+    from phasecore.scripts.flow.design import design
 
     cores: Mapping[str, CoreConfig | ChipConfig] = PRESETS
     found = _named("config", config, cores)
-    return GeneratedFiles(config=found, top=command.top(found), texts=command.files(found))
+    return GeneratedFiles(config=found, top=design(found).top, texts=files(found))
 
 
 def train(
