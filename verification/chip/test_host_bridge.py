@@ -6,6 +6,10 @@ import pytest
 from phasecore.rtl.chip.host_bridge import HostBridge
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 
+BENCHES = [
+    f"phasecore.verification.chip.{name}"
+    for name in ("tb_bridge_sender", "tb_bridge_receiver", "tb_host_bridge")
+]
 TINY, SMALL = CHIPS["tiny"], CHIPS["small"]
 
 
@@ -22,6 +26,6 @@ TINY, SMALL = CHIPS["tiny"], CHIPS["small"]
 )
 def test_host_bridge(simulate, chip: ChipConfig):
     simulate(
-        HostBridge(chip), chip.core, bench="phasecore.verification.chip.tb_host_bridge",
+        HostBridge(chip), chip.core, bench=",".join(BENCHES),
         env={"PHASECORE_CHIP": chip.to_json()},
     )  # fmt: skip

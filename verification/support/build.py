@@ -254,7 +254,8 @@ def run_bench(
 ) -> None:
     """Run cocotb module ``bench`` on a build; raise :class:`BenchError` when a check fails.
 
-    The bench finds the configuration with :func:`config_from_env` and ``env`` in ``os.environ``.
+    Several modules have commas between them. They find the configuration with
+    :func:`config_from_env` and ``env`` in ``os.environ``.
     ``waves`` (which the build must have had, too) leaves ``wave_file(test_dir, top, sim)``.
     """
     test_dir.mkdir(parents=True, exist_ok=True)
