@@ -62,19 +62,6 @@ class Chip:
         """Write a stream's descriptor at a core or at the host, which restarts its credits."""
         self._fabric.define_stream(node, index, descriptor)
 
-    def define(
-        self,
-        objects: Mapping[int, Sequence[ObjectDescriptor]],
-        streams: Mapping[int, Sequence[StreamDescriptor]],
-    ) -> None:
-        """Write the first entries of the tables of every node named."""
-        for node, entries in objects.items():
-            for index, entry in enumerate(entries):
-                self.define_object(node, index, entry)
-        for node, routes in streams.items():
-            for index, route in enumerate(routes):
-                self.define_stream(node, index, route)
-
     def run(
         self, programs: Mapping[int, Sequence[int]], packets: Sequence[bytes] = ()
     ) -> list[Result]:

@@ -91,10 +91,11 @@ class ChipModel(Model):
         self.chip.traced = True
 
     def run(self, job: Job) -> list[Result]:
-        self.chip.define(
-            {node: tables.objects for node, tables in job.tables.items()},
-            {node: tables.streams for node, tables in job.tables.items()},
-        )
+        for node, tables in job.tables.items():
+            for index, entry in enumerate(tables.objects):
+                self.chip.define_object(node, index, entry)
+            for index, route in enumerate(tables.streams):
+                self.chip.define_stream(node, index, route)
         return self.chip.run(job.programs, job.packets)
 
     def parts(self) -> Iterator[Part]:

@@ -126,7 +126,7 @@ def with_targets(rows: list[Row], config: CoreConfig) -> list[Row]:
 def build_plain(config: CoreConfig) -> Path:
     """The simulation as a program of its own, without Python or anything visible to it."""
     verilog = harness.core_verilog(config)
-    sources = [*MACRO_SOURCES, core_timing.TOP]
+    sources = [*MACRO_SOURCES, core_session.TOP]
     arguments = [
         "--binary", "--timing", "-fno-inline", *harness.VERILATOR_TEST, "--timescale", "1ns/1ps",
         "--top-module", "core_top", f"-GPOST_LANES={config.post_lanes}", "-o", "core_top",

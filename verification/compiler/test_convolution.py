@@ -26,6 +26,7 @@ from phasecore.models.training.model import Kinds
 from phasecore.models.training.trainer import Trainer
 from phasecore.rtl.spec.core import TINY
 from phasecore.rtl.spec.instructions import Function, Opcode, Segment, encode
+from phasecore.verification.models.gradients import assert_gradients
 from phasecore.verification.oracle.activation import activation
 from phasecore.verification.oracle.convolution import ConvCores, _aligned
 from phasecore.verification.oracle.core import Trace
@@ -331,17 +332,7 @@ def test_gradients_of_the_twin_are_finite_differences(digits):
     shapes = [(layer.rows, layer.outputs) for layer in OVERLAPPING.layers]
     twin = ConvTwin(OVERLAPPING, [rng.normal(0, 0.3, shape) for shape in shapes])
     image, label = digits.train_x[0], int(digits.train_y[0])
-    step = 1e-5
-    for weights, direction in zip(twin.weights, twin.gradients(image, label), strict=True):
-        for _ in range(15):
-            place = tuple(rng.integers(0, size) for size in weights.shape)
-            before = weights[place]
-            weights[place] = before + step
-            above = loss(twin, image, label)
-            weights[place] = before - step
-            slope = (above - loss(twin, image, label)) / (2 * step)
-            weights[place] = before
-            assert direction[place] == pytest.approx(-slope, abs=1e-8)
+    assert_gradients(twin, image, label, loss, rng, places=15)
 
 
 @pytest.mark.parametrize(("profile", "least"), [(IDEAL, 0.96), (PCM, 0.4)])

@@ -10,21 +10,18 @@ import pytest
 from phasecore.models.golden.core import Core
 from phasecore.models.golden.device import DeviceProfile
 from phasecore.models.golden.packets import vector_packet
-from phasecore.paths import PACKAGE
 from phasecore.rtl.spec.core import SHORTEST_WINDOW, SMALL, TINY
 from phasecore.rtl.spec.instructions import Drift, Function, Opcode, Segment, encode
+from phasecore.verification.cosim import core as core_session
 from phasecore.verification.cosim.core import Batch, compare, compare_state, read_trace
 from phasecore.verification.cosim.counters import COUNTERS
 from phasecore.verification.cosim.random_programs import RandomProgram
-from phasecore.verification.support import build as harness
 
 DRIFT = {
     "DRIFT_BASELINE": lambda core: core.adc.drift_baseline,
     "DRIFT_SCALE": lambda core: core.adc.drift_scale,
 }
 """Registers of the drift compensation, and where the model has the same."""
-
-TOP = PACKAGE / "verification" / "cosim" / "tops" / "core_top.sv"
 
 
 def check(config, folder, *, sim, seed, batches, length, profile, has_overranges=False):
@@ -48,7 +45,7 @@ def check_programs(core, programs, folder, *, sim, seed, times=None):
     ``times`` are those of the programs in seconds since power-up, by default 0.
     """
     config, times = core.config, times or [0] * len(programs)
-    core.crossbar.write_macro_files(folder / "macro")
+    core_session.write_macro(folder, core)
     for index, program in enumerate(programs):
         batch = Batch(config, packets=program.packets)
         if index == 0:
@@ -61,22 +58,8 @@ def check_programs(core, programs, folder, *, sim, seed, times=None):
         batch.read("ERROR_COUNT", *COUNTERS, *DRIFT)
         batch.dump()
         batch.save(folder, index)
-    build = harness.build(
-        harness.core_verilog(config), top="core_top", sim=sim, sources=[TOP],
-        build_args=harness.VERILATOR_FAST if sim == "verilator" else None,
-        parameters={"POST_LANES": config.post_lanes},
-    )  # fmt: skip
-    harness.run_bench(
-        build,
-        top="core_top",
-        sim=sim,
-        bench="phasecore.verification.cosim.tb_batches",
-        test_dir=folder,
-        seed=seed,
-        config=config,
-        env={"PHASECORE_BATCHES": str(len(programs))},
-        plusargs=[f"+phasecore_macro={folder / 'macro'}"],
-    )
+    build = core_session.build_top(config, sim=sim)
+    core_session.simulate(build, folder, config, sim=sim, seed=seed, batches=len(programs))
     codes = 0
     for index, program in enumerate(programs):
         core.segments = list(program.segments)

@@ -324,7 +324,7 @@ def build_top(config: CoreConfig, *, sim: str, waves: bool = False) -> Path:
 
 def simulate(
     build: Path, folder: Path, config: CoreConfig, *, sim: str, seed: int, batches: int,
-    waves: bool = False,
+    waves: bool = False, plusargs: Sequence[str] = (),
 ) -> None:  # fmt: skip
     """Run the batches that lie (or will lie) in ``folder``, with the macro's state there."""
     harness.run_bench(
@@ -336,6 +336,6 @@ def simulate(
         seed=seed,
         config=config,
         env={"PHASECORE_BATCHES": str(batches)},
-        plusargs=[f"+phasecore_macro={folder / MACRO}"],
+        plusargs=[f"+phasecore_macro={folder / MACRO}", *plusargs],
         waves=waves,
     )

@@ -19,12 +19,10 @@ from phasecore.models.golden.packets import affine_packet, vector_packet
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import Function, Opcode, Segment, Unit, encode
 from phasecore.rtl.spec.registers.core import events as counters
+from phasecore.verification.cosim import core as core_session
 from phasecore.verification.cosim.core import Batch, HardwareTrace, read_trace
-from phasecore.verification.support import build as harness
 
 __all__ = ["Events", "measure", "pulses_in_a_row"]
-
-TOP = Path(__file__).parent / "tops" / "core_top.sv"
 
 FLAGS = (
     "mvm_taken", "window_first", "window", "code_read", "post_taken", "post_busy",
@@ -223,7 +221,7 @@ def measure(config: CoreConfig, build: Path, folder: Path, *, sim: str) -> dict[
         _pulses(config),
         _updates(config),
     ]
-    Core(config, PROFILES["ideal"], seed=1).crossbar.write_macro_files(folder / "macro")
+    core_session.write_macro(folder, Core(config, PROFILES["ideal"], seed=1))
     for index, scenario in enumerate(scenarios):
         batch = Batch(config, packets=scenario.packets)
         batch.write("CONTROL", 4)
@@ -231,16 +229,8 @@ def measure(config: CoreConfig, build: Path, folder: Path, *, sim: str) -> dict[
         batch.run()
         batch.read("ERROR_COUNT", *(event.register for event in counters(config)))
         batch.save(folder, index)
-    harness.run_bench(
-        build,
-        top="core_top",
-        sim=sim,
-        bench="phasecore.verification.cosim.tb_batches",
-        test_dir=folder,
-        seed=1,
-        config=config,
-        env={"PHASECORE_BATCHES": str(len(scenarios))},
-        plusargs=["+events=1", f"+phasecore_macro={folder / 'macro'}"],
+    core_session.simulate(
+        build, folder, config, sim=sim, seed=1, batches=len(scenarios), plusargs=["+events=1"]
     )
     found: dict[str, float] = {}
     for index, scenario in enumerate(scenarios):

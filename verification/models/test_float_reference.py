@@ -14,6 +14,7 @@ from phasecore.models.golden.core import Core
 from phasecore.models.golden.device import IDEAL, PCM
 from phasecore.models.training.datasets import load
 from phasecore.models.training.float_reference import FloatTwin, MixedPrecision
+from phasecore.verification.models.gradients import assert_gradients
 
 NETWORK = NETWORKS["mlp-64-50-10"]
 UNITS = [2064 / 4095 * 12] * 2
@@ -37,19 +38,8 @@ def loss(twin, image, label):
 def test_gradients_are_finite_differences(digits):
     twin = FloatTwin(NETWORK, random_weights())
     image, label = digits.train_x[0], int(digits.train_y[0])
-    directions = twin.gradients(image, label)
     rng = np.random.default_rng(0)
-    step = 1e-5
-    for index, weights in enumerate(twin.weights):
-        for _ in range(20):
-            place = tuple(rng.integers(0, size) for size in weights.shape)
-            before = weights[place]
-            weights[place] = before + step
-            above = loss(twin, image, label)
-            weights[place] = before - step
-            slope = (above - loss(twin, image, label)) / (2 * step)
-            weights[place] = before
-            assert directions[index][place] == pytest.approx(-slope, abs=1e-8)
+    assert_gradients(twin, image, label, loss, rng, places=20)
 
 
 def test_chi_and_devices_hold_every_update():
