@@ -57,8 +57,10 @@ def compiled(function: F) -> F:
     # numba looks at a function's own file only, not at those of the functions that it calls.
     before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(_FOLDER)
     try:
-        # Without reference counts, whose atomic increments took half of the time.
-        result: F = numba.njit(cache=True, error_model="numpy", _nrt=False)(function)
+        # Without reference counts, whose atomic increments took half of the time, and without
+        # entries for C, of which nobody knows.
+        options = {"error_model": "numpy", "_nrt": False, "no_cfunc_wrapper": True}
+        result: F = numba.njit(cache=True, **options)(function)
     finally:
         numba.config.CACHE_DIR = before
     return result

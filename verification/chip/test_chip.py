@@ -117,13 +117,28 @@ def test_tiny_chip_trains_in_icarus(capsys, tmp_path):
     assert result["images"] == 30
 
 
+def test_small_chip_trains_in_icarus(capsys, tmp_path):
+    """Words of 32 lines: packets of more than two flits."""
+    result = simulated(
+        capsys, tmp_path, "--network", "mlp-64-14-10", "--sim", "icarus", "--images", "20",
+        "--test-images", "5",
+    )  # fmt: skip
+    check_phases(result, images=20)
+
+
+@pytest.mark.full
 def test_default_chip_trains_in_verilator(capsys, tmp_path):
     """The chip of the recorded epoch; without MNIST on digits enlarged to its format."""
     result = simulated(
         capsys, tmp_path, "--network", "mlp-784-250-10", "--dataset", "digits28", "--images", "60",
         "--test-images", "20",
     )  # fmt: skip
-    assert result["images"] == 60
+    check_phases(result, images=60)
+
+
+def check_phases(result, *, images):
+    """Every cycle is in one phase."""
+    assert result["images"] == images
     phases = {**result["cycles_per_image"]}
     assert phases.pop("total") == pytest.approx(sum(phases.values()), abs=1)
 
@@ -132,7 +147,7 @@ def test_rtl_goes_on_from_a_checkpoint(capsys, tmp_path):
     """Trained devices, chi and selection counters go into the RTL; it trains on as the run does."""
     run = checkpoints.Run(
         network=NETWORKS["mlp-48-12-10"], config=CHIPS["tiny"].core.replace(devices_per_polarity=2),
-        profile=PCM, seed=5, epochs=1, images=900,
+        profile=PCM, seed=5, epochs=4, images=60,
     )  # fmt: skip
     trainer = Trainer(run, load("digits48"))
     stretches = trainer.stretches()

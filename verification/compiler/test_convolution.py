@@ -293,22 +293,38 @@ def assert_same(one: Learner, other: Learner) -> None:
 
 @PROFILES
 @pytest.mark.parametrize(
-    ("network", "config", "data"),
+    ("network", "config"),
     [
-        (DIGITS, DIGITS.config, "digits"),
-        (OVERLAPPING, EIGHT_ROWS, "digits"),
-        (OVERLAPPING, EIGHT_ROWS.replace(devices_per_polarity=4, input_bits=6), "digits"),
-        (LENET, LENET.config, "digits28"),
+        (DIGITS, DIGITS.config),
+        (OVERLAPPING, EIGHT_ROWS),
+        (OVERLAPPING, EIGHT_ROWS.replace(devices_per_polarity=4, input_bits=6)),
     ],
-    ids=["one-convolution", "tiles", "four-devices", "lenet-5"],
+    ids=["one-convolution", "tiles", "four-devices"],
 )
-def test_kernels_have_the_bits_of_the_oracle(network, config, data, profile):
+def test_kernels_have_the_bits_of_the_oracle(network, config, profile):
+    compare_learners(network, config, profile, "digits", count=4)
+
+
+@pytest.mark.parametrize(
+    ("profile", "rates"),
+    [
+        (PCM, [0.5]),
+        pytest.param(PCM, [0.5, 0.3], marks=pytest.mark.full),
+        pytest.param(IDEAL, [0.5, 0.3], marks=pytest.mark.full),
+    ],
+    ids=["pcm", "pcm-longer", "ideal"],
+)
+def test_lenet_has_the_bits_of_the_oracle(profile, rates):
+    compare_learners(LENET, LENET.config, profile, "digits28", count=1, rates=rates)
+
+
+def compare_learners(network, config, profile, data, *, count, rates=(0.5, 0.3)):
+    """Kernels and oracle learn ``count`` images at every rate and classify one."""
     images = load(data)
-    count = 1 if network is LENET else 4
     mapping = map_network(network, config, profile)
     learners = [Learner(mapping, 7, Kinds(conv=ConvCores)), Learner(mapping, 7)]
-    for start, eta in ((0, 0.5), (count, 0.3)):
-        part = slice(start, start + count)
+    for index, eta in enumerate(rates):
+        part = slice(count * index, count * (index + 1))
         outputs = []
         for learner in learners:
             learner.set_rate(eta)
@@ -335,7 +351,11 @@ def test_gradients_of_the_twin_are_finite_differences(digits):
     assert_gradients(twin, image, label, loss, rng, places=15)
 
 
-@pytest.mark.parametrize(("profile", "least"), [(IDEAL, 0.96), (PCM, 0.4)])
+@pytest.mark.parametrize(
+    ("profile", "least"),
+    [(IDEAL, 0.96), pytest.param(PCM, 0.4, marks=pytest.mark.full)],
+    ids=["ideal", "pcm"],
+)
 def test_gradients_point_where_the_twin_s_do(profile, least):
     """Direction and, without device noise, length of every layer's gradient of LeNet-5."""
     data = load("digits28")

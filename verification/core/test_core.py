@@ -232,9 +232,13 @@ def test_drift_compensation_after_a_day(tmp_path, seed):
     assert restored == pytest.approx(fresh, rel=0.15)
 
 
-@pytest.mark.parametrize("config", [TINY, SMALL], ids=["tiny", "small"])
-def test_random_programs_in_verilator(tmp_path, seed, config):
+@pytest.mark.parametrize(
+    ("config", "batches"),
+    [(TINY, 30), (SMALL, 8), pytest.param(SMALL, 30, marks=pytest.mark.full)],
+    ids=["tiny", "small", "small-longer"],
+)
+def test_random_programs_in_verilator(tmp_path, seed, config, batches):
     codes = check(
-        config, tmp_path, sim="verilator", seed=seed + 1, batches=30, length=50, profile="pcm"
+        config, tmp_path, sim="verilator", seed=seed + 1, batches=batches, length=50, profile="pcm"
     )
     assert codes > 500

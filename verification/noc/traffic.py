@@ -22,6 +22,7 @@ from phasecore.verification.support.build import (
     BUILD_ROOT,
     cause,
     check_tools,
+    locked,
     verilator_environment,
 )
 
@@ -62,17 +63,24 @@ def build(config: FabricConfig) -> Path:
     text, arguments = _design(config)
     macros = [path for path in MACRO_SOURCES if f"phasecore_{path.stem}" in text]
     sources = [path.read_text(encoding="utf-8") for path in (TOP, *macros)]
-    content = "\0".join([text, *sources, *VERILATOR, *arguments])
+    flags = verilator_environment()["MAKEFLAGS"]
+    content = "\0".join([text, *sources, *VERILATOR, *arguments, flags])
     name = f"noc-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
     executable: Path = BUILD_ROOT / name / "noc_top"
-    if executable.exists():
-        return executable
-    log.info(
-        "building the %d x %d %s, %d virtual channels, %s (kept for the next run)",
-        config.width, config.height, config.topology, config.virtual_channels, config.arbiter,
-    )  # fmt: skip
+    with locked(executable.parent):
+        if not executable.exists():
+            log.info(
+                "building the %d x %d %s, %d virtual channels, %s (kept for the next run)",
+                config.width, config.height, config.topology, config.virtual_channels,
+                config.arbiter,
+            )  # fmt: skip
+            _compile(executable, text, arguments, macros)
+    return executable
+
+
+def _compile(executable: Path, text: str, arguments: list[str], macros: list[Path]) -> None:
+    """Make ``executable`` of a fabric's Verilog."""
     check_tools("verilator", executable.parent.resolve(), TOP, *macros)
-    executable.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=executable.parent) as scratch:
         source = Path(scratch) / "fabric.v"
         source.write_text(text, encoding="utf-8")
@@ -88,9 +96,8 @@ def build(config: FabricConfig) -> Path:
             raise RuntimeError(
                 f"Verilator cannot build the fabric: {cause(done.stderr + done.stdout)}"
             )
-        # Atomic: another process may build the same.
+        # The whole file or none, should the build be stopped.
         (Path(scratch) / "noc_top").rename(executable)
-    return executable
 
 
 def _design(config: FabricConfig) -> tuple[str, list[str]]:

@@ -28,12 +28,14 @@ class Installed:
     """Its site-packages."""
     home: Path
     environment: dict[str, str]
+    interpreted: dict[str, str]
+    """Without ``--full`` commands do not compile kernels: it takes longer than what they do."""
 
-    def run(self, *command: str | Path, cwd: Path) -> str:
+    def run(self, *command: str | Path, cwd: Path, **environment: str) -> str:
         """Standard output of a program; its errors are the test's."""
         done = subprocess.run(
-            [str(word) for word in command], cwd=cwd, env=self.environment, capture_output=True,
-            encoding="utf-8", timeout=900, check=False,
+            [str(word) for word in command], cwd=cwd, env={**self.environment, **environment},
+            capture_output=True, encoding="utf-8", timeout=900, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done.stdout
@@ -41,7 +43,7 @@ class Installed:
     def phasecore(self, *arguments: str, cwd: Path) -> dict:
         """Result of a command."""
         program = self.python.parent / "phasecore"
-        return json.loads(self.run(program, *arguments, "--json", cwd=cwd))
+        return json.loads(self.run(program, *arguments, "--json", cwd=cwd, **self.interpreted))
 
     def files(self) -> dict[str, int]:
         """Files of site-packages and when they were written, but for compiled Python."""
@@ -56,14 +58,17 @@ def copied(target: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+def installed(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Installed:
+    interpreted = {} if request.config.getoption("--full") else {"NUMBA_DISABLE_JIT": "1"}
     folder = tmp_path_factory.mktemp("wheel")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "PHASECORE"))}
     environment |= {"HOME": str(folder / "home"), "XDG_CACHE_HOME": str(folder / "home" / "cache")}
     (folder / "home").mkdir()
     venv = folder / "venv"
     python = venv / "bin" / "python"
-    made = Installed(python, folder, folder / "home", environment)
+    made = Installed(python, folder, folder / "home", environment, interpreted)
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "-q")
     made.run(
         *pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder,
@@ -78,7 +83,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     # editable install stays out.
     others = sysconfig.get_paths()["purelib"]
     (library / "libraries.pth").write_text(f"{others}\n", encoding="utf-8")
-    return Installed(python, library, folder / "home", environment)
+    return Installed(python, library, folder / "home", environment, interpreted)
 
 
 def test_one_name_is_at_the_top(installed: Installed) -> None:
