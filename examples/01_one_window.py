@@ -9,7 +9,7 @@ import numpy as np
 
 from phasecore import PRESETS, PROFILES
 from phasecore.models.golden.core import Core
-from phasecore.rtl.spec.instructions import Function, Opcode, Segment, encode
+from phasecore.rtl.spec.instructions import Axis, Function, Opcode, Segment, encode
 
 config = PRESETS["tiny"]  # 16 x 16, one device per polarity
 rng = np.random.default_rng(1)
@@ -28,15 +28,20 @@ print("exact         ", np.round(exact[:8], 1).tolist())
 for name in ("ideal", "pcm"):
     core = Core(config, PROFILES[name], 1, initial=conductance)
     core.segments[0] = Segment(
-        row_start=0, row_count=config.rows, col_start=0, col_count=config.cols, range_forward=RANGE
+        row_start=0,
+        row_count=config.rows,
+        col_start=0,
+        col_count=config.cols,
+        forward_lsb_log2=RANGE,
     )
     core.slots[0] = inputs
     core.run([
         encode(Opcode.CALIBRATE),
         encode(Opcode.FORWARD, segment=0, slot=0, precision=8, input_signs=3, polarities=3),
         encode(
-            Opcode.ACTIVATE, segment=0, side=0, from_slot=0, slot=0, accumulate=0,
-            function=Function.IDENTITY, shift=7, affine=0, table=0, destination=1, start=0,
+            Opcode.ACTIVATE, segment=0, axis=Axis.COLS, from_slot=0, slot=0, accumulate=0,
+            function=Function.IDENTITY, shift=7, affine=0, table=0, destination=1,
+            destination_line=0,
         ),
         encode(Opcode.HALT),
     ])  # fmt: skip

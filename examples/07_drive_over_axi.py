@@ -13,21 +13,21 @@ import cocotb
 
 from phasecore import PRESETS, PROFILES
 from phasecore.models.golden.core import Core
-from phasecore.rtl.spec.instructions import Function, Opcode, Segment, encode
+from phasecore.rtl.spec.instructions import Axis, Function, Opcode, Segment, encode
 from phasecore.verification.drivers.host import Host
 from phasecore.verification.support import build
 
 RESULT = Path("result.txt")  # in the folder of the run
 CONFIG = PRESETS["tiny"]
-WHOLE = Segment(row_start=0, row_count=16, col_start=0, col_count=16, range_forward=13)
+WHOLE = Segment(row_start=0, row_count=16, col_start=0, col_count=16, forward_lsb_log2=13)
 PROGRAM = [
     encode(Opcode.LOAD, affine=0, slot=0),
     encode(Opcode.FORWARD, segment=0, slot=0, precision=8, input_signs=3, polarities=3),
     encode(
-        Opcode.ACTIVATE, segment=0, side=0, from_slot=0, slot=0, accumulate=0,
-        function=Function.RELU, shift=7, affine=0, table=0, destination=1, start=0,
+        Opcode.ACTIVATE, segment=0, axis=Axis.COLS, from_slot=0, slot=0, accumulate=0,
+        function=Function.RELU, shift=7, affine=0, table=0, destination=1, destination_line=0,
     ),
-    encode(Opcode.READ, slot=1, start=0, length=16),
+    encode(Opcode.READ, slot=1, first_line=0, length=16),
     encode(Opcode.HALT),
 ]  # fmt: skip
 

@@ -3,7 +3,7 @@
 
 Every sub-command is a module of this package with
 
-- ``add_parser(subparsers) -> argparse.ArgumentParser``: adds its parser, named like the module;
+- ``add_parser(subparsers) -> argparse.ArgumentParser``: adds its parser, named like the command;
 - ``run(args) -> dict``: does the work and returns what ``--json`` prints;
 - ``OPTIONS`` (optional): which of the common options ``config``, ``seed``, ``out``, ``overwrite``
   it takes (default: all);
@@ -35,26 +35,9 @@ from typing import Any, NoReturn
 from phasecore.paths import CHECKOUT
 from phasecore.rtl.spec.core import PRESETS, CoreConfig
 from phasecore.scripts import interrupts
+from phasecore.scripts.commands import COMMANDS, module_of, name_of
 
-__all__ = ["COMMANDS", "main", "parsed"]
-
-COMMANDS = {
-    "generate": "write Verilog, register map and C header of a core or a chip",
-    "simulate": "run the RTL against the golden model, bit for bit",
-    "train": "train a network in the golden model",
-    "ablate": "train with one thing changed at a time",
-    "speed": "measure training images per second of the golden model",
-    "compare": "measure training speed beside IBM's aihwkit",
-    "devices": "show what devices do over pulses and time, beside the equations",
-    "synth": "estimate the area of every block with Yosys",
-    "bench": "measure cycles per operation and simulation speed",
-    "energy": "model the energy per training image of a recorded run",
-    "noc": "measure latency and saturation of the network on the RTL",
-    "record": "list recorded results, and make the stale ones again",
-    "plot": "draw the picture of a recorded result again",
-    "faults": "plant faults and see that the tests catch them",
-    "data": "download MNIST and check its checksums",
-}
+__all__ = ["main", "parsed"]
 
 EPILOG = """\
 examples:
@@ -143,7 +126,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 def parsed(arguments: list[str]) -> tuple[ModuleType, argparse.Namespace]:
     """Module of a command and its options, complete; ``SystemExit`` after a line on stderr."""
-    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    chosen = name_of(arguments)
     parser = _Parser(
         prog="phasecore",
         description="Open in-memory-computing core that trains neural networks.",
@@ -156,15 +139,28 @@ def parsed(arguments: list[str]) -> tuple[ModuleType, argparse.Namespace]:
     module: ModuleType | None = None
     for name, summary in COMMANDS.items():
         if name == chosen:
-            module = importlib.import_module(f"phasecore.scripts.commands.{name}")
+            module = importlib.import_module(module_of(name))
             _add_common(module.add_parser(subparsers), getattr(module, "OPTIONS", None))
         else:
             subparsers.add_parser(name, help=summary)
-    args = parser.parse_args(arguments)
+    args = parser.parse_args(_joined(arguments, chosen))
     if module is None:
         parser.error(f"a command is needed: {', '.join(COMMANDS)} (see phasecore --help)")
     _complete(args, arguments)
     return module, args
+
+
+def _joined(arguments: Sequence[str], name: str) -> list[str]:
+    """Arguments with the words of ``name`` as one, as the parser knows it."""
+    found, rest = [], name.split()
+    for word in arguments:
+        if rest and word == rest[0]:
+            rest.pop(0)
+            if not rest:
+                found.append(name)
+        else:
+            found.append(word)
+    return found
 
 
 def _add_common(parser: argparse.ArgumentParser, options: Sequence[str] | None) -> None:

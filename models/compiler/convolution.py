@@ -153,25 +153,25 @@ def check_layers(network: ConvNetwork, config: CoreConfig) -> None:
 
 def conv(
     size: int, channels: int, outputs: int, kernel: int, *, padding: int = 0,
-    range_forward: int = 13, range_backward: int = 13,
+    forward_lsb_log2: int = 13, backward_lsb_log2: int = 13,
 ) -> ConvLayer:  # fmt: skip
     """A square convolution with tanh, pooled."""
     return ConvLayer(
         inputs=kernel * kernel * channels, outputs=outputs, row_start=0, col_start=0, height=size,
         width=size, channels=channels, kernel=kernel, padding=padding, pooled=True, index_log2=1,
-        range_forward=range_forward, range_backward=range_backward,
+        forward_lsb_log2=forward_lsb_log2, backward_lsb_log2=backward_lsb_log2,
     )  # fmt: skip
 
 
 def dense(
     inputs: int, outputs: int, *, function: Function = Function.TANH, index_log2: int = 1,
-    range_forward: int = 13, range_backward: int = 13,
+    forward_lsb_log2: int = 13, backward_lsb_log2: int = 13,
 ) -> ConvLayer:  # fmt: skip
     """A fully connected layer."""
     return ConvLayer(
         inputs=inputs, outputs=outputs, row_start=0, col_start=0, channels=inputs,
-        function=function, index_log2=index_log2, range_forward=range_forward,
-        range_backward=range_backward,
+        function=function, index_log2=index_log2, forward_lsb_log2=forward_lsb_log2,
+        backward_lsb_log2=backward_lsb_log2,
     )  # fmt: skip
 
 
@@ -182,13 +182,13 @@ CONV_NETWORKS: Mapping[str, ConvNetwork] = {
             name="lenet-5",
             dataset="mnist",
             layers=(
-                conv(28, 1, 6, 5, padding=2, range_forward=14, range_backward=14),
-                conv(14, 6, 16, 5, range_forward=14, range_backward=15),
-                dense(400, 120, range_forward=15, range_backward=15),
-                dense(120, 84, range_forward=14, range_backward=14),
+                conv(28, 1, 6, 5, padding=2, forward_lsb_log2=14, backward_lsb_log2=14),
+                conv(14, 6, 16, 5, forward_lsb_log2=14, backward_lsb_log2=15),
+                dense(400, 120, forward_lsb_log2=15, backward_lsb_log2=15),
+                dense(120, 84, forward_lsb_log2=14, backward_lsb_log2=14),
                 dense(
-                    84, 10, function=Function.SIGMOID, index_log2=2, range_forward=16,
-                    range_backward=14,
+                    84, 10, function=Function.SIGMOID, index_log2=2, forward_lsb_log2=16,
+                    backward_lsb_log2=14,
                 ),
             ),
             config=DEFAULT.replace(devices_per_polarity=8),
@@ -199,7 +199,7 @@ CONV_NETWORKS: Mapping[str, ConvNetwork] = {
             dataset="digits",
             layers=(
                 conv(8, 1, 6, 3, padding=1),
-                dense(96, 10, function=Function.SIGMOID, index_log2=2, range_forward=15),
+                dense(96, 10, function=Function.SIGMOID, index_log2=2, forward_lsb_log2=15),
             ),
             config=DEFAULT.replace(rows=64, cols=16, post_lanes=16, update_lanes=16),
             training=Training(eta=0.3, eta_end=0.1),

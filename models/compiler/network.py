@@ -46,10 +46,10 @@ class Layer:
     row_start: int
     col_start: int
 
-    range_forward: int = 15
+    forward_lsb_log2: int = 15
     """ADC range of forward products."""
 
-    range_backward: int = 13
+    backward_lsb_log2: int = 13
     """ADC range of backward products."""
 
     index_log2: int = 2
@@ -109,7 +109,7 @@ class Training:
     target_margin: int = 6
     """Targets are this code and 127 minus it: a saturated sigmoid passes no error back."""
 
-    error_shift: int | None = None
+    delta_shift: int | None = None
     """Fixed right shift of every error vector's products, 0..31; None: as large a mantissa as fits
     (shared exponent)."""
 
@@ -120,7 +120,7 @@ class Training:
                 raise ValueError(f"{name} must be a number above 0, not {value}")
         for name, low, high in (
             ("epochs", 1, None), ("refresh_interval", 1, None), ("refresh_high", 0, ONE),
-            ("refresh_low", 0, ONE), ("target_margin", 0, ONE // 2), ("error_shift", 0, 31),
+            ("refresh_low", 0, ONE), ("target_margin", 0, ONE // 2), ("delta_shift", 0, 31),
         ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and (value < low or (high is not None and value > high)):
@@ -128,9 +128,9 @@ class Training:
                 raise ValueError(f"{name} must be {limits}, not {value}")
 
     @property
-    def error_fields(self) -> dict[str, int]:
-        """Fields ``fixed`` and ``shift`` of ERROR."""
-        return {"fixed": int(self.error_shift is not None), "shift": self.error_shift or 0}
+    def delta_fields(self) -> dict[str, int]:
+        """Fields ``fixed`` and ``shift`` of DELTA."""
+        return {"fixed": int(self.delta_shift is not None), "shift": self.delta_shift or 0}
 
     def rate(self, progress: float) -> float:
         """Learning rate after the fraction ``progress`` of the run."""

@@ -78,7 +78,7 @@ def place(chip: ChipConfig, tiles: int) -> tuple[tuple[int, ...], int]:
     The tiles fill a rectangle of the mesh (error vectors are multicast to it), the chain winds
     through it along links, its end is as near to the head as can be and then all to the host.
     """
-    mesh = chip.fabric
+    mesh = chip.noc
 
     def distance(a: int, b: int) -> int:
         (ax, ay), (bx, by) = chip.place(a), chip.place(b)

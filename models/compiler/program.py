@@ -12,8 +12,8 @@ from phasecore.rtl.spec.instructions import GROUP, Function, Opcode, encode
 
 __all__ = [
     "activate",
+    "delta",
     "driven",
-    "error",
     "loop",
     "outer",
     "output_lines",
@@ -34,26 +34,27 @@ def product(opcode: Opcode, recipe: Recipe, *, segment: int, slot: int) -> int:
 def activate(segment: int, function: Function, **values: int) -> int:
     """ACTIVATE of a segment without an affine table; fields that are not given are 0."""
     unused = dict.fromkeys(
-        ("side", "from_slot", "slot", "accumulate", "shift", "destination", "start"), 0
+        ("axis", "from_slot", "slot", "accumulate", "shift", "destination", "destination_line"), 0
     )
     return encode(
         Opcode.ACTIVATE, segment=segment, function=function, affine=0, table=0, **unused | values
     )
 
 
-def error(recipe: Recipe, layer: int, **values: int) -> int:
-    """ERROR that makes a sigmoid layer's error vector on its columns; see :func:`activate`."""
-    unused = dict.fromkeys(("side", "from_slot", "slot"), 0)
+def delta(recipe: Recipe, layer: int, **values: int) -> int:
+    """DELTA that makes a sigmoid layer's delta vector on its columns; see :func:`activate`."""
+    unused = dict.fromkeys(("axis", "from_slot", "slot"), 0)
     return encode(
-        Opcode.ERROR, function=Function.SIGMOID, bias=recipe.biases[layer],
-        start=recipe.network.layers[layer].col_start, **recipe.network.training.error_fields,
+        Opcode.DELTA, function=Function.SIGMOID, bias=recipe.biases[layer],
+        destination_line=recipe.network.layers[layer].col_start,
+        **recipe.network.training.delta_fields,
         **unused | values,
     )  # fmt: skip
 
 
-def outer(segment: int, *, slot: int, error: int) -> int:
-    """OUTER of input slot and error slot, and the pulses that are due."""
-    return encode(Opcode.OUTER, segment=segment, slot=slot, error=error, transfer=1)
+def outer(segment: int, *, slot: int, delta: int) -> int:
+    """OUTER of input slot and delta slot, and the pulses that are due."""
+    return encode(Opcode.OUTER, segment=segment, slot=slot, delta=delta, transfer=1)
 
 
 def loop(count: int) -> list[int]:

@@ -9,17 +9,18 @@ for one crossbar's code.
 Real values of the codes (layer l; x input, a activation, d error, all per image):
 
 - input and activation: code / 127. Every layer has a bias row that is driven with code 127.
-- weight: w = (G+ - G-) / unit, unit = ``2**(range_forward + 5 - index_log2) / 127`` codes.
-  A charge q = sum x w is x . w in units of 127 unit, a count is 2**range_forward of q, and
+- weight: w = (G+ - G-) / unit, unit = ``2**(forward_lsb_log2 + 5 - index_log2) / 127`` codes.
+  A charge q = sum x w is x . w in units of 127 unit, a count is 2**forward_lsb_log2 of q, and
   ACTIVATE multiplies the count by 2**index_log2 (shift 7 - index_log2), which gives
-  ``2**index_log2 q / 2**range_forward = 32 x . w``: the index of the sigmoid table. So no affine
+  ``2**index_log2 q / 2**forward_lsb_log2 = 32 x . w``: the index of the sigmoid table. So no affine
   table is needed.
 - error of the last layer: v = 2 (t - y) y (127 - y), real value (t - y) y (1 - y), so that a
   mantissa with exponent 0 is worth u = 1 / (2 * 127**3).
-- error of layer l: q = sum d w, m = 2 c + 1, v = m a (127 - a); m is worth 2**(range_backward - 1)
-  of q, q is worth u / unit of layer l + 1, a (127 - a) is worth 127**-2. ERROR adds ``bias`` to
-  the exponent, so u of layer l = u unit**-1 2**(range_backward - 1 - bias) / 127**2 of layer l + 1;
-  bias brings that as near to the last layer's u as a power of two can.
+- error of layer l: q = sum d w, m = 2 c + 1, v = m a (127 - a); m is worth
+  2**(backward_lsb_log2 - 1) of q, q is worth u / unit of layer l + 1, a (127 - a) is worth
+  127**-2. DELTA adds ``bias`` to the exponent, so u of layer l =
+  u unit**-1 2**(backward_lsb_log2 - 1 - bias) / 127**2 of layer l + 1; bias brings that as near
+  to the last layer's u as a power of two can.
 - chi: inc = x d 2**(exponent + chi_shift) stands for eta x d, hence one count of chi is worth
   eta u / (127 * 2**chi_shift). One pulse is worth pulse / unit, so
   ``threshold = (pulse / unit) 127 2**chi_shift / (eta u)``.
@@ -81,8 +82,8 @@ class Recipe:
     ----------
     weight_units : conductance codes of a weight of 1.0, by layer
     shifts : ``shift`` of ACTIVATE, by layer
-    biases : exponent ``bias`` of ERROR, by layer
-    error_units : real value of an error mantissa 1 with exponent 0, by layer
+    biases : exponent ``bias`` of DELTA, by layer
+    delta_units : real value of an error mantissa 1 with exponent 0, by layer
     chi_shifts : by layer
     """
 
@@ -114,7 +115,8 @@ class Recipe:
             )
         coarser += fewer
         self._ranges = [
-            (layer.range_forward + coarser, layer.range_backward + coarser) for layer in layers
+            (layer.forward_lsb_log2 + coarser, layer.backward_lsb_log2 + coarser)
+            for layer in layers
         ]
         # The charge of fewer input bits is smaller, not the weight.
         self.weight_units = [
@@ -123,18 +125,18 @@ class Recipe:
         ]
         self.shifts = [7 - index for index in indices]
         self.biases = [0] * len(layers)
-        self.error_units = [OUTPUT_UNIT] * len(layers)
+        self.delta_units = [OUTPUT_UNIT] * len(layers)
         for index in reversed(range(network.last)):
             backward = self._ranges[index + 1][1] + 8 - config.input_bits
             backward -= layers[index].shared_log2
             ratio = 2.0 ** (backward - 1) / (self.weight_units[index + 1] * ONE**2)
-            exact = self.error_units[index + 1] * ratio
+            exact = self.delta_units[index + 1] * ratio
             self.biases[index] = round(math.log2(exact / OUTPUT_UNIT))
-            self.error_units[index] = exact * 2.0 ** -self.biases[index]
+            self.delta_units[index] = exact * 2.0 ** -self.biases[index]
         limit = THRESHOLD_ROOM * 2 ** (config.chi_bits - 1)
         one = [
             pulse / weight * ONE / (layer.eta_scale * unit)
-            for layer, weight, unit in zip(layers, self.weight_units, self.error_units, strict=True)
+            for layer, weight, unit in zip(layers, self.weight_units, self.delta_units, strict=True)
         ]
         self.chi_shifts = [math.floor(math.log2(limit * eta_min / value)) for value in one]
         self._thresholds = [
@@ -187,8 +189,8 @@ class Recipe:
             col_count=layer.outputs,
             threshold=self._threshold(index, eta),
             chi_shift=self.chi_shifts[index],
-            range_forward=forward,
-            range_backward=backward,
+            forward_lsb_log2=forward,
+            backward_lsb_log2=backward,
         )
         segment.check(self.config)
         # Checks the other fields, such as chi_shift.

@@ -39,14 +39,14 @@ PLACE = record("pc", "loop0", "loop1", "sending", "status", "steps")
 is under way or -1, how it stands, instructions done."""
 
 HALTED, WAITS, NO_HALT = range(3)
-"""How a program stands: through, may go on (or waits), or left behind its last instruction."""
+"""How a program stands: finished, may go on (or waits), or left behind its last instruction."""
 
 _LOOP = int(Opcode.LOOP)
 _PRODUCTS = {int(Opcode.FORWARD), int(Opcode.BACKWARD)}
 _WINDOWS = {*_PRODUCTS, int(Opcode.CALIBRATE)}
 """Instructions that replace the latest window in any case."""
 
-_READERS = {int(Opcode.ACTIVATE), int(Opcode.ERROR)}
+_READERS = {int(Opcode.ACTIVATE), int(Opcode.DELTA)}
 """Instructions that may read it out."""
 
 _ENDS = {int(Opcode.HALT), int(Opcode.LOAD)}
@@ -55,7 +55,7 @@ _ENDS = {int(Opcode.HALT), int(Opcode.LOAD)}
 _NAMES = list(INSTRUCTION.names or ())
 _OPCODE, _LIVE, _TARGET, _SIDE, _FROM_SLOT, _ROW_START, _COL_START = map(
     _NAMES.index,
-    ("opcode", "live_start", "target", "side", "from_slot", "row_start", "col_start"),
+    ("opcode", "live_start", "target", "axis", "from_slot", "row_start", "col_start"),
 )
 """Places of the fields in a record; counts follow the starts."""
 
@@ -84,7 +84,7 @@ class Programs(NamedTuple):
         cls, decoder: "Decoder", segments: Sequence[Segments],
         words: Sequence[Sequence[int] | None],
     ) -> "Programs":  # fmt: skip
-        """Programs at their beginnings, by core; one without a program is through.
+        """Programs at their beginnings, by core; one without a program has finished.
 
         ``ValueError`` for an instruction that the hardware would refuse.
         """
@@ -152,17 +152,18 @@ def checked(word: int, config: CoreConfig, segments: Segments) -> tuple[Opcode, 
     if opcode in (_STAND_ALONE if config.objects else _ON_A_CHIP):
         kind = "on a chip" if config.objects else "that stands alone"
         raise ValueError(f"{opcode.name} is illegal for a core {kind}")
-    bounds = dict.fromkeys(("slot", "output", "error", "destination"), (0, config.slots - 1))
+    bounds = dict.fromkeys(("slot", "output", "delta", "destination"), (0, config.slots - 1))
     bounds |= {
         "table": (0, config.affine_tables - 1),
-        "start": (0, config.lines - 1),
-        "length": (1, config.lines - values.get("start", 0)),
-        "function": (int(opcode is Opcode.ERROR), max(Function)),
+        "destination_line": (0, config.lines - 1),
+        "first_line": (0, config.lines - 1),
+        "length": (1, config.lines - values.get("first_line", 0)),
+        "function": (int(opcode is Opcode.DELTA), max(Function)),
         "precision": (5, config.input_bits),
         "drift": (0, max(Drift)),
         "count": (1, 0xFFFF),
         "target": (0, config.program_depth - 1),
-        "stream": (0, config.streams - 1),
+        "route": (0, config.routes - 1),
         "object": (0, config.objects - 1),
         "objects": (0, (1 << config.objects) - 1),
     }
@@ -178,9 +179,9 @@ def checked(word: int, config: CoreConfig, segments: Segments) -> tuple[Opcode, 
         low, high = bounds.get(name, (value, value))
         if not low <= value <= high:
             raise ValueError(f"{opcode.name}: {name} must be in {low}..{high}, not {value}")
-    if opcode in (Opcode.READ, Opcode.SEND) and values["start"] % GROUP:
-        start = values["start"]
-        raise ValueError(f"{opcode.name}: start must be a multiple of {GROUP}, not {start}")
+    if opcode in (Opcode.READ, Opcode.SEND) and values["first_line"] % GROUP:
+        line = values["first_line"]
+        raise ValueError(f"{opcode.name}: first_line must be a multiple of {GROUP}, not {line}")
     return opcode, values
 
 

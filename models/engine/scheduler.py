@@ -20,28 +20,28 @@ from phasecore.models.engine.programs import (
     next_instruction,
 )
 from phasecore.models.golden import network_interface, trace
-from phasecore.models.golden.fabric import Fabric
 from phasecore.models.golden.instructions import execute, load, read
+from phasecore.models.golden.noc import Noc
 from phasecore.models.golden.packet_arrays import Packets, Progress, Results
 from phasecore.models.golden.packets import Result
 from phasecore.models.golden.state import Cores, CoreState, Geometry
 from phasecore.rtl.spec.instructions import Opcode, Unit
 
-__all__ = ["Engine", "Outcome"]
+__all__ = ["Engine", "RunResult"]
 
 _HALT, _LOAD, _READ = int(Opcode.HALT), int(Opcode.LOAD), int(Opcode.READ)
-_ACTIVATE, _ERROR, _WAIT = int(Opcode.ACTIVATE), int(Opcode.ERROR), int(Opcode.WAIT)
+_ACTIVATE, _DELTA, _WAIT = int(Opcode.ACTIVATE), int(Opcode.DELTA), int(Opcode.WAIT)
 _SEND, _AWAIT, _RELEASE = int(Opcode.SEND), int(Opcode.AWAIT), int(Opcode.RELEASE)
 _REFRESH, _PROGRAM = int(Opcode.REFRESH), int(Opcode.PROGRAM)
 _CALIBRATE = int(Opcode.CALIBRATE)
-_SENDER = int(Unit.STREAM_OUT)
+_SENDER = int(Unit.READ)
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What has come of programs."""
+class RunResult:
+    """What a run of programs came to."""
 
-    through: bool
+    finished: bool
     """All have come to their ends."""
     results: list[Result]
     programs: Programs
@@ -59,9 +59,9 @@ class Engine:
         self._decoder = Decoder(state.config)
 
     def run(
-        self, words: Sequence[Sequence[int] | None], segments: Sequence[Segments], fabric: Fabric,
+        self, words: Sequence[Sequence[int] | None], segments: Sequence[Segments], noc: Noc,
         packets: Packets, *, traced: bool,
-    ) -> Outcome:  # fmt: skip
+    ) -> RunResult:  # fmt: skip
         """Run a program on every core but those with None.
 
         ``ValueError`` for an instruction that the hardware would refuse, before anything is done.
@@ -73,7 +73,7 @@ class Engine:
         state.cores.logged[0] = 0
         while True:
             cores = state.cores._replace(log=log)
-            through = _run(cores, state.geometry, fabric, programs, packets, room, progress)
+            finished = _run(cores, state.geometry, noc, programs, packets, room, progress)
             if not progress.full[0]:
                 break
             room = room.larger()
@@ -81,23 +81,23 @@ class Engine:
                 log = trace.larger(log, int(cores.logged[0]))
         events = trace.traces(log[: int(state.cores.logged[0])], len(words)) if traced else []
         results = room.packets(int(progress.result[0]))
-        return Outcome(through, results, programs, int(progress.packet[0]), events)
+        return RunResult(finished, results, programs, int(progress.packet[0]), events)
 
 
 @compiled
 def _run(
-    cores: Cores, geometry: Geometry, fabric: Fabric, programs: Programs, packets: Packets,
+    cores: Cores, geometry: Geometry, noc: Noc, programs: Programs, packets: Packets,
     results: Results, progress: Progress,
 ) -> bool:  # fmt: skip
-    """Let all programs and the host go on; True when they are through, False when none can.
+    """Let all programs and the host go on; True when they have finished, False when none can.
 
     Call again with more room when ``progress.full`` is set.
     """
     progress.full[0] = 0
     while True:
         moved, left = False, False
-        if fabric.host >= 0:
-            moved = network_interface.feed(cores, geometry, fabric, packets, results, progress)
+        if noc.host >= 0:
+            moved = network_interface.feed(cores, geometry, noc, packets, results, progress)
             left = progress.packet[0] + 1 < len(packets.ends)
         for k in range(len(programs.places)):
             place = programs.places[k]
@@ -105,7 +105,7 @@ def _run(
                 continue
             code = programs.code[programs.ends[k] : programs.ends[k + 1]]
             before = place.steps
-            _advance(cores, geometry, fabric, k, code, place, packets, results, progress)
+            _advance(cores, geometry, noc, k, code, place, packets, results, progress)
             if place.status == NO_HALT:
                 return False
             left |= place.status != HALTED
@@ -118,10 +118,10 @@ def _run(
 
 @compiled
 def _advance(
-    cores: Cores, geometry: Geometry, fabric: Fabric, k: int, code: Any, place: Any,
+    cores: Cores, geometry: Geometry, noc: Noc, k: int, code: Any, place: Any,
     packets: Packets, results: Results, progress: Progress,
 ) -> None:  # fmt: skip
-    """Let a program go on until it must wait or is through."""
+    """Let a program go on until it must wait or has finished."""
     while True:
         pc = next_instruction(code, place)
         if pc < 0:
@@ -133,7 +133,7 @@ def _advance(
             return
         if place.sending >= 0:
             pending = code[place.sending]
-            if network_interface.send(cores, geometry, fabric, k, pending, results, progress):
+            if network_interface.send(cores, geometry, noc, k, pending, results, progress):
                 place.sending = -1
                 place.steps += 1
             elif _conflicts(i, pending):
@@ -142,10 +142,10 @@ def _advance(
             place.status = HALTED
             return
         if i.opcode == _AWAIT:
-            if not network_interface.all_ready(fabric, k, i.objects):
+            if not network_interface.all_ready(noc, k, i.objects):
                 return
         elif i.opcode == _RELEASE:
-            network_interface.release(fabric, k, i.objects)
+            network_interface.release(noc, k, i.objects)
         elif i.opcode == _SEND:
             place.sending = pc
         elif i.opcode == _LOAD:
@@ -162,8 +162,8 @@ def _advance(
 
 @compiled
 def _conflicts(i: Any, pending: Any) -> bool:
-    """An instruction must wait until a SEND is through."""
-    if i.opcode == _ACTIVATE or i.opcode == _ERROR:
+    """An instruction must wait until a SEND has finished."""
+    if i.opcode == _ACTIVATE or i.opcode == _DELTA:
         return pending.partial == 1 or i.destination == pending.slot
     if i.opcode == _WAIT:
         return i.units >> _SENDER & 1 == 1

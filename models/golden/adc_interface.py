@@ -29,7 +29,7 @@ def read_out(cores: Cores, geometry: Geometry, k: int, first: int, count: int, c
     """
     scalars, counts = cores.scalars[k], cores.counts[k]
     offsets, gains = cores.adc_offsets[k], cores.adc_gains[k]
-    shift = 4 + scalars.range - geometry.range_min + geometry.input_bits - scalars.precision
+    shift = 4 + scalars.lsb_log2 - geometry.lsb_log2_min + geometry.input_bits - scalars.precision
     clipped = at_limit = 0
     for i in range(count):
         line = first + i
@@ -79,7 +79,7 @@ class AdcInterface(Block):
     Attributes
     ----------
     offsets : int64 array, shape (lines,)
-        1/16 count of a full window at ``range_min``.
+        1/16 count of a full window at ``lsb_log2_min``.
     gains : int64 array, shape (lines,)
         Unsigned 2.8.
     clipped : codes clipped so far

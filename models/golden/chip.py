@@ -9,15 +9,15 @@ at once.
 from collections.abc import Iterator, Mapping, Sequence
 
 from phasecore.models.engine.programs import HALTED, NO_HALT, Programs
-from phasecore.models.engine.scheduler import Engine, Outcome
+from phasecore.models.engine.scheduler import Engine, RunResult
 from phasecore.models.golden.core import Core
 from phasecore.models.golden.device.profiles import DeviceProfile
-from phasecore.models.golden.fabric import Fabric, FabricState
+from phasecore.models.golden.noc import Noc, NocState
 from phasecore.models.golden.packet_arrays import Packets
 from phasecore.models.golden.packets import Result
 from phasecore.models.golden.state import CoreState
 from phasecore.rtl.spec.chip import ChipConfig
-from phasecore.rtl.spec.instructions import ObjectDescriptor, Opcode, StreamDescriptor
+from phasecore.rtl.spec.instructions import ObjectDescriptor, Opcode, RouteDescriptor
 
 __all__ = ["Chip"]
 
@@ -45,29 +45,29 @@ class Chip:
         self.config, self.traced = config, traced
         state = CoreState(config.core, profile, [seed + node for node in config.cores])
         self.cores = {node: Core.of(state, at) for at, node in enumerate(config.cores)}
-        self._engine, self._fabric = Engine(state), FabricState(config)
-        self.interfaces = {node: self._fabric.node(node) for node in config.cores}
-        self.host = self._fabric.node(config.host)
+        self._engine, self._noc = Engine(state), NocState(config)
+        self.interfaces = {node: self._noc.node(node) for node in config.cores}
+        self.host = self._noc.node(config.host)
 
     @property
     def undeliverable(self) -> int:
-        """Messages to places outside the mesh, which the fabric drops."""
-        return self._fabric.undeliverable
+        """Messages to places outside the mesh, which the NoC drops."""
+        return self._noc.undeliverable
 
     def define_object(self, node: int, index: int, descriptor: ObjectDescriptor) -> None:
         """Write an object's descriptor at a core or at the host, which restarts it."""
-        self._fabric.define_object(node, index, descriptor)
+        self._noc.define_object(node, index, descriptor)
 
-    def define_stream(self, node: int, index: int, descriptor: StreamDescriptor) -> None:
-        """Write a stream's descriptor at a core or at the host, which restarts its credits."""
-        self._fabric.define_stream(node, index, descriptor)
+    def define_route(self, node: int, index: int, descriptor: RouteDescriptor) -> None:
+        """Write a route's descriptor at a core or at the host, which restarts its credits."""
+        self._noc.define_route(node, index, descriptor)
 
     def run(
         self, programs: Mapping[int, Sequence[int]], packets: Sequence[bytes] = ()
     ) -> list[Result]:
         """Run a program on every core named, from instruction 0 to HALT, and send host packets.
 
-        Cores, objects and streams go on where the last run has left them.
+        Cores, objects and routes go on where the last run has left them.
 
         Returns
         -------
@@ -82,17 +82,17 @@ class Chip:
         """
         words = [programs.get(node) for node in self.cores]
         segments = [core.segments for core in self.cores.values()]
-        fabric = self._fabric.fabric()
-        outcome = self._engine.run(words, segments, fabric, Packets.of(packets), traced=self.traced)
+        noc = self._noc.noc()
+        outcome = self._engine.run(words, segments, noc, Packets.of(packets), traced=self.traced)
         if self.traced:
             for core, trace in zip(self.cores.values(), outcome.traces, strict=True):
                 core.trace = core.trace.extended(trace)
-        if not outcome.through:
-            raise ValueError(self._reason(list(programs), outcome, fabric, packets))
+        if not outcome.finished:
+            raise ValueError(self._reason(list(programs), outcome, noc, packets))
         return outcome.results
 
     def _reason(
-        self, nodes: Sequence[int], outcome: Outcome, fabric: Fabric, packets: Sequence[bytes]
+        self, nodes: Sequence[int], outcome: RunResult, noc: Noc, packets: Sequence[bytes]
     ) -> str:
         """Why the programs of ``nodes`` have not come to their ends."""
         numbers = {node: core.number for node, core in self.cores.items()}
@@ -106,11 +106,11 @@ class Chip:
             for wait in _core_waits(programs, numbers[node])
         ]
         if outcome.packets < len(packets):
-            waits.append(f"host waits for credits of stream {packets[outcome.packets][1]}")
+            waits.append(f"host waits for credits of route {packets[outcome.packets][1]}")
         waits += [
             f"SEND of core {node} waits for {wait}"
             for node in nodes
-            for wait in _send_waits(programs, fabric, numbers[node])
+            for wait in _send_waits(programs, noc, numbers[node])
         ]
         return f"deadlock: {'; '.join(waits)}"
 
@@ -129,14 +129,14 @@ def _core_waits(programs: Programs, k: int) -> Iterator[str]:
         yield "its SEND"
 
 
-def _send_waits(programs: Programs, fabric: Fabric, k: int) -> Iterator[str]:
+def _send_waits(programs: Programs, noc: Noc, k: int) -> Iterator[str]:
     """What a SEND waits for, if it does."""
     sending = int(programs.places["sending"][k])
     if sending < 0:
         return
     i = programs.part(k)[sending]
-    stream = fabric.streams[k, int(i["stream"])]
-    if stream["credits"] < stream["needed"]:
-        yield f"credits of stream {i['stream']}"
+    route = noc.routes[k, int(i["route"])]
+    if route["credits"] < route["needed"]:
+        yield f"credits of route {i['route']}"
     else:
         yield f"partial sums of object {i['object']}"

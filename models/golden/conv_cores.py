@@ -13,7 +13,7 @@ import numpy as np
 from phasecore.models.compiler.convolution import ALIGNED_BITS
 from phasecore.models.compiler.mapping.base import Job
 from phasecore.models.compiler.mapping.convolution import (
-    ERROR_SLOT,
+    DELTA_SLOT,
     OUTPUT_SLOT,
     STEPS,
     TARGET_SLOT,
@@ -29,9 +29,9 @@ from phasecore.models.engine.scheduler import Engine
 from phasecore.models.golden import post_processing, programmer, update_unit
 from phasecore.models.golden.arithmetic import Int
 from phasecore.models.golden.core import Core
-from phasecore.models.golden.fabric import nothing
 from phasecore.models.golden.fixed_point import clip, copy, round_shift, saturate_code
 from phasecore.models.golden.instructions import product
+from phasecore.models.golden.noc import nothing
 from phasecore.models.golden.packet_arrays import Packets
 from phasecore.models.golden.packets import Result
 from phasecore.models.golden.state import Cores, CoreState, Geometry
@@ -40,8 +40,8 @@ from phasecore.rtl.spec.core import EXPONENT_BITS, PARTIAL_SHIFT
 
 __all__ = ["ConvCores"]
 
-_FORWARD, _ACTIVATE, _BACKWARD, _SUMS, _ERROR, _OUTER, _TRANSFER, _REFRESH = range(len(STEPS))
-_X, _TARGET, _OUTPUT, _ERRORS = X_SLOT, TARGET_SLOT, OUTPUT_SLOT, ERROR_SLOT
+_FORWARD, _ACTIVATE, _BACKWARD, _SUMS, _DELTA, _OUTER, _TRANSFER, _REFRESH = range(len(STEPS))
+_X, _TARGET, _OUTPUT, _DELTAS = X_SLOT, TARGET_SLOT, OUTPUT_SLOT, DELTA_SLOT
 _EXPONENT_MAX = (1 << (EXPONENT_BITS - 1)) - 1
 
 LAYER = record(
@@ -178,7 +178,7 @@ def _images(
                 _pool(maps, layers[index], layers[index + 1])
         copy(found[number], outputs[: found.shape[1]])
         if len(targets):
-            _last_error(cores, geometry, maps, layers[last], targets[number])
+            _last_delta(cores, geometry, maps, layers[last], targets[number])
             for index in range(last, 0, -1):
                 top = _col2im(cores, geometry, maps, layers[index])
                 _normalise(cores, maps, layers[index - 1], layers[index], top)
@@ -229,19 +229,19 @@ def _pool(maps: Maps, layer: Any, following: Any) -> None:
 
 
 @compiled
-def _last_error(cores: Cores, geometry: Geometry, maps: Maps, layer: Any, target: Int) -> None:
+def _last_delta(cores: Cores, geometry: Geometry, maps: Maps, layer: Any, target: Int) -> None:
     k = layer.first
     copy(cores.slots[k, _TARGET], target)
-    post_processing.error(cores, geometry, k, maps.code[k, _ERROR])
-    copy(maps.mantissas[layer.outputs_at :], cores.slots[k, _ERRORS, : layer.outputs])
-    maps.exponents[layer.positions_at] = cores.exponents[k, _ERRORS]
+    post_processing.delta(cores, geometry, k, maps.code[k, _DELTA])
+    copy(maps.mantissas[layer.outputs_at :], cores.slots[k, _DELTAS, : layer.outputs])
+    maps.exponents[layer.positions_at] = cores.exponents[k, _DELTAS]
 
 
 @compiled
-def _load_error(cores: Cores, maps: Maps, layer: Any, k: int, position: int) -> None:
+def _load_delta(cores: Cores, maps: Maps, layer: Any, k: int, position: int) -> None:
     start = layer.outputs_at + position * layer.outputs
-    copy(cores.slots[k, _ERRORS], maps.mantissas[start : start + layer.outputs])
-    cores.exponents[k, _ERRORS] = maps.exponents[layer.positions_at + position]
+    copy(cores.slots[k, _DELTAS], maps.mantissas[start : start + layer.outputs])
+    cores.exponents[k, _DELTAS] = maps.exponents[layer.positions_at + position]
 
 
 @compiled
@@ -271,7 +271,7 @@ def _col2im(cores: Cores, geometry: Geometry, maps: Maps, layer: Any) -> int:
         shift = _aligning(maps, layer, position, top)
         for tile in range(layer.tiles):
             k = layer.first + tile
-            _load_error(cores, maps, layer, k, position)
+            _load_delta(cores, maps, layer, k, position)
             product(cores, geometry, k, maps.code[k, _BACKWARD])
             post_processing.activate(cores, geometry, k, maps.code[k, _SUMS])
             for at, row in enumerate(range(tile, layer.rows, layer.tiles)):
@@ -315,7 +315,7 @@ def _update(cores: Cores, geometry: Geometry, maps: Maps, layer: Any) -> None:
         for tile in range(layer.tiles):
             k = layer.first + tile
             _load_cells(cores, maps, layer, 0, tile)
-            _load_error(cores, maps, layer, k, 0)
+            _load_delta(cores, maps, layer, k, 0)
             update_unit.outer(cores, geometry, k, maps.code[k, _OUTER])
         return
     top = _top(maps, layer)

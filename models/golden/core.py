@@ -10,7 +10,7 @@ from phasecore.models.engine.scheduler import Engine
 from phasecore.models.golden.adc_interface import AdcInterface
 from phasecore.models.golden.crossbar import Crossbar
 from phasecore.models.golden.device.profiles import DeviceProfile
-from phasecore.models.golden.fabric import nothing
+from phasecore.models.golden.noc import nothing
 from phasecore.models.golden.packet_arrays import Packets
 from phasecore.models.golden.packets import Result
 from phasecore.models.golden.post_processing import PostProcessing
@@ -47,7 +47,7 @@ class Core(Block):
     slots, exponents = View("slots"), View("exponents")
     refresh_high, refresh_low = Number("refresh_high"), Number("refresh_low")
     dropped_packets = Number("dropped_packets")
-    range, precision, exponent = Number("range"), Number("precision"), Number("exponent")
+    lsb_log2, precision, exponent = Number("lsb_log2"), Number("precision"), Number("exponent")
 
     def __init__(
         self, config: CoreConfig, profile: DeviceProfile, seed: int, *,
@@ -66,7 +66,7 @@ class Core(Block):
         self.programmer = Programmer(state, number)
         self.segments: list[Segment | None] = [None] * self.config.segments
         self.refresh_high, self.refresh_low = 100, 20
-        self.range, self.precision = self.config.range_min, self.config.input_bits
+        self.lsb_log2, self.precision = self.config.lsb_log2_min, self.config.input_bits
         self.trace = Trace()
 
     @classmethod
@@ -88,7 +88,7 @@ class Core(Block):
         )
         for trace in outcome.traces:
             self.trace = self.trace.extended(trace)
-        if outcome.through:
+        if outcome.finished:
             return outcome.results
         raise ValueError(_reason(outcome.programs))
 

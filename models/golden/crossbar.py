@@ -23,15 +23,15 @@ from phasecore.models.golden.device.physics import (
 from phasecore.models.golden.device.profiles import IDEAL, DeviceProfile
 from phasecore.models.golden.device.tables import N_MAX, STUCK
 from phasecore.models.golden.fixed_point import clip, isqrt
-from phasecore.models.golden.hash import Stream, deviates, gauss, line_keys, mix
+from phasecore.models.golden.hash import Draw, deviates, gauss, line_keys, mix
 from phasecore.models.golden.macro_files import MacroFiles
 from phasecore.models.golden.state import (
     DEVICE_CONDUCTANCE,
-    DEVICE_E,
-    DEVICE_G,
-    DEVICE_N,
+    DEVICE_DRIFTED,
+    DEVICE_EVENT_TIME,
+    DEVICE_EVENTS,
+    DEVICE_PULSES,
     DEVICE_RESETS,
-    DEVICE_T,
     Block,
     Cores,
     CoreState,
@@ -71,13 +71,13 @@ def drive_slot(x: Int, vector: Int, precision: int, signs: int, start: int, coun
 
 @compiled
 def prepare(
-    scalars: Any, precision: int, range_: int, backward: int, polarities: int, reference: int,
+    scalars: Any, precision: int, lsb_log2: int, backward: int, polarities: int, reference: int,
     first: int, stop: int,
 ) -> None:  # fmt: skip
     """What the next :func:`window` of a core is like, apart from ``x``; with exponent 0."""
     # Fields, not arguments of the window: literals would compile it once for each combination.
     scalars.first, scalars.stop = first, stop
-    scalars.precision, scalars.range, scalars.exponent = precision, range_, 0
+    scalars.precision, scalars.lsb_log2, scalars.exponent = precision, lsb_log2, 0
     scalars.backward, scalars.polarities, scalars.reference = backward, polarities, reference
 
 
@@ -96,7 +96,7 @@ def window(cores: Cores, geometry: Geometry, k: int) -> None:
     cycles = 1 << (scalars.precision - 1)
     charge[:] = geometry.reference_current * cycles if scalars.reference else 0
     if scalars.polarities != BOTH:
-        _one_polarity(charge, x, cores.devices[k, DEVICE_CONDUCTANCE], scalars)
+        _one_polarity(charge, x, cores.devices[k, DEVICE_DRIFTED], scalars)
     elif scalars.backward:
         _backward(charge, x, cores.weights[k, lines])
     else:
@@ -105,7 +105,7 @@ def window(cores: Cores, geometry: Geometry, k: int) -> None:
     _convert(
         cores.counts[k, lines], charge, cores.gain[k, lines], cores.offset[k, lines],
         cores.noise_keys[k, lines], scalars.crossbar_windows,
-        _noise_scale(geometry, scalars, squares), cycles, scalars.range,
+        _noise_scale(geometry, scalars, squares), cycles, scalars.lsb_log2,
     )  # fmt: skip
     cores.counts[k, sensed:] = 0
     cores.at_limit[k, :] = False
@@ -136,7 +136,7 @@ def _noise_scale(geometry: Geometry, scalars: Any, squares: int) -> int:
     """Deviation of the read noise, 1/4096 count, when the squared widths sum to ``squares``."""
     polarities = (scalars.polarities & 1) + (scalars.polarities >> 1)
     norm = isqrt((squares * polarities << 8) // 2)
-    device = min((scalars.crossbar_g_noise * norm << 8) >> scalars.range, LARGEST_DEVIATION)
+    device = min((scalars.crossbar_g_noise * norm << 8) >> scalars.lsb_log2, LARGEST_DEVIATION)
     converter = geometry.adc_noise << 4
     return isqrt(device * device + converter * converter)
 
@@ -150,9 +150,9 @@ def _may_reach_limit(
     ``largest`` bounds the current of the devices.
     """
     current = largest + (geometry.reference_current if scalars.reference else 0)
-    counts = (gain * current + offset) / float(1 << (scalars.range + 10))
+    counts = (gain * current + offset) / float(1 << (scalars.lsb_log2 + 10))
     # The norm grows by sqrt(lines) per cycle at most; a deviate is below 5; roots are floored.
-    device = scalars.crossbar_g_noise * (np.sqrt(driven) + 1) / float(1 << scalars.range)
+    device = scalars.crossbar_g_noise * (np.sqrt(driven) + 1) / float(1 << scalars.lsb_log2)
     noise = 5 * (device + geometry.adc_noise / 256) + 0.1
     return counts + noise + 1 > geometry.increment_max
 
@@ -201,8 +201,8 @@ def _integrate(cores: Cores, geometry: Geometry, k: int, x: Int, line: int, cycl
     for cycle in range(cycles):
         current += steps[cycle]
         charge += cores.gain[k, line] * current + cores.offset[k, line]
-        noise = (cores.noise_scales[cycle] * z << scalars.range) >> 10
-        after = (charge + noise) >> (scalars.range + 10)
+        noise = (cores.noise_scales[cycle] * z << scalars.lsb_log2) >> 10
+        after = (charge + noise) >> (scalars.lsb_log2 + 10)
         increment = clip(after - before, -limit, limit)
         at_limit |= abs(increment) == limit
         count += increment
@@ -222,7 +222,7 @@ def _weight(cores: Cores, geometry: Geometry, k: int, driven: int, sensed: int) 
     for device in range(geometry.devices):
         for negative in range(2):
             if scalars.polarities >> negative & 1:
-                g = cores.devices[k, DEVICE_CONDUCTANCE, row, col, negative, device]
+                g = cores.devices[k, DEVICE_DRIFTED, row, col, negative, device]
                 total += -g if negative else g
     return total
 
@@ -275,15 +275,15 @@ def _one_polarity(charge: Charges, x: Int, g: Int, scalars: Any) -> None:
 @compiled
 def _convert(
     counts: Int, charge: Charges, gain: Int, offset: Int, keys: Any, number: int, scale: int,
-    cycles: int, range_: int,
+    cycles: int, lsb_log2: int,
 ) -> None:  # fmt: skip
     """Counts of the charges with the noise of window ``number``."""
     event = np.uint32(number)
     for j in range(len(charge)):
         phase = gain[j] * np.int64(charge[j]) + offset[j] * cycles
         if scale:
-            phase += (scale * gauss(mix(np.uint32(keys[j] ^ event))) << range_) >> 10
-        counts[j] = phase >> (range_ + 10)
+            phase += (scale * gauss(mix(np.uint32(keys[j] ^ event))) << lsb_log2) >> 10
+        counts[j] = phase >> (lsb_log2 + 10)
 
 
 @compiled
@@ -340,7 +340,9 @@ class Crossbar(Block, MacroFiles):
     g_noise : read noise of one weight at this time, conductance codes
     """
 
-    g, n, e, t, resets = map(Plane, (DEVICE_G, DEVICE_N, DEVICE_E, DEVICE_T, DEVICE_RESETS))
+    conductance, pulses_since_reset, events, event_time, resets = map(
+        Plane, (DEVICE_CONDUCTANCE, DEVICE_PULSES, DEVICE_EVENTS, DEVICE_EVENT_TIME, DEVICE_RESETS)
+    )
     gain, offset = View("gain"), View("offset")
     counts, at_limit = View("counts"), View("at_limit")
     windows, time = Number("crossbar_windows"), Number("crossbar_time")
@@ -365,14 +367,14 @@ class Crossbar(Block, MacroFiles):
         self.profile, self.tables = state.profile, state.tables
         config, seed = self.config, self.seed
         self.gain, self.offset = line_errors(config, self.profile, seed)
-        keys = line_keys(seed, Stream.READ_NOISE, config.lines)
+        keys = line_keys(seed, Draw.READ_NOISE, config.lines)
         self.cores.noise_keys[number] = keys
-        self.g, self.n = initial_state(config, self.profile, seed)
+        self.conductance, self.pulses_since_reset = initial_state(config, self.profile, seed)
         if initial is not None:
             codes = np.asarray(initial, dtype=np.int64)
             if codes.min() < 0 or codes.max() > config.g_max:
                 raise ValueError(f"conductance codes must be in 0..{config.g_max}")
-            np.copyto(self.g, codes, where=self.n != STUCK)
+            np.copyto(self.conductance, codes, where=self.pulses_since_reset != STUCK)
         self.refresh_weights()
 
     @property
@@ -385,7 +387,7 @@ class Crossbar(Block, MacroFiles):
         k, cores = self.number, self.cores
         devices, g_max = cores.devices[k], self.config.g_max
         drift(devices, DriftTables.of(self.tables), self.seed, self.time, g_max)
-        _sum_weights(cores.weights[k], cores.peaks[k], devices[DEVICE_CONDUCTANCE])
+        _sum_weights(cores.weights[k], cores.peaks[k], devices[DEVICE_DRIFTED])
         cores.scalars["crossbar_g_noise"][k] = noise_at(self.tables, self.time)
 
     def set_time(self, seconds: int) -> None:
@@ -397,9 +399,9 @@ class Crossbar(Block, MacroFiles):
             self.refresh_weights()
 
     @property
-    def conductances(self) -> Int:
+    def drifted(self) -> Int:
         """What every device conducts now, conductance codes, shape (rows, cols, 2, N)."""
-        found: Int = self.cores.devices[self.number, DEVICE_CONDUCTANCE].copy()
+        found: Int = self.cores.devices[self.number, DEVICE_DRIFTED].copy()
         return found
 
     @property
@@ -410,14 +412,14 @@ class Crossbar(Block, MacroFiles):
     def endurance(self) -> dict[str, float]:
         """Pulses and RESETs that a device has seen: the most, and the mean over all devices."""
         return {
-            "pulses_max": int(self.e.max()),
-            "pulses_mean": float(self.e.mean()),
+            "pulses_max": int(self.events.max()),
+            "pulses_mean": float(self.events.mean()),
             "resets_max": int(self.resets.max()),
             "resets_mean": float(self.resets.mean()),
         }
 
     def window(
-        self, codes: ArrayLike, *, range: int, precision: int | None = None,
+        self, codes: ArrayLike, *, lsb_log2: int, precision: int | None = None,
         backward: bool = False, polarities: int = BOTH, reference: bool = False,
     ) -> Int:  # fmt: skip
         """Final counts of one integration window.
@@ -426,7 +428,7 @@ class Crossbar(Block, MacroFiles):
         ----------
         codes : integers, at least as many as driven lines
             Signed pulse width of every line in cycles, magnitude below ``2**(precision - 1)``.
-        range : ADC range, log2 of the charge that counts 1
+        lsb_log2 : of the converter, log2 of the charge that counts 1
         precision : the window lasts ``2**(precision - 1)`` cycles; default ``input_bits``
         backward : drive columns and sense rows
         polarities : bit 0 connects G+, bit 1 G-
@@ -447,7 +449,7 @@ class Crossbar(Block, MacroFiles):
         self.cores.x[:] = 0
         self.cores.x[:driven] = widths
         prepare(
-            self.cores.scalars[self.number], precision, range, int(backward), polarities,
+            self.cores.scalars[self.number], precision, lsb_log2, int(backward), polarities,
             int(reference), 0, self.config.lines,
         )  # fmt: skip
         window(self.cores, self.geometry, self.number)
@@ -487,13 +489,13 @@ class Crossbar(Block, MacroFiles):
         # The first devices take what does not divide evenly.
         number = np.arange(config.devices_per_polarity)
         targets = (shares + config.devices_per_polarity - 1 - number) // len(number)
-        z = deviates(self.seed, Stream.WRITE, self.e) / 256
+        z = deviates(self.seed, Draw.WRITE, self.events) / 256
         unit = self.profile.g_full_scale / config.g_max
         errors = self.profile.program_deviation(targets * unit) / unit
         written = np.rint(targets + errors * z).astype(np.int64)
-        free = self.n != STUCK
-        np.copyto(self.g, np.clip(written, 0, config.g_max), where=free)
-        np.copyto(self.n, N_MAX, where=free)
-        self.e[...] = self.e + 1 & _MASK
-        self.t[...] = self.time
+        free = self.pulses_since_reset != STUCK
+        np.copyto(self.conductance, np.clip(written, 0, config.g_max), where=free)
+        np.copyto(self.pulses_since_reset, N_MAX, where=free)
+        self.events[...] = self.events + 1 & _MASK
+        self.event_time[...] = self.time
         self.refresh_weights()

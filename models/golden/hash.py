@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The hash from which everything random comes (docs/contract/device.md).
 
-A draw is a function of (seed, stream, index, event), so that RTL and model see the same.
+A draw is a function of (seed, draw, index, event), so that RTL and model see the same.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from phasecore.models.engine.jit import compiled
 from phasecore.models.golden.arithmetic import Int
 
-__all__ = ["Stream", "deviates", "event_key", "gauss", "line_key", "line_keys", "mix", "unlikely"]
+__all__ = ["Draw", "deviates", "event_key", "gauss", "line_key", "line_keys", "mix", "unlikely"]
 
 _GOLDEN = 0x9E3779B9
 _FACTOR_1, _FACTOR_2 = np.uint32(0x7FEB352D), np.uint32(0x846CA68B)
@@ -21,7 +21,7 @@ _BYTES, _LOW = np.uint32(0x00FF00FF), np.uint32(0xFFFF)
 _8, _15, _16 = np.uint32(8), np.uint32(15), np.uint32(16)
 
 
-class Stream:
+class Draw:
     """Independent uses of the hash."""
 
     READ_NOISE = 1
@@ -60,53 +60,53 @@ def gauss(key: Any) -> int:
 
 
 @compiled
-def line_key(seed: int, stream: int, index: int) -> Any:
-    """What :func:`event_key` makes of ``seed``, ``stream`` and ``index`` before the event."""
-    base = mix(np.uint32((seed ^ stream * _GOLDEN) & 0xFFFFFFFF))
+def line_key(seed: int, draw: int, index: int) -> Any:
+    """What :func:`event_key` makes of ``seed``, ``draw`` and ``index`` before the event."""
+    base = mix(np.uint32((seed ^ draw * _GOLDEN) & 0xFFFFFFFF))
     return mix(np.uint32(base ^ np.uint32(index)))
 
 
 @compiled
-def event_key(seed: int, stream: int, index: int, event: int) -> Any:
+def event_key(seed: int, draw: int, index: int, event: int) -> Any:
     """Hash key of an event; ``seed``, ``index`` and ``event`` are 32-bit words."""
-    return mix(np.uint32(line_key(seed, stream, index) ^ np.uint32(event)))
+    return mix(np.uint32(line_key(seed, draw, index) ^ np.uint32(event)))
 
 
-def line_keys(seed: int, stream: int, count: int) -> NDArray[np.uint64]:
+def line_keys(seed: int, draw: int, count: int) -> NDArray[np.uint64]:
     """Keys of indices 0 .. ``count - 1``, shape (count,)."""
     found = np.zeros(count, dtype=np.uint64)
-    _fill_line_keys(found, seed, stream)
+    _fill_line_keys(found, seed, draw)
     return found
 
 
-def deviates(seed: int, stream: int, events: Int) -> Int:
+def deviates(seed: int, draw: int, events: Int) -> Int:
     """Normal deviates (1/256), shape of ``events``, whose places are the indices."""
     found = np.zeros(events.size, dtype=np.int64)
-    _fill_deviates(found, seed, stream, np.ascontiguousarray(events).reshape(-1))
+    _fill_deviates(found, seed, draw, np.ascontiguousarray(events).reshape(-1))
     return found.reshape(events.shape)
 
 
-def unlikely(seed: int, stream: int, count: int, fraction: float) -> NDArray[np.bool_]:
+def unlikely(seed: int, draw: int, count: int, fraction: float) -> NDArray[np.bool_]:
     """True for a ``fraction`` of ``count`` indices, drawn from the hash."""
     found = np.zeros(count, dtype=np.bool_)
     if fraction > 0:
-        _fill_unlikely(found, seed, stream, round(fraction * 2**32))
+        _fill_unlikely(found, seed, draw, round(fraction * 2**32))
     return found
 
 
 @compiled
-def _fill_line_keys(found: Any, seed: int, stream: int) -> None:
+def _fill_line_keys(found: Any, seed: int, draw: int) -> None:
     for index in range(len(found)):
-        found[index] = line_key(seed, stream, index)
+        found[index] = line_key(seed, draw, index)
 
 
 @compiled
-def _fill_deviates(found: Int, seed: int, stream: int, events: Int) -> None:
+def _fill_deviates(found: Int, seed: int, draw: int, events: Int) -> None:
     for index in range(len(found)):
-        found[index] = gauss(event_key(seed, stream, index, events[index]))
+        found[index] = gauss(event_key(seed, draw, index, events[index]))
 
 
 @compiled
-def _fill_unlikely(found: Any, seed: int, stream: int, bound: int) -> None:
+def _fill_unlikely(found: Any, seed: int, draw: int, bound: int) -> None:
     for index in range(len(found)):
-        found[index] = np.int64(event_key(seed, stream, index, 0)) < bound
+        found[index] = np.int64(event_key(seed, draw, index, 0)) < bound

@@ -27,7 +27,7 @@ from phasecore.rtl.spec.instructions import Opcode, PacketKind
 __all__ = ["execute", "load", "product", "read"]
 
 (
-    _HALT, _LOAD, _READ, _FORWARD, _BACKWARD, _ACTIVATE, _ERROR, _OUTER, _TRANSFER, _REFRESH,
+    _HALT, _LOAD, _READ, _FORWARD, _BACKWARD, _ACTIVATE, _DELTA, _OUTER, _TRANSFER, _REFRESH,
     _PROGRAM, _CALIBRATE, *_,
 ) = map(int, Opcode)  # fmt: skip
 _VECTOR, _AFFINE = int(PacketKind.VECTOR), int(PacketKind.AFFINE)
@@ -42,8 +42,8 @@ def execute(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
         product(cores, geometry, k, i)
     elif i.opcode == _ACTIVATE:
         post_processing.activate(cores, geometry, k, i)
-    elif i.opcode == _ERROR:
-        post_processing.error(cores, geometry, k, i)
+    elif i.opcode == _DELTA:
+        post_processing.delta(cores, geometry, k, i)
     elif i.opcode == _OUTER:
         update_unit.outer(cores, geometry, k, i)
     elif i.opcode == _TRANSFER:
@@ -60,12 +60,19 @@ def execute(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
 def product(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
     """FORWARD or BACKWARD with the fields ``i``."""
     backward = int(i.opcode == _BACKWARD)
-    start, count, range_ = i.row_start, i.row_count, i.range_forward
+    start, count, lsb_log2 = i.row_start, i.row_count, i.forward_lsb_log2
     if backward:
-        start, count, range_ = i.col_start, i.col_count, i.range_backward
+        start, count, lsb_log2 = i.col_start, i.col_count, i.backward_lsb_log2
     drive_slot(cores.x, cores.slots[k, i.slot], i.precision, i.input_signs, start, count)
     prepare(
-        cores.scalars[k], i.precision, range_, backward, i.polarities, 0, i.live_start, i.live_stop
+        cores.scalars[k],
+        i.precision,
+        lsb_log2,
+        backward,
+        i.polarities,
+        0,
+        i.live_start,
+        i.live_stop,
     )
     window(cores, geometry, k)
     cores.scalars[k].exponent = cores.exponents[k, i.slot]
@@ -78,25 +85,25 @@ def _calibrate(cores: Cores, geometry: Geometry, k: int, drift: int) -> None:
         cores.x[:] = 0
         cores.x[: min(geometry.rows, geometry.cols)] = _LARGEST >> 8 - geometry.input_bits
         for half in range(2):
-            _sum(cores, geometry, k, geometry.drift_range, half + 1, 0, sums[half])
+            _sum(cores, geometry, k, geometry.drift_lsb_log2, half + 1, 0, sums[half])
         for line in range(geometry.lines):
             total += sums[0, line] - sums[1, line]
     compare(cores.scalars[k], geometry, drift, total)
     cores.x[:] = 0
     for half in range(2):
-        _sum(cores, geometry, k, geometry.range_min, BOTH, half, sums[half])
+        _sum(cores, geometry, k, geometry.lsb_log2_min, BOTH, half, sums[half])
     calibrate(cores, geometry, k, sums[0], sums[1])
 
 
 @compiled
 def _sum(
-    cores: Cores, geometry: Geometry, k: int, range_: int, polarities: int, reference: int,
+    cores: Cores, geometry: Geometry, k: int, lsb_log2: int, polarities: int, reference: int,
     sums: Int,
 ) -> None:  # fmt: skip
     """Counts of all lines, summed over the windows of a measurement of the calibration."""
     backward = int(geometry.rows > geometry.cols)
     prepare(
-        cores.scalars[k], geometry.input_bits, range_, backward, polarities, reference, 0,
+        cores.scalars[k], geometry.input_bits, lsb_log2, backward, polarities, reference, 0,
         geometry.lines,
     )  # fmt: skip
     sums[:] = 0
@@ -141,6 +148,6 @@ def read(
     """READ: one more result; False if there is no room."""
     if is_full(cores, geometry, results, progress):
         return False
-    codes = cores.slots[k, i.slot, i.start : i.start + i.length]
-    append_result(results, progress, i.slot, i.start, codes)
+    codes = cores.slots[k, i.slot, i.first_line : i.first_line + i.length]
+    append_result(results, progress, i.slot, i.first_line, codes)
     return True

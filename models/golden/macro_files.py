@@ -23,17 +23,18 @@ class MacroFiles:
     offset: Any
     windows: Any
     time: Any
-    g: Any
-    n: Any
-    e: Any
-    t: Any
+    conductance: Any
+    pulses_since_reset: Any
+    events: Any
+    event_time: Any
 
     def refresh_weights(self) -> None:
         """Take in what has been read."""
         raise NotImplementedError
 
     def write_macro_files(self, prefix: str | Path) -> None:
-        """Write ``<prefix>.{params,g,n,e,t}.hex``, which the macro loads with +phasecore_macro."""
+        """Write ``<prefix>.NAME.hex``, which the macro loads with +phasecore_macro; NAME is
+        params, conductance, pulses_since_reset, events, event_time."""
         tables: DeviceTables = self.tables
         scalars = [
             self.seed, self.windows, tables.g_min, tables.mu_slope, tables.sd_slope,
@@ -47,10 +48,10 @@ class MacroFiles:
         words = scalars + [int(value) for array in arrays for value in array]
         for name, values in (
             ("params", words),
-            ("g", self.g.reshape(-1).tolist()),
-            ("n", self.n.reshape(-1).tolist()),
-            ("e", self.e.reshape(-1).tolist()),
-            ("t", self.t.reshape(-1).tolist()),
+            ("conductance", self.conductance.reshape(-1).tolist()),
+            ("pulses_since_reset", self.pulses_since_reset.reshape(-1).tolist()),
+            ("events", self.events.reshape(-1).tolist()),
+            ("event_time", self.event_time.reshape(-1).tolist()),
         ):
             Path(f"{prefix}.{name}.hex").write_text(_hex(values), encoding="utf-8")
 
@@ -59,9 +60,9 @@ class MacroFiles:
 
         They do not tell RESETs from other events; ``resets`` stay.
         """
-        for name in ("g", "n", "e", "t"):
+        for name in ("conductance", "pulses_since_reset", "events", "event_time"):
             values = _read_hex(Path(f"{prefix}.{name}.hex"))
-            getattr(self, name)[...] = np.reshape(values, self.g.shape)
+            getattr(self, name)[...] = np.reshape(values, self.conductance.shape)
         words = _read_hex(Path(f"{prefix}.params.hex"))
         self.windows, self.time = words[1], words[9]
         self.refresh_weights()

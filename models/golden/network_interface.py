@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from phasecore.models.engine.jit import compiled
-from phasecore.models.golden.fabric import CREDITS_MAX, NUMBERS, Fabric, FabricError
 from phasecore.models.golden.fixed_point import clip, copy, round_shift
+from phasecore.models.golden.noc import CREDITS_MAX, NUMBERS, Noc, NocFault
 from phasecore.models.golden.packet_arrays import (
     Packets,
     Progress,
@@ -29,7 +29,7 @@ from phasecore.rtl.spec.messages import LINES_PER_FLIT, MessageKind
 
 __all__ = ["all_ready", "feed", "release", "send"]
 
-_OBJECT, _RANGE, _CREDIT, _ = range(len(FabricError))
+_OBJECT, _RANGE, _CREDIT, _ = range(len(NocFault))
 _NONE = -1
 _VECTOR, _PARTIAL, _AFFINE = MessageKind.VECTOR, MessageKind.PARTIAL, MessageKind.AFFINE
 _KIND_VECTOR, _KIND_PARTIAL, _KIND_AFFINE = int(_VECTOR), int(_PARTIAL), int(_AFFINE)
@@ -39,25 +39,25 @@ _PARTIAL_MAX = (1 << (PARTIAL_BITS - 1)) - 1
 
 
 @compiled
-def all_ready(fabric: Fabric, k: int, mask: int) -> bool:
+def all_ready(noc: Noc, k: int, mask: int) -> bool:
     """All objects of a mask have what their iterations need."""
     for index in range(NUMBERS):
-        if mask >> index & 1 and not _ready(fabric, fabric.objects[k, index]):
+        if mask >> index & 1 and not _ready(noc, noc.objects[k, index]):
             return False
     return True
 
 
 @compiled
-def release(fabric: Fabric, k: int, mask: int) -> None:
+def release(noc: Noc, k: int, mask: int) -> None:
     """End the iterations of all objects of a mask that are ready; give credits back."""
     for index in range(NUMBERS):
         if not mask >> index & 1:
             continue
-        entry = fabric.objects[k, index]
-        if not _ready(fabric, entry):
-            fabric.refused[k] += 1
+        entry = noc.objects[k, index]
+        if not _ready(noc, entry):
+            noc.refused[k] += 1
             continue
-        dead = fabric.dead[_iteration(entry)]
+        dead = noc.dead[_iteration(entry)]
         died = dead - entry.dead
         entry.dead = dead
         entry.col += 1
@@ -67,44 +67,44 @@ def release(fabric: Fabric, k: int, mask: int) -> None:
             entry.row = entry.dead = 0
             entry.arrived -= entry.frame
         while died > 0:
-            _give(fabric, entry, min(died, CREDITS_MAX))
+            _give(noc, entry, min(died, CREDITS_MAX))
             died -= CREDITS_MAX
 
 
 @compiled
 def send(
-    cores: Cores, geometry: Geometry, fabric: Fabric, k: int, i: Any, results: Results,
+    cores: Cores, geometry: Geometry, noc: Noc, k: int, i: Any, results: Results,
     progress: Progress,
 ) -> bool:  # fmt: skip
     """SEND with the fields ``i``; False if it must wait."""
-    stream, merged = fabric.streams[k, i.stream], fabric.objects[k, i.object]
-    if not stream.enable:
-        fabric.errors[k, _OBJECT] += 1
+    route, merge_object = noc.routes[k, i.route], noc.objects[k, i.object]
+    if not route.enable:
+        noc.faults[k, _OBJECT] += 1
         return True
     merging = i.partial and i.merge
     if is_full(cores, geometry, results, progress):
         return False
-    if stream.credits < stream.needed or (merging and merged.lines < i.start + i.length):
+    if route.credits < route.needed or (merging and merge_object.lines < i.first_line + i.length):
         return False
-    stream.credits -= stream.consumers
+    route.credits -= route.consumers
     if merging:
-        merged.lines = 0
-    values, kind = fabric.values, _KIND_VECTOR
-    fabric.exponent[0] = cores.exponents[k, i.slot]
+        merge_object.lines = 0
+    values, kind = noc.values, _KIND_VECTOR
+    noc.exponent[0] = cores.exponents[k, i.slot]
     if i.partial:
         kind = _KIND_PARTIAL
         for at in range(i.length):
-            exact = round_shift(cores.accumulators[k, i.start + at], PARTIAL_SHIFT)
+            exact = round_shift(cores.accumulators[k, i.first_line + at], PARTIAL_SHIFT)
             values[at] = clip(exact, -_PARTIAL_MAX - 1, _PARTIAL_MAX)
     else:
-        copy(values, cores.slots[k, i.slot, i.start : i.start + i.length])
-    _post(cores, geometry, fabric, stream, kind, i.start, i.length, results, progress)
+        copy(values, cores.slots[k, i.slot, i.first_line : i.first_line + i.length])
+    _post(cores, geometry, noc, route, kind, i.first_line, i.length, results, progress)
     return True
 
 
 @compiled
 def feed(
-    cores: Cores, geometry: Geometry, fabric: Fabric, packets: Packets, results: Results,
+    cores: Cores, geometry: Geometry, noc: Noc, packets: Packets, results: Results,
     progress: Progress,
 ) -> bool:  # fmt: skip
     """Packets of the host, as far as there are credits; True if any was taken."""
@@ -112,63 +112,63 @@ def feed(
     while progress.packet[0] + 1 < len(packets.ends):
         number = progress.packet[0]
         packet, slot, start, length = read_header(packets, number, geometry.lines)
-        stream = fabric.streams[fabric.host, min(slot, NUMBERS)]
+        route = noc.routes[noc.host, min(slot, NUMBERS)]
         if not packet:
-            fabric.malformed[0] += 1
-        elif not stream.enable:
-            fabric.errors[fabric.host, _OBJECT] += 1
+            noc.malformed[0] += 1
+        elif not route.enable:
+            noc.faults[noc.host, _OBJECT] += 1
         else:
-            waits = packet == _PACKET_VECTOR and stream.credits < stream.needed
+            waits = packet == _PACKET_VECTOR and route.credits < route.needed
             if waits or is_full(cores, geometry, results, progress):
                 return moved
-            kind = _unpack(fabric, packets, number, packet, length)
+            kind = _unpack(noc, packets, number, packet, length)
             if kind == _KIND_VECTOR:
-                stream.credits -= stream.consumers
-            fabric.exponent[0] = 0
-            _post(cores, geometry, fabric, stream, kind, start, length, results, progress)
+                route.credits -= route.consumers
+            noc.exponent[0] = 0
+            _post(cores, geometry, noc, route, kind, start, length, results, progress)
         progress.packet[0] += 1
         moved = True
     return moved
 
 
 @compiled
-def _unpack(fabric: Fabric, packets: Packets, number: int, packet: int, length: int) -> int:
+def _unpack(noc: Noc, packets: Packets, number: int, packet: int, length: int) -> int:
     """Lines of a host's packet, of a table scale and offset together; its kind as a message."""
     payload = packets.data[packets.ends[number] + HEADER_BYTES :]
     for at in range(length):
         if packet != _PACKET_VECTOR:
-            fabric.values[at] = payload[2 * at] | np.int64(np.int8(payload[2 * at + 1])) << 8
+            noc.values[at] = payload[2 * at] | np.int64(np.int8(payload[2 * at + 1])) << 8
         else:
-            fabric.values[at] = np.int8(payload[at])
+            noc.values[at] = np.int8(payload[at])
     return _KIND_VECTOR if packet == _PACKET_VECTOR else _KIND_AFFINE
 
 
 @compiled
 def _post(
-    cores: Cores, geometry: Geometry, fabric: Fabric, stream: Any, kind: int, start: int,
+    cores: Cores, geometry: Geometry, noc: Noc, route: Any, kind: int, start: int,
     length: int, results: Results, progress: Progress,
 ) -> None:  # fmt: skip
-    """Bring ``fabric.values`` to all consumers of a stream."""
-    if not stream.count:
-        fabric.undeliverable[0] += 1
-    for at in range(stream.first, stream.first + stream.count):
-        node = fabric.nodes[at]
-        error = _refusal(geometry, fabric, node, kind, stream.object, start, length)
-        lines = stream.flits * (_VECTOR_LINES if kind == _KIND_VECTOR else _OTHER_LINES)
+    """Bring ``noc.values`` to all consumers of a route."""
+    if not route.count:
+        noc.undeliverable[0] += 1
+    for at in range(route.first, route.first + route.count):
+        node = noc.nodes[at]
+        error = _refusal(geometry, noc, node, kind, route.object, start, length)
+        lines = route.flits * (_VECTOR_LINES if kind == _KIND_VECTOR else _OTHER_LINES)
         if error != _NONE:
-            fabric.errors[node, error] += _packets(geometry, start, length, lines)
-        elif node == fabric.host:
-            _result(geometry, fabric, stream.object, start, length, lines, results, progress)
+            noc.faults[node, error] += _packets(geometry, start, length, lines)
+        elif node == noc.host:
+            _result(geometry, noc, route.object, start, length, lines, results, progress)
         else:
-            _take(cores, geometry, fabric, node, kind, stream.object, start, length)
+            _take(cores, geometry, noc, node, kind, route.object, start, length)
 
 
 @compiled
 def _refusal(
-    geometry: Geometry, fabric: Fabric, node: int, kind: int, number: int, start: int, length: int
+    geometry: Geometry, noc: Noc, node: int, kind: int, number: int, start: int, length: int
 ) -> int:
     """Why a node takes nothing of a message; -1 if it takes it."""
-    entry, at_host = fabric.objects[node, number], node == fabric.host
+    entry, at_host = noc.objects[node, number], node == noc.host
     if kind == _KIND_AFFINE:
         known = not at_host and number < geometry.affine_tables
     elif at_host:
@@ -186,25 +186,25 @@ def _refusal(
 
 @compiled
 def _take(
-    cores: Cores, geometry: Geometry, fabric: Fabric, k: int, kind: int, number: int, start: int,
+    cores: Cores, geometry: Geometry, noc: Noc, k: int, kind: int, number: int, start: int,
     length: int,
 ) -> None:  # fmt: skip
-    """A core takes ``fabric.values``."""
-    values = fabric.values[:length]
+    """A core takes ``noc.values``."""
+    values = noc.values[:length]
     if kind == _KIND_AFFINE:
         for at in range(length):
             cores.scales[k, number, start + at] = values[at] & 0xFF
             cores.offsets[k, number, start + at] = values[at] >> 8
         return
-    entry = fabric.objects[k, number]
+    entry = noc.objects[k, number]
     if kind == _KIND_VECTOR:
         slot = (entry.slot + entry.position) % geometry.slots
         copy(cores.slots[k, slot, start:], values)
         for at in range(length):
             log_vector(cores, k, slot, start + at, values[at])
-        cores.exponents[k, slot] = fabric.exponent[0]
+        cores.exponents[k, slot] = noc.exponent[0]
     else:
-        _add_sums(cores.accumulators[k, start:], fabric.values, length, entry.replace, geometry)
+        _add_sums(cores.accumulators[k, start:], noc.values, length, entry.replace, geometry)
         entry.lines = start + length
     entry.arrived += 1
     entry.position = (entry.position + 1) % entry.depth
@@ -222,16 +222,16 @@ def _add_sums(accumulators: Any, sums: Any, length: int, replace: int, geometry:
 
 @compiled
 def _result(
-    geometry: Geometry, fabric: Fabric, number: int, start: int, length: int, lines: int,
+    geometry: Geometry, noc: Noc, number: int, start: int, length: int, lines: int,
     results: Results, progress: Progress,
 ) -> None:  # fmt: skip
-    """The host gets ``fabric.values``, a result per packet of at most ``lines`` lines."""
+    """The host gets ``noc.values``, a result per packet of at most ``lines`` lines."""
     at = 0
     while at < length:
         end = min(_packet_end(geometry, start + at, lines) - start, length)
-        append_result(results, progress, number, start + at, fabric.values[at:end])
+        append_result(results, progress, number, start + at, noc.values[at:end])
         at = end
-    _give(fabric, fabric.objects[fabric.host, number], 1)
+    _give(noc, noc.objects[noc.host, number], 1)
 
 
 @compiled
@@ -252,28 +252,28 @@ def _packet_end(geometry: Geometry, at: int, lines: int) -> int:
 
 
 @compiled
-def _give(fabric: Fabric, entry: Any, credits_: int) -> None:
+def _give(noc: Noc, entry: Any, credits_: int) -> None:
     """Credits for the producer of an object."""
     node = entry.producer
     if node < 0:
-        fabric.undeliverable[0] += 1
+        noc.undeliverable[0] += 1
         return
-    stream = fabric.streams[node, entry.stream]
-    if not stream.enable:
-        fabric.errors[node, _OBJECT] += 1
+    route = noc.routes[node, entry.route]
+    if not route.enable:
+        noc.faults[node, _OBJECT] += 1
         return
-    total = stream.credits + credits_
-    fabric.errors[node, _CREDIT] += total > CREDITS_MAX
-    stream.credits = min(total, CREDITS_MAX)
+    total = route.credits + credits_
+    noc.faults[node, _CREDIT] += total > CREDITS_MAX
+    route.credits = min(total, CREDITS_MAX)
 
 
 @compiled
-def _ready(fabric: Fabric, entry: Any) -> bool:
+def _ready(noc: Noc, entry: Any) -> bool:
     """The present iteration of an object has what it needs."""
-    return entry.enable == 1 and entry.arrived >= fabric.need[_iteration(entry)]
+    return entry.enable == 1 and entry.arrived >= noc.need[_iteration(entry)]
 
 
 @compiled
 def _iteration(entry: Any) -> int:
-    """Where the present iteration of an object is in ``Fabric.need`` and ``Fabric.dead``."""
+    """Where the present iteration of an object is in ``Noc.need`` and ``Noc.dead``."""
     return entry.table + entry.row * entry.width + entry.col

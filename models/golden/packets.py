@@ -69,7 +69,7 @@ def _check_lines(start: int, length: int, config: CoreConfig) -> None:
 def vector_packet(codes: ArrayLike, *, config: CoreConfig, start: int = 0, slot: int = 0) -> bytes:
     """VECTOR packet of ``codes`` (-127..127) for lines ``start`` and up.
 
-    On a chip ``slot`` is the host's stream.
+    On a chip ``slot`` is the host's route.
     """
     values = _values("codes", codes, -config.code_max, config.code_max)
     _check_lines(start, len(values), config)
@@ -80,7 +80,7 @@ def vector_packet(codes: ArrayLike, *, config: CoreConfig, start: int = 0, slot:
 def affine_packet(
     scale: ArrayLike, offset: ArrayLike, *, config: CoreConfig, start: int = 0, slot: int = 0
 ) -> bytes:
-    """AFFINE packet for lines ``start`` and up; on a chip ``slot`` is the host's stream.
+    """AFFINE packet for lines ``start`` and up; on a chip ``slot`` is the host's route.
 
     Parameters
     ----------

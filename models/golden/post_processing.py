@@ -14,7 +14,7 @@ from phasecore.models.golden.trace import log_code, log_vector
 from phasecore.rtl.spec.core import ACTIVATION_INDEX_MAX, EXPONENT_BITS
 from phasecore.rtl.spec.instructions import Function
 
-__all__ = ["SIGMOID", "TANH", "PostProcessing", "activate", "derivative", "error"]
+__all__ = ["SIGMOID", "TANH", "PostProcessing", "activate", "delta", "derivative"]
 
 SCALE_ONE = 128
 """Affine scale of 1.0 (unsigned 1.7)."""
@@ -54,7 +54,7 @@ def activate(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
         if i.function == _NONE:
             continue
         u = round_shift(s, i.shift)
-        to = (i.start + at) % geometry.lines
+        to = (i.destination_line + at) % geometry.lines
         vector[to] = _activation(u, i.function)
         log_vector(cores, k, i.destination, to, vector[to])
         codes += _overflows(u, i.function)
@@ -65,8 +65,8 @@ def activate(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
 
 
 @compiled
-def error(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
-    """ERROR with the fields ``i``."""
+def delta(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
+    """DELTA with the fields ``i``."""
     scalars, accumulators = cores.scalars[k], cores.accumulators[k]
     start, count = _processed(cores, geometry, k, i)
     outputs = cores.slots[k, i.output]
@@ -89,7 +89,7 @@ def error(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
         rounded = round_shift(accumulators[start + at], shift)
         mantissa = saturate_code(rounded)
         saturated += mantissa != rounded
-        to = (i.start + at) % geometry.lines
+        to = (i.destination_line + at) % geometry.lines
         vector[to] = mantissa
         log_vector(cores, k, i.destination, to, mantissa)
     scalars.post_code_saturations += saturated
@@ -100,7 +100,7 @@ def error(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
 @compiled
 def _processed(cores: Cores, geometry: Geometry, k: int, i: Any) -> tuple[int, int]:
     """First line and number of lines; their codes are in ``cores.codes`` from 0 on."""
-    start, count = (i.row_start, i.row_count) if i.side else (i.col_start, i.col_count)
+    start, count = (i.row_start, i.row_count) if i.axis else (i.col_start, i.col_count)
     if i.from_slot:
         copy(cores.codes, cores.slots[k, i.slot, start : start + count])
     else:

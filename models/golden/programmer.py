@@ -119,7 +119,7 @@ def _read_row(cores: Cores, geometry: Geometry, k: int, row: int, polarity: int)
     cores.x[:] = 0
     cores.x[row] = 127 >> (8 - geometry.read_precision)
     prepare(
-        scalars, geometry.read_precision, geometry.read_range, 0, polarity, 0, 0, geometry.lines
+        scalars, geometry.read_precision, geometry.read_lsb_log2, 0, polarity, 0, 0, geometry.lines
     )
     window(cores, geometry, k)
     # Row reads look at devices, not at results: their clipped codes are not counted.

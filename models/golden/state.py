@@ -20,8 +20,20 @@ from phasecore.models.golden.device.tables import STUCK
 from phasecore.rtl.spec.core import EXPONENT_BITS, CoreConfig
 
 __all__ = [
-    "DEVICE_CONDUCTANCE", "DEVICE_E", "DEVICE_G", "DEVICE_N", "DEVICE_RESETS", "DEVICE_T",
-    "SAVED", "Block", "CoreState", "Cores", "Geometry", "Number", "Plane", "View",
+    "DEVICE_CONDUCTANCE",
+    "DEVICE_DRIFTED",
+    "DEVICE_EVENTS",
+    "DEVICE_EVENT_TIME",
+    "DEVICE_PULSES",
+    "DEVICE_RESETS",
+    "SAVED",
+    "Block",
+    "CoreState",
+    "Cores",
+    "Geometry",
+    "Number",
+    "Plane",
+    "View",
 ]  # fmt: skip
 
 READ_PRECISION = 6
@@ -60,16 +72,18 @@ def _value(config: CoreConfig, name: str | int) -> int:
 
 
 _DEVICES = {
-    "g": Declared("conductance code after the latest pulse", unsigned="g_bits"),
-    "n": Declared("pulses since RESET, or STUCK", below=STUCK + 1),
-    "e": Declared("programming events, 32 bits"),
-    "t": Declared("seconds since power-up at the latest event", unsigned=32),
+    "conductance": Declared("conductance code after the latest pulse", unsigned="g_bits"),
+    "pulses_since_reset": Declared("pulses since RESET, or STUCK", below=STUCK + 1),
+    "events": Declared("programming events, 32 bits"),
+    "event_time": Declared("seconds since power-up at the latest event", unsigned=32),
     "resets": Declared("RESET pulses"),
 }
 """Planes of ``Cores.devices`` that are saved, as ``crossbar.NAME``; the last is made of them."""
 
-DEVICE_G, DEVICE_N, DEVICE_E, DEVICE_T, DEVICE_RESETS = range(len(_DEVICES))
-DEVICE_CONDUCTANCE = len(_DEVICES)
+DEVICE_CONDUCTANCE, DEVICE_PULSES, DEVICE_EVENTS, DEVICE_EVENT_TIME, DEVICE_RESETS = range(
+    len(_DEVICES)
+)
+DEVICE_DRIFTED = len(_DEVICES)
 
 _NUMBERS = {
     "crossbar_windows": Declared("windows, 32 bits; numbers the read noise", saved="windows"),
@@ -98,7 +112,7 @@ _NUMBERS = {
     "dropped_packets": Declared("packets that LOAD did not take"),
     "refresh_high": Declared("codes: a pair is worn if its larger one is above"),
     "refresh_low": Declared("codes: and its smaller one above this"),
-    "range": Declared("of the latest window, log2 of charge per count"),
+    "lsb_log2": Declared("of the latest window, log2 of charge per count"),
     "precision": Declared("of the latest window, bits"),
     "exponent": Declared("of the vector that the latest window was driven with"),
     "backward": Declared("of a window: 1 drives columns"),
@@ -124,15 +138,15 @@ class Geometry(NamedTuple):
     affine_tables: int
     post_lanes: int
     input_bits: int
-    range_min: int
-    read_range: int
+    lsb_log2_min: int
+    read_lsb_log2: int
     read_precision: int
     reference_current: int
     reference_count_log2: int
     increment_max: int
     adc_max: int
     calibration_offset_bits: int
-    drift_range: int
+    drift_lsb_log2: int
     drift_scale_bits: int
     gain_bits: int
     acc_bits: int
@@ -160,7 +174,9 @@ class Cores(NamedTuple):
     chi: Annotated[
         NDArray[np.int32], Declared("chi", "rows cols", saved="update.chi", signed="chi_bits")
     ]
-    devices: Annotated[Int, Declared("see DEVICE_G ..", "planes rows cols polarities devices")]
+    devices: Annotated[
+        Int, Declared("see DEVICE_CONDUCTANCE ..", "planes rows cols polarities devices")
+    ]
     weights: Annotated[NDArray[np.float64], Declared("G+ - G- now, conductance codes", "rows cols")]
     peaks: Annotated[Int, Declared("bounds of the weights by row and column", "polarities lines")]
     gain: Annotated[Int, Declared("converter's gain, 1/1024", "lines")]
@@ -180,7 +196,7 @@ class Cores(NamedTuple):
     adc_offsets: Annotated[
         Int,
         Declared(
-            "1/16 count of a full window at range_min", "lines", saved="adc.offsets",
+            "1/16 count of a full window at lsb_log2_min", "lines", saved="adc.offsets",
             signed="calibration_offset_bits",
         ),
     ]  # fmt: skip
@@ -206,7 +222,7 @@ class Cores(NamedTuple):
     """By which a current changes in every cycle of a window, and behind it."""
     codes: Int
     """Of a read-out or a slot, shape (lines,)."""
-    errors: NDArray[np.int32]
+    deltas: NDArray[np.int32]
     """Error vector of an outer product, shape (lines,)."""
     sums: Int
     """Counts summed in a calibration, shape (2, lines)."""
@@ -280,7 +296,7 @@ class CoreState:
             x=np.zeros(lines, dtype=np.int64), charge=np.zeros(lines),
             noise_scales=np.zeros(cycles, dtype=np.int64),
             steps=np.zeros(cycles + 1, dtype=np.int64), codes=np.zeros(lines, dtype=np.int64),
-            errors=np.zeros(lines, dtype=np.int32), sums=np.zeros((2, lines), dtype=np.int64),
+            deltas=np.zeros(lines, dtype=np.int32), sums=np.zeros((2, lines), dtype=np.int64),
             read=np.zeros((3, lines), dtype=np.int64), targets=np.zeros(lines, dtype=np.int64),
             pending=np.zeros(lines, dtype=np.bool_), log=np.empty((0, 5), dtype=np.int32),
             logged=np.zeros(1, dtype=np.int64),
@@ -301,7 +317,7 @@ class CoreState:
         )  # fmt: skip
 
     def _shape(self, declared: Declared) -> tuple[int, ...]:
-        sizes = {**self.geometry._asdict(), "planes": DEVICE_CONDUCTANCE + 1, "polarities": 2}
+        sizes = {**self.geometry._asdict(), "planes": DEVICE_DRIFTED + 1, "polarities": 2}
         return tuple(sizes[name] for name in declared.shape.split())
 
 

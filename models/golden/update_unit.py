@@ -26,9 +26,9 @@ Words = NDArray[np.int32]
 def outer(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
     """OUTER with the fields ``i``."""
     scalars, cols = cores.scalars[k], slice(i.col_start, i.col_start + i.col_count)
-    x, d = cores.slots[k, i.slot], cores.errors[cols]
-    copy(d, cores.slots[k, i.error, cols])
-    shift = cores.exponents[k, i.error] + i.chi_shift
+    x, d = cores.slots[k, i.slot], cores.deltas[cols]
+    copy(d, cores.slots[k, i.delta, cols])
+    shift = cores.exponents[k, i.delta] + i.chi_shift
     visited = saturated = 0
     for row in range(i.row_start, i.row_start + i.row_count):
         if not x[row]:

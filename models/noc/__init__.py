@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cycle models of the fabrics, and channel dependency graphs."""
+"""Cycle models of the NoCs, and channel dependency graphs."""

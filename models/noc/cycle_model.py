@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cycle models of the fabrics, for curves of latency and throughput.
+"""Cycle models of the NoCs, for curves of latency and throughput.
 
 Written from ``docs/contract/router.md``. The model follows every flit cycle by cycle (unicast,
 round robin) and draws the same traffic as the simulation top, so that packet by packet the times of
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 
 __all__ = ["Delivery", "Direct", "Mesh", "Traffic", "mix", "next_port", "path"]
 
@@ -30,9 +30,9 @@ def mix(value: int) -> int:
     return value ^ value >> 16
 
 
-def key(seed: int, stream: int, index: int, event: int) -> int:
+def key(seed: int, draw: int, index: int, event: int) -> int:
     """Counter-based random number."""
-    return mix(mix(mix(seed ^ (stream * 0x9E3779B9 & 0xFFFFFFFF)) ^ index) ^ event)
+    return mix(mix(mix(seed ^ (draw * 0x9E3779B9 & 0xFFFFFFFF)) ^ index) ^ event)
 
 
 def next_port(at: tuple[int, int], to: tuple[int, int], order: int) -> int:
@@ -78,7 +78,7 @@ class Traffic:
     order: str = "xy"
     seed: int = 1
 
-    def destination(self, shape: FabricConfig, source: int, cycle: int) -> int | None:
+    def destination(self, shape: NocConfig, source: int, cycle: int) -> int | None:
         """Node to which ``source`` sends what it makes in ``cycle``, if to any."""
         width, height = shape.width, shape.height
         y, x = divmod(source, width)
@@ -96,7 +96,7 @@ class Traffic:
             return None
         return choices[key(self.seed, 5, source, cycle) * len(choices) >> 32]
 
-    def channel(self, shape: FabricConfig, source: int, to: int, count: int) -> int:
+    def channel(self, shape: NocConfig, source: int, to: int, count: int) -> int:
         """Virtual channel of packet number ``count`` of a source: those of a network in turn."""
         lower, channels = shape.xy_channels, shape.virtual_channels
         if channels == lower:
@@ -129,7 +129,7 @@ class _Flit:
 class _Router:
     """State of one router; channels are (port, vc)."""
 
-    def __init__(self, shape: FabricConfig, route: Callable[[_Packet, int], int]):
+    def __init__(self, shape: NocConfig, route: Callable[[_Packet, int], int]):
         self.route = route
         channels = [(p, v) for p in range(shape.ports) for v in range(shape.virtual_channels)]
         self.buffers: dict[tuple[int, int], deque[_Flit]] = {c: deque() for c in channels}
@@ -159,7 +159,7 @@ class _Router:
 class Mesh:
     """Cycle model of a mesh under unicast traffic."""
 
-    def __init__(self, shape: FabricConfig, traffic: Traffic):
+    def __init__(self, shape: NocConfig, traffic: Traffic):
         self.shape, self.traffic = shape, traffic
         self.nodes = shape.nodes
         self.routers = [_Router(shape, partial(self._route, n)) for n in range(self.nodes)]

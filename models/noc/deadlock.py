@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Channel dependency graphs of the fabrics: no cycle, no deadlock (docs/contract/network.md)."""
+"""Channel dependency graphs of the NoCs: no cycle, no deadlock (docs/contract/network.md)."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from phasecore.models.noc.cycle_model import (
     STEP,
     path,
 )
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 
 __all__ = [
     "Channel", "channel_dependencies", "direct_dependencies", "find_cycle", "mesh_dependencies",
@@ -42,7 +42,7 @@ def channel_dependencies(
     return edges
 
 
-def mesh_dependencies(shape: FabricConfig) -> dict[Channel, set[Channel]]:
+def mesh_dependencies(shape: NocConfig) -> dict[Channel, set[Channel]]:
     """All waiting in a mesh: both networks' unicasts, and the claims of multicasts.
 
     A packet stays on the channel of its injection. A multicast follows XY paths; where it forks
@@ -64,8 +64,8 @@ def mesh_dependencies(shape: FabricConfig) -> dict[Channel, set[Channel]]:
     return edges
 
 
-def direct_dependencies(shape: FabricConfig) -> dict[Channel, set[Channel]]:
-    """All waiting in a fabric of direct links, as :func:`mesh_dependencies` has it for a mesh.
+def direct_dependencies(shape: NocConfig) -> dict[Channel, set[Channel]]:
+    """All waiting in a NoC of direct links, as :func:`mesh_dependencies` has it for a mesh.
 
     A packet holds its link while it waits for the local port at the other end; a multicast holds
     some links while it waits for later ones, and for its own local port last.

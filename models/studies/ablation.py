@@ -319,7 +319,7 @@ GROUPS: tuple[Group, ...] = (
         "converter-bits",
         "converter, bits",
         "`adc_bits`: counts are worth more charge (`range` + 8 - bits) and count as much more"
-        " (`shift` of ACTIVATE, `bias` of ERROR, thresholds of refresh): fewer levels for the same"
+        " (`shift` of ACTIVATE, `bias` of DELTA, thresholds of refresh): fewer levels for the same"
         " charge.",
         _config("adc_bits", (4, 5, 6, 7, 8)),
     ),
@@ -333,13 +333,13 @@ GROUPS: tuple[Group, ...] = (
     _group(
         "error-format",
         "errors: fixed shift or shared exponent",
-        "ERROR with `fixed` and the shift named, in all layers, in place of normalising.",
+        "DELTA with `fixed` and the shift named, in all layers, in place of normalising.",
         {
             **{
-                f"fixed-{shift}": {"training": {"error_shift": shift}}
+                f"fixed-{shift}": {"training": {"delta_shift": shift}}
                 for shift in (7, 9, 11, 13, 15)
             },
-            "shared": {"training": {"error_shift": None}},
+            "shared": {"training": {"delta_shift": None}},
         },
     ),
     _group(

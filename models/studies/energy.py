@@ -197,7 +197,7 @@ PARTS = (
 )  # fmt: skip
 
 COUNTERS = (
-    "window", "mvms", "post_busy", "chi_blocks", "programmer_busy", "load_busy", "store_busy",
+    "window", "mvms", "post_busy", "chi_words_updated", "programmer_busy", "load_busy", "read_busy",
     "set_pulses", "reset_pulses", "cycles",
 )  # fmt: skip
 """Counters that a result must have; those of a chip, ``flits_received``, too."""
@@ -289,10 +289,10 @@ def estimate(
         "adc": counts["window"],
         "driver": counts["window"],
         "post": passes,
-        "update": counts["chi_blocks"],
+        "update": counts["chi_words_updated"],
         "programmer": counts["programmer_busy"],
-        "stream_in": counts["load_busy"],
-        "stream_out": counts["store_busy"],
+        "load_unit": counts["load_busy"],
+        "read_unit": counts["read_busy"],
         **dict.fromkeys(CONTROL, counts["cycles"]),
     }
     worked = {name: _gates(blocks, name) * cycles for name, cycles in busy.items()}
@@ -300,11 +300,11 @@ def estimate(
     parts = [
         _cost("mvm") * (counts["window"] / 128 * array),
         worked["post"] + _cost("sram_bit") * (passes * pass_bits + vector_bits),
-        worked["update"] + _cost("sram_bit") * (counts["chi_blocks"] * chi_bits),
+        worked["update"] + _cost("sram_bit") * (counts["chi_words_updated"] * chi_bits),
         _cost("set_pulse") * counts["set_pulses"]
         + _cost("reset_pulse") * counts["reset_pulses"]
         + worked["programmer"],
-        worked["stream_in"] + worked["stream_out"] + _network(counts, chip),
+        worked["load_unit"] + worked["read_unit"] + _network(counts, chip),
         _sum(worked[name] for name in CONTROL) + _idle(done, busy, blocks) + _leakage(done, blocks),
     ]
     return dict(zip(PARTS, parts, strict=True))
@@ -333,7 +333,7 @@ def digital(
 def active_share(done: Activity, core: CoreConfig, network: Iterable[Layer]) -> float:
     """Part of the chi words that updates visited; rows with input 0 are skipped."""
     words = sum(layer.rows * -(-layer.outputs // core.update_lanes) for layer in network)
-    return min(1.0, done.counts["chi_blocks"] / words)
+    return min(1.0, done.counts["chi_words_updated"] / words)
 
 
 def _cost(name: str) -> Range:
@@ -357,8 +357,8 @@ def _network(counts: Mapping[str, float], chip: ChipConfig | None) -> Range:
     """Flits of a mesh: every one received has come its own way, also a copy of a multicast."""
     if chip is None:
         return Range(0, 0, 0)
-    size = counts["flits_received"] * chip.fabric.flit_bits / 8
-    return _cost("byte_hop") * _routers(chip.fabric.width, chip.fabric.height) * size
+    size = counts["flits_received"] * chip.noc.flit_bits / 8
+    return _cost("byte_hop") * _routers(chip.noc.width, chip.noc.height) * size
 
 
 def _routers(width: int, height: int) -> Range:

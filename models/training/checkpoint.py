@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from phasecore import files
 from phasecore.models.compiler.mapping import Mapping as NetworkMapping
-from phasecore.models.compiler.mapping import Sent, map_network
+from phasecore.models.compiler.mapping import map_network
 from phasecore.models.compiler.network import Network
 from phasecore.models.compiler.networks import NETWORKS
 from phasecore.models.golden.arithmetic import ARITHMETIC
@@ -24,8 +24,8 @@ from phasecore.rtl.spec.core import CoreConfig
 
 __all__ = ["Checkpoint", "Run", "load", "save"]
 
-_FORMER_NAMES = (("core.", "core0."), ("driver.", "sent."))
-"""Beginnings of arrays' names in files of before version 2, and what they are now."""
+FORMAT = 2
+"""Of the files: 2 names fields and arrays as version 2 of the register map does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +158,9 @@ def save(
     grown: list[list[int]], state: Mapping[str, Any],
 ) -> None:  # fmt: skip
     """Write a :class:`Checkpoint`, which :func:`load` reads."""
-    meta = json.dumps({"inputs": inputs, "done": done, "curve": curve, "grown": grown})
+    meta = json.dumps(
+        {"format": FORMAT, "inputs": inputs, "done": done, "curve": curve, "grown": grown}
+    )
     arrays: dict[str, Any] = {name: np.asarray(value) for name, value in state.items()}
     digest = _digest(meta, arrays)
     with files.whole(path) as partial, partial.open("wb") as file:
@@ -174,6 +176,7 @@ def load(path: Path) -> Checkpoint:
         values = json.loads(meta)
         inputs = values["inputs"] if "run" not in values else {"arithmetic": 1}
         version, digest = inputs["arithmetic"], str(arrays.pop("sha256", ""))
+        written = values.pop("format", 1)
     except Exception as error:
         if isinstance(error, OSError) and error.errno:
             raise
@@ -184,22 +187,17 @@ def load(path: Path) -> Checkpoint:
             f"{path} was written with version {version} of the arithmetic; this is version"
             f" {ARITHMETIC}, which gives other bits: the run cannot go on"
         )
+    if written != FORMAT:
+        raise ValueError(
+            f"{path} has format {written}; this is format {FORMAT}, where fields of configurations"
+            " and state have other names: train again"
+        )
     if digest != _digest(meta, arrays):
         raise ValueError(f"{path} is damaged: its checksum does not fit its content")
-    found = Checkpoint(path=path, state=_renamed(arrays), digest=digest, **values)
+    found = Checkpoint(path=path, state=arrays, digest=digest, **values)
     if not 0 <= found.done <= inputs["epochs"] * inputs["images"]:
         raise ValueError(f"{path} has {found.done} images learnt of a shorter run")
     return found
-
-
-def _renamed(arrays: Arrays) -> Arrays:
-    """Arrays of any version by their names of today; a core did not count what was sent to it."""
-    state: dict[str, NDArray[Any]] = {f"sent.{name}": np.array(0) for name in Sent._fields}
-    for name, array in arrays.items():
-        for old, now in _FORMER_NAMES:
-            name = now + name.removeprefix(old) if name.startswith(old) else name
-        state[name] = array
-    return state
 
 
 def _digest(meta: str, arrays: Arrays) -> str:

@@ -234,7 +234,7 @@ def _mnist_folder(data_dir: str | Path | None) -> Path:
     if not chosen:
         raise DataError(
             f"no MNIST folder: give --data DIR or set {DATA_VARIABLE};"
-            " `phasecore data --out DIR` downloads the files"
+            " `phasecore fetch mnist --out DIR` downloads the files"
         )
     folder = Path(chosen)
     if not folder.is_dir():

@@ -12,7 +12,7 @@ from phasecore.models.golden.chip import Chip
 from phasecore.models.golden.conv_cores import ConvCores
 from phasecore.models.golden.core import Core
 from phasecore.models.golden.packets import Result
-from phasecore.models.training.state import Part, core_parts, interface_parts, stream_parts
+from phasecore.models.training.state import Part, core_parts, interface_parts, route_parts
 from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import Segment
@@ -94,15 +94,15 @@ class ChipModel(Model):
         for node, tables in job.tables.items():
             for index, entry in enumerate(tables.objects):
                 self.chip.define_object(node, index, entry)
-            for index, route in enumerate(tables.streams):
-                self.chip.define_stream(node, index, route)
+            for index, route in enumerate(tables.routes):
+                self.chip.define_route(node, index, route)
         return self.chip.run(job.programs, job.packets)
 
     def parts(self) -> Iterator[Part]:
         for node, core in self.cores.items():
             yield from core_parts(node, core)
             yield from interface_parts(node, self.chip.interfaces[node])
-        yield from stream_parts(self.chip.host)
+        yield from route_parts(self.chip.host)
 
 
 class ConvModel(Model):

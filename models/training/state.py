@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phasecore.models.golden.core import Core
-from phasecore.models.golden.fabric import CREDITS_MAX, Node
+from phasecore.models.golden.noc import CREDITS_MAX, Node
 from phasecore.models.golden.state import SAVED
 from phasecore.rtl.spec.core import CoreConfig
 
@@ -20,7 +20,7 @@ __all__ = [
     "interface_parts",
     "restore_devices",
     "restore_state",
-    "stream_parts",
+    "route_parts",
     "values",
 ]
 
@@ -28,7 +28,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 _INTERFACE_STATE = {
     "local": ("arrived", "dead", "row", "col", "position", "lines"),
-    "streams": ("credits",),
+    "routes": ("credits",),
 }
 """Likewise of its network interface."""
 
@@ -65,9 +65,9 @@ def interface_parts(node: int, interface: Node) -> Iterator[Part]:
         yield Part(f"core{node}.{part}", getattr(interface, part), names)
 
 
-def stream_parts(host: Node) -> Iterator[Part]:
-    """State of the host's streams."""
-    yield Part("host.streams", host.streams, _INTERFACE_STATE["streams"])
+def route_parts(host: Node) -> Iterator[Part]:
+    """State of the host's routes."""
+    yield Part("host.routes", host.routes, _INTERFACE_STATE["routes"])
 
 
 def values(parts: Iterable[Part]) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def check_state(cores: Mapping[int, Core], state: Arrays) -> None:
 
 def _ranges(config: CoreConfig) -> Mapping[str, tuple[int, int]]:
     """Least and greatest values of what is no plain count."""
-    interface = {"local.arrived": (-(2**31), 2**31 - 1), "streams.credits": (0, CREDITS_MAX)}
+    interface = {"local.arrived": (-(2**31), 2**31 - 1), "routes.credits": (0, CREDITS_MAX)}
     return {name: declared.bounds(config) for name, declared in SAVED.items()} | interface
 
 

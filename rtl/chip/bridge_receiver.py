@@ -35,16 +35,16 @@ class BridgeReceiver(wiring.Component):
     grants : Out(stream of CreditRoute)
         The credit of a packet with ``last`` that has left.
     credit_en, credit, credit_known, credit_excess : Out(1), Out(CreditGrant), In(1), In(1)
-        Credits for a stream of the host, as of ``StreamTable``.
+        Credits for a route of the host, as of ``RouteTable``.
     error : Out(8)
-        ErrorCode of a message that is dropped in this cycle.
+        FaultCode of a message that is dropped in this cycle.
     """
 
     def __init__(self, config: ChipConfig):
         self.config = config
         super().__init__(
             {
-                "link": In(Link(config.fabric)),
+                "link": In(Link(config.noc)),
                 "axis": Out(AxiStream(config.core)),
                 "table": In(TableWrite()),
                 "grants": Out(stream.Signature(CreditRoute())),
@@ -63,7 +63,7 @@ class BridgeReceiver(wiring.Component):
         m.submodules.intake = intake = MessageIntake(config)
         m.submodules.results = results = ResultSender(config)
         m.submodules.objects = objects = DescriptorTable(
-            stream=False, word=0, entries=config.host_objects, kept=CreditRoute()
+            route=False, word=0, entries=config.host_objects, kept=CreditRoute()
         )
         connect(m, flipped(self.link), intake.link)
         connect(m, results.axis, flipped(self.axis))
@@ -96,6 +96,6 @@ class BridgeReceiver(wiring.Component):
         with m.If(objects.written):
             word = data.View(objects.source, self.table.data)
             m.d.sync += enabled.bit_select(self.table.index, 1).eq(
-                word.enable & (word.vc < config.fabric.virtual_channels)
+                word.enable & (word.vc < config.noc.virtual_channels)
             )
         return m

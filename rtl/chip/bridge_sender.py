@@ -8,9 +8,9 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from phasecore.rtl.chip.packet_banks import PacketBanks
 from phasecore.rtl.core.control.load_unit import AxiStream
 from phasecore.rtl.core.interfaces import CreditGrant, TableWrite
-from phasecore.rtl.interface.head import CreditHead, CreditRoute, StreamRoute, keep_bytes
+from phasecore.rtl.interface.head import CreditHead, CreditRoute, Destination, keep_bytes
 from phasecore.rtl.interface.packetiser import Packetiser
-from phasecore.rtl.interface.stream_table import StreamTable
+from phasecore.rtl.interface.route_table import RouteTable
 from phasecore.rtl.lib.link_credits import LinkCredits
 from phasecore.rtl.noc.link import Link
 from phasecore.rtl.spec.chip import ChipConfig
@@ -32,17 +32,17 @@ class BridgeSender(wiring.Component):
         VECTOR and AFFINE packets.
     link : Out(Link)
     table : In(TableWrite)
-        Descriptors of streams.
+        Descriptors of routes.
     grants : In(stream of CreditRoute)
         Sent between packets of the link, before other traffic.
     credit_en, credit, credit_known, credit_excess : In(1), In(CreditGrant), Out(1), Out(1)
-        As of ``StreamTable``.
+        As of ``RouteTable``.
     malformed : Out(8)
-        ErrorCode of a stream packet that is dropped in this cycle.
+        FaultCode of a stream packet that is dropped in this cycle.
     undefined, drop : Out(1), In(1)
-        A packet for a stream that is not enabled waits to be dropped.
+        A packet for a route that is not enabled waits to be dropped.
     stalled : Out(1)
-        A packet waits for the credits of its stream.
+        A packet waits for the credits of its route.
     """
 
     def __init__(self, config: ChipConfig):
@@ -50,7 +50,7 @@ class BridgeSender(wiring.Component):
         super().__init__(
             {
                 "axis": In(AxiStream(config.core)),
-                "link": Out(Link(config.fabric)),
+                "link": Out(Link(config.noc)),
                 "table": In(TableWrite()),
                 "grants": In(stream.Signature(CreditRoute())),
                 "credit_en": In(1),
@@ -66,31 +66,31 @@ class BridgeSender(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config, fabric = self.config, self.config.fabric
+        config, noc = self.config, self.config.noc
         m.submodules.banks = banks = PacketBanks(config.core)
-        m.submodules.streams = streams = StreamTable(config.host_streams, fabric)
-        m.submodules.packets = packets = Packetiser(config.core, fabric)
+        m.submodules.routes = routes = RouteTable(config.host_routes, noc)
+        m.submodules.packets = packets = Packetiser(config.core, noc)
         connect(m, flipped(self.axis), banks.axis)
         header, step = banks.header, Signal()
         # A packet is being sent, to the consumers that its descriptor had when it began.
-        working, route = Signal(), Signal(StreamRoute())
+        working, route = Signal(), Signal(Destination())
         affine, waits, known, load, done = Signal(), Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             self.malformed.eq(banks.malformed),
             affine.eq(header.kind == PacketKind.AFFINE),
             waits.eq(banks.full & ~working),
-            known.eq(streams.enabled & (header.slot < 16)),
+            known.eq(routes.enabled & (header.slot < 16)),
             self.undefined.eq(waits & ~known),
-            load.eq(waits & known & (affine | streams.sendable)),
+            load.eq(waits & known & (affine | routes.sendable)),
             self.stalled.eq(waits & known & ~load),
             done.eq((self.undefined & self.drop) | (step & packets.last)),
-            streams.table.eq(self.table),
-            streams.index.eq(header.slot),
-            streams.pay.eq(load & ~affine),
-            streams.credit_en.eq(self.credit_en),
-            streams.credit.eq(self.credit),
-            self.credit_known.eq(streams.credit_known),
-            self.credit_excess.eq(streams.credit_excess),
+            routes.table.eq(self.table),
+            routes.index.eq(header.slot),
+            routes.pay.eq(load & ~affine),
+            routes.credit_en.eq(self.credit_en),
+            routes.credit.eq(self.credit),
+            self.credit_known.eq(routes.credit_known),
+            self.credit_excess.eq(routes.credit_excess),
             packets.load.eq(load),
             packets.start.eq(header.start),
             packets.length.eq(header.length),
@@ -105,7 +105,7 @@ class BridgeSender(wiring.Component):
             ),
         ]
         with m.If(load):
-            m.d.sync += [working.eq(1), route.eq(streams.route)]
+            m.d.sync += [working.eq(1), route.eq(routes.route)]
         with m.Elif(done):
             m.d.sync += working.eq(0)
         self._send(m, working, packets, banks, step)
@@ -115,9 +115,9 @@ class BridgeSender(wiring.Component):
         self, m: Module, working: Signal, packets: Packetiser, banks: PacketBanks, step: Signal
     ) -> None:
         """What is on the link: credits, heads, data."""
-        fabric, link, grants = self.config.fabric, self.link, self.grants
-        m.submodules.credit = credit = CreditHead(fabric)
-        m.submodules.credits = credits = LinkCredits(fabric.virtual_channels, fabric.depth)
+        noc, link, grants = self.config.noc, self.link, self.grants
+        m.submodules.credit = credit = CreditHead(noc)
+        m.submodules.credits = credits = LinkCredits(noc.virtual_channels, noc.depth)
         is_grant, is_head = ~packets.inside & grants.valid, ~packets.inside & ~grants.valid
         m.d.comb += [
             link.vc.eq(Mux(is_grant, grants.payload.vc, packets.vc)),

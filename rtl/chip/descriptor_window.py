@@ -69,7 +69,7 @@ class DescriptorWindow(wiring.Component):
         with m.If(sram.w_en):
             m.d.comb += [
                 self.table.en.eq(1),
-                self.table.stream.eq(window.name == "STREAM"),
+                self.table.route.eq(window.name == "ROUTE"),
                 self.table.index.eq(entry),
                 self.table.word.eq(place),
                 self.table.data.eq(self.data),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Host bridge: stream packets of the host on one side, a node of the fabric on the other."""
+"""Host bridge: stream packets of the host on one side, a node of the NoC on the other."""
 
 from amaranth.hdl import Module, Mux
 from amaranth.lib import wiring
@@ -11,29 +11,29 @@ from phasecore.rtl.core.control.load_unit import AxiStream
 from phasecore.rtl.core.interfaces import TableWrite
 from phasecore.rtl.noc.link import Link
 from phasecore.rtl.spec.chip import ChipConfig
-from phasecore.rtl.spec.registers.table import ErrorCode
+from phasecore.rtl.spec.registers.table import FaultCode
 
 __all__ = ["HostBridge"]
 
 
 class HostBridge(wiring.Component):
-    """The host as a node of the fabric, by docs/contract/host_bridge.md.
+    """The host as a node of the NoC, by docs/contract/host_bridge.md.
 
     Members
     -------
     s_axis : In(AxiStream)
-        VECTOR and AFFINE packets for streams of the host.
+        VECTOR and AFFINE packets for routes of the host.
     m_axis : Out(AxiStream)
         RESULT packets of objects of the host.
     link_in, link_out : In(Link), Out(Link)
         From and to the local port of the node's router.
     table : In(TableWrite)
-        Descriptors of the host's objects and streams.
-    packet_error, fabric_error : Out(8), Out(8)
-        ErrorCode of a stream packet, and of a message or a packet for an undefined stream, that
+        Descriptors of the host's objects and routes.
+    packet_fault, noc_fault : Out(8), Out(8)
+        FaultCode of a stream packet, and of a message or a packet for an undefined route, that
         is dropped in this cycle; or NONE.
     flits_sent, flits_received, credit_stalled : Out(1)
-        Flit on either link; a packet waits for the credits of its stream.
+        Flit on either link; a packet waits for the credits of its route.
     """
 
     def __init__(self, config: ChipConfig):
@@ -42,11 +42,11 @@ class HostBridge(wiring.Component):
             {
                 "s_axis": In(AxiStream(config.core)),
                 "m_axis": Out(AxiStream(config.core)),
-                "link_in": In(Link(config.fabric)),
-                "link_out": Out(Link(config.fabric)),
+                "link_in": In(Link(config.noc)),
+                "link_out": Out(Link(config.noc)),
                 "table": In(TableWrite()),
-                "packet_error": Out(8),
-                "fabric_error": Out(8),
+                "packet_fault": Out(8),
+                "noc_fault": Out(8),
                 "flits_sent": Out(1),
                 "flits_received": Out(1),
                 "credit_stalled": Out(1),
@@ -69,11 +69,11 @@ class HostBridge(wiring.Component):
             sender.credit.eq(receiver.credit),
             receiver.credit_known.eq(sender.credit_known),
             receiver.credit_excess.eq(sender.credit_excess),
-            # A packet for an undefined stream waits until no message is dropped.
-            sender.drop.eq(receiver.error == ErrorCode.NONE),
-            self.packet_error.eq(sender.malformed),
-            self.fabric_error.eq(
-                Mux(sender.undefined & sender.drop, ErrorCode.FABRIC_OBJECT, receiver.error)
+            # A packet for an undefined route waits until no message is dropped.
+            sender.drop.eq(receiver.error == FaultCode.NONE),
+            self.packet_fault.eq(sender.malformed),
+            self.noc_fault.eq(
+                Mux(sender.undefined & sender.drop, FaultCode.NOC_OBJECT, receiver.error)
             ),
             self.flits_sent.eq(self.link_out.valid),
             self.flits_received.eq(self.link_in.valid),

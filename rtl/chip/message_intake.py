@@ -10,7 +10,7 @@ from phasecore.rtl.interface.head import HeadFlit
 from phasecore.rtl.noc.link import Flit, Link
 from phasecore.rtl.spec.chip import BRIDGE_FLITS, ChipConfig
 from phasecore.rtl.spec.messages import MessageKind
-from phasecore.rtl.spec.registers.table import ErrorCode
+from phasecore.rtl.spec.registers.table import FaultCode
 
 __all__ = ["BufferEntry", "MessageIntake"]
 
@@ -53,14 +53,14 @@ class MessageIntake(wiring.Component):
     credit_en, credit, credit_known, credit_excess : Out(1), Out(CreditGrant), In(1), In(1)
         As of BridgeReceiver.
     error : Out(8)
-        ErrorCode of a message that is dropped in this cycle.
+        FaultCode of a message that is dropped in this cycle.
     """
 
     def __init__(self, config: ChipConfig):
         self.config = config
         super().__init__(
             {
-                "link": In(Link(config.fabric)),
+                "link": In(Link(config.noc)),
                 "room": In(range(BRIDGE_FLITS + 1)),
                 "taken": Out(8),
                 "w_en": Out(1),
@@ -80,9 +80,9 @@ class MessageIntake(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        link, fabric = self.link, self.config.fabric
-        valid, vc, flit = Signal(), Signal.like(link.vc), Signal(Flit(fabric))
-        channels = Signal(data.ArrayLayout(_Channel(), fabric.virtual_channels))
+        link, noc = self.link, self.config.noc
+        valid, vc, flit = Signal(), Signal.like(link.vc), Signal(Flit(noc))
+        channels = Signal(data.ArrayLayout(_Channel(), noc.virtual_channels))
         channel, after = Signal(_Channel()), Signal(_Channel())
         end, head = Signal.like(self.front), Signal(HeadFlit())
         flits, lines = Signal(8), Signal(12)
@@ -122,29 +122,29 @@ class MessageIntake(wiring.Component):
                     after.next.eq(channel.next + 1),
                     self.w_address.eq(Mux(flit.head, channel.head, channel.next)),
                     self.w_data.eq(Mux(flit.head, cancelled, flit.data)),
-                    self.error.eq(Mux(flit.head, ErrorCode.FABRIC_CANCELLED, ErrorCode.NONE)),
+                    self.error.eq(Mux(flit.head, FaultCode.NOC_CANCELLED, FaultCode.NONE)),
                 ]
         return m
 
     def _begin(
         self, m: Module, head: data.View, flits: Signal, lines: Signal, after: data.View
     ) -> None:
-        """Head of a packet: room for a vector, credits for a stream, or dropped."""
+        """Head of a packet: room for a vector, credits for a route, or dropped."""
         message = head.message
         with m.If(message.kind == MessageKind.CREDIT):
             with m.If(~self.credit_known):
-                m.d.comb += self.error.eq(ErrorCode.FABRIC_OBJECT)
+                m.d.comb += self.error.eq(FaultCode.NOC_OBJECT)
             with m.Elif(flits != 0):
-                m.d.comb += self.error.eq(ErrorCode.FABRIC_RANGE)
+                m.d.comb += self.error.eq(FaultCode.NOC_RANGE)
             with m.Else():
                 m.d.comb += self.credit_en.eq(1)
                 with m.If(self.credit_excess):
-                    m.d.comb += self.error.eq(ErrorCode.FABRIC_CREDIT)
+                    m.d.comb += self.error.eq(FaultCode.NOC_CREDIT)
         with m.Elif((message.kind != MessageKind.VECTOR) | ~self.known):
-            m.d.comb += self.error.eq(ErrorCode.FABRIC_OBJECT)
+            m.d.comb += self.error.eq(FaultCode.NOC_OBJECT)
         with m.Elif((flits == 0) | (lines > self.config.core.lines)):
-            m.d.comb += self.error.eq(ErrorCode.FABRIC_RANGE)
+            m.d.comb += self.error.eq(FaultCode.NOC_RANGE)
         with m.Elif(head.length > self.room):
-            m.d.comb += self.error.eq(ErrorCode.FABRIC_CREDIT)
+            m.d.comb += self.error.eq(FaultCode.NOC_CREDIT)
         with m.Else():
             m.d.comb += [self.w_en.eq(1), self.taken.eq(head.length), after.drop.eq(0)]

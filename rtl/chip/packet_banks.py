@@ -20,7 +20,7 @@ class PacketBanks(wiring.Component):
     -------
     axis : In(AxiStream)
     malformed : Out(8)
-        ErrorCode of a stream packet that is dropped in this cycle.
+        FaultCode of a stream packet that is dropped in this cycle.
     full, header : Out(1), Out(PacketHeader)
         A packet waits, or is being sent; its header.
     r_en, place, word : In(1), In, Out(64)

@@ -6,7 +6,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from phasecore.rtl.chip.descriptor_window import DescriptorWindow
-from phasecore.rtl.chip.error_log import ErrorLog
+from phasecore.rtl.chip.fault_log import FaultLog
 from phasecore.rtl.core.interfaces import TableWrite
 from phasecore.rtl.lib.axi_lite import AxiLiteBus, AxiLiteSlave, RegisterBus
 from phasecore.rtl.spec.chip import ChipConfig
@@ -19,11 +19,11 @@ from phasecore.rtl.spec.registers.chip import (
     registers,
     windows,
 )
-from phasecore.rtl.spec.registers.table import WORD_BYTES, Access, ErrorCode, ErrorCounter, Origin
+from phasecore.rtl.spec.registers.table import WORD_BYTES, Access, FaultCode, FaultCounter, Origin
 
 __all__ = ["RegisterHub"]
 
-KINDS = (ErrorCounter.PACKET, ErrorCounter.FABRIC, ErrorCounter.REGISTER)
+KINDS = (FaultCounter.PACKET, FaultCounter.NOC, FaultCounter.REGISTER)
 """Counters of errors; of the errors of one cycle that of the first kind is the first."""
 
 
@@ -46,17 +46,17 @@ class RegisterHub(wiring.Component):
     all_halted : Out(1)
         No core runs, and the last program of each that was started ended with HALT.
     table : Out(TableWrite)
-        A word of an object or stream of the host is written.
-    packet_error, fabric_error : In(8), In(8)
-        ErrorCode of what the host bridge drops in this cycle, or NONE.
-    router_errors : In(16 * nodes)
+        A word of an object or route of the host is written.
+    packet_fault, noc_fault : In(8), In(8)
+        FaultCode of what the host bridge drops in this cycle, or NONE.
+    router_faults : In(16 * nodes)
     flits_sent, flits_received, credit_stalled : In(1)
         Events of the bridge.
     """
 
     def __init__(self, config: ChipConfig):
         self.config = config
-        nodes = config.fabric.nodes
+        nodes = config.noc.nodes
         super().__init__(
             {
                 "s_axil": In(AxiLiteBus(ADDRESS_BITS)),
@@ -67,9 +67,9 @@ class RegisterHub(wiring.Component):
                 "failed": In(nodes),
                 "all_halted": Out(1),
                 "table": Out(TableWrite()),
-                "packet_error": In(8),
-                "fabric_error": In(8),
-                "router_errors": In(16 * nodes),
+                "packet_fault": In(8),
+                "noc_fault": In(8),
+                "router_faults": In(16 * nodes),
                 **{name: In(1) for name in EVENTS},
             }
         )
@@ -78,7 +78,7 @@ class RegisterHub(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.slave = slave = AxiLiteSlave(ADDRESS_BITS)
-        m.submodules.log = log = ErrorLog(len(KINDS))
+        m.submodules.log = log = FaultLog(len(KINDS))
         connect(m, flipped(self.s_axil), slave.axil)
         bus, page = slave.bus, slave.bus.address[PAGE_BITS - 2 :]
         # Answer to an access to the host's page, or to one of nobody: in the second cycle.
@@ -110,7 +110,7 @@ class RegisterHub(wiring.Component):
             ),
             log.clear.eq(clear),
         ]  # fmt: skip
-        refused = Mux(ready, error, ErrorCode.NONE)
+        refused = Mux(ready, error, FaultCode.NONE)
         self._log(m, log, bus, refused)
         self._tables(m, bus, write, in_table, word)
         values = {
@@ -120,7 +120,7 @@ class RegisterHub(wiring.Component):
             **self._errors(log),
         }
         with m.If(begins):
-            m.d.sync += [error.eq(ErrorCode.REGISTER_UNDEFINED), read.eq(0)]
+            m.d.sync += [error.eq(FaultCode.REGISTER_UNDEFINED), read.eq(0)]
             with m.If(page == config.host):
                 self._answer(m, bus, values, error, read, write, in_table)
         self._pass_on(m, bus, page)
@@ -129,7 +129,7 @@ class RegisterHub(wiring.Component):
     def _masks(self, start: Signal) -> dict[str, Value]:
         """Registers with one bit per node."""
         shown = {
-            "START": start, "RUNNING": self.running, "HALTED": self.halted, "ERROR": self.failed,
+            "START": start, "RUNNING": self.running, "HALTED": self.halted, "FAULT": self.failed,
         }  # fmt: skip
         return {
             part: value[MASK_NODES * position :][:MASK_NODES]
@@ -137,23 +137,23 @@ class RegisterHub(wiring.Component):
             for position, part in enumerate(masks(name, self.config))
         }
 
-    def _log(self, m: Module, log: ErrorLog, bus: wiring.PureInterface, refused: Value) -> None:
+    def _log(self, m: Module, log: FaultLog, bus: wiring.PureInterface, refused: Value) -> None:
         """Errors of the bridge have no address."""
-        codes = (self.packet_error, self.fabric_error, refused)
+        codes = (self.packet_fault, self.noc_fault, refused)
         m.d.comb += [source.eq(code) for source, code in zip(log.code, codes, strict=True)]
         m.d.comb += log.address[-1].eq(bus.address << 2)
 
-    def _errors(self, log: ErrorLog) -> dict[str, Value]:
+    def _errors(self, log: FaultLog) -> dict[str, Value]:
         """Registers of errors: the host's, and those of the routers."""
         counts = {
-            f"ERRORS_{kind.name}": count for kind, count in zip(KINDS, log.count, strict=True)
+            f"FAULTS_{kind.name}": count for kind, count in zip(KINDS, log.count, strict=True)
         }
         routers = {
-            f"ERRORS_ROUTER_{node}": self.router_errors.word_select(node, 16)
-            for node in range(self.config.fabric.nodes)
+            f"FAULTS_ROUTER_{node}": self.router_faults.word_select(node, 16)
+            for node in range(self.config.noc.nodes)
         }
-        first = {"ERROR_CODE": log.first, "ERROR_ADDRESS": log.first_address}
-        return {**counts, "ERROR_COUNT": log.total, **first, **routers}
+        first = {"FAULT_CODE": log.first, "FAULT_ADDRESS": log.first_address}
+        return {**counts, "FAULT_COUNT": log.total, **first, **routers}
 
     def _answer(
         self, m: Module, bus: wiring.PureInterface, values: dict[str, Value], error: Signal,
@@ -169,26 +169,26 @@ class RegisterHub(wiring.Component):
                     else values[register.name]
                 )
                 with m.Case(register.offset // WORD_BYTES):
-                    m.d.sync += error.eq(ErrorCode.NONE)
+                    m.d.sync += error.eq(FaultCode.NONE)
                     if register.access is Access.READ_ONLY:
                         m.d.sync += read.eq(value)
                         with m.If(bus.write):
-                            m.d.sync += error.eq(ErrorCode.REGISTER_READ_ONLY)
+                            m.d.sync += error.eq(FaultCode.REGISTER_READ_ONLY)
                     else:
                         with m.If(bus.write & partial):
-                            m.d.sync += error.eq(ErrorCode.REGISTER_PARTIAL)
+                            m.d.sync += error.eq(FaultCode.REGISTER_PARTIAL)
                         with m.Elif(bus.write):
                             m.d.sync += value.eq(bus.w_data)
             with m.Default(), m.If(in_table):
                 m.d.comb += write.eq(bus.write & ~partial)
                 m.d.sync += error.eq(
-                    Mux(bus.write & partial, ErrorCode.REGISTER_PARTIAL, ErrorCode.NONE)
+                    Mux(bus.write & partial, FaultCode.REGISTER_PARTIAL, FaultCode.NONE)
                 )
 
     def _tables(
         self, m: Module, bus: wiring.PureInterface, write: Signal, in_table: Signal, word: Signal
     ) -> None:
-        """Memories of the host's objects and streams: the address is in one; word read or 0."""
+        """Memories of the host's objects and routes: the address is in one; word read or 0."""
         found = []
         for name, window in windows(self.config).items():
             memory = DescriptorWindow(window)

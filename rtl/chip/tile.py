@@ -5,15 +5,15 @@ from amaranth.hdl import Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from phasecore.rtl.core.core import Units
+from phasecore.rtl.core.core import CoreBlocks
 from phasecore.rtl.interface.local_control import LocalControl
 from phasecore.rtl.interface.network_interface import NetworkInterface
 from phasecore.rtl.lib.axi_lite import RegisterBus
 from phasecore.rtl.lib.clock_gate import add_gated
 from phasecore.rtl.noc.link import Link
 from phasecore.rtl.spec.core import CoreConfig
-from phasecore.rtl.spec.noc import FabricConfig
-from phasecore.rtl.spec.registers.table import ErrorCode
+from phasecore.rtl.spec.noc import NocConfig
+from phasecore.rtl.spec.registers.table import FaultCode
 
 __all__ = ["Tile"]
 
@@ -33,15 +33,15 @@ class Tile(wiring.Component):
         A program runs; the last one ended with HALT, all units idle; an error was counted.
     """
 
-    def __init__(self, config: CoreConfig, fabric: FabricConfig):
+    def __init__(self, config: CoreConfig, noc: NocConfig):
         if not config.objects:
             raise ValueError("objects must be at least 1 in a chip, not 0")
-        self.config, self.fabric = config, fabric
+        self.config, self.noc = config, noc
         super().__init__(
             {
                 "bus": In(RegisterBus()),
-                "link_in": In(Link(fabric)),
-                "link_out": Out(Link(fabric)),
+                "link_in": In(Link(noc)),
+                "link_out": Out(Link(noc)),
                 "start": In(1),
                 "running": Out(1),
                 "halted": Out(1),
@@ -50,7 +50,7 @@ class Tile(wiring.Component):
         )
 
     def _gate(
-        self, m: Module, units: Units, network: NetworkInterface, local: LocalControl
+        self, m: Module, units: CoreBlocks, network: NetworkInterface, local: LocalControl
     ) -> None:
         """Clocks that run while there is work, as those of the other units."""
         controller, written = units.controller, units.csr.table.en
@@ -68,9 +68,9 @@ class Tile(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        units = Units(m, self.config)
+        units = CoreBlocks(m, self.config)
         controller, csr, post = units.controller, units.csr, units.post
-        network = NetworkInterface(self.config, self.fabric)
+        network = NetworkInterface(self.config, self.noc)
         local = LocalControl(self.config)
         self._gate(m, units, network, local)
         units.share_vectors(m, network, network)
@@ -90,14 +90,12 @@ class Tile(wiring.Component):
             network.full.eq(local.full),
             controller.network.ready.eq(local.ready),
             controller.network.partial.eq(network.partial),
-            controller.units.stream_out.busy.eq(network.busy | local.busy),
-            controller.units.stream_out.reads.eq(network.reads),
+            controller.units.read.busy.eq(network.busy | local.busy),
+            controller.units.read.reads.eq(network.reads),
             csr.start.eq(self.start),
-            csr.fabric_error.eq(network.error | local.refused),
+            csr.noc_fault.eq(network.error | local.refused),
             local.counted.eq(~network.error),
-            csr.fabric_error_code.eq(
-                Mux(network.error, network.error_code, ErrorCode.FABRIC_OBJECT)
-            ),
+            csr.noc_fault_code.eq(Mux(network.error, network.error_code, FaultCode.NOC_OBJECT)),
             self.running.eq(controller.sequencer.running),
             self.halted.eq(controller.sequencer.halted),
             self.failed.eq(csr.failed),

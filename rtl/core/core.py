@@ -10,8 +10,8 @@ from phasecore.rtl.core.analog.input_driver import InputDriver
 from phasecore.rtl.core.analog.programmer import Programmer
 from phasecore.rtl.core.control.controller import Controller
 from phasecore.rtl.core.control.csr_file import CsrFile
-from phasecore.rtl.core.control.load_unit import AxiStream, StreamIn
-from phasecore.rtl.core.control.read_unit import StreamOut
+from phasecore.rtl.core.control.load_unit import AxiStream, LoadUnit
+from phasecore.rtl.core.control.read_unit import ReadUnit
 from phasecore.rtl.core.digital.post_processing import PostProcessing
 from phasecore.rtl.core.digital.update_unit import UpdateUnit
 from phasecore.rtl.core.digital.vector_memory import VectorMemory
@@ -22,10 +22,10 @@ from phasecore.rtl.macro.crossbar import Crossbar
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.registers.table import ADDRESS_BITS
 
-__all__ = ["Core", "Units"]
+__all__ = ["Core", "CoreBlocks"]
 
 
-class Units:
+class CoreBlocks:
     """The blocks that every core has, and their connections."""
 
     def __init__(self, m: Module, config: CoreConfig):
@@ -43,7 +43,7 @@ class Units:
         self._registers(m)
 
     def _gate(self, m: Module) -> None:
-        """Units with clocks that run while there is work for them."""
+        """Blocks with clocks that run while there is work for them."""
         driver, adc, post = self.driver, self.adc, self.post
         update, programmer = self.update, self.programmer
         window = driver.status.busy | driver.i.valid
@@ -79,7 +79,7 @@ class Units:
     def _analog(self, m: Module) -> None:
         """The macro between driver, converters and programmer."""
         for name in (
-            "backward", "polarities", "devices", "range", "first", "active", "reference",
+            "backward", "polarities", "devices", "lsb_log2", "first", "active", "reference",
             "pwm_positive", "pwm_negative",
         ):  # fmt: skip
             m.d.comb += getattr(self.crossbar, name).eq(getattr(self.driver, name))
@@ -137,7 +137,7 @@ class Units:
         m.d.comb += [
             programmer.refresh_high.eq(csr.settings.refresh_high),
             programmer.refresh_low.eq(csr.settings.refresh_low),
-            self.crossbar.elapsed.eq(csr.settings.time),
+            self.crossbar.time_s.eq(csr.settings.time_s),
             adc.line.eq(csr.settings.calibration_line),
             csr.busy.eq(self.controller.busy),
             csr.controller_events.eq(self.controller.events),
@@ -154,7 +154,7 @@ class Units:
             "window": self.driver.window,
             "mvms": self.driver.timing.first,
             "update_stalled": update.stalled,
-            "chi_blocks": update.products,
+            "chi_words_updated": update.products,
             "set_pulses": programmer.set_pulses,
             "reset_pulses": programmer.reset_pulses,
             "refreshed_pairs": programmer.refreshed,
@@ -197,24 +197,24 @@ class Core(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        units = Units(m, self.config)
+        units = CoreBlocks(m, self.config)
         controller, csr = units.controller, units.csr
         m.submodules.axil = axil = AxiLiteSlave()
-        m.submodules.stream_in = stream_in = StreamIn(self.config)
-        m.submodules.stream_out = stream_out = StreamOut(self.config)
-        units.share_vectors(m, stream_out, stream_in)
-        connect(m, controller.load, stream_in.i)
-        connect(m, controller.store, stream_out.i)
-        connect(m, stream_in.status, controller.units.stream_in)
-        connect(m, stream_out.status, controller.units.stream_out)
-        connect(m, stream_in.affine_write, units.post.affine_write)
+        m.submodules.load_unit = load_unit = LoadUnit(self.config)
+        m.submodules.read_unit = read_unit = ReadUnit(self.config)
+        units.share_vectors(m, read_unit, load_unit)
+        connect(m, controller.load, load_unit.i)
+        connect(m, controller.read, read_unit.i)
+        connect(m, load_unit.status, controller.units.load)
+        connect(m, read_unit.status, controller.units.read)
+        connect(m, load_unit.affine_write, units.post.affine_write)
         connect(m, axil.bus, csr.bus)
         m.d.comb += [
-            stream_in.cancel.eq(controller.cancel),
-            csr.malformed.eq(stream_in.malformed),
-            csr.malformed_code.eq(stream_in.error),
+            load_unit.cancel.eq(controller.cancel),
+            csr.malformed.eq(load_unit.malformed),
+            csr.malformed_code.eq(load_unit.error),
             self.halted.eq(controller.sequencer.halted),
         ]
-        inner = {"s_axil": axil.axil, "s_axis": stream_in.axis, "m_axis": stream_out.axis}
+        inner = {"s_axil": axil.axil, "s_axis": load_unit.axis, "m_axis": read_unit.axis}
         connect_flat(m, self, self._groups, inner)
         return m

@@ -65,9 +65,10 @@ class MvmCommand(data.StructLayout):
     """One matrix-vector multiplication.
 
     ``source`` MvmSource; ``backward`` 0 drives rows, 1 columns; ``slot`` of the codes, of which
-    lines ``start .. start + count - 1`` are driven and all others silent; ``line`` driven with the
+    ``count`` lines from ``first_line`` are driven and all others silent; ``line`` driven with the
     largest code when ONE_HOT, those lines with the largest code when ALL; ``precision`` p
-    (5..input_bits); ``range`` of the ADC; ``input_signs`` and ``polarities`` as in the instruction.
+    (5..input_bits); ``lsb_log2`` of the ADC; ``input_signs`` and ``polarities`` as in the
+    instruction.
     """
 
     def __init__(self, config: CoreConfig):
@@ -76,11 +77,11 @@ class MvmCommand(data.StructLayout):
                 "source": 3,
                 "backward": 1,
                 "slot": config.slot_bits,
-                "start": config.line_bits,
+                "first_line": config.line_bits,
                 "count": config.line_bits + 1,
                 "line": config.line_bits,
                 "precision": 4,
-                "range": config.range_bits,
+                "lsb_log2": config.lsb_log2_bits,
                 "input_signs": 2,
                 "polarities": 2,
             }
@@ -88,20 +89,20 @@ class MvmCommand(data.StructLayout):
 
 
 class PostCommand(data.StructLayout):
-    """One ACTIVATE (``error`` = 0) or ERROR (``error`` = 1) over lines start..start+count-1.
+    """ACTIVATE (``delta`` = 0) or DELTA (``delta`` = 1) of ``count`` lines from ``first_line``.
 
-    ``first`` is the destination line of line ``start`` (the rest follow, modulo lines); ``tag``
+    ``destination_line`` takes ``first_line`` (the rest follow, modulo lines); ``tag``
     the number (mod 4) of windows issued so far, whose latest result is processed; ``shift`` is
-    the accumulator shift of ACTIVATE or the fixed shift of ERROR.
+    the accumulator shift of ACTIVATE or the fixed shift of DELTA.
     """
 
     def __init__(self, config: CoreConfig):
         super().__init__(
             {
-                "error": 1,
+                "delta": 1,
                 "from_slot": 1,
                 "tag": 2,
-                "start": config.line_bits,
+                "first_line": config.line_bits,
                 "count": config.line_bits + 1,
                 "slot": config.slot_bits,
                 "output": config.slot_bits,
@@ -113,7 +114,7 @@ class PostCommand(data.StructLayout):
                 "affine": 1,
                 "table": max(1, (config.affine_tables - 1).bit_length()),
                 "destination": config.slot_bits,
-                "first": config.line_bits,
+                "destination_line": config.line_bits,
             }
         )
 
@@ -263,7 +264,7 @@ class IncrementTiming(wiring.Signature):
 
     Aligned with the PWM lines: the macro's increments of a cycle arrive one cycle later.
     ``first`` and ``last`` mark the first and last cycle of a window, ``active`` all of them.
-    ``range``, ``precision`` and ``exponent`` (of the driven slot, 0 without one) are valid with
+    ``lsb_log2``, ``precision`` and ``exponent`` (of the driven slot, 0 without one) are valid with
     ``active``.
     """
 
@@ -273,7 +274,7 @@ class IncrementTiming(wiring.Signature):
                 "first": Out(1),
                 "active": Out(1),
                 "last": Out(1),
-                "range": Out(config.range_bits),
+                "lsb_log2": Out(config.lsb_log2_bits),
                 "precision": Out(4),
                 "exponent": Out(signed(EXPONENT_BITS)),
             }
@@ -310,10 +311,10 @@ class SendCommand(data.StructLayout):
     def __init__(self, config: CoreConfig):
         super().__init__(
             {
-                "stream": 4,
+                "route": 4,
                 "partial": 1,
                 "slot": config.slot_bits,
-                "start": config.line_bits,
+                "first_line": config.line_bits,
                 "length": config.line_bits + 1,
                 "merge": 1,
                 "object": 4,
@@ -329,13 +330,13 @@ class CreditGrant(data.StructLayout):
 
 
 class TableWrite(data.StructLayout):
-    """A word of an object (``stream`` = 0) or stream descriptor is written in a cycle with ``en``.
+    """A word of an object (``route`` = 0) or route descriptor is written in a cycle with ``en``.
 
     A write to any word of an entry puts the entry's counters to their start values.
     """
 
     def __init__(self) -> None:
-        super().__init__({"en": 1, "stream": 1, "index": 4, "word": 2, "data": 32})
+        super().__init__({"en": 1, "route": 1, "index": 4, "word": 2, "data": 32})
 
 
 def descriptor_word(fields: tuple[Field, ...], word: int) -> data.FlexibleLayout:

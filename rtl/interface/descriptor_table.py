@@ -6,17 +6,17 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from phasecore.rtl.core.interfaces import TableWrite, descriptor_word, table_depth
-from phasecore.rtl.spec.instructions import OBJECT, STREAM
+from phasecore.rtl.spec.instructions import OBJECT, ROUTE
 
 __all__ = ["DescriptorTable"]
 
 
 class DescriptorTable(wiring.Component):
-    """Keeps word ``word`` of object or stream descriptors for reads without delay.
+    """Keeps word ``word`` of object or route descriptors for reads without delay.
 
     Parameters
     ----------
-    stream : descriptors of streams, else of objects
+    route : descriptors of routes, else of objects
     word : which 32-bit word of a descriptor
     entries : descriptors
     kept : layout of the fields that are kept, by name; default: all of the word
@@ -36,14 +36,14 @@ class DescriptorTable(wiring.Component):
     def __init__(
         self,
         *,
-        stream: bool,
+        route: bool,
         word: int,
         entries: int,
         kept: data.StructLayout | None = None,
         reads: int = 1,
     ):
-        self.stream, self.word, self.entries, self.reads = stream, word, entries, reads
-        self.source = descriptor_word(STREAM if stream else OBJECT, word)
+        self.route, self.word, self.entries, self.reads = route, word, entries, reads
+        self.source = descriptor_word(ROUTE if route else OBJECT, word)
         self.kept = kept or data.StructLayout({name: field.shape for name, field in self.source})
         super().__init__(
             {
@@ -63,7 +63,7 @@ class DescriptorTable(wiring.Component):
         )
         write = store.write_port()
         m.d.comb += [
-            self.given.eq(table.en & (table.stream == self.stream) & (table.index < self.entries)),
+            self.given.eq(table.en & (table.route == self.route) & (table.index < self.entries)),
             self.written.eq(self.given & (table.word == self.word)),
             write.addr.eq(table.index),
             write.en.eq(self.written),

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from phasecore.rtl.lib.queue import Queue
 from phasecore.rtl.noc.arbiter import Arbiter
 from phasecore.rtl.noc.link import Flit, Link
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 
 __all__ = ["FlitInputs"]
 
@@ -34,25 +34,25 @@ class FlitInputs(wiring.Component):
         There are flits.
     """
 
-    def __init__(self, fabric: FabricConfig):
-        self.fabric = fabric
-        channels = fabric.virtual_channels
+    def __init__(self, noc: NocConfig):
+        self.noc = noc
+        channels = noc.virtual_channels
         super().__init__(
             {
-                "link": In(Link(fabric)),
-                "first": Out(Flit(fabric)).array(channels),
+                "link": In(Link(noc)),
+                "first": Out(Flit(noc)).array(channels),
                 "blocked": In(channels),
                 "taken": Out(channels),
-                "flit": Out(Flit(fabric)),
+                "flit": Out(Flit(noc)),
                 "waiting": Out(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        link, shape = self.link, Flit(self.fabric)
-        channels = range(self.fabric.virtual_channels)
-        queues = [Queue(shape, depth=self.fabric.depth) for _ in channels]
+        link, shape = self.link, Flit(self.noc)
+        channels = range(self.noc.virtual_channels)
+        queues = [Queue(shape, depth=self.noc.depth) for _ in channels]
         m.submodules.arbiter = arbiter = Arbiter(len(channels))
         for vc, queue in enumerate(queues):
             m.submodules[f"queue_{vc}"] = queue

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from phasecore.rtl.lib.link_credits import LinkCredits
 from phasecore.rtl.lib.queue import Queue
 from phasecore.rtl.noc.link import Link
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 
 __all__ = ["FLITS", "ChannelFlit", "FlitQueue"]
 
@@ -19,8 +19,8 @@ FLITS = 2
 class ChannelFlit(data.StructLayout):
     """A flit and its virtual channel."""
 
-    def __init__(self, fabric: FabricConfig):
-        super().__init__({"head": 1, "tail": 1, "data": fabric.flit_bits, "vc": fabric.vc_bits})
+    def __init__(self, noc: NocConfig):
+        super().__init__({"head": 1, "tail": 1, "data": noc.flit_bits, "vc": noc.vc_bits})
 
 
 class FlitQueue(wiring.Component):
@@ -39,22 +39,22 @@ class FlitQueue(wiring.Component):
 
     i: stream.Interface
 
-    def __init__(self, fabric: FabricConfig):
-        self.fabric = fabric
+    def __init__(self, noc: NocConfig):
+        self.noc = noc
         super().__init__(
             {
-                "i": In(stream.Signature(ChannelFlit(fabric))),
+                "i": In(stream.Signature(ChannelFlit(noc))),
                 "left": Out(range(FLITS + 1)),
                 "waiting": Out(1),
-                "link": Out(Link(fabric)),
+                "link": Out(Link(noc)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        fabric, link = self.fabric, self.link
-        m.submodules.queue = queue = Queue(ChannelFlit(fabric), depth=FLITS, refill=True)
-        m.submodules.credits = credits = LinkCredits(fabric.virtual_channels, fabric.depth)
+        noc, link = self.noc, self.link
+        m.submodules.queue = queue = Queue(ChannelFlit(noc), depth=FLITS, refill=True)
+        m.submodules.credits = credits = LinkCredits(noc.virtual_channels, noc.depth)
         wiring.connect(m, wiring.flipped(self.i), queue.i)
         flit = queue.o.payload
         m.d.comb += [

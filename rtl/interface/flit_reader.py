@@ -11,7 +11,7 @@ from phasecore.rtl.interface.flit_queue import ChannelFlit
 from phasecore.rtl.interface.head import EIGHT, FOUR, keep_bytes, part_of
 from phasecore.rtl.lib.arithmetic import round_shift, saturate
 from phasecore.rtl.spec.core import PARTIAL_BITS, PARTIAL_SHIFT, CoreConfig
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 
 __all__ = ["FlitReader"]
 
@@ -42,8 +42,8 @@ class FlitReader(wiring.Component):
         Accumulators that are being written, in units of eight lines: read later.
     """
 
-    def __init__(self, config: CoreConfig, fabric: FabricConfig):
-        self.config, self.fabric = config, fabric
+    def __init__(self, config: CoreConfig, noc: NocConfig):
+        self.config, self.noc = config, noc
         unit_bits = config.line_bits - 2
         super().__init__(
             {
@@ -54,10 +54,10 @@ class FlitReader(wiring.Component):
                 "inside": In(1),
                 "tail": In(1),
                 "trim": In(3),
-                "vc": In(fabric.vc_bits),
+                "vc": In(noc.vc_bits),
                 "step": Out(1),
                 "valid": Out(1),
-                "flit": Out(ChannelFlit(fabric)),
+                "flit": Out(ChannelFlit(noc)),
                 "read": Out(VectorRead(config)),
                 "sums_read": Out(1),
                 "sums_ready": In(1),
@@ -88,7 +88,7 @@ class FlitReader(wiring.Component):
         ]
         partial, fetched, place, trim = Signal(), Signal(), Signal(by_four), Signal(3)
         eight, four = Signal(EIGHT * config.acc_bits), Signal(FOUR * config.acc_bits)
-        value, tail, vc = Signal(self.fabric.flit_bits), Signal(), Signal.like(self.vc)
+        value, tail, vc = Signal(self.noc.flit_bits), Signal(), Signal.like(self.vc)
         m.d.sync += [
             self.valid.eq(self.step), fetched.eq(fetch),
             follows.eq(self.step | (follows & self.inside)),

@@ -6,9 +6,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from phasecore.rtl.core.interfaces import descriptor_word
-from phasecore.rtl.spec.instructions import OBJECT, STREAM
+from phasecore.rtl.spec.instructions import OBJECT, ROUTE
 from phasecore.rtl.spec.messages import LINES_PER_FLIT, MESSAGE, MessageKind
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.rtl.spec.packets import HEADER
 
 __all__ = [
@@ -16,8 +16,8 @@ __all__ = [
     "FOUR",
     "CreditHead",
     "CreditRoute",
+    "Destination",
     "HeadFlit",
-    "StreamRoute",
     "keep_bytes",
     "message_layout",
     "part_of",
@@ -50,18 +50,18 @@ class HeadFlit(data.StructLayout):
 
 
 class CreditRoute(data.StructLayout):
-    """Where a credit goes: stream ``stream`` of the node at (x, y), on channel ``vc``."""
+    """Where a credit goes: route ``route`` of the node at (x, y), on channel ``vc``."""
 
     def __init__(self) -> None:
         word = descriptor_word(OBJECT, 0)
-        super().__init__({name: word[name].shape for name in ("vc", "x", "y", "stream")})
+        super().__init__({name: word[name].shape for name in ("vc", "x", "y", "route")})
 
 
-class StreamRoute(data.StructLayout):
-    """Where the vectors of a stream go: word 0 of its descriptor without ``enable``."""
+class Destination(data.StructLayout):
+    """Where the vectors of a route go: word 0 of its descriptor without ``enable``."""
 
     def __init__(self) -> None:
-        word = descriptor_word(STREAM, 0)
+        word = descriptor_word(ROUTE, 0)
         super().__init__({name: field.shape for name, field in word if name != "enable"})
 
 
@@ -76,19 +76,19 @@ class CreditHead(wiring.Component):
     head : Out(HeadFlit)
     """
 
-    def __init__(self, fabric: FabricConfig):
-        self.fabric = fabric
+    def __init__(self, noc: NocConfig):
+        self.noc = noc
         super().__init__({"route": In(CreditRoute()), "count": In(8), "head": Out(HeadFlit())})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         head, route = self.head, self.route
         m.d.comb += [
-            head.order.eq(route.vc >= self.fabric.xy_channels),
+            head.order.eq(route.vc >= self.noc.xy_channels),
             head.length.eq(1),
             head.to.eq(Cat(route.x, route.y)),
             head.message.kind.eq(MessageKind.CREDIT),
-            head.message.object.eq(route.stream),
+            head.message.object.eq(route.route),
             head.message.value.eq(self.count),
         ]
         return m

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from phasecore.rtl.interface.head import EIGHT, FOUR, HeadFlit
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.messages import MessageKind
-from phasecore.rtl.spec.registers.table import ErrorCode
+from phasecore.rtl.spec.registers.table import FaultCode
 
 __all__ = ["HeadCheck"]
 
@@ -22,9 +22,9 @@ class HeadCheck(wiring.Component):
     known, partial, full : In(1)
         The object of the message is enabled, takes partial sums, has no room for another vector.
     credit_known : In(1)
-        The stream of a CREDIT message is enabled.
+        The route of a CREDIT message is enabled.
     error : Out(8)
-        ErrorCode, NONE if the message is good; of several errors the last of a kind's list.
+        FaultCode, NONE if the message is good; of several errors the last of a kind's list.
     """
 
     def __init__(self, config: CoreConfig):
@@ -48,22 +48,22 @@ class HeadCheck(wiring.Component):
         room = Mux(message.kind == MessageKind.VECTOR, lines // EIGHT, lines // FOUR)
         outside = (flits == 0) | (end > room)
         unknown = message.object >= self.config.affine_tables
-        faults: dict[MessageKind, list[tuple[Value, ErrorCode]]] = {
+        faults: dict[MessageKind, list[tuple[Value, FaultCode]]] = {
             MessageKind.CREDIT: [
-                (flits != 0, ErrorCode.FABRIC_RANGE),
-                (~self.credit_known, ErrorCode.FABRIC_OBJECT),
+                (flits != 0, FaultCode.NOC_RANGE),
+                (~self.credit_known, FaultCode.NOC_OBJECT),
             ],
             MessageKind.AFFINE: [
-                (outside, ErrorCode.FABRIC_RANGE),
-                (unknown, ErrorCode.FABRIC_OBJECT),
+                (outside, FaultCode.NOC_RANGE),
+                (unknown, FaultCode.NOC_OBJECT),
             ],
         }
         for kind in (MessageKind.VECTOR, MessageKind.PARTIAL):
             other = self.partial != int(kind is MessageKind.PARTIAL)
             faults[kind] = [
-                (self.full, ErrorCode.FABRIC_CREDIT),
-                (outside, ErrorCode.FABRIC_RANGE),
-                (~self.known | other, ErrorCode.FABRIC_OBJECT),
+                (self.full, FaultCode.NOC_CREDIT),
+                (outside, FaultCode.NOC_RANGE),
+                (~self.known | other, FaultCode.NOC_OBJECT),
             ]
         with m.Switch(message.kind):
             for kind, found in faults.items():

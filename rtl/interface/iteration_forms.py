@@ -118,7 +118,7 @@ class IterationForms(wiring.Component):
 
     def _descriptor(self, m: Module, word: int) -> data.View:
         """A word of the descriptor of the object picked."""
-        table = DescriptorTable(stream=False, word=word, entries=self.config.objects)
+        table = DescriptorTable(route=False, word=word, entries=self.config.objects)
         m.submodules[f"descriptors_{word}"] = table
         m.d.comb += [table.table.eq(self.table), table.index[0].eq(self.pick)]
         return table.entry[0]

@@ -72,7 +72,7 @@ class LocalControl(wiring.Component):
         m.d.comb += [
             due.eq(Mux(accepted, complete, was_due)),
             released.eq(Mux(accepted, release.payload, 0)),
-            written.eq(Mux(table.en & ~table.stream, 1 << table.index, 0)),
+            written.eq(Mux(table.en & ~table.route, 1 << table.index, 0)),
             wanted.eq(waiting | stale | released),
             spoiled.eq((stale & (1 << index)).any()),
             self.ready.eq(complete & ~waiting & ~stale & ~Mux(working, 1 << index, 0)),
@@ -125,7 +125,7 @@ class LocalControl(wiring.Component):
         for number in range(self.config.objects):
             m.submodules[f"object_{number}"] = balance = ObjectBalance()
             m.d.comb += [
-                balance.given.eq(table.en & ~table.stream & (table.index == number)),
+                balance.given.eq(table.en & ~table.route & (table.index == number)),
                 balance.written.eq(balance.given & (table.word == 0)),
                 *(balance.word[name].eq(word[name]) for name in ObjectBalance.RING.members),
                 balance.arrived.eq(self.arrived[number]),

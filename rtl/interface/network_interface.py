@@ -20,8 +20,8 @@ from phasecore.rtl.interface.receiver import MessageReceiver
 from phasecore.rtl.interface.sender import MessageSender
 from phasecore.rtl.noc.link import Link
 from phasecore.rtl.spec.core import CoreConfig
-from phasecore.rtl.spec.noc import FabricConfig
-from phasecore.rtl.spec.registers.table import ErrorCode
+from phasecore.rtl.spec.noc import NocConfig
+from phasecore.rtl.spec.registers.table import FaultCode
 
 __all__ = ["NetworkInterface"]
 
@@ -44,7 +44,7 @@ class NetworkInterface(wiring.Component):
         A write comes in the cycle after one with ``ready``.
     affine_write : Out(AffineWrite)
     table : In(TableWrite)
-        Descriptors of objects and streams.
+        Descriptors of objects and routes.
     arrived : Out(objects)
         Strobe: a vector is there: bytes can be read in the next cycle, sums in the one after.
     full : In(objects)
@@ -60,22 +60,22 @@ class NetworkInterface(wiring.Component):
     partial : Out(1)
         The SEND in work still reads the accumulators.
     error, error_code : Out(1), Out(8)
-        Strobe of a dropped message or SEND, and its ErrorCode.
+        Strobe of a dropped message or SEND, and its FaultCode.
     flits_sent, flits_received, credit_stalled : Out(1)
-        Flit on either link; the SEND in work waits for credits of its stream.
+        Flit on either link; the SEND in work waits for credits of its route.
     """
 
-    def __init__(self, config: CoreConfig, fabric: FabricConfig):
+    def __init__(self, config: CoreConfig, noc: NocConfig):
         if not config.objects:
             raise ValueError("objects must be at least 1 with a network interface, not 0")
-        if fabric.flit_bits != 64:
-            raise ValueError(f"flit_bits must be 64, not {fabric.flit_bits}")
-        self.config, self.fabric = config, fabric
+        if noc.flit_bits != 64:
+            raise ValueError(f"flit_bits must be 64, not {noc.flit_bits}")
+        self.config, self.noc = config, noc
         super().__init__(
             {
                 "i": In(stream.Signature(SendCommand(config))),
-                "link_in": In(Link(fabric)),
-                "link_out": Out(Link(fabric)),
+                "link_in": In(Link(noc)),
+                "link_out": Out(Link(noc)),
                 "read": Out(VectorRead(config)),
                 "write": Out(VectorWrite(config)),
                 "exponent_write": Out(ExponentWrite(config)),
@@ -100,8 +100,8 @@ class NetworkInterface(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.receiver = receiver = MessageReceiver(self.config, self.fabric)
-        m.submodules.sender = sender = MessageSender(self.config, self.fabric)
+        m.submodules.receiver = receiver = MessageReceiver(self.config, self.noc)
+        m.submodules.sender = sender = MessageSender(self.config, self.noc)
         connect(m, flipped(self.link_in), receiver.link)
         connect(m, sender.link, flipped(self.link_out))
         connect(m, flipped(self.i), sender.i)
@@ -133,12 +133,12 @@ class NetworkInterface(wiring.Component):
         ]
         self._share(m, receiver, sender)
         # A SEND that is dropped waits until the receiver has no error.
-        sends = receiver.error == ErrorCode.NONE
+        sends = receiver.error == FaultCode.NONE
         m.d.comb += [
             sender.drop.eq(sends),
             self.error.eq(~sends | sender.dropped),
             self.error_code.eq(
-                Mux(sends & sender.dropped, ErrorCode.FABRIC_OBJECT, receiver.error)
+                Mux(sends & sender.dropped, FaultCode.NOC_OBJECT, receiver.error)
             ),
         ]  # fmt: skip
         return m

@@ -66,7 +66,7 @@ class ObjectTable(wiring.Component):
         m = Module()
         table, objects, target = self.table, self.config.objects, self.target
         m.submodules.descriptors = descriptors = DescriptorTable(
-            stream=False, word=0, entries=objects, kept=Target()
+            route=False, word=0, entries=objects, kept=Target()
         )
         enabled, restart, one = Signal(objects), Signal(objects), Signal(objects)
         rings = Signal(data.ArrayLayout(5, objects))

@@ -6,10 +6,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from phasecore.rtl.interface.head import EIGHT, FOUR, HeadFlit, StreamRoute
+from phasecore.rtl.interface.head import EIGHT, FOUR, Destination, HeadFlit
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.messages import PAYLOAD_FLITS
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 
 __all__ = ["Packetiser"]
 
@@ -26,7 +26,7 @@ class Packetiser(wiring.Component):
         A vector begins.
     start, length, four : In, In, In(1)
         With ``load``: its first line, how many lines, and whether its flits have four, else eight.
-    kind, value, route : In(2), In(8), In(StreamRoute)
+    kind, value, route : In(2), In(8), In(Destination)
         With ``begin``: of the head.
     begin, step : In(1), In(1)
         The head of a packet leaves; a data flit leaves, in the cycle of its head or later.
@@ -43,8 +43,8 @@ class Packetiser(wiring.Component):
         count; its virtual channel.
     """
 
-    def __init__(self, config: CoreConfig, fabric: FabricConfig):
-        self.config, self.fabric = config, fabric
+    def __init__(self, config: CoreConfig, noc: NocConfig):
+        self.config, self.noc = config, noc
         super().__init__(
             {
                 "load": In(1),
@@ -53,7 +53,7 @@ class Packetiser(wiring.Component):
                 "four": In(1),
                 "kind": In(2),
                 "value": In(8),
-                "route": In(StreamRoute()),
+                "route": In(Destination()),
                 "begin": In(1),
                 "step": In(1),
                 "fours": Out(1),
@@ -64,13 +64,13 @@ class Packetiser(wiring.Component):
                 "last": Out(1),
                 "tail": Out(1),
                 "trim": Out(3),
-                "vc": Out(fabric.vc_bits),
+                "vc": Out(noc.vc_bits),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        lanes, fabric, route = self.config.post_lanes, self.fabric, self.route
+        lanes, noc, route = self.config.post_lanes, self.noc, self.route
         left = Signal(self.config.line_bits - 1)  # data flits of the vector
         packet_left, packet_vc = Signal.like(self.flits), Signal.like(self.vc)
         missing, trim = Signal(3), Signal(3)
@@ -79,7 +79,7 @@ class Packetiser(wiring.Component):
         by_four, by_eight = (
             lanes // lines - self.unit[: exact_log2(lanes // lines)] for lines in (FOUR, EIGHT)
         )
-        short = min(PAYLOAD_FLITS, fabric.depth - 1)
+        short = min(PAYLOAD_FLITS, noc.depth - 1)
         m.d.comb += [
             room.eq(Mux(self.fours, by_four, by_eight)),
             limit.eq(Mux(route.multicast, short, PAYLOAD_FLITS)),
@@ -112,7 +112,7 @@ class Packetiser(wiring.Component):
         message = self.head.message
         m.d.comb += [
             self.head.multicast.eq(route.multicast),
-            self.head.order.eq(route.vc >= fabric.xy_channels),
+            self.head.order.eq(route.vc >= noc.xy_channels),
             self.head.length.eq(self.flits + 1),
             self.head.to.eq(
                 Mux(route.multicast, Cat(route.cols, route.rows), Cat(route.x, route.y))

@@ -22,8 +22,8 @@ from phasecore.rtl.interface.partial_adder import PartialAdder
 from phasecore.rtl.noc.link import Link
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.messages import MessageKind
-from phasecore.rtl.spec.noc import FabricConfig
-from phasecore.rtl.spec.registers.table import ErrorCode
+from phasecore.rtl.spec.noc import NocConfig
+from phasecore.rtl.spec.registers.table import FaultCode
 
 __all__ = ["MessageReceiver"]
 
@@ -53,7 +53,7 @@ class MessageReceiver(wiring.Component):
     arrived : Out(objects)
         Strobe: the last flit of a vector is taken.
     credit_en, credit, credit_known, credit_excess : Out(1), Out(CreditGrant), In(1), In(1)
-        ``count`` credits for stream ``object``; it is enabled; they are more than it can have.
+        ``count`` credits for route ``object``; it is enabled; they are more than it can have.
     merge_object, received_lines, merge_done : In(4), Out, In(1)
         Lines received for object ``merge_object``, in fours; start their count again.
     write, exponent_write, affine_write, accumulators : ports of the memories
@@ -61,14 +61,14 @@ class MessageReceiver(wiring.Component):
         With ``accumulators.write``: what is written, in units of eight lines.
     busy : Out(1), a flit waits to be taken
     error : Out(8)
-        ErrorCode of what is dropped in this cycle.
+        FaultCode of what is dropped in this cycle.
     """
 
-    def __init__(self, config: CoreConfig, fabric: FabricConfig):
-        self.config, self.fabric = config, fabric
+    def __init__(self, config: CoreConfig, noc: NocConfig):
+        self.config, self.noc = config, noc
         super().__init__(
             {
-                "link": In(Link(fabric)),
+                "link": In(Link(noc)),
                 "table": In(TableWrite()),
                 "full": In(config.objects),
                 "arrived": Out(config.objects),
@@ -91,8 +91,8 @@ class MessageReceiver(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        channels = self.fabric.virtual_channels
-        m.submodules.inputs = inputs = FlitInputs(self.fabric)
+        channels = self.noc.virtual_channels
+        m.submodules.inputs = inputs = FlitInputs(self.noc)
         m.submodules.objects = objects = ObjectTable(self.config)
         m.submodules.check = check = HeadCheck(self.config)
         m.submodules.adder = adder = PartialAdder(self.config, channels)
@@ -113,7 +113,7 @@ class MessageReceiver(wiring.Component):
         with m.Elif(flit.head):
             m.d.comb += after.active.eq(0)
             with m.If(taken & ~packet.drop):
-                m.d.comb += self.error.eq(ErrorCode.FABRIC_CANCELLED)
+                m.d.comb += self.error.eq(FaultCode.NOC_CANCELLED)
         with m.Else():
             m.d.comb += [
                 after.unit.eq(packet.unit + 1), after.active.eq(packet.active & ~flit.tail),
@@ -141,7 +141,7 @@ class MessageReceiver(wiring.Component):
         self, m: Module, flit: data.View, after: data.View, check: HeadCheck, taken: Value
     ) -> None:
         """A packet begins with its head, and is dropped if that has an error."""
-        message, good = check.head.message, check.error == ErrorCode.NONE
+        message, good = check.head.message, check.error == FaultCode.NONE
         m.d.comb += [
             after.active.eq(~flit.tail),
             after.unit.eq(message.start),
@@ -151,10 +151,10 @@ class MessageReceiver(wiring.Component):
                 for name in ("kind", "object", "last", "trim", "value")
             ),
             self.credit_en.eq(taken & good & (message.kind == MessageKind.CREDIT)),
-            self.error.eq(Mux(taken, check.error, ErrorCode.NONE)),
+            self.error.eq(Mux(taken, check.error, FaultCode.NONE)),
         ]
         with m.If(self.credit_en & self.credit_excess):
-            m.d.comb += self.error.eq(ErrorCode.FABRIC_CREDIT)
+            m.d.comb += self.error.eq(FaultCode.NOC_CREDIT)
 
     def _join(
         self, m: Module, inputs: FlitInputs, objects: ObjectTable, check: HeadCheck,

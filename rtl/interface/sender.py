@@ -17,11 +17,11 @@ from phasecore.rtl.interface.flit_queue import FLITS, FlitQueue
 from phasecore.rtl.interface.flit_reader import FlitReader
 from phasecore.rtl.interface.head import CreditHead, CreditRoute
 from phasecore.rtl.interface.packetiser import Packetiser
-from phasecore.rtl.interface.stream_table import StreamTable
+from phasecore.rtl.interface.route_table import RouteTable
 from phasecore.rtl.noc.link import Link
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.messages import MessageKind
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 
 __all__ = ["MessageSender"]
 
@@ -45,23 +45,23 @@ class MessageSender(wiring.Component):
     merge_object, received_lines, merge_done : Out(4), In, Out(1)
         Lines received for object ``merge_object``, in fours; the SEND that merges them is done.
     credit_en, credit, credit_known, credit_excess : In(1), In(CreditGrant), Out(1), Out(1)
-        A stream gets credits, if it is enabled; they exceed 255, which they stay.
+        A route gets credits, if it is enabled; they exceed 255, which they stay.
     busy, reads, partial : Out
         As of NetworkInterface.
     dropped, drop : Out(1), In(1)
-        A SEND to a stream that is not enabled waits to be dropped.
+        A SEND to a route that is not enabled waits to be dropped.
     starved : Out(1)
-        The SEND in work waits for credits of its stream.
+        The SEND in work waits for credits of its route.
     """
 
-    def __init__(self, config: CoreConfig, fabric: FabricConfig):
-        self.config, self.fabric = config, fabric
+    def __init__(self, config: CoreConfig, noc: NocConfig):
+        self.config, self.noc = config, noc
         super().__init__(
             {
                 "i": In(stream.Signature(SendCommand(config))),
                 "grants": In(stream.Signature(CreditGrant())),
                 "table": In(TableWrite()),
-                "link": Out(Link(fabric)),
+                "link": Out(Link(noc)),
                 "read": Out(VectorRead(config)),
                 "exponents": In(Exponents(config)),
                 "sums_read": Out(1),
@@ -88,11 +88,11 @@ class MessageSender(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config, fabric = self.config, self.fabric
-        m.submodules.streams = streams = StreamTable(config.streams, fabric)
-        m.submodules.packets = packets = Packetiser(config, fabric)
-        m.submodules.reader = reader = FlitReader(config, fabric)
-        m.submodules.queue = queue = FlitQueue(fabric)
+        config, noc = self.config, self.noc
+        m.submodules.routes = routes = RouteTable(config.routes, noc)
+        m.submodules.packets = packets = Packetiser(config, noc)
+        m.submodules.reader = reader = FlitReader(config, noc)
+        m.submodules.queue = queue = FlitQueue(noc)
         # The SEND in work; it has paid for its vector.
         command, working, paid = Signal(SendCommand(config)), Signal(), Signal()
         unpaid, pay, free, begin, done = Signal(), Signal(), Signal(), Signal(), Signal()
@@ -100,9 +100,9 @@ class MessageSender(wiring.Component):
         received = ~(packets.fours & command.merge) | (self.received_lines >= end)
         m.d.comb += [
             unpaid.eq(working & ~paid),
-            pay.eq(unpaid & streams.enabled & streams.sendable),
-            self.dropped.eq(unpaid & ~streams.enabled),
-            self.starved.eq(unpaid & streams.enabled & ~streams.sendable),
+            pay.eq(unpaid & routes.enabled & routes.sendable),
+            self.dropped.eq(unpaid & ~routes.enabled),
+            self.starved.eq(unpaid & routes.enabled & ~routes.sendable),
             end.eq(packets.unit + packets.flits),
             # Between two packets, and there is room for a head.
             free.eq(~packets.inside & ~reader.valid & (queue.left < FLITS)),
@@ -119,8 +119,8 @@ class MessageSender(wiring.Component):
             self.busy.eq(working | reader.valid | queue.waiting | self.grants.valid),
             self.reads.eq(Mux(working & ~packets.fours, 1 << command.slot, 0)),
             self.partial.eq(working & packets.fours),
-            streams.index.eq(command.stream),
-            streams.pay.eq(pay),
+            routes.index.eq(command.route),
+            routes.pay.eq(pay),
             packets.load.eq(self.i.valid & self.i.ready),
             packets.begin.eq(begin),
             packets.value.eq(Mux(packets.fours, 0, self.exponents[command.slot])),
@@ -132,27 +132,25 @@ class MessageSender(wiring.Component):
             m.d.sync += [working.eq(0), paid.eq(0)]
         with m.Elif(pay):
             m.d.sync += paid.eq(1)
-        self._join(m, streams, packets, reader)
+        self._join(m, routes, packets, reader)
         self._queue(m, packets, reader, queue, begin)
         return m
 
-    def _join(
-        self, m: Module, streams: StreamTable, packets: Packetiser, reader: FlitReader
-    ) -> None:
+    def _join(self, m: Module, routes: RouteTable, packets: Packetiser, reader: FlitReader) -> None:
         """Descriptor to packetiser to reader; ports of both."""
         connect(m, reader.read, flipped(self.read))
         first = self.i.payload
         m.d.comb += [
-            streams.table.eq(self.table),
-            streams.credit_en.eq(self.credit_en),
-            streams.credit.eq(self.credit),
-            self.credit_known.eq(streams.credit_known),
-            self.credit_excess.eq(streams.credit_excess),
-            packets.start.eq(first.start),
+            routes.table.eq(self.table),
+            routes.credit_en.eq(self.credit_en),
+            routes.credit.eq(self.credit),
+            self.credit_known.eq(routes.credit_known),
+            self.credit_excess.eq(routes.credit_excess),
+            packets.start.eq(first.first_line),
             packets.length.eq(first.length),
             packets.four.eq(first.partial),
             packets.kind.eq(Mux(packets.fours, MessageKind.PARTIAL, MessageKind.VECTOR)),
-            packets.route.eq(streams.route),
+            packets.route.eq(routes.route),
             packets.step.eq(reader.step),
             reader.partial.eq(packets.fours),
             *(
@@ -172,12 +170,12 @@ class MessageSender(wiring.Component):
     ) -> None:
         """Data flits, credits and heads on their way to the link."""
         m.submodules.producers = producers = DescriptorTable(
-            stream=False, word=0, entries=self.config.objects, kept=CreditRoute()
+            route=False, word=0, entries=self.config.objects, kept=CreditRoute()
         )
-        m.submodules.credit = credit = CreditHead(self.fabric)
+        m.submodules.credit = credit = CreditHead(self.noc)
         connect(m, queue.link, flipped(self.link))
         grants, flit, producer = self.grants, queue.i.payload, producers.entry[0]
-        last = self.fabric.virtual_channels - 1
+        last = self.noc.virtual_channels - 1
         m.d.comb += [
             producers.table.eq(self.table),
             producers.index[0].eq(grants.payload.object),

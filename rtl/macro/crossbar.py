@@ -19,7 +19,7 @@ class Crossbar(wiring.Component):
 
     Members
     -------
-    elapsed : seconds since power-up, for the behavioural macro's drift; silicon leaves it open
+    time_s : seconds since power-up, for the behavioural macro's drift; silicon leaves it open
     backward : 0 drives rows and senses columns, 1 the reverse
     polarities : bit 0 connects G+, bit 1 G-
     devices : enables of the devices of one polarity
@@ -36,11 +36,11 @@ class Crossbar(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "elapsed": In(32),
+                "time_s": In(32),
                 "backward": In(1),
                 "polarities": In(2),
                 "devices": In(config.devices_per_polarity),
-                "range": In(config.range_bits),
+                "lsb_log2": In(config.lsb_log2_bits),
                 "first": In(1),
                 "active": In(1),
                 "reference": In(1),
@@ -58,12 +58,12 @@ class Crossbar(wiring.Component):
             "phasecore_crossbar",
             p_ROWS=config.rows, p_COLS=config.cols, p_LINES=config.lines,
             p_DEVICES=config.devices_per_polarity, p_G_BITS=config.g_bits,
-            p_INCREMENT_BITS=config.increment_bits, p_RANGE_BITS=config.range_bits,
+            p_INCREMENT_BITS=config.increment_bits, p_LSB_LOG2_BITS=config.lsb_log2_bits,
             p_SET_CYCLES=config.set_cycles, p_RESET_CYCLES=config.reset_cycles,
             p_REFERENCE=config.reference_current,
-            i_clk=ClockSignal(), i_rst=ResetSignal(), i_elapsed=self.elapsed,
+            i_clk=ClockSignal(), i_rst=ResetSignal(), i_time_s=self.time_s,
             i_backward=self.backward, i_polarities=self.polarities, i_devices=self.devices,
-            i_range=self.range, i_first=self.first, i_active=self.active,
+            i_lsb_log2=self.lsb_log2, i_first=self.first, i_active=self.active,
             i_reference=self.reference,
             i_pwm_positive=self.pwm_positive, i_pwm_negative=self.pwm_negative,
             o_increments=self.increments,

@@ -2,7 +2,7 @@
 // Behavioural crossbar of phase-change devices; contract in docs/contract/crossbar.md.
 // Simulators only (Icarus 11, Verilator 5): synthesis takes the header alone, as a black box.
 //
-// State and device profile come from the files <prefix>.{params,g,n,e,t}.hex, loaded at time 0 with
+// State and device profile come from the files <prefix>.NAME.hex, loaded at time 0 with
 // +phasecore_macro=<prefix> or by calling load(); dump() writes them. Without files: the ideal
 // profile and every conductance 0.
 module phasecore_crossbar #(
@@ -12,7 +12,7 @@ module phasecore_crossbar #(
     parameter [31:0] DEVICES = 1,
     parameter [31:0] G_BITS = 12,
     parameter [31:0] INCREMENT_BITS = 5,
-    parameter [31:0] RANGE_BITS = 5,
+    parameter [31:0] LSB_LOG2_BITS = 5,
     parameter [31:0] SET_CYCLES = 50,
     parameter [31:0] RESET_CYCLES = 50,
     parameter [31:0] REFERENCE = 8192
@@ -21,11 +21,11 @@ module phasecore_crossbar #(
     // Forgets devices that are selected but not pulsed; a pulse goes on.
     input                                              rst,
     // Seconds since power-up, for drift and read noise: silicon leaves it open.
-    input      [31:0]                                  elapsed,
+    input      [31:0]                                  time_s,
     input                                              backward,
     input      [1:0]                                   polarities,
     input      [DEVICES-1:0]                           devices,
-    input      [RANGE_BITS-1:0]                        range,
+    input      [LSB_LOG2_BITS-1:0]                        lsb_log2,
     input                                              first,
     input                                              active,
     input                                              reference,
@@ -77,12 +77,12 @@ module phasecore_crossbar #(
     localparam PARAMS = P_OFFSET + LINES;
 
     // Devices, index ((row * COLS + col) * 2 + negative) * DEVICES + device.
-    reg [G_BITS-1:0] g [0:COUNT-1];
-    reg [5:0]        n [0:COUNT-1];
-    reg [31:0]       e [0:COUNT-1];
-    reg [31:0]       t [0:COUNT-1];
-    // What is left of g at time `now`, which follows `elapsed` but not in a window.
     reg [G_BITS-1:0] conductance [0:COUNT-1];
+    reg [5:0]        pulses_since_reset [0:COUNT-1];
+    reg [31:0]       events [0:COUNT-1];
+    reg [31:0]       event_time [0:COUNT-1];
+    // What is left of the conductance at time `now`, which follows `time_s` but not in a window.
+    reg [G_BITS-1:0] drifted [0:COUNT-1];
     reg [31:0]       now;
     longint          g_noise;
     reg [31:0]       params [0:PARAMS-1];
@@ -138,9 +138,9 @@ module phasecore_crossbar #(
     endfunction
 
     function automatic [31:0] key(
-        input [31:0] stream, input [31:0] index, input [31:0] event_count
+        input [31:0] draw, input [31:0] index, input [31:0] event_count
     );
-        key = mix(mix(mix(params[P_SEED] ^ (stream * 32'h9e3779b9)) ^ index) ^ event_count);
+        key = mix(mix(mix(params[P_SEED] ^ (draw * 32'h9e3779b9)) ^ index) ^ event_count);
     endfunction
 
     function automatic int gauss(input [31:0] k);
@@ -181,8 +181,8 @@ module phasecore_crossbar #(
             base = (row * COLS + col) * 2 * DEVICES;
             for (d = 0; d < DEVICES; d = d + 1)
                 if (device[d]) begin
-                    if (polarity[0]) weight = weight + int'(conductance[base + d]);
-                    if (polarity[1]) weight = weight - int'(conductance[base + DEVICES + d]);
+                    if (polarity[0]) weight = weight + int'(drifted[base + d]);
+                    if (polarity[1]) weight = weight - int'(drifted[base + DEVICES + d]);
                 end
         end
     endfunction
@@ -232,15 +232,15 @@ module phasecore_crossbar #(
         end
     endfunction
 
-    function automatic longint drifted(input int unsigned index);
+    function automatic longint conductance_now(input int unsigned index);
         longint value, level, nu, z, since, start, exponent;
         int shift;
         begin
-            value = longint'(g[index]);
-            since = longint'(now) - longint'(t[index]);
-            if (n[index] != STUCK && since > 0) begin
+            value = longint'(conductance[index]);
+            since = longint'(now) - longint'(event_time[index]);
+            if (pulses_since_reset[index] != STUCK && since > 0) begin
                 level = log2(value == 0 ? 1 : value) - log2(G_MAX);
-                z = gauss(key(6, index, e[index]));
+                z = gauss(key(6, index, events[index]));
                 nu = clamped(P_NU, level) + ((clamped(P_NU_SPREAD, level) * z) >>> 8);
                 if (nu < 0) nu = 0;
                 start = longint'(params[P_DRIFT_TIME]);
@@ -250,7 +250,7 @@ module phasecore_crossbar #(
                 value = (value * interpolate(P_EXP2_TABLE, exponent & 65535)
                          + (longint'(1) << (shift - 1))) >>> shift;
             end
-            drifted = value;
+            conductance_now = value;
         end
     endfunction
 
@@ -270,7 +270,7 @@ module phasecore_crossbar #(
             if (params[P_NU + 3] != 0) begin
                 // verilator unroll_disable
                 for (index = 0; index < COUNT; index = index + 1)
-                    conductance[index] = drifted(index);
+                    drifted[index] = conductance_now(index);
                 cache_weights;
             end
         end
@@ -297,14 +297,14 @@ module phasecore_crossbar #(
                 offset[j] = params[P_OFFSET + j];
             end
             // verilator unroll_disable
-            for (j = 0; j < COUNT; j = j + 1) conductance[j] = g[j];
+            for (j = 0; j < COUNT; j = j + 1) drifted[j] = conductance[j];
             cache_weights;
             pass_time(params[P_TIME]);
             windows = params[P_WINDOWS];
         end
     endtask
 
-    // Load profile and devices from <prefix>.{params,g,n,e,t}.hex.
+    // Load profile and devices from <prefix>.NAME.hex.
     task load(input string prefix);
         integer fd;
         begin
@@ -315,10 +315,10 @@ module phasecore_crossbar #(
             end else begin
                 $fclose(fd);
                 $readmemh({prefix, ".params.hex"}, params);
-                $readmemh({prefix, ".g.hex"}, g);
-                $readmemh({prefix, ".n.hex"}, n);
-                $readmemh({prefix, ".e.hex"}, e);
-                $readmemh({prefix, ".t.hex"}, t);
+                $readmemh({prefix, ".conductance.hex"}, conductance);
+                $readmemh({prefix, ".pulses_since_reset.hex"}, pulses_since_reset);
+                $readmemh({prefix, ".events.hex"}, events);
+                $readmemh({prefix, ".event_time.hex"}, event_time);
                 update_caches;
             end
         end
@@ -328,16 +328,16 @@ module phasecore_crossbar #(
     task dump(input string prefix);
         begin
             params[P_WINDOWS] = windows;
-            params[P_TIME] = elapsed;
+            params[P_TIME] = time_s;
             $writememh({prefix, ".params.hex"}, params);
-            $writememh({prefix, ".g.hex"}, g);
-            $writememh({prefix, ".n.hex"}, n);
-            $writememh({prefix, ".e.hex"}, e);
-            $writememh({prefix, ".t.hex"}, t);
+            $writememh({prefix, ".conductance.hex"}, conductance);
+            $writememh({prefix, ".pulses_since_reset.hex"}, pulses_since_reset);
+            $writememh({prefix, ".events.hex"}, events);
+            $writememh({prefix, ".event_time.hex"}, event_time);
         end
     endtask
 
-    // The ideal profile of models/golden/device.py: 0.77 uS per SET, 0.1 uS after RESET, 12 uS full scale.
+    // The ideal profile of models/golden/device: 0.77 uS per SET, 0.1 uS after RESET, 12 uS full scale.
     task automatic set_ideal;
         int unsigned i;
         begin
@@ -352,10 +352,10 @@ module phasecore_crossbar #(
             for (i = 0; i < LINES; i = i + 1) params[P_GAIN + i] = 1024;
             // verilator unroll_disable
             for (i = 0; i < COUNT; i = i + 1) begin
-                g[i] = 0;
-                n[i] = 0;
-                e[i] = 0;
-                t[i] = 0;
+                conductance[i] = 0;
+                pulses_since_reset[i] = 0;
+                events[i] = 0;
+                event_time[i] = 0;
             end
             update_caches;
         end
@@ -378,31 +378,32 @@ module phasecore_crossbar #(
         begin
             row = index / (COLS * 2 * DEVICES);
             col = index / (2 * DEVICES) % COLS;
-            value = g[index];
+            value = conductance[index];
             if (program_reset) reset_pulses = reset_pulses + 1;
             else set_pulses = set_pulses + 1;
             // Pulses of a stuck device count, and do nothing else.
-            if (program_reset && n[index] != STUCK) begin
-                z = gauss(key(3, index, e[index]));
+            if (program_reset && pulses_since_reset[index] != STUCK) begin
+                z = gauss(key(3, index, events[index]));
                 mean = $signed(params[P_RESET_MEAN]);
                 deviation = $signed(params[P_RESET_SD]);
                 value = clip((mean * 256 + deviation * z + 2048) >>> 12, 0, G_MAX);
-                n[index] = 0;
-            end else if (n[index] != STUCK) begin
-                z = gauss(key(2, index, e[index]));
-                mean = $signed(params[P_MU_TABLE + n[index]])
+                pulses_since_reset[index] = 0;
+            end else if (pulses_since_reset[index] != STUCK) begin
+                z = gauss(key(2, index, events[index]));
+                mean = $signed(params[P_MU_TABLE + pulses_since_reset[index]])
                     + ((value * $signed(params[P_MU_SLOPE])) >>> 8);
-                deviation = $signed(params[P_SD_TABLE + n[index]])
+                deviation = $signed(params[P_SD_TABLE + pulses_since_reset[index]])
                     + ((value * $signed(params[P_SD_SLOPE])) >>> 8);
                 if (deviation < 0) deviation = 0;
                 value = clip(value + ((mean * 256 + deviation * z + 2048) >>> 12),
                              params[P_G_MIN], G_MAX);
-                if (n[index] != N_MAX) n[index] = n[index] + 1;
+                if (pulses_since_reset[index] != N_MAX)
+                    pulses_since_reset[index] = pulses_since_reset[index] + 1;
             end
-            g[index] = value;
             conductance[index] = value;
-            e[index] = e[index] + 1;
-            t[index] = now;
+            drifted[index] = value;
+            events[index] = events[index] + 1;
+            event_time[index] = now;
             cache_weight(row, col);
             if (trace_fd != 0)
                 $fwrite(trace_fd, "P %0d %0d %0d %0d %0d %0d\n", row, col,
@@ -458,7 +459,7 @@ module phasecore_crossbar #(
             if (driven != 0 || cycle == 1) begin
                 squares = squares + longint'(driven * (2 * cycle - 1));
                 norm = isqrt((squares * longint'(enabled)) << (7 - LOG2_DEVICES));
-                device = ((g_noise * norm) << 8) >>> range;
+                device = ((g_noise * norm) << 8) >>> lsb_log2;
                 if (device > 64'h7fffffff) device = 64'h7fffffff;
                 converter = longint'(params[P_ADC_NOISE]) << 4;
                 noise_scale = isqrt(device * device + converter * converter);
@@ -530,12 +531,12 @@ module phasecore_crossbar #(
         int steps [0:LINES-1];
         reg [LINES*INCREMENT_BITS-1:0] result;
         begin
-            shift = int'(range) + 10;
+            shift = int'(lsb_log2) + 10;
             // verilator unroll_disable
             for (j = 0; j < LINES; j = j + 1) begin
                 charge[j] = charge[j] + longint'(current[j]) * longint'(gain[j])
                     + longint'(drift[j]);
-                count = (charge[j] + (((noise_scale * longint'(noise[j])) << range) >>> 10))
+                count = (charge[j] + (((noise_scale * longint'(noise[j])) << lsb_log2) >>> 10))
                     >>> shift;
                 step = count - counted[j];
                 steps[j] = step > INCREMENT_MAX ? INCREMENT_MAX
@@ -564,7 +565,7 @@ module phasecore_crossbar #(
 
     // Apart from what follows, whose code the simulator has to keep small, and before it.
     always @(negedge clk)
-        if (elapsed !== now && (first || !active)) pass_time(elapsed);
+        if (time_s !== now && (first || !active)) pass_time(time_s);
 
     always @(posedge clk) begin
         if (active) begin

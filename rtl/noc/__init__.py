@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fabric: routers, links and topologies. Contract: ``docs/contract/router.md``."""
+"""The NoC: routers, links and topologies. Contract: ``docs/contract/router.md``."""

@@ -4,9 +4,9 @@
 from amaranth.hdl import Cat, Const, Value
 
 from phasecore.rtl.lib.verilog import to_verilog
-from phasecore.rtl.noc.network import ROUTER, Fabric
+from phasecore.rtl.noc.network import ROUTER, Network
 from phasecore.rtl.noc.router import Router
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.rtl.spec.packets import HEADER
 
 __all__ = ["DIRECT", "ROUTER", "Direct", "direct_verilog"]
@@ -14,7 +14,7 @@ __all__ = ["DIRECT", "ROUTER", "Direct", "direct_verilog"]
 DIRECT = "phasecore_direct"
 
 
-class Direct(Fabric):
+class Direct(Network):
     """Nodes with the links of ``config.edges``, each in both directions.
 
     Port k + 1 of a node leads to number k of ``config.neighbours``; nodes with fewer links than
@@ -46,7 +46,7 @@ class Direct(Fabric):
         return Const(y << bits | x, 2 * bits)
 
 
-def direct_verilog(config: FabricConfig) -> str:
-    """Verilog of a fabric of direct links: module ``ROUTER`` once and module ``DIRECT``."""
+def direct_verilog(config: NocConfig) -> str:
+    """Verilog of a NoC of direct links: module ``ROUTER`` once and module ``DIRECT``."""
     router = to_verilog(Router(config), name=ROUTER)
     return router + "\n" + to_verilog(Direct(config), name=DIRECT)

@@ -7,9 +7,9 @@ from amaranth.lib.wiring import In, Out
 
 from phasecore.rtl.lib.queue import Queue
 from phasecore.rtl.noc.link import Flit
-from phasecore.rtl.noc.packet_guard import ERRORS, PacketGuard
+from phasecore.rtl.noc.packet_guard import FAULTS, PacketGuard
 from phasecore.rtl.noc.routing import Port, claim_order, field, masks, place, reachable
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.rtl.spec.packets import HEADER, Header
 
 __all__ = ["InputChannel"]
@@ -35,11 +35,11 @@ class InputChannel(wiring.Component):
     claim, release : per output, channel ``vc`` is held, or free, from the next cycle on
     pop : a buffer becomes free (one credit)
     busy : there is a flit, or time runs for the next
-    error : strobes in the order of ``ERRORS``, only at the local port
+    error : strobes in the order of ``FAULTS``, only at the local port
     """
 
     def __init__(
-        self, config: FabricConfig, *, port: int, vc: int,
+        self, config: NocConfig, *, port: int, vc: int,
         header: Header = HEADER, bits: int | None = None,
     ):  # fmt: skip
         self.config, self.port, self.vc, self.header = config, port, vc, header
@@ -62,7 +62,7 @@ class InputChannel(wiring.Component):
                 "release": Out(ports),
                 "pop": Out(1),
                 "busy": Out(1),
-                "error": Out(len(ERRORS)),
+                "error": Out(len(FAULTS)),
             }
         )
         self.queue = Queue(self.flit, depth=config.depth)

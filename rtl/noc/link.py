@@ -4,7 +4,7 @@
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 
 __all__ = ["Flit", "Link"]
 
@@ -16,7 +16,7 @@ class Flit(data.StructLayout):
     has come.
     """
 
-    def __init__(self, config: FabricConfig, bits: int | None = None):
+    def __init__(self, config: NocConfig, bits: int | None = None):
         birth = {"birth": config.age_bits} if config.arbiter == "age" else {}
         super().__init__({"head": 1, "tail": 1, "data": bits or config.flit_bits, **birth})
 
@@ -28,7 +28,7 @@ class Link(wiring.Signature):
     it. Bit v of ``credit`` returns one credit of channel v; a sender starts with ``depth`` each.
     """
 
-    def __init__(self, config: FabricConfig, bits: int | None = None):
+    def __init__(self, config: NocConfig, bits: int | None = None):
         super().__init__(
             {
                 "valid": Out(1),

@@ -4,10 +4,10 @@
 from amaranth.hdl import Const, Value
 
 from phasecore.rtl.lib.verilog import to_verilog
-from phasecore.rtl.noc.network import ROUTER, Fabric
+from phasecore.rtl.noc.network import ROUTER, Network
 from phasecore.rtl.noc.router import Router
 from phasecore.rtl.noc.routing import OPPOSITE, Port
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.rtl.spec.packets import HEADER
 
 __all__ = ["MESH", "ROUTER", "Mesh", "mesh_verilog"]
@@ -17,7 +17,7 @@ MESH = "phasecore_mesh"
 _STEP = {Port.NORTH: (0, 1), Port.EAST: (1, 0), Port.SOUTH: (0, -1), Port.WEST: (-1, 0)}
 
 
-class Mesh(Fabric):
+class Mesh(Network):
     """``width`` x ``height`` routers, each linked to its four neighbours."""
 
     def place(self, node: int) -> dict[str, Value]:
@@ -32,7 +32,7 @@ class Mesh(Fabric):
         return node + dy * self.config.width + dx, OPPOSITE[port]
 
 
-def mesh_verilog(config: FabricConfig) -> str:
+def mesh_verilog(config: NocConfig) -> str:
     """Verilog of the mesh: module ``ROUTER`` once and module ``MESH``."""
     router = to_verilog(Router(config), name=ROUTER)
     return router + "\n" + to_verilog(Mesh(config), name=MESH)

@@ -6,11 +6,11 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from phasecore.rtl.lib.clock_gate import ClockGate
-from phasecore.rtl.noc.packet_guard import ERRORS
+from phasecore.rtl.noc.packet_guard import FAULTS
 from phasecore.rtl.noc.routing import Port
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 
-__all__ = ["ROUTER", "Fabric", "flit_bits"]
+__all__ = ["ROUTER", "Network", "flit_bits"]
 
 ROUTER = "phasecore_router"
 
@@ -18,7 +18,7 @@ ROUTER = "phasecore_router"
 class _Wires:
     """Signals of a link at the port of an instance."""
 
-    def __init__(self, config: FabricConfig, name: str):
+    def __init__(self, config: NocConfig, name: str):
         widths = {
             "valid": 1, "vc": config.vc_bits, "flit": flit_bits(config),
             "credit": config.virtual_channels,
@@ -31,7 +31,7 @@ class _Wires:
 class _Nowhere:
     """A link from nowhere."""
 
-    def __init__(self, config: FabricConfig):
+    def __init__(self, config: NocConfig):
         self.members: dict[str, object] = {
             "valid": Const(0), "vc": Const(0, config.vc_bits),
             "flit": Const(0, flit_bits(config)),
@@ -39,7 +39,7 @@ class _Nowhere:
         }  # fmt: skip
 
 
-class Fabric(wiring.Component):
+class Network(wiring.Component):
     """A router per node, all instances of one Verilog module, and links; the base of topologies.
 
     Node n = y * width + x owns slice n of every port. ``i_*`` injects, ``o_*`` ejects, both with
@@ -48,13 +48,13 @@ class Fabric(wiring.Component):
 
     Members
     -------
-    i_valid, i_vc, i_head, i_tail, i_data, i_credit : into the fabric
+    i_valid, i_vc, i_head, i_tail, i_data, i_credit : into the NoC
     o_valid, o_vc, o_head, o_tail, o_data, o_credit : out of it
-    error : per node, strobes in the order of ``ERRORS``
+    error : per node, strobes in the order of ``FAULTS``
     errors : per node, 16-bit saturating count of malformed packets
     """
 
-    def __init__(self, config: FabricConfig):
+    def __init__(self, config: NocConfig):
         self.config = config
         n = config.nodes
         link = {
@@ -66,7 +66,7 @@ class Fabric(wiring.Component):
                 "i_credit": Out(n * config.virtual_channels),
                 **{f"o_{name}": Out(n * width) for name, width in link.items()},
                 "o_credit": In(n * config.virtual_channels),
-                "error": Out(n * len(ERRORS)),
+                "error": Out(n * len(FAULTS)),
                 "errors": Out(n * 16),
             }
         )
@@ -94,7 +94,7 @@ class Fabric(wiring.Component):
             ports = {
                 "i_clk": gate.gated, "i_rst": ResetSignal(), "o_busy": busy,
                 **{f"i_{name}": value for name, value in self.place(node).items()},
-                "o_error": self.error.word_select(node, len(ERRORS)),
+                "o_error": self.error.word_select(node, len(FAULTS)),
                 "o_errors": self.errors.word_select(node, 16),
             }  # fmt: skip
             for port in range(config.ports):
@@ -137,6 +137,6 @@ class Fabric(wiring.Component):
         ]
 
 
-def flit_bits(config: FabricConfig) -> int:
+def flit_bits(config: NocConfig) -> int:
     """Bits of a flit on a link between routers, with head, tail and time of injection."""
     return 2 + config.flit_bits + (config.age_bits if config.arbiter == "age" else 0)

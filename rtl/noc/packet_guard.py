@@ -7,21 +7,21 @@ from amaranth.lib.wiring import In, Out
 
 from phasecore.rtl.noc.link import Flit
 from phasecore.rtl.noc.routing import field, masks
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.rtl.spec.packets import Header
 
-__all__ = ["ERRORS", "PacketGuard"]
+__all__ = ["FAULTS", "PacketGuard"]
 
-ERRORS = ("destination", "length", "head", "tail", "network", "timeout")
+FAULTS = ("destination", "length", "head", "tail", "network", "timeout")
 """Bits of ``Router.error``: unknown destination; length that does not fit the flits; flit outside
 a packet; packet inside a packet; virtual network that is not the channel's; packet that stops."""
 
-HEAD_ERRORS = ("destination", "length", "network")
+HEAD_FAULTS = ("destination", "length", "network")
 """Those that a head alone has."""
 
 
 class PacketGuard(wiring.Component):
-    """Lets only well-formed packets of one local channel into the fabric.
+    """Lets only well-formed packets of one local channel into the NoC.
 
     A packet whose head is wrong is taken from the buffer and dropped. One that goes wrong after
     its head has left is ended with a cancelling flit, what is left of it is dropped.
@@ -32,10 +32,10 @@ class PacketGuard(wiring.Component):
     o_valid, o, o_taken : well-formed packets; steady until taken
     near : only with direct links, as :func:`place` has it
     inside : in a packet, whose flits must come in time
-    error : strobes in the order of ``ERRORS``
+    error : strobes in the order of ``FAULTS``
     """
 
-    def __init__(self, config: FabricConfig, *, vc: int, header: Header, flit: Flit):
+    def __init__(self, config: NocConfig, *, vc: int, header: Header, flit: Flit):
         self.config, self.vc, self.header = config, vc, header
         super().__init__(
             {
@@ -47,7 +47,7 @@ class PacketGuard(wiring.Component):
                 "o": Out(flit),
                 "o_taken": In(1),
                 "inside": Out(1),
-                "error": Out(len(ERRORS)),
+                "error": Out(len(FAULTS)),
             }
         )
 
@@ -57,7 +57,7 @@ class PacketGuard(wiring.Component):
         remaining = Signal(self.header.length_bits)
         idle = Signal(range(self.config.timeout + 1))
         good, cut = Signal(), Signal()
-        wrong = {name: Signal(name=f"wrong_{name}") for name in HEAD_ERRORS}
+        wrong = {name: Signal(name=f"wrong_{name}") for name in HEAD_FAULTS}
         cols, rows = (Signal(self.header.mask_bits, name=name) for name in ("cols", "rows"))
         if self.config.direct:
             named = masks(self.i, self.header)
@@ -112,7 +112,7 @@ class PacketGuard(wiring.Component):
         return m
 
     def _strobe(self, name: str) -> Value:
-        return self.error[ERRORS.index(name)]
+        return self.error[FAULTS.index(name)]
 
     def _wrong(self, cols: Value, rows: Value) -> dict[str, Value]:
         """What can be wrong with a head; with direct links ``cols`` and ``rows`` are its masks."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Wormhole router: one cycle per hop, static virtual channels, multicast, checked injection.
 
-The same router serves a mesh and, with other ports and another choice of outputs, a fabric of
+The same router serves a mesh and, with other ports and another choice of outputs, a NoC of
 direct links, where the packets of links only go to the local port.
 """
 
@@ -16,9 +16,9 @@ from phasecore.rtl.lib.link_credits import LinkCredits
 from phasecore.rtl.noc.arbiter import Arbiter
 from phasecore.rtl.noc.input_channel import InputChannel
 from phasecore.rtl.noc.link import Link
-from phasecore.rtl.noc.packet_guard import ERRORS
+from phasecore.rtl.noc.packet_guard import FAULTS
 from phasecore.rtl.noc.routing import Port, place
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.rtl.spec.packets import HEADER, Header
 
 __all__ = ["Router"]
@@ -36,14 +36,14 @@ class Router(wiring.Component):
     x, y, near, to : as :func:`place` has them
     i, o : links in the order of ``Port``; ``i[0]`` injects, ``o[0]`` ejects
     busy : registers may change although nothing comes in
-    error : strobes in the order of ``ERRORS``: a packet was dropped or cancelled
+    error : strobes in the order of ``FAULTS``: a packet was dropped or cancelled
     errors : how many, saturating
     """
 
     i: list[wiring.PureInterface]
     o: list[wiring.PureInterface]
 
-    def __init__(self, config: FabricConfig, *, header: Header = HEADER, bits: int | None = None):
+    def __init__(self, config: NocConfig, *, header: Header = HEADER, bits: int | None = None):
         self.config, self.header, self.bits = config, header, bits
         link = Link(config, bits)
         super().__init__(
@@ -52,7 +52,7 @@ class Router(wiring.Component):
                 "i": In(link).array(config.ports),
                 "o": Out(link).array(config.ports),
                 "busy": Out(1),
-                "error": Out(len(ERRORS)),
+                "error": Out(len(FAULTS)),
                 "errors": Out(16),
             }
         )

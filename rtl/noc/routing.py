@@ -5,7 +5,7 @@ from amaranth.hdl import Mux, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.rtl.spec.packets import HEADER, Header
 
 __all__ = ["OPPOSITE", "PORTS", "Port", "claim_order", "field", "masks", "place", "reachable"]
@@ -21,7 +21,7 @@ class Port:
 
 
 PORTS = 5
-"""Of a mesh's router; in general ``FabricConfig.ports``."""
+"""Of a mesh's router; in general ``NocConfig.ports``."""
 
 OPPOSITE = {
     Port.NORTH: Port.SOUTH, Port.SOUTH: Port.NORTH, Port.EAST: Port.WEST, Port.WEST: Port.EAST,
@@ -31,7 +31,7 @@ CLAIM_ORDER = (Port.EAST, Port.WEST, Port.NORTH, Port.SOUTH, Port.LOCAL)
 """A multicast claims its outputs in this order, so that claims never wait in a circle."""
 
 
-def reachable(config: FabricConfig, port: int, vc: int) -> tuple[int, ...]:
+def reachable(config: NocConfig, port: int, vc: int) -> tuple[int, ...]:
     """Outputs that a flit of channel ``vc`` at input ``port`` may take."""
     if port == Port.LOCAL:
         return tuple(range(config.ports))
@@ -42,12 +42,12 @@ def reachable(config: FabricConfig, port: int, vc: int) -> tuple[int, ...]:
     return straight if port in turns else tuple(sorted({*straight, *turns}))
 
 
-def claim_order(config: FabricConfig) -> tuple[int, ...]:
+def claim_order(config: NocConfig) -> tuple[int, ...]:
     """Outputs in the order in which a multicast claims them."""
     return (*range(1, config.ports), Port.LOCAL) if config.direct else CLAIM_ORDER
 
 
-def place(config: FabricConfig, header: Header = HEADER) -> dict[str, wiring.Member]:
+def place(config: NocConfig, header: Header = HEADER) -> dict[str, wiring.Member]:
     """Inputs, constant, that tell a router where it is.
 
     ``x``, ``y``; with direct links also ``near``, one bit per node that it reaches, itself

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters of a chip: its cores, its fabric and where the host is. No Amaranth import."""
+"""Parameters of a chip: its cores, its NoC and where the host is. No Amaranth import."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from phasecore.rtl.spec.core import DEFAULT, SMALL, TINY, CoreConfig
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.rtl.spec.parameters import Parameters, integer, part
 
 __all__ = ["BRIDGE_FLITS", "CHIPS", "ChipConfig"]
@@ -21,38 +21,38 @@ class ChipConfig(Parameters):
     TITLE = "chip configuration"
     KEY = "chip"
 
-    core: CoreConfig = part(DEFAULT.replace(objects=8, streams=8))
-    """Every core; with objects and streams."""
+    core: CoreConfig = part(DEFAULT.replace(objects=8, routes=8))
+    """Every core; with objects and routes."""
 
-    fabric: FabricConfig = part(FabricConfig(width=3, height=2))
+    noc: NocConfig = part(NocConfig(width=3, height=2))
     """The mesh; 64 data bits per flit."""
 
     host: int = integer(2)
     """Node of the host bridge: ``y * width + x``."""
 
-    host_streams: int = integer(16, 1, 16)
-    """Streams from the host to objects of the cores."""
+    host_routes: int = integer(16, 1, 16)
+    """Routes from the host to objects of the cores."""
 
     host_objects: int = integer(8, 1, 16)
-    """Objects of the host, filled by streams of the cores."""
+    """Objects of the host, filled by routes of the cores."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.core.objects:
             raise ValueError("core.objects must be at least 1 on a chip, not 0")
-        if self.fabric.flit_bits != 64:
-            raise ValueError(f"fabric.flit_bits must be 64 on a chip, not {self.fabric.flit_bits}")
-        if not 0 <= self.host < self.fabric.nodes:
-            raise ValueError(f"host must be in 0..{self.fabric.nodes - 1}, not {self.host}")
+        if self.noc.flit_bits != 64:
+            raise ValueError(f"noc.flit_bits must be 64 on a chip, not {self.noc.flit_bits}")
+        if not 0 <= self.host < self.noc.nodes:
+            raise ValueError(f"host must be in 0..{self.noc.nodes - 1}, not {self.host}")
 
     @property
     def cores(self) -> tuple[int, ...]:
         """Nodes with a core, ascending."""
-        return tuple(node for node in range(self.fabric.nodes) if node != self.host)
+        return tuple(node for node in range(self.noc.nodes) if node != self.host)
 
     def place(self, node: int) -> tuple[int, int]:
         """Coordinates (x, y) of a node."""
-        return node % self.fabric.width, node // self.fabric.width
+        return node % self.noc.width, node // self.noc.width
 
     @classmethod
     def load(cls, name: str | Path) -> "ChipConfig":
@@ -61,8 +61,8 @@ class ChipConfig(Parameters):
 
 
 CHIPS = {
-    "tiny": ChipConfig(core=TINY.replace(objects=4, streams=4)),
-    "small": ChipConfig(core=SMALL.replace(objects=8, streams=8)),
+    "tiny": ChipConfig(core=TINY.replace(objects=4, routes=4)),
+    "small": ChipConfig(core=SMALL.replace(objects=8, routes=8)),
     "default": ChipConfig(),
 }
 """Chips by the name of their core's preset."""

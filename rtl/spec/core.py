@@ -24,7 +24,7 @@ DRIFT_INCREMENT_LOG2 = 2
 """log2 of the bound of a line's increment in a drift read, all conductances the largest."""
 
 REFERENCE_INCREMENT_LOG2 = 3
-"""log2 of what the macro's reference counts per cycle at ``range_min``."""
+"""log2 of what the macro's reference counts per cycle at ``lsb_log2_min``."""
 
 EXPONENT_BITS = 8
 """Bits of the shared exponent of an error vector, two's complement, saturating."""
@@ -36,7 +36,7 @@ SHORTEST_WINDOW = 16
 """Cycles of a window at the lowest input precision, 5 bits."""
 
 PARTIAL_BITS = 16
-"""Bits of a partial sum on the fabric, two's complement, saturating."""
+"""Bits of a partial sum on the NoC, two's complement, saturating."""
 
 PARTIAL_SHIFT = 6
 """Accumulator bits below a partial sum: without affine, a partial sum is 2 code + 1, exact."""
@@ -82,11 +82,11 @@ class CoreConfig(Parameters):
 
     Two, as in the 8T4R cell of the HERMES core."""
 
-    range_min: int = integer(10, 4, 16)
+    lsb_log2_min: int = integer(10, 4, 16)
     """Finest ADC range; a range ``r`` makes one count worth ``2**r`` charge units."""
 
-    range_max: int = integer(21, 4, 28)
-    """Coarsest ADC range, at least ``range_min``."""
+    lsb_log2_max: int = integer(21, 4, 28)
+    """Coarsest ADC range, at least ``lsb_log2_min``."""
 
     post_lanes: int = integer(64, 8, 256, power_of_two=True)
     """Lanes of post-processing and bytes of a vector-memory word.
@@ -127,10 +127,10 @@ class CoreConfig(Parameters):
     A stand-alone core has AXI-Streams (LOAD, READ) in place of the network interface (SEND,
     AWAIT, RELEASE)."""
 
-    streams: int = integer(0, 0, 16)
-    """Stream descriptors of the network interface; 0 just when ``objects`` is."""
+    routes: int = integer(0, 0, 16)
+    """Route descriptors of the network interface; 0 just when ``objects`` is."""
 
-    stream_bytes: int = integer(8, 8, 8)
+    axis_bytes: int = integer(8, 8, 8)
     """Bytes of an AXI-Stream beat; the header is one beat."""
 
     verify_iterations: int = integer(30, 1, 63)
@@ -146,18 +146,20 @@ class CoreConfig(Parameters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.range_max < self.range_min:
+        if self.lsb_log2_max < self.lsb_log2_min:
             raise ValueError(
-                f"range_max must be at least range_min ({self.range_min}), not {self.range_max}"
+                f"lsb_log2_max must be at least lsb_log2_min ({self.lsb_log2_min}),"
+                f" not {self.lsb_log2_max}"
             )
-        if self.read_range > self.range_max:
+        if self.read_lsb_log2 > self.lsb_log2_max:
             raise ValueError(
-                f"range_max must be at least {self.read_range} for row reads, not {self.range_max}"
+                f"lsb_log2_max must be at least {self.read_lsb_log2} for row reads,"
+                f" not {self.lsb_log2_max}"
             )
         if self.drift_bits > 32:
             least = self._drift_range + self.line_bits + self.input_bits - 25
             raise ValueError(
-                f"range_max must be at least {least} for drift reads, not {self.range_max}"
+                f"lsb_log2_max must be at least {least} for drift reads, not {self.lsb_log2_max}"
             )
         if self.post_lanes > min(self.rows, self.cols):
             raise ValueError(
@@ -169,9 +171,9 @@ class CoreConfig(Parameters):
                 f"post_lanes must be at least {self.lines // SHORTEST_WINDOW} for {self.lines}"
                 f" lines, not {self.post_lanes}"
             )
-        if (self.objects == 0) != (self.streams == 0):
+        if (self.objects == 0) != (self.routes == 0):
             raise ValueError(
-                f"streams must be 0 just when objects ({self.objects}) is, not {self.streams}"
+                f"routes must be 0 just when objects ({self.objects}) is, not {self.routes}"
             )
         if self.update_lanes > self.cols:
             raise ValueError(
@@ -234,21 +236,21 @@ class CoreConfig(Parameters):
         return 1 << (self.input_bits - 1)
 
     @property
-    def range_bits(self) -> int:
+    def lsb_log2_bits(self) -> int:
         """Bits that hold an ADC range."""
-        return self.range_max.bit_length()
+        return self.lsb_log2_max.bit_length()
 
     @property
-    def read_range(self) -> int:
+    def read_lsb_log2(self) -> int:
         """ADC range of the row reads of refresh and program-and-verify."""
-        return self.range_min + self.devices_per_polarity.bit_length() - 1 + 8 - self.adc_bits
+        return self.lsb_log2_min + self.devices_per_polarity.bit_length() - 1 + 8 - self.adc_bits
 
     @property
-    def drift_range(self) -> int:
+    def drift_lsb_log2(self) -> int:
         """ADC range of drift reads, at which no line counts ``2**DRIFT_INCREMENT_LOG2`` per cycle.
 
-        Coarser than ``range_max`` it cannot be."""
-        return min(max(self._drift_range, self.range_min), self.range_max)
+        Coarser than ``lsb_log2_max`` it cannot be."""
+        return min(max(self._drift_range, self.lsb_log2_min), self.lsb_log2_max)
 
     @property
     def _drift_range(self) -> int:
@@ -261,7 +263,7 @@ class CoreConfig(Parameters):
         """Bits of the unsigned conductance of an array that a drift read finds, at most 32.
 
         Two polarities of ``2**CALIBRATION_WINDOWS_LOG2`` windows on all lines; a gain below 2."""
-        increment = DRIFT_INCREMENT_LOG2 + max(0, self._drift_range - self.range_max) + 1
+        increment = DRIFT_INCREMENT_LOG2 + max(0, self._drift_range - self.lsb_log2_max) + 1
         line = min(increment, self.increment_bits - 1) + self.input_bits - 1
         return line + 1 + CALIBRATION_WINDOWS_LOG2 + self.line_bits
 
@@ -288,16 +290,16 @@ class CoreConfig(Parameters):
     @property
     def reference_current(self) -> int:
         """Current, in conductance codes, that the macro's reference puts on every sensed line."""
-        return 1 << (self.range_min + REFERENCE_INCREMENT_LOG2)
+        return 1 << (self.lsb_log2_min + REFERENCE_INCREMENT_LOG2)
 
     @property
     def reference_count_log2(self) -> int:
-        """log2 of what the reference counts in a full window at ``range_min``."""
+        """log2 of what the reference counts in a full window at ``lsb_log2_min``."""
         return REFERENCE_INCREMENT_LOG2 + self.input_bits - 1
 
     @property
     def calibration_offset_bits(self) -> int:
-        """Bits of a line's signed offset register (1/16 count at ``range_min``, full window)."""
+        """Bits of a line's signed offset register (1/16 count at ``lsb_log2_min``, full window)."""
         return 14
 
     @property
@@ -306,14 +308,14 @@ class CoreConfig(Parameters):
         return 2 + GAIN_FRACTION
 
     @property
-    def chi_blocks(self) -> int:
+    def chi_words_per_row(self) -> int:
         """chi-memory words per row."""
         return self.cols // self.update_lanes
 
     @property
     def chi_depth(self) -> int:
-        """chi-memory words (``row * chi_blocks + block``)."""
-        return self.rows * self.chi_blocks
+        """chi-memory words (``row * chi_words_per_row + block``)."""
+        return self.rows * self.chi_words_per_row
 
     @property
     def pulse_max(self) -> int:

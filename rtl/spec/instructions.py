@@ -20,16 +20,17 @@ __all__ = [
     "INSTRUCTIONS",
     "OBJECT",
     "PACKET_MAGIC",
+    "ROUTE",
     "SEGMENT",
-    "STREAM",
+    "Axis",
     "Drift",
     "Field",
     "Function",
     "ObjectDescriptor",
     "Opcode",
     "PacketKind",
+    "RouteDescriptor",
     "Segment",
-    "StreamDescriptor",
     "Unit",
     "decode",
     "encode",
@@ -51,7 +52,7 @@ class Opcode(IntEnum):
     FORWARD = 3
     BACKWARD = 4
     ACTIVATE = 5
-    ERROR = 6
+    DELTA = 6
     OUTER = 7
     TRANSFER = 8
     REFRESH = 9
@@ -84,6 +85,13 @@ class Drift(IntEnum):
     """Scale the gains by what the array conducted at the baseline over what it does now."""
 
 
+class Axis(IntEnum):
+    """Lines of a segment that post-processing works on."""
+
+    COLS = 0
+    ROWS = 1
+
+
 class Unit(IntEnum):
     """Bits of the WAIT mask: wait until each named unit is idle."""
 
@@ -91,10 +99,10 @@ class Unit(IntEnum):
     POST = 1
     UPDATE = 2
     PROGRAMMER = 3
-    STREAM_IN = 4
-    """LOAD engine; idle on a core with a network interface."""
-    STREAM_OUT = 5
-    """READ engine, or the sender of the network interface with its credits."""
+    LOAD = 4
+    """The LOAD unit; idle on a core with a network interface."""
+    READ = 5
+    """The READ unit, or the sender of the network interface with its credits."""
 
 
 class PacketKind(IntEnum):
@@ -146,7 +154,7 @@ _MVM = (
 _OBJECTS = Field("objects", 16, "mask of object descriptors")
 _DESTINATION = (
     Field("destination", 5, "slot written"),
-    Field("start", 10, "line of the destination that takes the first sensed line"),
+    Field("destination_line", 10, "line of the destination that takes the first sensed line"),
 )
 
 INSTRUCTIONS: Mapping[Opcode, tuple[Field, ...]] = {
@@ -157,14 +165,14 @@ INSTRUCTIONS: Mapping[Opcode, tuple[Field, ...]] = {
     ),
     Opcode.READ: (
         _SLOT,
-        Field("start", 10, "first line sent; multiple of 8"),
+        Field("first_line", 10, "first line sent; multiple of 8"),
         Field("length", 11, "lines sent, 1..lines - start"),
     ),
     Opcode.FORWARD: _MVM,
     Opcode.BACKWARD: _MVM,
     Opcode.ACTIVATE: (
         _SEGMENT,
-        Field("side", 1, "lines processed: 0 the segment's columns, 1 its rows"),
+        Field("axis", 1, "Axis, whose lines are processed"),
         Field("from_slot", 1, "codes come from 0: the latest window, 1: ``slot``"),
         _SLOT,
         Field("accumulate", 1, "add the accumulators"),
@@ -174,9 +182,9 @@ INSTRUCTIONS: Mapping[Opcode, tuple[Field, ...]] = {
         Field("table", 3, "affine table"),
         *_DESTINATION,
     ),
-    Opcode.ERROR: (
+    Opcode.DELTA: (
         _SEGMENT,
-        Field("side", 1, "lines processed: 0 the segment's columns, 1 its rows"),
+        Field("axis", 1, "Axis, whose lines are processed"),
         Field("from_slot", 1, "0: codes of the latest window, 1: ``slot`` (target) - ``output``"),
         _SLOT,
         Field("output", 5, "slot of activations y whose derivative multiplies"),
@@ -189,7 +197,7 @@ INSTRUCTIONS: Mapping[Opcode, tuple[Field, ...]] = {
     Opcode.OUTER: (
         _SEGMENT,
         Field("slot", 5, "slot of x (rows)"),
-        Field("error", 5, "slot of d (columns)"),
+        Field("delta", 5, "slot of d (columns)"),
         Field("transfer", 1, "threshold in the same pass"),
     ),
     Opcode.TRANSFER: (_SEGMENT,),
@@ -210,10 +218,10 @@ INSTRUCTIONS: Mapping[Opcode, tuple[Field, ...]] = {
         Field("count", 16, "times the body runs in all, at least 1"),
     ),
     Opcode.SEND: (
-        Field("stream", 4, "stream descriptor"),
+        Field("route", 4, "route descriptor"),
         Field("partial", 1, "send 0: bytes of ``slot``, 1: the accumulators as partial sums"),
         _SLOT,
-        Field("start", 10, "first line sent; multiple of 8"),
+        Field("first_line", 10, "first line sent; multiple of 8"),
         Field("length", 11, "lines sent, 1..lines - start"),
         Field("merge", 1, "partial: each group goes once it has come in ``object``"),
         Field("object", 4, "object whose partial sums are waited for, group by group"),
@@ -229,8 +237,8 @@ SEGMENT: tuple[Field, ...] = (
     Field("col_count", 16, "columns, at least 1"),
     Field("threshold", 32, "chi threshold of one pulse, 1..2**(chi_bits-1)-1"),
     Field("chi_shift", 8, "left shift of the chi increment besides the exponent of d", signed=True),
-    Field("range_forward", 8, "ADC range of forward products"),
-    Field("range_backward", 8, "ADC range of backward products"),
+    Field("forward_lsb_log2", 8, "ADC range of forward products"),
+    Field("backward_lsb_log2", 8, "ADC range of backward products"),
 )
 """Segment descriptor, packed from bit 0 into four 32-bit registers (the last 8 bits unused)."""
 
@@ -241,7 +249,7 @@ OBJECT: tuple[Field, ...] = (
     Field("vc", 2, "virtual channel of its credits"),
     Field("x", 4, "column of the producer"),
     Field("y", 4, "row of the producer"),
-    Field("stream", 4, "stream of the producer, which gets the credits"),
+    Field("route", 4, "route of the producer, which gets the credits"),
     Field("slot", 5, "first slot of the ring"),
     Field("depth", 5, "slots of the ring, at least 1; vector n goes to slot + n mod depth"),
     Field("arrived", 5, "vectors that are there at the start"),
@@ -256,7 +264,7 @@ OBJECT: tuple[Field, ...] = (
 )
 """Object descriptor, packed from bit 0 into four 32-bit registers (unused bits ignored)."""
 
-STREAM: tuple[Field, ...] = (
+ROUTE: tuple[Field, ...] = (
     Field("enable", 1, "0: a SEND to it is dropped and counted"),
     Field("multicast", 1, "0: to (x, y), 1: to all nodes of cols x rows"),
     Field("vc", 2, "virtual channel"),
@@ -269,7 +277,7 @@ STREAM: tuple[Field, ...] = (
     Field("consumers", 8, "credits that a vector takes: one per consumer"),
     Field("needed", 8, "credits that must be there to send a vector, at least ``consumers``"),
 )
-"""Stream descriptor, packed from bit 0 into two 32-bit registers (unused bits ignored). A ring of
+"""Route descriptor, packed from bit 0 into two 32-bit registers (unused bits ignored). A ring of
 depth D at each of K consumers: credits = K D, consumers = K, needed = K D - D + 1, so that no ring
 can overflow whoever gives credits first."""
 
@@ -352,8 +360,8 @@ class Segment:
     col_count: int
     threshold: int = 1
     chi_shift: int = 0
-    range_forward: int = 14
-    range_backward: int = 14
+    forward_lsb_log2: int = 14
+    backward_lsb_log2: int = 14
 
     def __post_init__(self) -> None:
         _check_whole(self)
@@ -373,7 +381,7 @@ class Segment:
         return pack(SEGMENT, vars(self))
 
     def check(self, config: CoreConfig) -> None:
-        """Raise ``ValueError`` for what the hardware refuses with SEGMENT errors."""
+        """Raise ``ValueError`` for what the hardware refuses with SEGMENT faults."""
         for axis, size in (("row", config.rows), ("col", config.cols)):
             start, count = getattr(self, f"{axis}_start"), getattr(self, f"{axis}_count")
             if count < 1 or start < 0 or start + count > size:
@@ -384,10 +392,10 @@ class Segment:
             raise ValueError(
                 f"threshold must be in 1..{(1 << (config.chi_bits - 1)) - 1}, not {self.threshold}"
             )
-        for name in ("range_forward", "range_backward"):
-            if not config.range_min <= getattr(self, name) <= config.range_max:
+        for name in ("forward_lsb_log2", "backward_lsb_log2"):
+            if not config.lsb_log2_min <= getattr(self, name) <= config.lsb_log2_max:
                 raise ValueError(
-                    f"{name} must be in {config.range_min}..{config.range_max},"
+                    f"{name} must be in {config.lsb_log2_min}..{config.lsb_log2_max},"
                     f" not {getattr(self, name)}"
                 )
 
@@ -401,7 +409,7 @@ class ObjectDescriptor:
 
     x: int
     y: int
-    stream: int
+    route: int
     enable: int = 1
     partial: int = 0
     replace: int = 0
@@ -443,8 +451,8 @@ class ObjectDescriptor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StreamDescriptor:
-    """Where a producer's vectors go; the fields of ``STREAM``."""
+class RouteDescriptor:
+    """Where a producer's vectors go; the fields of ``ROUTE``."""
 
     object: int
     enable: int = 1
@@ -463,4 +471,4 @@ class StreamDescriptor:
 
     def pack(self) -> int:
         """The descriptor as one integer."""
-        return pack(STREAM, vars(self))
+        return pack(ROUTE, vars(self))

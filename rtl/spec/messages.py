@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages between network interfaces: one table for RTL, model, benches and documents.
 
-A message is a packet of the fabric: its head flit carries the routers' header in the bits below
+A message is a packet of the NoC: its head flit carries the routers' header in the bits below
 ``HEADER.bits`` and the fields of ``MESSAGE`` above. Data flits (64 bits) follow. No Amaranth
 import.
 """
@@ -29,7 +29,7 @@ class MessageKind(IntEnum):
     PARTIAL = 1
     """Partial sums, 16 bits each, 4 lines per flit, into the accumulators."""
     CREDIT = 2
-    """No data: ``value`` credits for stream ``object`` of the receiver."""
+    """No data: ``value`` credits for route ``object`` of the receiver."""
     AFFINE = 3
     """Scale (low byte) and offset per line, 4 lines per flit, into affine table ``object``."""
 
@@ -39,7 +39,7 @@ def _fields() -> dict[str, Field]:
     fields = {}
     for name, width, meaning in (
         ("kind", 2, "`MessageKind`"),
-        ("object", 4, "object; CREDIT: stream; AFFINE: table"),
+        ("object", 4, "object; CREDIT: route; AFFINE: table"),
         ("last", 1, "last packet of the vector"),
         ("trim", 3, "lines of the last flit that do not count"),
         ("start", 8, "first line, in units of a flit's lines"),
@@ -54,7 +54,7 @@ MESSAGE = _fields()
 """Fields of the head flit above the routers' header, by name."""
 
 PAYLOAD_FLITS = 8
-"""Most data flits of a packet; of a multicast ``FabricConfig.depth - 1``."""
+"""Most data flits of a packet; of a multicast ``NocConfig.depth - 1``."""
 
 LINES_PER_FLIT = {MessageKind.VECTOR: 8, MessageKind.PARTIAL: 4, MessageKind.AFFINE: 4}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters of the fabric: the only place where they are written down. No Amaranth import."""
+"""Parameters of the NoC: the only place where they are written down. No Amaranth import."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,7 +8,7 @@ from typing import Any
 from phasecore.rtl.spec.parameters import Parameters, choice, integer
 from phasecore.rtl.spec.topology import Edge, neighbours, prism, problems
 
-__all__ = ["ARBITERS", "TOPOLOGIES", "FabricConfig"]
+__all__ = ["ARBITERS", "TOPOLOGIES", "NocConfig"]
 
 ARBITERS = ("round_robin", "age")
 """``round_robin``: all input channels of an output in turn. ``age``: the oldest packet first."""
@@ -19,11 +19,11 @@ TOPOLOGIES = ("mesh", "prism", "table")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FabricConfig(Parameters):
+class NocConfig(Parameters):
     """Nodes and what joins them."""
 
-    TITLE = "fabric configuration"
-    KEY = "fabric"
+    TITLE = "NoC configuration"
+    KEY = "noc"
 
     topology: str = choice("mesh", TOPOLOGIES)
     """What joins the nodes."""
@@ -79,7 +79,7 @@ class FabricConfig(Parameters):
 
     @cached_property
     def edges(self) -> tuple[Edge, ...]:
-        """Table of a direct fabric, forward."""
+        """Table of a direct NoC, forward."""
         return prism(self.width, self.height) if self.topology == "prism" else self.links
 
     @cached_property

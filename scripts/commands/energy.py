@@ -37,7 +37,7 @@ OPTIONS = ("out", "overwrite")
 
 RUN = results.RESULTS / "mlp-784-250-10-epoch.json"
 
-FABRIC_FIELDS = ("objects", "streams")
+NOC_FIELDS = ("objects", "routes")
 """Fields of a configuration that change no block of the table of areas."""
 
 NOTE = """\
@@ -84,11 +84,11 @@ Per training image, mean of {images} images, summed over the cores but for `cycl
 
 A window's codes are taken once at most, which bounds the passes of the post-processing. The gates
 of a block cost int8_mac / mac_gates each per cycle in which the block works: windows for `adc` and
-`driver` (within mvm), passes for `post`, `chi_blocks` for `update`, busy cycles for the programmer
-and the streams, all cycles of a running core for controller, registers and vector memory. In other
-cycles flip-flops cost clocked_flip_flop for the share idle_clocked. Leakage is that of all gates
-and SRAM bits over the time of an image. A flit passes two routers at least, the mean of all pairs
-of nodes, or corner to corner.
+`driver` (within mvm), passes for `post`, `chi_words_updated` for `update`, busy cycles for the
+programmer and the streams, all cycles of a running core for controller, registers and vector
+memory. In other cycles flip-flops cost clocked_flip_flop for the share idle_clocked.
+Leakage is that of all gates and SRAM bits over the time of an image. A flit
+passes two routers at least, the mean of all pairs of nodes, or corner to corner.
 
 ## Constants
 
@@ -268,7 +268,7 @@ def _cores(result: Mapping[str, Any]) -> str:
 
 def _area_of(core: CoreConfig) -> Path:
     """Recorded area of a preset that is ``core`` but for what only a chip's cores have."""
-    changes = {name: getattr(core, name) for name in FABRIC_FIELDS}
+    changes = {name: getattr(core, name) for name in NOC_FIELDS}
     for name, preset in PRESETS.items():
         path = results.RESULTS / f"synth-{name}.json"
         if preset.replace(**changes) == core and path.exists():

@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="write Verilog, register map and C header of a core or a chip",
         description=(
             f"Write the Verilog of a core (module {CoreDesign.top}) or, with --chip, of cores on a"
-            f" fabric (module {ChipDesign.top}), its behavioural macros for simulation, their black"
+            f" noc (module {ChipDesign.top}), its behavioural macros for simulation, their black"
             " boxes for synthesis, the register map as Markdown and C header, the configuration,"
             " and what other tools take: file list, FuseSoC core, lint waivers, table of ports,"
             " testbench."

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``phasecore noc``: latency, load curves and saturation of a fabric, measured on the RTL."""
+"""``phasecore noc``: latency, load curves and saturation of a NoC, measured on the RTL."""
 
 import argparse
 import logging
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from phasecore.progress import counted
-from phasecore.rtl.spec.noc import ARBITERS, FabricConfig
+from phasecore.rtl.spec.noc import ARBITERS, NocConfig
 from phasecore.scripts.commands.options import positive
 from phasecore.scripts.report import results
 from phasecore.scripts.report.pictures import COLORS, layered, picture
@@ -64,12 +64,12 @@ log = logging.getLogger("phasecore")
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "noc",
-        help="measure latency and saturation of the fabric on the RTL",
+        help="measure latency and saturation of the NoC on the RTL",
         description=(
             "Measure zero-load latency of every pair, load-latency curves, saturation, fairness,"
             " broadcasts and the accounting of many flits, of a mesh or of direct links, in RTL"
             " simulation. --out names the folder of the JSON result and the plot (default:"
-            " build/fabric)."
+            " build/noc)."
         ),
     )
     parser.add_argument(
@@ -138,7 +138,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                 entries += [{**_name(config), **entry} for entry in parts[name](config, args)]
                 line.step(name)
     result = results.record(
-        command=args.command, seed=args.seed, fabric=[asdict(config) for config in configs],
+        command=args.command, seed=args.seed, noc=[asdict(config) for config in configs],
         **measured,
     )  # fmt: skip
     results.write(path, result, args)
@@ -147,22 +147,22 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return {**result, "out": str(path)}
 
 
-def _configs(args: argparse.Namespace) -> Iterator[FabricConfig]:
-    """Fabrics to measure: with several channels as one virtual network and as two."""
+def _configs(args: argparse.Namespace) -> Iterator[NocConfig]:
+    """NoCs to measure: with several channels as one virtual network and as two."""
     shapes = [(side, side) for side in args.side]
     if args.topology == "prism":
         shapes = [(args.columns, cores) for cores in args.cores]
     for width, height in shapes:
         for channels in args.virtual_channels:
             for networks in (1, 2) if channels > 1 and args.topology == "mesh" else (2,):
-                yield FabricConfig(
+                yield NocConfig(
                     topology=args.topology, width=width, height=height, networks=networks,
                     virtual_channels=channels, depth=args.depth, arbiter=args.arbiter,
                 )  # fmt: skip
 
 
-def _name(config: FabricConfig) -> dict[str, Any]:
-    """What tells a fabric from the others of a run."""
+def _name(config: NocConfig) -> dict[str, Any]:
+    """What tells a NoC from the others of a run."""
     return {
         "topology": config.topology, "width": config.width, "height": config.height,
         "virtual_channels": config.virtual_channels, "networks": _networks(config),
@@ -170,16 +170,16 @@ def _name(config: FabricConfig) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _networks(config: FabricConfig) -> int:
+def _networks(config: NocConfig) -> int:
     return min(config.networks, config.virtual_channels)
 
 
-def _order(config: FabricConfig) -> str:
+def _order(config: NocConfig) -> str:
     """All on XY, or packets on XY and YX in turn."""
     return "alternate" if _networks(config) == 2 else "xy"
 
 
-def _pairs(config: FabricConfig, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def _pairs(config: NocConfig, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Zero-load latency of every pair; the simulation top compares each with R + 1 + (L - 1)."""
     for length in args.length:
         for order in ORDERS[: _networks(config)]:
@@ -193,7 +193,7 @@ def _pairs(config: FabricConfig, args: argparse.Namespace) -> Iterator[dict[str,
             }  # fmt: skip
 
 
-def _points(config: FabricConfig, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def _points(config: NocConfig, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     order = _order(config)
 
     def measured(point: tuple[str, int]) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def _points(config: FabricConfig, args: argparse.Namespace) -> Iterator[dict[str
         yield from pool.map(measured, [(p, length) for p in args.pattern for length in args.length])
 
 
-def _overload(config: FabricConfig, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def _overload(config: NocConfig, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Throughput of the worst node when all want to send all the time."""
     if config.direct or _networks(config) == 1:
         return
@@ -235,7 +235,7 @@ def _overload(config: FabricConfig, args: argparse.Namespace) -> Iterator[dict[s
         }  # fmt: skip
 
 
-def _broadcasts(config: FabricConfig, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def _broadcasts(config: NocConfig, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Use of the outputs when every node sends as many broadcasts as the outputs can take.
 
     A broadcast goes to all that a node reaches, itself included.
@@ -264,7 +264,7 @@ def _broadcasts(config: FabricConfig, args: argparse.Namespace) -> Iterator[dict
         }  # fmt: skip
 
 
-def _account(config: FabricConfig, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def _account(config: NocConfig, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Overload with random stalls and multicasts until enough flits have arrived.
 
     The simulation top checks every flit, and at the end that all have arrived and all credits are
@@ -279,14 +279,14 @@ def _account(config: FabricConfig, args: argparse.Namespace) -> Iterator[dict[st
                 measure=40_000, limit=0,
             )  # fmt: skip
             if result["hung"]:
-                raise RuntimeError(f"the fabric hangs with packets of {length} flits")
+                raise RuntimeError(f"the NoC hangs with packets of {length} flits")
             runs, arrived = runs + 1, arrived + result["flits_received"]
         log.info("%s, %d flits: %d flits accounted for", _title(_name(config)), length, arrived)
         yield {"length": length, "runs": runs, "flits": arrived, "lost": 0}
 
 
 def _title(p: dict[str, Any]) -> str:
-    """Name of a fabric in a line of a report."""
+    """Name of a NoC in a line of a report."""
     networks = "direct" if p["topology"] == "prism" else {1: "XY", 2: "XY/YX"}[p["networks"]]
     return f"{_shape(p):6} {p['virtual_channels']} x {p['depth']:<2} {networks:6}"
 
@@ -332,12 +332,12 @@ def report(result: dict[str, Any]) -> str:
 
 
 def plot(result: Mapping[str, Any], path: Path) -> None:
-    """Load-latency curves, one panel per fabric and pattern; references as vertical lines."""
+    """Load-latency curves, one panel per noc and pattern; references as vertical lines."""
     panels: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for p in result.get("saturation", []):
         panels.setdefault((_shape(p), p["pattern"]), []).append(p)
     if not panels:
-        raise ValueError("there is no picture of a fabric without measured saturation")
+        raise ValueError("there is no picture of a NoC without measured saturation")
     lengths = sorted({p["length"] for p in result["saturation"]})
     kinds = sorted({_kind(p) for p in result["saturation"]})
     columns = min(PLOT_COLUMNS, len(panels))
@@ -359,7 +359,7 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
 
 
 def _kind(p: Mapping[str, Any]) -> str:
-    """Channels and networks of a fabric."""
+    """Channels and networks of a NoC."""
     networks = "" if p["topology"] == "prism" else {1: ", XY", 2: ", XY/YX"}[p["networks"]]
     return f"{p['virtual_channels']} VC{networks}"
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from phasecore import files
+from phasecore.scripts.commands import module_of, name_of
 from phasecore.scripts.report import results
 
 __all__ = ["add_parser", "draw", "run"]
 
 OPTIONS = ("out",)
 
-DRAWING = ("simulate", "train", "ablate", "devices", "energy", "noc")
+DRAWING = ("simulate", "train", "ablate", "device-curves", "energy", "noc")
 """Commands whose results have a picture: ``plot(result, path)`` of their modules."""
 
 
@@ -44,13 +45,12 @@ def report(result: dict[str, Any]) -> str:
 def draw(source: Path, folder: Path) -> Path:
     """Draw the picture of a result file into a folder; return its path."""
     result = results.read(source)
-    words = str(result.get("command", "")).split()
-    command = words[1] if len(words) > 1 else None
+    command = name_of(str(result.get("command", "")).split()[1:])
     if command not in DRAWING:
         raise ValueError(f"{source} has no picture: its 'command' is none of {', '.join(DRAWING)}")
     path = folder / f"{source.stem}.png"
     try:
-        importlib.import_module(f"phasecore.scripts.commands.{command}").plot(result, path)
+        importlib.import_module(module_of(command)).plot(result, path)
     except (KeyError, IndexError, TypeError) as error:
         text = f"{source} is not a whole result of phasecore {command}: {error!r}"
         raise ValueError(text) from error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.core import CoreConfig
-from phasecore.rtl.spec.instructions import ObjectDescriptor, Opcode, StreamDescriptor, encode
+from phasecore.rtl.spec.instructions import ObjectDescriptor, Opcode, RouteDescriptor, encode
 from phasecore.rtl.spec.registers import chip, core
 from phasecore.rtl.spec.registers.table import ADDRESS_BITS, Register, Window
 
@@ -82,7 +82,9 @@ class CoreDesign(Design):
         at = core.offsets(config)
         program = {
             "LOAD slot 0": encode(Opcode.LOAD, affine=0, slot=0),
-            f"READ {LINES} lines of slot 0": encode(Opcode.READ, slot=0, start=0, length=LINES),
+            f"READ {LINES} lines of slot 0": encode(
+                Opcode.READ, slot=0, first_line=0, length=LINES
+            ),
             "HALT": encode(Opcode.HALT),
         }
         return (
@@ -96,7 +98,7 @@ class CoreDesign(Design):
 
 
 class ChipDesign(Design):
-    """Cores on a fabric. The registers of a core are those of every page but the host's."""
+    """Cores on a NoC. The registers of a core are those of every page but the host's."""
 
     top = "phasecore_chip"
     address_bits = chip.ADDRESS_BITS
@@ -124,7 +126,7 @@ class ChipDesign(Design):
         }
 
     def accesses(self) -> tuple[Words, Words]:
-        """The host's stream 0 goes to a core, whose stream 0 goes to the host's object 0."""
+        """The host's route 0 goes to a core, whose route 0 goes to the host's object 0."""
         config = self.config
         node = config.cores[0]
         host, page = config.host << chip.PAGE_BITS, node << chip.PAGE_BITS
@@ -133,20 +135,27 @@ class ChipDesign(Design):
         program = {
             "AWAIT object 0": encode(Opcode.AWAIT, objects=1),
             f"SEND {LINES} lines of slot 0": encode(
-                Opcode.SEND, stream=0, partial=0, slot=0, start=0, length=LINES, merge=0, object=0
+                Opcode.SEND,
+                route=0,
+                partial=0,
+                slot=0,
+                first_line=0,
+                length=LINES,
+                merge=0,
+                object=0,
             ),
             "RELEASE object 0": encode(Opcode.RELEASE, objects=1),
             "HALT": encode(Opcode.HALT),
         }
         mine, theirs = chip.windows(config), core.windows(config.core)
-        to_core, from_core = f"object 0 of node {node}", f"stream 0 of node {node}"
-        forth = StreamDescriptor(x=cx, y=cy, object=0, credits=1)
-        back = StreamDescriptor(x=hx, y=hy, object=0, credits=1)
-        tables: list[tuple[int, Window, ObjectDescriptor | StreamDescriptor, str]] = [
-            (page, theirs["OBJECT"], ObjectDescriptor(x=hx, y=hy, stream=0), to_core),
-            (host, mine["STREAM"], forth, "host stream 0"),
-            (host, mine["OBJECT"], ObjectDescriptor(x=cx, y=cy, stream=0), "host object 0"),
-            (page, theirs["STREAM"], back, from_core),
+        to_core, from_core = f"object 0 of node {node}", f"route 0 of node {node}"
+        forth = RouteDescriptor(x=cx, y=cy, object=0, credits=1)
+        back = RouteDescriptor(x=hx, y=hy, object=0, credits=1)
+        tables: list[tuple[int, Window, ObjectDescriptor | RouteDescriptor, str]] = [
+            (page, theirs["OBJECT"], ObjectDescriptor(x=hx, y=hy, route=0), to_core),
+            (host, mine["ROUTE"], forth, "host route 0"),
+            (host, mine["OBJECT"], ObjectDescriptor(x=cx, y=cy, route=0), "host object 0"),
+            (page, theirs["ROUTE"], back, from_core),
         ]
         writes = [
             (base + window.address(0, word), descriptor.pack() >> 32 * word & 0xFFFFFFFF, name)

@@ -164,7 +164,7 @@ def _testbench(design: Design) -> str:
     sent = vector_packet(codes, config=design.core)
     expected = header(PacketKind.RESULT, start=0, length=LINES) + sent[HEADER_BYTES:]
     reads, writes = design.accesses()
-    bits, size = design.address_bits, design.core.stream_bytes
+    bits, size = design.address_bits, design.core.axis_bytes
     filled = {
         "TOP": design.top,
         "ADDRESS_BITS": bits,

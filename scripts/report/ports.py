@@ -23,7 +23,7 @@ from amaranth.lib import data, stream, wiring
 from phasecore.paths import PACKAGE
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.core import DEFAULT, CoreConfig
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.rtl.spec.packets import HEADER
 from phasecore.rtl.spec.registers.chip import windows
 from phasecore.rtl.spec.registers.table import Window
@@ -32,12 +32,12 @@ __all__ = ["components", "named", "table", "with_ports"]
 
 COLUMNS = 100
 CHIP = CHIPS["default"]
-DIRECT = FabricConfig(topology="prism", width=4, height=2)
+DIRECT = NocConfig(topology="prism", width=4, height=2)
 
 NUMBERS = {
     "readers": 5, "writers": 2, "lanes": DEFAULT.post_lanes, "vc": 0, "port": 0,
-    "n": 10, "age_bits": 10, "streams": CHIP.core.streams, "header": HEADER, "stream": False,
-    "word": 0, "entries": CHIP.core.objects, "channels": CHIP.fabric.virtual_channels,
+    "n": 10, "age_bits": 10, "routes": CHIP.core.routes, "header": HEADER, "route": False,
+    "word": 0, "entries": CHIP.core.objects, "channels": CHIP.noc.virtual_channels,
     "sources": 3,
 }  # fmt: skip
 """Parameters of components besides their configuration, as the default core and chip have them."""
@@ -60,14 +60,14 @@ def _argument(component: type[wiring.Component], name: str, annotation: Any) -> 
     """Value of a parameter: the default core, or that of the default chip."""
     if annotation is ChipConfig:
         return CHIP
-    if annotation is FabricConfig:
-        return DIRECT if component.__name__ == "Direct" else CHIP.fabric
+    if annotation is NocConfig:
+        return DIRECT if component.__name__ == "Direct" else CHIP.noc
     if annotation is CoreConfig:
         on_chip = re.search(r"\.(interface|chip)\.", component.__module__)
         return CHIP.core if on_chip else DEFAULT
     if name == "flit":
         layout = importlib.import_module(component.__module__)
-        return vars(layout)["Flit"](CHIP.fabric)
+        return vars(layout)["Flit"](CHIP.noc)
     if annotation is Window:
         return windows(CHIP)["OBJECT"]
     return NUMBERS[name]

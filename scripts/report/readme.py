@@ -18,11 +18,11 @@ from phasecore.models.golden.arithmetic import ARITHMETIC
 from phasecore.models.golden.device import DeviceProfile
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.core import DEFAULT, CoreConfig
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.rtl.spec.parameters import Parameters
 from phasecore.rtl.spec.registers import chip as registers
 from phasecore.rtl.spec.registers import core as csr
-from phasecore.scripts.commands import bench, compare, energy, simulate
+from phasecore.scripts.commands import bench_aihwkit, bench_core, energy, simulate
 from phasecore.scripts.report.ports import with_ports
 from phasecore.scripts.report.reference import instructions
 from phasecore.scripts.report.results import RESULTS, ROOT, read
@@ -269,7 +269,7 @@ def _aihwkit() -> str:
     return (
         f"**Beside aihwkit {run['versions']['aihwkit']}** (its MixedPrecisionPCMPreset, batch 1,"
         f" one thread), {run['network']} on\nthe same {run['images']:,} images in turns"
-        f" (`{run['command']}`):\n\n{compare.table(run)}\n\n"
+        f" (`{run['command']}`):\n\n{bench_aihwkit.table(run)}\n\n"
         "Equal: network, images, mixed precision with blind pulses on PCM devices. Not equal:"
         " phasecore gives the bits of its RTL;\naihwkit has its own device fit, rounds at its"
         " converters and computes the rest in 32-bit floating point\n([all"
@@ -279,7 +279,7 @@ def _aihwkit() -> str:
 
 def _bench() -> str:
     run = _load("bench")
-    table = bench.table(run)
+    table = bench_core.table(run)
     return f"**Operations of the {run['preset']} core** (`{run['command']}`):\n\n{table}"
 
 
@@ -305,7 +305,7 @@ def _section(text: str, name: str, content: str) -> str:
 
 
 PARAMETERS: dict[str, type[Parameters]] = {
-    "core": CoreConfig, "noc": FabricConfig, "chip": ChipConfig, "device": DeviceProfile,
+    "core": CoreConfig, "noc": NocConfig, "chip": ChipConfig, "device": DeviceProfile,
 }  # fmt: skip
 """Kinds of parameters by the name of their schema."""
 

@@ -26,6 +26,7 @@ from phasecore.paths import IMPORT_PATH
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.core import PRESETS, CoreConfig
 from phasecore.scripts import interrupts
+from phasecore.scripts.commands import name_of
 from phasecore.scripts.report import results
 from phasecore.scripts.report.sources import rooms, sources
 
@@ -33,7 +34,7 @@ __all__ = ["Record", "contradictions", "load", "make", "outdated", "read"]
 
 TABLE = Path(__file__).parent / "records.toml"
 
-ARITHMETICAL = {"ablate", "compare", "devices", "simulate", "speed", "train"}
+ARITHMETICAL = {"ablate", "bench aihwkit", "bench model", "device-curves", "simulate", "train"}
 """Commands whose results have bits of the arithmetic."""
 
 OUT = "docs/results"
@@ -89,7 +90,7 @@ def _contradictions(record: Record, result: Mapping[str, Any]) -> Iterator[str]:
         yield f"its command is none any more: {mine}"
     elif record.commands and mine != _inputs(record.command):
         yield f"it is of {command!r}, not of {record.command!r}"
-    kind = _kind(command)
+    kind = name_of(command.split()[1:])
     if kind in ARITHMETICAL and result.get("arithmetic") != ARITHMETIC:
         yield f"arithmetic {result.get('arithmetic', 'before 2')}, now {ARITHMETIC}"
     if result.get("complete") is False:
@@ -130,12 +131,6 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{name}", value
 
 
-def _kind(command: str) -> str:
-    """Name of the command of a command line."""
-    words = command.split()
-    return words[1] if len(words) > 1 else ""
-
-
 def _inputs(command: str) -> dict[str, Any] | str:
     """What a command line measures, by the present parser, or why it does not take it."""
     from phasecore.scripts.cli import parsed
@@ -153,7 +148,7 @@ def _inputs(command: str) -> dict[str, Any] | str:
 
 def outdated(result: Mapping[str, Any]) -> list[str]:
     """Sources under a result that have changed since: by its digests, or else by git."""
-    command = _kind(str(result.get("command", "")))
+    command = name_of(str(result.get("command", "")).split()[1:])
     if "sources" in result:
         now = sources(command)
         then = result["sources"]

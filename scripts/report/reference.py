@@ -8,8 +8,8 @@ from phasecore.rtl.spec.instructions import (
     INSTRUCTIONS,
     OBJECT,
     OPCODE_BITS,
+    ROUTE,
     SEGMENT,
-    STREAM,
     Field,
     Function,
     PacketKind,
@@ -50,7 +50,7 @@ def instructions() -> str:
     for title, values in (("Functions", Function), ("Units of WAIT, bits", Unit)):
         lines += [f"## {title}", "", *(f"- {int(v)}: {v.name}" for v in values), ""]
     for title, fields in (
-        ("Segment", SEGMENT), ("Object", OBJECT), ("Stream", STREAM),
+        ("Segment", SEGMENT), ("Object", OBJECT), ("Route", ROUTE),
         ("Header of a stream packet", HEADER),
     ):  # fmt: skip
         lines += [f"## {title}", "", *_fields(fields, 0), ""]

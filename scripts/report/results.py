@@ -18,6 +18,7 @@ from phasecore.paths import CHECKOUT
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.core import PRESETS, CoreConfig
 from phasecore.rtl.spec.parameters import file_text, to_object
+from phasecore.scripts.commands import name_of
 from phasecore.scripts.report.sources import sources
 
 __all__ = [
@@ -105,9 +106,14 @@ def record(
         "seed": seed,
         **dict.fromkeys(FIGURES),
         "arithmetic": ARITHMETIC,
-        "sources": sources(re.split(r"[ .]", command)[1]),
+        "sources": sources(_name(command)),
         **values,
     }
+
+
+def _name(command: str) -> str:
+    """Of a command line, or of a function of the package: ``phasecore.simulate``."""
+    return name_of(re.split(r"[ .]", command)[1:])
 
 
 def rates(recipe: Recipe) -> dict[str, Any]:
@@ -130,7 +136,7 @@ def inputs(args: argparse.Namespace) -> dict[str, Any]:
     chosen = {name: value for name, value in vars(args).items() if name not in NEUTRAL}
     if getattr(args, "config_name", None):
         chosen["config"] = args.config
-    text = json.dumps({"command": args.command.split()[1], **chosen}, default=_plain)
+    text = json.dumps({"command": _name(args.command), **chosen}, default=_plain)
     found: dict[str, Any] = json.loads(text)
     return found
 

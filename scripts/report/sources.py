@@ -14,14 +14,14 @@ __all__ = ["ROOMS", "rooms", "sources"]
 
 ROOMS = {
     "ablate": ("models", "rtl/spec"),
-    "bench": ("models", "rtl", "verification/cosim"),
-    "compare": ("models", "rtl/spec"),
-    "devices": ("models/golden", "rtl/spec"),
+    "bench core": ("models", "rtl", "verification/cosim"),
+    "bench aihwkit": ("models", "rtl/spec"),
+    "device-curves": ("models/golden", "rtl/spec"),
     "energy": ("models/studies",),
     "faults": ("models", "rtl", "verification"),
     "noc": ("rtl/lib", "rtl/noc", "rtl/spec", "verification/noc"),
     "simulate": ("models", "rtl", "verification/cosim"),
-    "speed": ("models", "rtl/spec"),
+    "bench model": ("models", "rtl/spec"),
     "synth": ("rtl",),
     "train": ("models", "rtl/spec"),
 }

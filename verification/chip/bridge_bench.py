@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Both sides of a host bridge: the host's streams and the router, with a record of what passes."""
+"""Both sides of a host bridge: the host's routes and the router, with a record of what passes."""
 
 import itertools
 import os
@@ -14,10 +14,10 @@ from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStream
 from phasecore.models.golden.packets import affine_packet, parse_result, vector_packet
 from phasecore.rtl.core.interfaces import TableWrite
 from phasecore.rtl.spec.chip import ChipConfig
-from phasecore.rtl.spec.instructions import ObjectDescriptor, StreamDescriptor
+from phasecore.rtl.spec.instructions import ObjectDescriptor, RouteDescriptor
 from phasecore.rtl.spec.messages import MessageKind, message_fields
-from phasecore.rtl.spec.packets import HEADER as ROUTE
-from phasecore.rtl.spec.registers.table import ErrorCode
+from phasecore.rtl.spec.packets import HEADER as FLIT_HEADER
+from phasecore.rtl.spec.registers.table import FaultCode
 from phasecore.verification.oracle.network_interface import (
     Message,
     affine_packets,
@@ -29,18 +29,18 @@ from phasecore.verification.support.streams import reset
 __all__ = [
     "CHANNELS",
     "CHIP",
-    "FABRIC",
     "LINES",
+    "NOC",
     "STALLS",
     "affine",
     "compare",
     "credit_of",
+    "header_fields",
     "lines_of_a_packet",
     "messages",
     "random_message",
     "random_object",
-    "random_stream",
-    "route",
+    "random_route",
     "shown",
     "start",
     "tables",
@@ -48,8 +48,8 @@ __all__ = [
 ]
 
 CHIP = ChipConfig.from_json(os.environ["PHASECORE_CHIP"])
-CONFIG, FABRIC = CHIP.core, CHIP.fabric
-CHANNELS = range(FABRIC.virtual_channels)
+CONFIG, NOC = CHIP.core, CHIP.noc
+CHANNELS = range(NOC.virtual_channels)
 LINES = CONFIG.lines
 ENTRY = TableWrite()
 
@@ -71,12 +71,12 @@ class Router:
     def __init__(self, dut, duty):
         self.dut, self.duty = dut, duty
         self.queues = [deque() for _ in CHANNELS]
-        self.packets, self.heads, self.errors = [], [], []
+        self.packets, self.heads, self.faults = [], [], []
         self.cycles = self.stalled = self.quiet = 0
         self.frozen = False
         self._open = [[] for _ in CHANNELS]
         self._waiting = None
-        self._credits = [FABRIC.depth for _ in CHANNELS]
+        self._credits = [NOC.depth for _ in CHANNELS]
         self._held = [0 for _ in CHANNELS]
         cocotb.start_soon(self._run())
 
@@ -125,11 +125,11 @@ class Router:
         credit = int(dut.link_in__credit.value)
         for vc in CHANNELS:
             self._credits[vc] += credit >> vc & 1
-            assert self._credits[vc] <= FABRIC.depth, "a credit too many"
-        for name in ("packet_error", "fabric_error"):
+            assert self._credits[vc] <= NOC.depth, "a credit too many"
+        for name in ("packet_fault", "noc_fault"):
             code = int(getattr(dut, name).value)
             if code:
-                self.errors.append(ErrorCode(code))
+                self.faults.append(FaultCode(code))
         if int(dut.link_out__valid.value):
             self._take(int(dut.link_out__vc.value), int(dut.link_out__flit.value))
 
@@ -145,11 +145,11 @@ class Router:
     def _take(self, vc, flit):
         head, tail, word = flit & 1, flit >> 1 & 1, flit >> 2
         self._held[vc] += 1
-        assert self._held[vc] <= FABRIC.depth, "sent without a credit"
+        assert self._held[vc] <= NOC.depth, "sent without a credit"
         words = self._open[vc]
         assert head == (not words), "packet without a head, or inside another"
         words.append(word)
-        length = ROUTE["length"].of(words[0])
+        length = FLIT_HEADER["length"].of(words[0])
         assert tail == (len(words) == length), f"{len(words)} flits, the header says {length}"
         if tail:
             self.packets.append((vc, list(words)))
@@ -162,11 +162,11 @@ class Bench:
     def __init__(self, dut, router, source, sink):
         self.dut, self.router, self.source, self.sink = dut, router, source, sink
         self.clk = dut.clk
-        self.streams, self.objects = {}, {}
+        self.routes, self.objects = {}, {}
 
-    async def write(self, stream, index, word, value):
+    async def write(self, route, index, word, value):
         """Write a word of a descriptor."""
-        entry = {"en": 1, "stream": stream, "index": index, "word": word, "data": value}
+        entry = {"en": 1, "route": route, "index": index, "word": word, "data": value}
         self.table.value = ENTRY.const(entry).as_value().value
         await RisingEdge(self.clk)
         self.table.value = 0
@@ -177,10 +177,10 @@ class Bench:
 
     async def define(self, index, descriptor):
         """Write a whole descriptor."""
-        stream = isinstance(descriptor, StreamDescriptor)
-        for word in range(2 if stream else 4):
-            await self.write(stream, index, word, descriptor.pack() >> 32 * word & 0xFFFFFFFF)
-        (self.streams if stream else self.objects)[index] = descriptor
+        route = isinstance(descriptor, RouteDescriptor)
+        for word in range(2 if route else 4):
+            await self.write(route, index, word, descriptor.pack() >> 32 * word & 0xFFFFFFFF)
+        (self.routes if route else self.objects)[index] = descriptor
 
     def give(self, packet):
         """Queue a packet of the host; the bytes behind its end are anything."""
@@ -188,11 +188,11 @@ class Bench:
         keep = [1] * len(packet) + [0] * spare
         self.source.send_nowait(AxiStreamFrame(packet + random.randbytes(spare), tkeep=keep))
 
-    def credit(self, stream, count=1, vc=None):
-        """Queue a CREDIT message for a stream of the host."""
+    def credit(self, route, count=1, vc=None):
+        """Queue a CREDIT message for a route of the host."""
         vc = random.choice(CHANNELS) if vc is None else vc
-        message = Message(MessageKind.CREDIT, stream, value=count)
-        self.router.send(vc, flits(message, route(vc)))
+        message = Message(MessageKind.CREDIT, route, value=count)
+        self.router.send(vc, flits(message, header_fields(vc)))
 
     async def settle(self, cycles=40):
         """Until nothing has moved for so many cycles."""
@@ -209,10 +209,10 @@ class Bench:
         return found
 
 
-def route(vc):
+def header_fields(vc):
     """Route of a message to the bridge itself."""
     x, y = CHIP.place(CHIP.host)
-    return {"multicast": 0, "order": FABRIC.order(vc), "x": x, "y": y}
+    return {"multicast": 0, "order": NOC.order(vc), "x": x, "y": y}
 
 
 def result_of(frame):
@@ -239,21 +239,21 @@ async def start(dut, *, duty=1.0, pauses=False):
     return Bench(dut, Router(dut, duty), source, sink)
 
 
-def random_stream(**changes):
-    """Descriptor of a stream of the host, unicast."""
+def random_route(**changes):
+    """Descriptor of a route of the host, unicast."""
     values = {
         "object": random.randrange(16), "vc": random.choice(CHANNELS),
-        "x": random.randrange(FABRIC.width), "y": random.randrange(FABRIC.height),
+        "x": random.randrange(NOC.width), "y": random.randrange(NOC.height),
         "credits": 255,
     }  # fmt: skip
-    return StreamDescriptor(**values | changes)
+    return RouteDescriptor(**values | changes)
 
 
 def random_object(**changes):
     """Descriptor of an object of the host."""
     values = {
-        "vc": random.choice(CHANNELS), "x": random.randrange(FABRIC.width),
-        "y": random.randrange(FABRIC.height), "stream": random.randrange(16),
+        "vc": random.choice(CHANNELS), "x": random.randrange(NOC.width),
+        "y": random.randrange(NOC.height), "route": random.randrange(16),
     }  # fmt: skip
     return ObjectDescriptor(**values | changes)
 
@@ -264,17 +264,17 @@ def lines_of_a_packet():
     return first, random.choice([1, 7, 8, room, random.randint(1, room)])
 
 
-def vector(stream, first=0, length=LINES):
+def vector(route, first=0, length=LINES):
     """Random VECTOR packet and its lines."""
     codes = np.array([random.randint(-127, 127) for _ in range(length)])
-    return vector_packet(codes, config=CONFIG, start=first, slot=stream), codes
+    return vector_packet(codes, config=CONFIG, start=first, slot=route), codes
 
 
-def affine(stream, first=0, length=LINES):
+def affine(route, first=0, length=LINES):
     """Random AFFINE packet, its scales and its offsets."""
     scale = np.array([random.randrange(256) for _ in range(length)])
     offset = np.array([random.randint(-128, 127) for _ in range(length)])
-    packet = affine_packet(scale, offset, config=CONFIG, start=first, slot=stream)
+    packet = affine_packet(scale, offset, config=CONFIG, start=first, slot=route)
     return packet, scale, offset
 
 
@@ -282,13 +282,13 @@ def messages(descriptor, codes, first):
     """Messages of a VECTOR packet: channel and words of each."""
     whole = np.zeros(LINES, dtype=np.int64)
     whole[first : first + len(codes)] = codes
-    packets = vector_packets(whole, 0, descriptor, CONFIG, FABRIC, start=first, length=len(codes))
+    packets = vector_packets(whole, 0, descriptor, CONFIG, NOC, start=first, length=len(codes))
     return [(descriptor.vc, packet) for packet in packets]
 
 
 def tables(descriptor, scale, offset, first):
     """Messages of an AFFINE packet."""
-    packets = affine_packets(scale, offset, descriptor, CONFIG, FABRIC, start=first)
+    packets = affine_packets(scale, offset, descriptor, CONFIG, NOC, start=first)
     return [(descriptor.vc, packet) for packet in packets]
 
 
@@ -302,7 +302,7 @@ def shown(message):
         return "nothing"
     vc, words = message
     text = " ".join(f"{word:016x}" for word in words)
-    return f"{ROUTE.unpack(words[0])} {message_fields(words[0])} on {vc}: {text}"
+    return f"{FLIT_HEADER.unpack(words[0])} {message_fields(words[0])} on {vc}: {text}"
 
 
 STALLS = {"duty": [1.0, 0.5], "pauses": [False, True]}
@@ -315,11 +315,11 @@ def random_message(vc, number, *, last=1):
     values = np.array([random.randint(-127, 127) for _ in range(length)])
     exponent = random.randint(-128, 127)
     message = Message(MessageKind.VECTOR, number, first, values, exponent, bool(last))
-    return flits(message, route(vc)), (number, first, values.tolist())
+    return flits(message, header_fields(vc)), (number, first, values.tolist())
 
 
 def credit_of(descriptor):
     """Message that gives a credit back."""
-    to = {"order": FABRIC.order(descriptor.vc), "x": descriptor.x, "y": descriptor.y}
-    message = Message(MessageKind.CREDIT, descriptor.stream, value=1)
+    to = {"order": NOC.order(descriptor.vc), "x": descriptor.x, "y": descriptor.y}
+    message = Message(MessageKind.CREDIT, descriptor.route, value=1)
     return descriptor.vc, flits(message, {"multicast": 0, **to})

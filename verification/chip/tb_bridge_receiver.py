@@ -7,21 +7,21 @@ import cocotb
 
 from phasecore.rtl.spec.chip import BRIDGE_FLITS
 from phasecore.rtl.spec.messages import MessageKind, message_fields, message_head
-from phasecore.rtl.spec.packets import HEADER as ROUTE
-from phasecore.rtl.spec.registers.table import ErrorCode
+from phasecore.rtl.spec.packets import HEADER as FLIT_HEADER
+from phasecore.rtl.spec.registers.table import FaultCode
 from phasecore.verification.chip.bridge_bench import (
     CHANNELS,
     CHIP,
-    FABRIC,
     LINES,
+    NOC,
     STALLS,
     compare,
     credit_of,
+    header_fields,
     messages,
     random_message,
     random_object,
-    random_stream,
-    route,
+    random_route,
     shown,
     start,
     vector,
@@ -57,7 +57,7 @@ async def messages_become_results(dut, duty, pauses):
         expected += [] if result is None else [result]
     assert await bench.results() == expected
     assert sorted(bench.router.packets) == sorted(credits)
-    assert bench.router.errors == [ErrorCode.FABRIC_CANCELLED] * cancelled
+    assert bench.router.faults == [FaultCode.NOC_CANCELLED] * cancelled
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -68,7 +68,7 @@ async def bad_messages_are_dropped(dut, duty):
     await bench.define(0, random_object())
     await bench.define(1, random_object(enable=0))
     await bench.define(2, random_object(vc=3))
-    await bench.define(0, random_stream(credits=250))
+    await bench.define(0, random_route(credits=250))
     expected = []
     wrong = list(bad_messages())
     random.shuffle(wrong)
@@ -78,15 +78,15 @@ async def bad_messages_are_dropped(dut, duty):
         bench.router.send(vc, good)
         await bench.settle()
         expected.append(result)
-        assert bench.router.errors == [code], f"{bench.router.errors} for {shown((vc, words))}"
-        bench.router.errors.clear()
+        assert bench.router.faults == [code], f"{bench.router.faults} for {shown((vc, words))}"
+        bench.router.faults.clear()
     assert await bench.results() == expected
     assert bench.router.packets == [credit_of(bench.objects[0])] * len(expected)
-    # Nothing but the credits that were too many changed those of the stream.
+    # Nothing but the credits that were too many changed those of the route.
     bench.router.packets.clear()
     bench.credit(0, 7)
     await bench.settle()
-    assert bench.router.errors == [ErrorCode.FABRIC_CREDIT]
+    assert bench.router.faults == [FaultCode.NOC_CREDIT]
     for _ in range(256):
         bench.give(vector(0, LINES - 8, 1)[0])
     await bench.settle()
@@ -94,7 +94,7 @@ async def bad_messages_are_dropped(dut, duty):
 
 
 def bad_messages():
-    """(ErrorCode, channel, words) of messages that the bridge must refuse."""
+    """(FaultCode, channel, words) of messages that the bridge must refuse."""
 
     def words(kind, number, *, start=0, data=1, trim=0, value=0, last=1):
         vc = random.choice(CHANNELS)
@@ -102,25 +102,25 @@ def bad_messages():
             "kind": kind, "object": number, "start": start, "trim": trim, "value": value,
             "last": last,
         }  # fmt: skip
-        head = message_head(ROUTE.pack(**route(vc), length=1 + data), **fields)
+        head = message_head(FLIT_HEADER.pack(**header_fields(vc), length=1 + data), **fields)
         return vc, [head, *(random.getrandbits(64) for _ in range(data))]
 
     vector_, partial = MessageKind.VECTOR, MessageKind.PARTIAL
     undefined = [1, CHIP.host_objects - 1, CHIP.host_objects % 16, 15]
-    undefined += [2] if FABRIC.virtual_channels < 4 else []
+    undefined += [2] if NOC.virtual_channels < 4 else []
     for number in undefined:
-        yield ErrorCode.FABRIC_OBJECT, *words(vector_, number)
-    yield ErrorCode.FABRIC_OBJECT, *words(partial, 0)
-    yield ErrorCode.FABRIC_OBJECT, *words(partial, 0, data=8)
-    yield ErrorCode.FABRIC_OBJECT, *words(MessageKind.AFFINE, 0, data=2)
-    yield ErrorCode.FABRIC_RANGE, *words(vector_, 0, data=0)
-    yield ErrorCode.FABRIC_RANGE, *words(vector_, 0, start=LINES // 8)
-    yield ErrorCode.FABRIC_RANGE, *words(vector_, 0, start=LINES // 8 - 1, data=2, trim=7)
-    yield ErrorCode.FABRIC_RANGE, *words(vector_, 0, start=255, data=8)
-    yield ErrorCode.FABRIC_OBJECT, *words(MessageKind.CREDIT, 1, data=0, value=3)
-    yield ErrorCode.FABRIC_OBJECT, *words(MessageKind.CREDIT, 15, data=0, value=3)
-    yield ErrorCode.FABRIC_RANGE, *words(MessageKind.CREDIT, 0, data=1, value=3)
-    yield ErrorCode.FABRIC_RANGE, *words(MessageKind.CREDIT, 0, data=5, value=3)
+        yield FaultCode.NOC_OBJECT, *words(vector_, number)
+    yield FaultCode.NOC_OBJECT, *words(partial, 0)
+    yield FaultCode.NOC_OBJECT, *words(partial, 0, data=8)
+    yield FaultCode.NOC_OBJECT, *words(MessageKind.AFFINE, 0, data=2)
+    yield FaultCode.NOC_RANGE, *words(vector_, 0, data=0)
+    yield FaultCode.NOC_RANGE, *words(vector_, 0, start=LINES // 8)
+    yield FaultCode.NOC_RANGE, *words(vector_, 0, start=LINES // 8 - 1, data=2, trim=7)
+    yield FaultCode.NOC_RANGE, *words(vector_, 0, start=255, data=8)
+    yield FaultCode.NOC_OBJECT, *words(MessageKind.CREDIT, 1, data=0, value=3)
+    yield FaultCode.NOC_OBJECT, *words(MessageKind.CREDIT, 15, data=0, value=3)
+    yield FaultCode.NOC_RANGE, *words(MessageKind.CREDIT, 0, data=1, value=3)
+    yield FaultCode.NOC_RANGE, *words(MessageKind.CREDIT, 0, data=5, value=3)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -128,7 +128,7 @@ async def a_host_that_does_not_read_stops_its_producers_only(dut):
     """What fits is kept, the rest dropped; credits and the host's own packets pass."""
     bench = await start(dut)
     await bench.define(0, random_object())
-    await bench.define(0, random_stream(credits=0))
+    await bench.define(0, random_route(credits=0))
     bench.sink.pause = True
     kept, room, dropped = [], BRIDGE_FLITS, 0
     for _ in range(200):
@@ -142,14 +142,14 @@ async def a_host_that_does_not_read_stops_its_producers_only(dut):
         else:
             dropped += 1
     assert room < 9
-    assert bench.router.errors == [ErrorCode.FABRIC_CREDIT] * dropped
+    assert bench.router.faults == [FaultCode.NOC_CREDIT] * dropped
     assert bench.router.packets == []
     for vc in CHANNELS:
         packet, codes = vector(0)
         bench.give(packet)
         bench.credit(0, vc=vc)
         await bench.settle()
-        compare(bench.router.packets, messages(bench.streams[0], codes, 0))
+        compare(bench.router.packets, messages(bench.routes[0], codes, 0))
         bench.router.packets.clear()
     bench.sink.pause = False
     await bench.settle()
@@ -163,7 +163,7 @@ async def channels_do_not_wait_for_each_other(dut):
     bench = await start(dut)
     for vc in CHANNELS:
         await bench.define(vc, random_object(vc=vc))
-    if FABRIC.virtual_channels > 1:
+    if NOC.virtual_channels > 1:
         nobody, _ = random_message(0, 15)
         bench.router.queues[0].append((1, 0, nobody[0]))
         await bench.settle()

@@ -18,17 +18,18 @@ from phasecore.models.golden.device import IDEAL
 from phasecore.models.golden.packets import affine_packet, vector_packet
 from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.instructions import (
+    Axis,
     Function,
     ObjectDescriptor,
     Opcode,
+    RouteDescriptor,
     Segment,
-    StreamDescriptor,
     encode,
 )
 from phasecore.rtl.spec.registers.chip import PAGE_BITS
-from phasecore.rtl.spec.registers.table import ErrorCode, ErrorCounter
+from phasecore.rtl.spec.registers.table import FaultCode, FaultCounter
 from phasecore.verification.drivers.chip_host import ChipHost
-from phasecore.verification.drivers.host import Errors, RegisterError, RunError, reset_again
+from phasecore.verification.drivers.host import Faults, RegisterError, RunError, reset_again
 from phasecore.verification.support.streams import read_devices, slow_pulses
 
 CHIP = ChipConfig.from_json(os.environ["PHASECORE_CHIP"])
@@ -36,9 +37,9 @@ PAUSES = os.environ["PHASECORE_PAUSES"] == "1"
 CONFIG = CHIP.core
 LINES = CONFIG.lines
 FIRST, SECOND, OTHER = random.sample(CHIP.cores, 3)
-NO_ERRORS = Errors(ErrorCode.NONE, 0, {})
+NO_FAULTS = Faults(FaultCode.NONE, 0, {})
 SEGMENT = Segment(
-    row_start=0, row_count=CONFIG.rows, col_start=0, col_count=CONFIG.cols, range_forward=12
+    row_start=0, row_count=CONFIG.rows, col_start=0, col_count=CONFIG.cols, forward_lsb_log2=12
 )
 HALT = encode(Opcode.HALT)
 AWAIT, RELEASE = encode(Opcode.AWAIT, objects=1), encode(Opcode.RELEASE, objects=1)
@@ -55,9 +56,9 @@ def codes(count=LINES):
     return [random.randint(-127, 127) for _ in range(count)]
 
 
-def send(stream=0, *, slot=0, partial=0, length=LINES):
+def send(route=0, *, slot=0, partial=0, length=LINES):
     return encode(
-        Opcode.SEND, stream=stream, partial=partial, slot=slot, start=0, length=length, merge=0,
+        Opcode.SEND, route=route, partial=partial, slot=slot, first_line=0, length=length, merge=0,
         object=0,
     )  # fmt: skip
 
@@ -79,8 +80,8 @@ def layer(count):
         Opcode.FORWARD, segment=0, slot=0, precision=CONFIG.input_bits, input_signs=3, polarities=3
     )
     activate = encode(
-        Opcode.ACTIVATE, segment=0, side=0, from_slot=0, slot=0, accumulate=0,
-        function=Function.TANH, shift=7, affine=1, table=0, destination=1, start=0,
+        Opcode.ACTIVATE, segment=0, axis=Axis.COLS, from_slot=0, slot=0, accumulate=0,
+        function=Function.TANH, shift=7, affine=1, table=0, destination=1, destination_line=0,
     )  # fmt: skip
     return [*setup, AWAIT, forward, activate, send(slot=1), RELEASE, loop(count, len(setup)), HALT]
 
@@ -111,27 +112,25 @@ class Session:
     async def join_all(self):
         """Vectors go from the host over FIRST and SECOND and back."""
         await self.join((CHIP.host, 0), (FIRST, 0), depth=1)
-        await self.join((FIRST, 0), (SECOND, 0), depth=1, vc=CHIP.fabric.virtual_channels - 1)
+        await self.join((FIRST, 0), (SECOND, 0), depth=1, vc=CHIP.noc.virtual_channels - 1)
         await self.join((SECOND, 0), (CHIP.host, 1), credits=4)
-        # A table's stream: its object is the number of the table, credits are not needed.
+        # A table's route: its object is the number of the table, credits are not needed.
         x, y = CHIP.place(SECOND)
-        table = StreamDescriptor(x=x, y=y, object=0, credits=0)
+        table = RouteDescriptor(x=x, y=y, object=0, credits=0)
         await self.host.define(3, table)
-        self.model.define_stream(CHIP.host, 3, table)
+        self.model.define_route(CHIP.host, 3, table)
 
     async def join(self, producer, consumer, **values):
-        """Write both ends of a stream on both sides."""
+        """Write both ends of a route on both sides."""
         await self.host.connect_nodes(producer, consumer, **values)
-        (source, stream), (target, number) = producer, consumer
+        (source, route), (target, number) = producer, consumer
         common = {"vc": values.get("vc", 0)}
         (px, py), (cx, cy) = CHIP.place(source), CHIP.place(target)
         self.model.define_object(
-            target, number, ObjectDescriptor(x=px, y=py, stream=stream, **common)
+            target, number, ObjectDescriptor(x=px, y=py, route=route, **common)
         )
         common["credits"] = values.get("credits", 1)
-        self.model.define_stream(
-            source, stream, StreamDescriptor(x=cx, y=cy, object=number, **common)
-        )
+        self.model.define_route(source, route, RouteDescriptor(x=cx, y=cy, object=number, **common))
 
     async def load(self, programs):
         for node, words in programs.items():
@@ -152,12 +151,12 @@ class Session:
 
     async def close(self):
         """Nothing was reported by anybody."""
-        assert await self.host.errors() == NO_ERRORS
+        assert await self.host.faults() == NO_FAULTS
         for node, core in self.host.cores.items():
-            assert await core.errors() == NO_ERRORS, node
+            assert await core.faults() == NO_FAULTS, node
             assert not int(self.macros[node].errors.value), f"the macro of {node} saw errors"
-        for node in range(CHIP.fabric.nodes):
-            assert await self.host.read_register(f"ERRORS_ROUTER_{node}") == 0
+        for node in range(CHIP.noc.nodes):
+            assert await self.host.read_register(f"FAULTS_ROUTER_{node}") == 0
 
 
 def by_object(results):
@@ -192,13 +191,13 @@ async def exchange(session, count=5):
 
 @cocotb.test(timeout_time=600, timeout_unit="us")
 async def vectors_through_two_cores(dut):
-    """Twice, with other vectors and tables; counters show what went over the fabric."""
+    """Twice, with other vectors and tables; counters show what went over the NoC."""
     session = await connect(dut)
     for _ in range(2):
         await exchange(session)
     host = session.host
     assert await host.read_mask("HALTED") == 1 << FIRST | 1 << SECOND
-    assert await host.read_mask("RUNNING") == await host.read_mask("ERROR") == 0
+    assert await host.read_mask("RUNNING") == await host.read_mask("FAULT") == 0
     # Per exchange: 6 vectors and a table out, 5 vectors in, a credit back for each of both.
     words = LINES // CONFIG.post_lanes
     vector, affine = LINES // 8 + words, LINES // 4 + words
@@ -237,25 +236,25 @@ async def pages_belong_to_nodes(dut):
     session = await connect(dut)
     host = session.host
     assert await host.read_register("ID") == 0x50434850
-    assert await host.read_register("CONFIG_WIDTH") == CHIP.fabric.width
+    assert await host.read_register("CONFIG_WIDTH") == CHIP.noc.width
     for node, core in host.cores.items():
         assert await core.read_register("ID") == 0x50434F52
         await core.write_register("WATCHDOG", 1000 + node)
     for node, core in host.cores.items():
         assert await core.read_register("WATCHDOG") == 1000 + node
         await core.write_register("WATCHDOG", 0)
-    outside = CHIP.fabric.nodes << PAGE_BITS
+    outside = CHIP.noc.nodes << PAGE_BITS
     for address in (outside, host.base + 0xFFC):
         with pytest.raises(RegisterError, match="refused"):
             await host.read_word(address - host.base)
-    errors = await host.errors()
-    assert errors == Errors(ErrorCode.REGISTER_UNDEFINED, outside, {ErrorCounter.REGISTER: 2})
+    errors = await host.faults()
+    assert errors == Faults(FaultCode.REGISTER_UNDEFINED, outside, {FaultCounter.REGISTER: 2})
     with pytest.raises(RegisterError, match="refused"):
         await host.write_register("ID", 1)
     with pytest.raises(RegisterError, match="refused"):
         await host.cores[FIRST].write_register("ID", 1)
-    assert (await host.errors()).counts == {ErrorCounter.REGISTER: 3}
-    assert await host.read_mask("ERROR") == 1 << FIRST
+    assert (await host.faults()).counts == {FaultCounter.REGISTER: 3}
+    assert await host.read_mask("FAULT") == 1 << FIRST
     await host.command("clear")
     await host.cores[FIRST].command("clear")
     await exchange(session)
@@ -264,7 +263,7 @@ async def pages_belong_to_nodes(dut):
 
 @cocotb.test(timeout_time=600, timeout_unit="us")
 async def bad_input_harms_nobody(dut):
-    """Malformed packets, streams and objects of nobody, partial sums for the host: all counted."""
+    """Malformed packets, routes and objects of nobody, partial sums for the host: all counted."""
     session = await connect(dut)
     host = session.host
     good = vectors(1)[0]
@@ -275,23 +274,23 @@ async def bad_input_harms_nobody(dut):
     # OTHER sends partial sums to an object for vectors, and vectors to one that is not enabled.
     x, y = CHIP.place(CHIP.host)
     for index, number in enumerate((1, CHIP.host_objects - 1)):
-        await host.cores[OTHER].define(index, StreamDescriptor(x=x, y=y, object=number, credits=9))
-    # A stream to a place outside the mesh: the router drops it.
-    await host.cores[OTHER].define(2, StreamDescriptor(x=15, y=y, object=0, credits=9))
+        await host.cores[OTHER].define(index, RouteDescriptor(x=x, y=y, object=number, credits=9))
+    # A route to a place outside the mesh: the router drops it.
+    await host.cores[OTHER].define(2, RouteDescriptor(x=15, y=y, object=0, credits=9))
     activate = encode(
-        Opcode.ACTIVATE, segment=0, side=0, from_slot=1, slot=0, accumulate=0,
-        function=Function.NONE, shift=0, affine=0, table=0, destination=0, start=0,
+        Opcode.ACTIVATE, segment=0, axis=Axis.COLS, from_slot=1, slot=0, accumulate=0,
+        function=Function.NONE, shift=0, affine=0, table=0, destination=0, destination_line=0,
     )  # fmt: skip
     await session.load({OTHER: [activate, send(0, partial=1), send(1), send(2), HALT]})
     await host.run([OTHER])
     await exchange(session)
     words = LINES // CONFIG.post_lanes
-    errors = await host.errors()
-    assert errors.counts == {ErrorCounter.PACKET: 4, ErrorCounter.FABRIC: 2 + 2 * words}
-    assert await host.read_register(f"ERRORS_ROUTER_{OTHER}") == words
-    assert await host.read_mask("ERROR") == 0
+    errors = await host.faults()
+    assert errors.counts == {FaultCounter.PACKET: 4, FaultCounter.NOC: 2 + 2 * words}
+    assert await host.read_register(f"FAULTS_ROUTER_{OTHER}") == words
+    assert await host.read_mask("FAULT") == 0
     await host.command("clear")
-    assert await host.errors() == NO_ERRORS
+    assert await host.faults() == NO_FAULTS
     await exchange(session)
 
 
@@ -325,7 +324,7 @@ async def a_host_that_does_not_read_stops_its_producers_only(dut):
     for _ in range(20):
         result = await with_timeout(host.receive(), 100, "us")
         assert (result.slot, result.start, result.codes.tolist()) == (2, 0, sent[:8])
-    assert await host.errors() == NO_ERRORS
+    assert await host.faults() == NO_FAULTS
 
 
 @cocotb.test(timeout_time=600, timeout_unit="us")
@@ -338,7 +337,7 @@ async def a_program_that_waits_for_ever_is_named(dut):
     await session.load({OTHER: [AWAIT, HALT]})
     with pytest.raises(RunError, match=r"^stopped at instruction 0, first error WATCHDOG$"):
         await host.run([OTHER])
-    assert await host.read_mask("ERROR") == 1 << OTHER
+    assert await host.read_mask("FAULT") == 1 << OTHER
     await host.cores[OTHER].command("clear")
     host.send_vector(1, codes())
     await host.run([OTHER])

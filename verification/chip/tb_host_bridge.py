@@ -9,7 +9,7 @@ from cocotb.triggers import RisingEdge
 
 from phasecore.rtl.spec.chip import BRIDGE_FLITS
 from phasecore.rtl.spec.messages import MESSAGE, MessageKind, message_fields
-from phasecore.rtl.spec.registers.table import ErrorCode
+from phasecore.rtl.spec.registers.table import FaultCode
 from phasecore.verification.chip.bridge_bench import (
     CHANNELS,
     CHIP,
@@ -20,7 +20,7 @@ from phasecore.verification.chip.bridge_bench import (
     messages,
     random_message,
     random_object,
-    random_stream,
+    random_route,
     start,
     vector,
 )
@@ -29,23 +29,23 @@ from phasecore.verification.chip.bridge_bench import (
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(duty=[1.0, 0.4], pauses=[False, True])
 async def both_ways_at_once(dut, duty, pauses):
-    """Few credits everywhere, undefined streams and objects between; nothing gets lost."""
+    """Few credits everywhere, undefined routes and objects between; nothing gets lost."""
     bench = await start(dut, duty=duty, pauses=pauses)
-    router, streams = bench.router, min(CHIP.host_streams, 4) - 1
-    for index in range(streams):
-        await bench.define(index, random_stream(credits=random.choice([1, 2]), object=index))
+    router, routes = bench.router, min(CHIP.host_routes, 4) - 1
+    for index in range(routes):
+        await bench.define(index, random_route(credits=random.choice([1, 2]), object=index))
     await bench.define(0, random_object())
     packets, errors = [], 0
     for _ in range(60):
-        stream, (first, length) = random.randint(0, streams), lines_of_a_packet()
-        packet, codes = vector(stream, first, length)
+        route, (first, length) = random.randint(0, routes), lines_of_a_packet()
+        packet, codes = vector(route, first, length)
         bench.give(packet)
-        if stream == streams:
+        if route == routes:
             errors += 1
         else:
-            packets += messages(bench.streams[stream], codes, first)
+            packets += messages(bench.routes[route], codes, first)
     producer = Producer(bench)
-    sent, flying, seen = [], [0] * streams, 0
+    sent, flying, seen = [], [0] * routes, 0
     while router.quiet < 60:
         await RisingEdge(dut.clk)
         for vc, words in router.packets[seen:]:
@@ -56,18 +56,18 @@ async def both_ways_at_once(dut, duty, pauses):
             sent.append((vc, words))
             if fields["last"]:
                 flying[fields["object"]] += 1
-                assert flying[fields["object"]] <= bench.streams[fields["object"]].credits
+                assert flying[fields["object"]] <= bench.routes[fields["object"]].credits
         seen = len(router.packets)
         if random.random() < 0.3:
-            for stream in range(streams):
-                if flying[stream]:
-                    flying[stream] -= 1
-                    bench.credit(stream)
+            for route in range(routes):
+                if flying[route]:
+                    flying[route] -= 1
+                    bench.credit(route)
         producer.step()
     compare(sent, packets)
     assert not producer.waiting, "credits are missing"
     assert await bench.results() == producer.results
-    assert router.errors == [ErrorCode.FABRIC_OBJECT] * (errors + producer.errors)
+    assert router.faults == [FaultCode.NOC_OBJECT] * (errors + producer.faults)
 
 
 class Producer:
@@ -75,7 +75,7 @@ class Producer:
 
     def __init__(self, bench):
         self.bench, self.left = bench, 60
-        self.waiting, self.results, self.errors = deque(), [], 0
+        self.waiting, self.results, self.faults = deque(), [], 0
         self.vc = random.choice(CHANNELS)
 
     def step(self):
@@ -85,7 +85,7 @@ class Producer:
         words, result = random_message(self.vc, 0)
         if random.random() < 0.4:
             self.bench.router.send(self.vc, [words[0] ^ 15 << MESSAGE["object"].low, *words[1:]])
-            self.errors += 1
+            self.faults += 1
         elif sum(self.waiting) + len(words) <= BRIDGE_FLITS:
             self.bench.router.send(self.vc, words)
             self.waiting.append(len(words))
@@ -103,7 +103,7 @@ async def credits_wait_for_the_router(dut):
     """A router that takes nothing holds up the next result, but no credit is lost."""
     bench = await start(dut)
     await bench.define(0, random_object())
-    await bench.define(0, random_stream())
+    await bench.define(0, random_route())
     bench.router.frozen = True
     packet, codes = vector(0)
     for _ in range(3):
@@ -121,12 +121,12 @@ async def credits_wait_for_the_router(dut):
     credit = credit_of(bench.objects[0])
     assert bench.router.packets.count(credit) == len(results)
     sent = [packet for packet in bench.router.packets if packet != credit]
-    compare(sent, 3 * messages(bench.streams[0], codes, 0))
+    compare(sent, 3 * messages(bench.routes[0], codes, 0))
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def errors_of_one_cycle_are_all_counted(dut):
-    """Packets for an undefined stream while messages for an undefined stream keep coming."""
+    """Packets for an undefined route while messages for an undefined route keep coming."""
     bench = await start(dut)
     for _ in range(20):
         bench.give(vector(1, 0, 1)[0])
@@ -135,25 +135,25 @@ async def errors_of_one_cycle_are_all_counted(dut):
         if random.random() < 0.5:
             await RisingEdge(dut.clk)
     await bench.settle()
-    assert bench.router.errors == [ErrorCode.FABRIC_OBJECT] * 80
+    assert bench.router.faults == [FaultCode.NOC_OBJECT] * 80
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def one_flit_per_cycle(dut):
     """Packets one behind the other cost one cycle each besides their flits; results likewise."""
     bench = await start(dut)
-    await bench.define(0, random_stream(vc=0))
+    await bench.define(0, random_route(vc=0))
     await bench.define(0, random_object(vc=0))
     count = 12
     flits_ = 0
     for _ in range(count):
         packet, codes = vector(0)
-        flits_ += sum(len(words) for _, words in messages(bench.streams[0], codes, 0))
+        flits_ += sum(len(words) for _, words in messages(bench.routes[0], codes, 0))
         bench.give(packet)
     while not bench.router.packets:
         await RisingEdge(dut.clk)
     first = bench.router.cycles
-    total = sum(1 for _ in range(count)) * len(messages(bench.streams[0], codes, 0))
+    total = sum(1 for _ in range(count)) * len(messages(bench.routes[0], codes, 0))
     while len(bench.router.packets) < total:
         await RisingEdge(dut.clk)
     cycles = bench.router.cycles - first

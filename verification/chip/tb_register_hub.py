@@ -13,18 +13,18 @@ from phasecore.rtl.core.interfaces import TableWrite
 from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.registers.chip import (
     ADDRESS_BITS,
-    ERROR_COUNTERS,
     EVENTS,
+    FAULT_COUNTERS,
     PAGE_BITS,
     offsets,
     registers,
     windows,
 )
-from phasecore.rtl.spec.registers.table import Access, ErrorCode, Origin, error_counter
+from phasecore.rtl.spec.registers.table import Access, FaultCode, Origin, fault_counter
 from phasecore.verification.support.streams import reset
 
 CHIP = ChipConfig.from_json(os.environ["PHASECORE_CHIP"])
-NODES = CHIP.fabric.nodes
+NODES = CHIP.noc.nodes
 CORES = sum(1 << node for node in CHIP.cores)
 OFFSETS = offsets(CHIP)
 ENTRY = TableWrite()
@@ -90,7 +90,7 @@ class Host:
             await RisingEdge(self.dut.clk)
             entry = ENTRY.from_bits(int(self.dut.table.value))
             if entry.en:
-                self.tables.append((entry.stream, entry.index, entry.word, entry.data))
+                self.tables.append((entry.route, entry.index, entry.word, entry.data))
             assert not int(getattr(self.dut, f"buses__{CHIP.host}__valid").value)
 
     async def read(self, address):
@@ -127,8 +127,8 @@ async def start(dut, *, stalls=False):
     for node in range(NODES):
         idle |= {f"buses__{node}__{name}": 0 for name in ("ready", "r_data", "error")}
     await reset(
-        dut, **idle, **dict.fromkeys(EVENTS, 0), running=0, halted=0, failed=0, packet_error=0,
-        fabric_error=0, router_errors=0,
+        dut, **idle, **dict.fromkeys(EVENTS, 0), running=0, halted=0, failed=0, packet_fault=0,
+        noc_fault=0, router_faults=0,
     )  # fmt: skip
     return Host(dut, stalls=stalls)
 
@@ -152,9 +152,9 @@ async def registers_behave_as_the_table_says(dut, stalls):
         else:
             assert await host.write(address, 0xFF, size=1), "partial write accepted"
             refusals += 1
-    assert await host.get("ERRORS_REGISTER") == await host.get("ERROR_COUNT") == refusals
-    assert await host.get("ERROR_CODE") == ErrorCode.REGISTER_READ_ONLY
-    assert await host.get("ERROR_ADDRESS") == HERE | OFFSETS["ID"]
+    assert await host.get("FAULTS_REGISTER") == await host.get("FAULT_COUNT") == refusals
+    assert await host.get("FAULT_CODE") == FaultCode.REGISTER_READ_ONLY
+    assert await host.get("FAULT_ADDRESS") == HERE | OFFSETS["ID"]
     assert int(dut.start.value) == 0
     assert host.tables == []
 
@@ -177,12 +177,12 @@ async def undefined_pages_and_registers_are_refused(dut):
     for count, address in enumerate(wrong):
         assert await host.read(address) == (0, True), hex(address)
         assert await host.write(address, 1), hex(address)
-        assert await host.get("ERROR_COUNT") == 2 * count + 2
-    assert await host.get("ERROR_CODE") == ErrorCode.REGISTER_UNDEFINED
-    assert await host.get("ERROR_ADDRESS") == wrong[0]
+        assert await host.get("FAULT_COUNT") == 2 * count + 2
+    assert await host.get("FAULT_CODE") == FaultCode.REGISTER_UNDEFINED
+    assert await host.get("FAULT_ADDRESS") == wrong[0]
     assert all(not core.accesses for core in host.cores.values())
     await host.set("CONTROL", 1 << 2)
-    for name in ("ERROR_CODE", "ERROR_ADDRESS", "ERROR_COUNT", "ERRORS_REGISTER"):
+    for name in ("FAULT_CODE", "FAULT_ADDRESS", "FAULT_COUNT", "FAULTS_REGISTER"):
         assert await host.get(name) == 0, name
 
 
@@ -215,7 +215,7 @@ async def pages_of_cores_are_theirs(dut, stalls):
     await host.write(node << PAGE_BITS | 8, 0x55, size=1)
     expected[node].append((1, 2, 1))
     assert {node: core.accesses for node, core in host.cores.items()} == expected
-    assert await host.get("ERROR_COUNT") == 0, "a core counts its own refusals"
+    assert await host.get("FAULT_COUNT") == 0, "a core counts its own refusals"
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
@@ -240,7 +240,7 @@ async def start_starts_several_cores_at_once(dut):
         seen.clear()
     await host.start(0)
     assert seen == []
-    for name, handle in (("RUNNING", dut.running), ("HALTED", dut.halted), ("ERROR", dut.failed)):
+    for name, handle in (("RUNNING", dut.running), ("HALTED", dut.halted), ("FAULT", dut.failed)):
         value = random.getrandbits(NODES) & CORES
         handle.value = value
         assert await host.mask(name) == value, name
@@ -302,50 +302,50 @@ async def tables_read_back_and_are_passed_on(dut, stalls):
         address = HERE | windows(CHIP)[name].address(index, word)
         assert not await host.write(address, value)
         assert await host.write(address, 0, size=2), "partial write accepted"
-        assert host.tables[-1] == (name == "STREAM", index, word, value)
+        assert host.tables[-1] == (name == "ROUTE", index, word, value)
     assert len(host.tables) == len(contents)
     for (name, index, word), value in contents.items():
         address = HERE | windows(CHIP)[name].address(index, word)
         assert await host.read(address) == (value, False), (name, index, word)
-    assert await host.get("ERRORS_REGISTER") == len(contents)
+    assert await host.get("FAULTS_REGISTER") == len(contents)
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 async def errors_and_events_are_counted(dut):
     """By kind, also several in one cycle; the first is kept; clear forgets all but routers'."""
     host = await start(dut)
-    packet = [code for code in ErrorCode if code.name.startswith("PACKET")]
-    fabric = [code for code in ErrorCode if code.name.startswith("FABRIC")]
-    expected = dict.fromkeys(ERROR_COUNTERS, 0)
+    packet = [code for code in FaultCode if code.name.startswith("PACKET")]
+    noc = [code for code in FaultCode if code.name.startswith("NOC")]
+    expected = dict.fromkeys(FAULT_COUNTERS, 0)
     counts = dict.fromkeys(EVENTS, 0)
     first = None
     for _ in range(100):
-        codes = [random.choice([ErrorCode.NONE, random.choice(kind)]) for kind in (packet, fabric)]
-        dut.packet_error.value, dut.fabric_error.value = codes
+        codes = [random.choice([FaultCode.NONE, random.choice(kind)]) for kind in (packet, noc)]
+        dut.packet_fault.value, dut.noc_fault.value = codes
         for code in codes:
-            if code is not ErrorCode.NONE:
-                expected[error_counter(code)] += 1
+            if code is not FaultCode.NONE:
+                expected[fault_counter(code)] += 1
                 first = first or code
         for name in EVENTS:
             value = random.randrange(2)
             getattr(dut, name).value = value
             counts[name] += value
         await RisingEdge(dut.clk)
-    for name in ("packet_error", "fabric_error", *EVENTS):
+    for name in ("packet_fault", "noc_fault", *EVENTS):
         getattr(dut, name).value = 0
     errors = [random.getrandbits(16) for _ in range(NODES)]
-    dut.router_errors.value = sum(count << 16 * node for node, count in enumerate(errors))
+    dut.router_faults.value = sum(count << 16 * node for node, count in enumerate(errors))
     for counter, total in expected.items():
-        assert await host.get(f"ERRORS_{counter.name}") == total, counter.name
-    assert await host.get("ERROR_COUNT") == sum(expected.values())
-    assert await host.get("ERROR_CODE") == first
-    assert await host.get("ERROR_ADDRESS") == 0
+        assert await host.get(f"FAULTS_{counter.name}") == total, counter.name
+    assert await host.get("FAULT_COUNT") == sum(expected.values())
+    assert await host.get("FAULT_CODE") == first
+    assert await host.get("FAULT_ADDRESS") == 0
     for name, total in counts.items():
         assert await host.get(f"COUNT_{name.upper()}") == total, name
     await host.set("CONTROL", 1 << 2)
-    names = [f"ERRORS_{counter.name}" for counter in ERROR_COUNTERS]
+    names = [f"FAULTS_{counter.name}" for counter in FAULT_COUNTERS]
     names += [f"COUNT_{name.upper()}" for name in EVENTS]
-    for name in ("ERROR_CODE", "ERROR_COUNT", *names):
+    for name in ("FAULT_CODE", "FAULT_COUNT", *names):
         assert await host.get(name) == 0, name
     for node, count in enumerate(errors):
-        assert await host.get(f"ERRORS_ROUTER_{node}") == count, node
+        assert await host.get(f"FAULTS_ROUTER_{node}") == count, node

@@ -46,12 +46,12 @@ class Run:
         nodes = [stage.node for stage in pipeline.stages]
         if not self.batches:
             for node in (*nodes, self.config.host):
-                objects, streams = pipeline.objects[node], pipeline.streams[node]
-                batch.define(node, objects, streams)
+                objects, routes = pipeline.objects[node], pipeline.routes[node]
+                batch.define(node, objects, routes)
                 for index, entry in enumerate(objects):
                     self.chip.define_object(node, index, entry)
-                for index, entry in enumerate(streams):
-                    self.chip.define_stream(node, index, entry)
+                for index, entry in enumerate(routes):
+                    self.chip.define_route(node, index, entry)
         programs = pipeline.programs()
         for node in nodes:
             self.chip.cores[node].segments[SEGMENT] = pipeline.segment
@@ -59,7 +59,7 @@ class Run:
             batch.core(node).load(programs[node], [pipeline.segment])
         batch.run(nodes)
         for node in nodes:
-            batch.core(node).read("ERROR_COUNT")
+            batch.core(node).read("FAULT_COUNT")
         batch.dump(nodes)
         batch.save(self.folder, self.batches)
         self.expected.append((nodes, self._model(programs, batch.packets)))
@@ -83,7 +83,7 @@ class Run:
             for node, core in self.chip.cores.items():
                 core.trace = traces[node]
             assert chip_session.compare_chip(trace, self.chip, results) == []
-            assert [trace.register(node, "ERROR_COUNT") for node in nodes] == [0] * len(nodes)
+            assert [trace.register(node, "FAULT_COUNT") for node in nodes] == [0] * len(nodes)
             seen += trace.values
         assert chip_session.compare_states(self.folder, index, self.chip, nodes) == []
         return seen

@@ -8,10 +8,10 @@ from phasecore.models.golden.device import IDEAL
 from phasecore.rtl.chip.chip import CHIP, TILE
 from phasecore.rtl.noc.network import ROUTER
 from phasecore.rtl.spec.chip import CHIPS
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.verification.support import build as harness
 
-TINY = CHIPS["tiny"].replace(fabric=FabricConfig(width=2, height=2), host=1)
+TINY = CHIPS["tiny"].replace(noc=NocConfig(width=2, height=2), host=1)
 
 
 def run(simulate, tmp_path, seed, chip, case, *, pauses=False):
@@ -46,8 +46,8 @@ def test_chip_host(simulate, tmp_path, seed, case, pauses):
 
 
 def test_direct_links(simulate, tmp_path, seed):
-    prism = FabricConfig(topology="prism", width=2, height=2, networks=1)
-    run(simulate, tmp_path, seed, TINY.replace(fabric=prism), "vectors_through_two_cores")
+    prism = NocConfig(topology="prism", width=2, height=2, networks=1)
+    run(simulate, tmp_path, seed, TINY.replace(noc=prism), "vectors_through_two_cores")
 
 
 def test_tiles_and_routers_are_one_module_each():

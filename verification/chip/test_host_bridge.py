@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Host bridge between the host's streams and a router."""
+"""Host bridge between the host's routes and a router."""
 
 import pytest
 
@@ -16,11 +16,11 @@ TINY, SMALL = CHIPS["tiny"], CHIPS["small"]
 @pytest.mark.parametrize(
     "chip",
     [
-        TINY.replace(host_streams=5, host_objects=3),
+        TINY.replace(host_routes=5, host_objects=3),
         SMALL,
         CHIPS["default"],
-        SMALL.replace(fabric=SMALL.fabric.replace(virtual_channels=1, depth=2)),
-        SMALL.replace(fabric=SMALL.fabric.replace(virtual_channels=4, depth=6)),
+        SMALL.replace(noc=SMALL.noc.replace(virtual_channels=1, depth=2)),
+        SMALL.replace(noc=SMALL.noc.replace(virtual_channels=4, depth=6)),
     ],
     ids=["tiny", "small", "default", "one channel", "four channels"],
 )

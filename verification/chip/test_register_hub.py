@@ -9,7 +9,7 @@ import pytest
 
 from phasecore.rtl.chip.register_hub import RegisterHub
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.rtl.spec.registers.chip import (
     ADDRESS_BITS,
     PAGE_BITS,
@@ -23,9 +23,7 @@ from phasecore.rtl.spec.registers.chip import (
 from phasecore.rtl.spec.registers.table import Access
 
 TINY, DEFAULT = CHIPS["tiny"], CHIPS["default"]
-LARGEST = TINY.replace(
-    fabric=FabricConfig(width=8, height=8), host=40, host_streams=3, host_objects=16
-)
+LARGEST = TINY.replace(noc=NocConfig(width=8, height=8), host=40, host_routes=3, host_objects=16)
 CONFIGS = [*CHIPS.values(), LARGEST]
 
 
@@ -44,7 +42,7 @@ def test_addresses_are_aligned_unique_and_in_the_page(chip: ChipConfig):
         used += range(window.offset, window.end, 4)
     assert len(set(used)) == len(used)
     assert all(address % 4 == 0 and address < 1 << PAGE_BITS for address in used)
-    assert chip.fabric.nodes << PAGE_BITS <= 1 << ADDRESS_BITS
+    assert chip.noc.nodes << PAGE_BITS <= 1 << ADDRESS_BITS
 
 
 def test_fields_fit_and_everything_has_a_text():
@@ -58,29 +56,29 @@ def test_fields_fit_and_everything_has_a_text():
 def test_masks_of_many_nodes_are_two_registers():
     assert masks("START", TINY) == ("START",)
     assert masks("START", LARGEST) == ("START", "START_HIGH")
-    assert set(masks("ERROR", LARGEST)) < set(offsets(LARGEST))
+    assert set(masks("FAULT", LARGEST)) < set(offsets(LARGEST))
 
 
 def test_host_software_relies_on_these_addresses():
     table = offsets(DEFAULT)
-    fixed = {"ID": 0, "CONTROL": 8, "START": 0x10, "RUNNING": 0x18, "HALTED": 0x20, "ERROR": 0x28}
+    fixed = {"ID": 0, "CONTROL": 8, "START": 0x10, "RUNNING": 0x18, "HALTED": 0x20, "FAULT": 0x28}
     assert {name: table[name] for name in fixed} == fixed
     assert windows(DEFAULT)["OBJECT"].address(2, 3) == 0x42C
-    assert windows(DEFAULT)["STREAM"].address(1) == 0x508
-    assert table["ERRORS_ROUTER_5"] == 0x614
+    assert windows(DEFAULT)["ROUTE"].address(1) == 0x508
+    assert table["FAULTS_ROUTER_5"] == 0x614
 
 
 def test_configuration_can_be_read_back():
     values = {register.name: register.reset for register in registers(LARGEST)}
     assert values["CONFIG_WIDTH"] == values["CONFIG_HEIGHT"] == 8
-    assert (values["CONFIG_HOST"], values["CONFIG_HOST_STREAMS"]) == (40, 3)
+    assert (values["CONFIG_HOST"], values["CONFIG_HOST_ROUTES"]) == (40, 3)
 
 
 def test_markdown_lists_everything():
     text = markdown(DEFAULT)
     for register in registers(DEFAULT):
         assert f"| 0x{register.offset:04x} | {register.name} | {register.access.value} |" in text
-    assert "| 0x0500..0x057f | STREAM[16] | rw |" in text
+    assert "| 0x0500..0x057f | ROUTE[16] | rw |" in text
     assert "## OBJECT entry" in text
 
 
@@ -95,7 +93,7 @@ def test_header_compiles(tmp_path):
     (tmp_path / "phasecore_chip.h").write_text(c_header(DEFAULT), encoding="utf-8")
     (tmp_path / "use.c").write_text(
         '#include "phasecore_chip.h"\n'
-        '_Static_assert(PHASECORE_CHIP_STREAM(1, 1) == 0x50c, "stream");\n'
+        '_Static_assert(PHASECORE_CHIP_ROUTE(1, 1) == 0x50c, "route");\n'
         '_Static_assert(PHASECORE_CHIP_PAGE(3) == 0xc000, "page");\n'
         "int main(void) { return PHASECORE_CHIP_ID; }\n",
         encoding="utf-8",

@@ -53,8 +53,8 @@ def test_changes_are_of_existing_fields():
 
 
 def test_what_the_hardware_would_refuse():
-    case = Case(group="converter-bits", value="4", config={"adc_bits": 4, "range_max": 19})
-    with pytest.raises(ValueError, match=r"range_forward must be in 10\.\.19, not 20"):
+    case = Case(group="converter-bits", value="4", config={"adc_bits": 4, "lsb_log2_max": 19})
+    with pytest.raises(ValueError, match=r"forward_lsb_log2 must be in 10\.\.19, not 20"):
         case.setup(base_setup()).check()
 
 
@@ -65,7 +65,7 @@ def test_coarse_converters_keep_weights_and_errors():
     coarse = Case(group="", value="", config={"adc_bits": 5}).setup(base).mapping().recipe
     assert coarse.weight_units == fine.weight_units
     assert coarse.shifts == [shift - 3 for shift in fine.shifts]
-    assert coarse.error_units == pytest.approx(fine.error_units)
+    assert coarse.delta_units == pytest.approx(fine.delta_units)
     assert coarse.biases[0] == fine.biases[0] + 3
 
 
@@ -92,11 +92,11 @@ def test_a_threshold_of_one_leaves_nothing_in_chi():
 
 def test_errors_of_a_fixed_scale():
     base = base_setup()
-    case = Case(group="", value="", training={"error_shift": 11})
+    case = Case(group="", value="", training={"delta_shift": 11})
     images, labels = np.zeros((1, 64), dtype=np.uint8), np.zeros(1, dtype=np.uint8)
     job = case.setup(base).mapping().training(images, labels)
     fields = [decode(word) for word in job.programs[0]]
-    errors = [values for opcode, values in fields if opcode is Opcode.ERROR]
+    errors = [values for opcode, values in fields if opcode is Opcode.DELTA]
     assert [(values["fixed"], values["shift"]) for values in errors] == [(1, 11)] * 2
 
 

@@ -18,8 +18,8 @@ import pytest
 
 from phasecore import files
 from phasecore.paths import IMPORT_PATH
-from phasecore.scripts.cli import COMMANDS, main
-from phasecore.scripts.commands import devices
+from phasecore.scripts.cli import main
+from phasecore.scripts.commands import COMMANDS, device_curves
 from phasecore.scripts.report import results
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,7 +73,7 @@ def test_help_of_a_command_shows_the_common_options(tmp_path: Path, name: str) -
             2,
         ),
         (["noc", "--flits", "-5"], r"argument --flits: must be a positive integer, not '-5'", 2),
-        (["data", "--out", "/dev/null/x"], r"/dev/null/x: Not a directory", 1),
+        (["fetch", "mnist", "--out", "/dev/null/x"], r"/dev/null/x: Not a directory", 1),
         (["faults", "--name", "no-such-fault"], r"no fault of name 'no-such-fault'; known: .*", 1),
     ],
 )
@@ -124,10 +124,10 @@ def test_no_error_is_a_traceback_but_with_debug(
     def fail(_: argparse.Namespace) -> None:
         raise error
 
-    monkeypatch.setattr(devices, "run", fail)
-    assert main(["devices"]) == 1
+    monkeypatch.setattr(device_curves, "run", fail)
+    assert main(["device-curves"]) == 1
     assert capsys.readouterr().err == f"phasecore: error: {message}\n"
-    for arguments in (["--debug", "devices"], ["devices", "--debug"]):
+    for arguments in (["--debug", "device-curves"], ["device-curves", "--debug"]):
         assert main(arguments) == 1
         text = capsys.readouterr().err
         assert text.startswith("Traceback")
@@ -142,9 +142,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_terminal_without_a_sign_still_shows_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setattr(devices, "run", lambda _: {"target": "≥ 100"})
-    monkeypatch.delattr(devices, "report")
-    assert main(["devices"]) == 0
+    monkeypatch.setattr(device_curves, "run", lambda _: {"target": "≥ 100"})
+    monkeypatch.delattr(device_curves, "report")
+    assert main(["device-curves"]) == 0
     assert terminal.buffer.getvalue() == b"target: ? 100\n"
 
 
@@ -216,19 +216,21 @@ def test_generated_core_compiles(tmp_path: Path) -> None:
 
 
 NO_WORK = {
-    "ablate": [], "bench": ["--cycles-only"], "data": [], "devices": [], "energy": [],
-    "noc": [], "faults": [], "generate": [], "plot": [str(results.RESULTS / "devices.json")],
-    "simulate": ["--network", "mlp-8-6-10"],
-    "speed": [], "synth": [], "train": [],
+    "ablate": [], "bench core": ["--cycles-only"], "bench model": [], "device-curves": [],
+    "energy": [], "faults": [], "fetch mnist": [], "generate": [], "noc": [],
+    "plot": [str(results.RESULTS / "devices.json")], "simulate": ["--network", "mlp-8-6-10"],
+    "synth": [], "train": [],
 }  # fmt: skip
 """Options with which a command does nothing else before it looks at ``--out``."""
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("compare", "record")])
+@pytest.mark.parametrize(
+    "name", [name for name in COMMANDS if name not in ("bench aihwkit", "record")]
+)
 def test_destinations_are_checked_before_the_work(name, tmp_path, capsys):
     taken = tmp_path / "taken"
     taken.write_text("x", encoding="utf-8")
-    assert main([name, "--out", str(taken), *NO_WORK[name]]) == 1
+    assert main([*name.split(), "--out", str(taken), *NO_WORK[name]]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1] == f"phasecore: error: {taken} is a file, not a folder"
     assert taken.read_text(encoding="utf-8") == "x"
@@ -281,9 +283,9 @@ def test_a_terminated_command_cleans_up(tmp_path, monkeypatch, capsys):
                 # As the compiler does with what is raised in it.
                 raise RuntimeError("no compiled object yet") from None
 
-    monkeypatch.setattr(devices, "run", work)
+    monkeypatch.setattr(device_curves, "run", work)
     before = signal.getsignal(signal.SIGTERM)
-    assert main(["devices"]) == 143
+    assert main(["device-curves"]) == 143
     assert capsys.readouterr().err == "phasecore: error: interrupted\n"
     assert list(tmp_path.iterdir()) == []
     assert signal.getsignal(signal.SIGTERM) is before

@@ -113,7 +113,7 @@ def test_errors_of_zero_are_no_trouble(errors, tmp_path):
         ("{", "bad.json is not JSON: "),
         ("[]", "bad.json must be a JSON object, not list"),
         ("{}", "bad.json has no picture: its 'command' is none of simulate, train, "),
-        (json.dumps({"command": "phasecore bench"}), "bad.json has no picture: "),
+        (json.dumps({"command": "phasecore bench core"}), "bad.json has no picture: "),
         (json.dumps({"command": "phasecore train"}), "is not a whole result of phasecore train: "),
     ],
 )

@@ -86,7 +86,7 @@ def test_a_wrong_result_is_reported(capsys, tmp_path, monkeypatch):
     def run(self, job):
         if job.sent.targets and not tampered:
             tampered.append(True)
-            self.core.crossbar.g[9, 0, 0, 0] += 40
+            self.core.crossbar.conductance[9, 0, 0, 0] += 40
             self.core.crossbar.refresh_weights()
         return original(self, job)
 

@@ -42,7 +42,7 @@ OVERLAPPING = replace(
 )
 OVERLAPPING = replace(
     OVERLAPPING,
-    layers=(*OVERLAPPING.layers[:2], dense(16, 10, function=Function.SIGMOID, range_forward=14)),
+    layers=(*OVERLAPPING.layers[:2], dense(16, 10, function=Function.SIGMOID, forward_lsb_log2=14)),
 )
 """Two convolutions; on 8 rows all of its layers have several cores."""
 
@@ -368,7 +368,7 @@ def test_gradients_point_where_the_twin_s_do(profile, least):
     errors = conv_cores._backward(activations, LENET.training.targets(10)[label])
     for index, wanted in enumerate(twin.gradients(image, label)):
         mantissas, exponents = errors[index]
-        scale = conv_cores.recipe.error_units[index] * 2.0 ** exponents[:, None]
+        scale = conv_cores.recipe.delta_units[index] * 2.0 ** exponents[:, None]
         seen = inputs[index][conv_cores.plans[index].gather] / ONE
         found = seen.T @ (mantissas * scale)
         lengths = np.linalg.norm(found), np.linalg.norm(wanted)

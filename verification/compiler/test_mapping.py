@@ -17,7 +17,7 @@ from phasecore.models.golden.device import IDEAL, PCM
 from phasecore.models.golden.packets import Result, parse_input
 from phasecore.rtl.spec.chip import BRIDGE_FLITS, CHIPS, ChipConfig
 from phasecore.rtl.spec.instructions import HEADER, Drift, Function, Opcode, decode, unpack
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.verification.oracle.activation import activation
 from phasecore.verification.oracle.core import Core
 from phasecore.verification.oracle.fixed_point import round_shift
@@ -41,7 +41,7 @@ def mapped(network, profile=IDEAL, **changes):
     return ChipMapping(network, network.chip.replace(core=core), profile)
 
 
-def stream_of(packet):
+def route_of(packet):
     return unpack(HEADER, int.from_bytes(packet[:8], "little"))["slot"]
 
 
@@ -68,15 +68,15 @@ class Reference:
     def codes(self, node, segment, vector, backward):
         """Codes of the sensed lines of a segment."""
         core, config = self.cores[node], self.network.config
-        driven, sensed, range_ = (
-            (segment.cols, segment.rows, segment.range_backward)
+        driven, sensed, lsb_log2 = (
+            (segment.cols, segment.rows, segment.backward_lsb_log2)
             if backward
-            else (segment.rows, segment.cols, segment.range_forward)
+            else (segment.rows, segment.cols, segment.forward_lsb_log2)
         )
         drive = np.zeros(config.lines, dtype=np.int64)
         drive[driven] = vector
-        counts = core.crossbar.window(drive, range=range_, backward=backward)
-        return core.adc.read_out(counts, range_, config.input_bits)[sensed]
+        counts = core.crossbar.window(drive, lsb_log2=lsb_log2, backward=backward)
+        return core.adc.read_out(counts, lsb_log2, config.input_bits)[sensed]
 
     def forward(self, image):
         """Inputs (with bias) and activations of every layer."""
@@ -101,13 +101,13 @@ class Reference:
         post, biases = self.cores[head].post, self.recipe.biases
         values = self.forward(image)
         target = network.training.targets(network.layers[-1].outputs)[label]
-        error = post.error(
+        error = post.delta(
             target, values[-1], start=0, function=Function.SIGMOID, from_slot=True, bias=biases[-1]
         )
         errors = [error]
         for index in reversed(range(network.last)):
             codes = self.codes(head, self.segments[head][index], errors[0][0], True)
-            mantissas, exponent = post.error(
+            mantissas, exponent = post.delta(
                 codes, values[index + 1], start=0, function=Function.SIGMOID,
                 exponent=errors[0][1], bias=biases[index],
             )  # fmt: skip
@@ -142,8 +142,8 @@ def configured(reference, profile, seed):
     for node, tables in setup.tables.items():
         for index, descriptor in enumerate(tables.objects):
             chip.define_object(node, index, descriptor)
-        for index, descriptor in enumerate(tables.streams):
-            chip.define_stream(node, index, descriptor)
+        for index, descriptor in enumerate(tables.routes):
+            chip.define_route(node, index, descriptor)
     for node, core in reference.cores.items():
         chip.cores[node].refresh_high = core.refresh_high
         chip.cores[node].refresh_low = core.refresh_low
@@ -187,7 +187,7 @@ def test_the_chip_does_what_the_blocks_do(network, profile):
     assert sum(core.programmer.refreshed for core in reference.cores.values()) > 0
     for node, core in reference.cores.items():
         assert core.programmer.set_pulses > 0
-        assert np.array_equal(chip.cores[node].crossbar.g, core.crossbar.g)
+        assert np.array_equal(chip.cores[node].crossbar.conductance, core.crossbar.conductance)
         assert np.array_equal(chip.cores[node].update.chi, core.update.chi)
         assert np.array_equal(chip.cores[node].programmer.dirty, core.programmer.dirty)
 
@@ -206,7 +206,7 @@ def test_places_of_the_default_chip():
     [(3, 2, 2, 1), (3, 2, 2, 3), (3, 2, 4, 2), (2, 2, 3, 2), (4, 2, 0, 6), (4, 4, 5, 8)],
 )
 def test_chains_follow_links_and_avoid_the_host(width, height, host, tiles):
-    chip = ChipConfig(fabric=FabricConfig(width=width, height=height), host=host)
+    chip = ChipConfig(noc=NocConfig(width=width, height=height), host=host)
     chain, head = place(chip, tiles)
     assert host not in (*chain, head)
     assert len({*chain, head}) == tiles + 1
@@ -220,38 +220,38 @@ def test_chains_follow_links_and_avoid_the_host(width, height, host, tiles):
 def test_no_rectangle():
     message = r"^tiles must fill a rectangle of the 4 x 2 mesh without host \(0\) and head, not 5$"
     with pytest.raises(ValueError, match=message):
-        place(ChipConfig(fabric=FabricConfig(width=4, height=2), host=0), 5)
+        place(ChipConfig(noc=NocConfig(width=4, height=2), host=0), 5)
 
 
 @pytest.mark.parametrize("network", [*CHIP_NETWORKS.values(), THREE_LAYERS], ids=lambda n: n.name)
-def test_streams_and_objects_belong_together(network):
+def test_routes_and_objects_belong_together(network):
     """Every ring has an owner for each slot: a credit, or a vector that is there."""
     mapping = mapped(network)
     chip = mapping.hardware
-    node_at = {chip.place(node): node for node in range(chip.fabric.nodes)}
+    node_at = {chip.place(node): node for node in range(chip.noc.nodes)}
     seen = set()
     for node, tables in mapping.tables.items():
-        for number, stream in enumerate(tables.streams):
+        for number, route in enumerate(tables.routes):
             consumers = [
                 other
                 for place_, other in node_at.items()
                 if (
-                    (stream.cols >> place_[0] & 1 and stream.rows >> place_[1] & 1)
-                    if stream.multicast
-                    else place_ == (stream.x, stream.y)
+                    (route.cols >> place_[0] & 1 and route.rows >> place_[1] & 1)
+                    if route.multicast
+                    else place_ == (route.x, route.y)
                 )
             ]
-            assert stream.consumers == len(consumers)
+            assert route.consumers == len(consumers)
             free = 0
             for consumer in consumers:
-                descriptor = mapping.tables[consumer].objects[stream.object]
+                descriptor = mapping.tables[consumer].objects[route.object]
                 assert (descriptor.x, descriptor.y) == chip.place(node)
-                assert descriptor.stream == number
-                seen.add((consumer, stream.object))
+                assert descriptor.route == number
+                seen.add((consumer, route.object))
                 free += descriptor.depth - descriptor.arrived
             if consumers != [chip.host]:
-                assert stream.credits == free
-                assert stream.needed == stream.consumers
+                assert route.credits == free
+                assert route.needed == route.consumers
     defined = {
         (node, index)
         for node, tables in mapping.tables.items()
@@ -279,7 +279,7 @@ def test_packets_deal_out_the_inputs():
     mapping = mapped(TINY)
     image = np.arange(1, 49, dtype=np.uint8)[None]
     packets = mapping.training(image, np.array([3], dtype=np.uint8)).packets
-    assert [stream_of(packet) for packet in packets] == [0, 1, 2, 3, 4]
+    assert [route_of(packet) for packet in packets] == [0, 1, 2, 3, 4]
     *parts, target = (parse_input(packet, config=mapping.config) for packet in packets)
     assert [part.codes.tolist() for part in parts] == [
         [*range(1, 49, 4), ONE], [*range(2, 49, 4)], [*range(3, 49, 4)], [*range(4, 49, 4)],
@@ -304,7 +304,7 @@ def test_programs_by_instruction():
         "HALT",
     ]  # fmt: skip
     assert names(programs[head]) == [
-        "AWAIT", "ACTIVATE", "FORWARD", "ACTIVATE", "AWAIT", "ERROR", "BACKWARD", "ERROR", "SEND",
+        "AWAIT", "ACTIVATE", "FORWARD", "ACTIVATE", "AWAIT", "DELTA", "BACKWARD", "DELTA", "SEND",
         "SEND", "OUTER", "RELEASE", "REFRESH", "HALT",
     ]  # fmt: skip
     sends = [
@@ -342,7 +342,7 @@ def test_loops_alternate_between_the_slots_of_the_ring(images, first):
     expected = [(first + image) % 2 for image in range(images)]
     programs = mapping.training_programs(images, x=first, target=first)
     target = mapping.tables[mapping.head].objects[0].slot
-    assert slots(programs[mapping.head], Opcode.ERROR, "slot") == [target + i for i in expected]
+    assert slots(programs[mapping.head], Opcode.DELTA, "slot") == [target + i for i in expected]
     inference = mapping.inference_programs(images, x=first)
     for node in mapping.tiles:
         for program in (programs[node], inference[node]):
@@ -360,7 +360,7 @@ def test_loops_alternate_between_the_slots_of_the_ring(images, first):
         ({"slots": 4}, r"^mlp-48-12-10 needs 7 slots, not 4$"),
         ({"segments": 1}, r"^mlp-48-12-10 needs 2 segments, not 1$"),
         ({"objects": 2}, r"^mlp-48-12-10 needs 3 objects, not 2$"),
-        ({"streams": 1}, r"^mlp-48-12-10 needs 2 streams, not 1$"),
+        ({"routes": 1}, r"^mlp-48-12-10 needs 2 routes, not 1$"),
         ({"program_depth": 32}, r"^mlp-48-12-10 needs 39 program_depth, not 32$"),
     ],
 )
@@ -372,9 +372,9 @@ def test_a_core_that_is_too_small(changes, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"host_streams": 5}, r"^mlp-48-12-10 needs 6 host_streams, not 5$"),
+        ({"host_routes": 5}, r"^mlp-48-12-10 needs 6 host_routes, not 5$"),
         (
-            {"fabric": FabricConfig(width=2, height=2), "host": 0},
+            {"noc": NocConfig(width=2, height=2), "host": 0},
             r"^mlp-48-12-10 needs 5 cores for 4 tiles and the head, not 3$",
         ),
     ],
@@ -399,9 +399,9 @@ def test_the_bridge_holds_what_the_chip_may_send():
     for network in CHIP_NETWORKS.values():
         mapping = mapped(network)
         flits = vector_flits(10, mapping.config)
-        assert mapping.tables[mapping.head].streams[1].credits == BRIDGE_FLITS // flits
-    back, results = mapping.tables[mapping.head].streams
-    head = replace(mapping.tables[mapping.head], streams=[back, replace(results, credits=17)])
+        assert mapping.tables[mapping.head].routes[1].credits == BRIDGE_FLITS // flits
+    back, results = mapping.tables[mapping.head].routes
+    head = replace(mapping.tables[mapping.head], routes=[back, replace(results, credits=17)])
     mapping.tables[mapping.head] = head
     message = r"sends the host vectors of 4 flits with 17 credits; the bridge holds 64 flits$"
     with pytest.raises(ValueError, match=message):

@@ -50,7 +50,7 @@ def test_chip_networks_fit_their_cores(name, devices):
     config = network.config.replace(devices_per_polarity=devices)
     check_tiles(network, config)
     assert config.objects
-    assert config.streams
+    assert config.routes
     rows = [network.tile_rows(tile) for tile in range(network.tiles)]
     assert sum(rows) == network.layers[0].rows
     assert max(rows) - min(rows) <= 1
@@ -104,8 +104,8 @@ def test_recipe_by_hand():
     assert recipe.shifts == [5, 5]
     # 2**(13 - 1) / (2064.126 * 127**2) = 1.2303e-4 = 1.00787 * 2**-13
     assert recipe.biases == [-13, 0]
-    assert recipe.error_units[1] == 1 / (2 * 127**3)
-    assert recipe.error_units[0] == pytest.approx(1.00787 / (2 * 127**3), rel=1e-5)
+    assert recipe.delta_units[1] == 1 / (2 * 127**3)
+    assert recipe.delta_units[0] == pytest.approx(1.00787 / (2 * 127**3), rel=1e-5)
     # 0.77 uS of 12 uS = 262.7625 codes = 0.127300 weights; eta 0.5:
     # 0.1273 * 127 * 2 * 127**3 / 0.5 = 1.32463e8 -> * 2**-13 = 16169.8 <= 27852
     segment = recipe.segment(1, 1.0)
@@ -166,7 +166,7 @@ def test_rates_that_chi_holds_badly_are_warned_of():
         ({"eta_end": float("nan")}, "eta_end must be a number above 0, not nan"),
         ({"refresh_interval": 0}, "refresh_interval must be at least 1, not 0"),
         ({"refresh_high": 128}, r"refresh_high must be in 0\.\.127, not 128"),
-        ({"error_shift": 32}, r"error_shift must be in 0\.\.31, not 32"),
+        ({"delta_shift": 32}, r"delta_shift must be in 0\.\.31, not 32"),
     ],
 )
 def test_training_out_of_range(changes, message):
@@ -192,7 +192,7 @@ def test_other_formats_keep_the_range_of_weights(changes, range_of_weights):
         largest = full_scale / unit
         assert largest == pytest.approx(range_of_weights * 2**TINY.g_bits / plain)
     assert recipe.biases == reference.biases
-    assert recipe.error_units == pytest.approx(reference.error_units)
+    assert recipe.delta_units == pytest.approx(reference.delta_units)
 
 
 def test_mean_pulse():
@@ -210,17 +210,17 @@ def test_training_program_by_instruction():
     program = [decode(word) for word in job.programs[0]]
     names = [opcode.name for opcode, _ in program]
     assert names == [
-        "LOAD", "LOAD", "FORWARD", "ACTIVATE", "FORWARD", "ACTIVATE", "ERROR", "BACKWARD",
-        "ERROR", "OUTER", "OUTER", "LOOP", "REFRESH", "REFRESH", "HALT",
+        "LOAD", "LOAD", "FORWARD", "ACTIVATE", "FORWARD", "ACTIVATE", "DELTA", "BACKWARD",
+        "DELTA", "OUTER", "OUTER", "LOOP", "REFRESH", "REFRESH", "HALT",
     ]  # fmt: skip
     fields = [values for _, values in program]
-    assert (fields[3]["start"], fields[5]["start"]) == (0, 2)
-    assert (fields[6]["side"], fields[6]["from_slot"], fields[6]["start"]) == (0, 1, 2)
-    assert (fields[8]["side"], fields[8]["segment"], fields[8]["bias"]) == (1, 1, -13)
+    assert (fields[3]["destination_line"], fields[5]["destination_line"]) == (0, 2)
+    assert (fields[6]["axis"], fields[6]["from_slot"], fields[6]["destination_line"]) == (0, 1, 2)
+    assert (fields[8]["axis"], fields[8]["segment"], fields[8]["bias"]) == (1, 1, -13)
     assert (fields[11]["counter"], fields[11]["count"]) == (0, 6)
     words = mapping.training(*IMAGES, refresh=False).programs[0]
     names = [decode(word)[0].name for word in words]
-    assert names.index("READ") == names.index("ERROR") - 1
+    assert names.index("READ") == names.index("DELTA") - 1
     assert "REFRESH" not in names
 
 

@@ -15,8 +15,8 @@ from phasecore.models.compiler.mapping import NONE_SENT, Job, Mapping, Sent, map
 from phasecore.models.compiler.network import ONE, Layer, Network, Training, classes
 from phasecore.models.compiler.program import (
     activate,
+    delta,
     driven,
-    error,
     loop,
     outer,
     product,
@@ -37,7 +37,7 @@ NETWORK = Network(
     name="own", dataset="stripes", layers=(LAYER,), config=TINY,
     training=Training(eta=2.0, eta_end=1.0, refresh_interval=15),
 )  # fmt: skip
-X, TARGET, OUTPUT, ERROR = 6, 1, 7, 4
+X, TARGET, OUTPUT, DELTA = 6, 1, 7, 4
 SEGMENT = 2
 
 
@@ -61,11 +61,11 @@ class OwnMapping(Mapping):
             encode(Opcode.LOAD, affine=0, slot=TARGET),
             *self.forward(),
             *([self.read()] if read else []),
-            error(
+            delta(
                 self.recipe, 0, segment=SEGMENT, from_slot=1, slot=TARGET, output=OUTPUT,
-                destination=ERROR,
+                destination=DELTA,
             ),
-            outer(SEGMENT, slot=X, error=ERROR),
+            outer(SEGMENT, slot=X, delta=DELTA),
             *loop(len(images)),
             *([encode(Opcode.REFRESH, segment=SEGMENT, all_rows=0)] if refresh else []),
             encode(Opcode.HALT),
@@ -92,10 +92,12 @@ class OwnMapping(Mapping):
         yield encode(Opcode.LOAD, affine=0, slot=X)
         yield product(Opcode.FORWARD, self.recipe, segment=SEGMENT, slot=X)
         shift, start = self.recipe.shifts[0], LAYER.col_start
-        yield activate(SEGMENT, Function.SIGMOID, shift=shift, destination=OUTPUT, start=start)
+        yield activate(
+            SEGMENT, Function.SIGMOID, shift=shift, destination=OUTPUT, destination_line=start
+        )
 
     def read(self):
-        return encode(Opcode.READ, slot=OUTPUT, start=LAYER.col_start, length=LAYER.outputs)
+        return encode(Opcode.READ, slot=OUTPUT, first_line=LAYER.col_start, length=LAYER.outputs)
 
     def images(self, images):
         return [vector_packet(row, config=TINY, start=8) for row in driven(images, LAYER.inputs)]

@@ -3,7 +3,7 @@
 
 import random
 
-from phasecore.rtl.spec.instructions import Drift, Function, Opcode, Segment, Unit, encode
+from phasecore.rtl.spec.instructions import Axis, Drift, Function, Opcode, Segment, Unit, encode
 from phasecore.verification.core.controller_units import CONFIG, NETWORKED
 
 __all__ = [
@@ -33,8 +33,8 @@ def random_segments():
         segment = Segment(
             **area, threshold=random.choice([1, 2 ** (CONFIG.chi_bits - 1) - 1]),
             chi_shift=random.randint(-128, 127),
-            range_forward=random.choice([CONFIG.range_min, CONFIG.range_max]),
-            range_backward=random.randint(CONFIG.range_min, CONFIG.range_max),
+            forward_lsb_log2=random.choice([CONFIG.lsb_log2_min, CONFIG.lsb_log2_max]),
+            backward_lsb_log2=random.randint(CONFIG.lsb_log2_min, CONFIG.lsb_log2_max),
         )  # fmt: skip
         segment.check(CONFIG)
         segments.append(segment)
@@ -53,8 +53,8 @@ def random_fields(opcode, segments):
         return random.choice([0, 1, 2, CONFIG.slots - 1])
 
     post = {
-        "segment": index, "side": random.randrange(2), "from_slot": random.randrange(2),
-        "slot": slot(), "destination": slot(), "start": random.randrange(CONFIG.lines),
+        "segment": index, "axis": random.randrange(2), "from_slot": random.randrange(2),
+        "slot": slot(), "destination": slot(), "destination_line": random.randrange(CONFIG.lines),
     }  # fmt: skip
     mvm = {
         "segment": index, "slot": slot(), "precision": random.randint(5, CONFIG.input_bits),
@@ -68,7 +68,7 @@ def random_fields(opcode, segments):
             "slot": random.randrange(CONFIG.affine_tables) if affine else slot(),
         },
         Opcode.READ: lambda: {
-            "slot": slot(), "start": first,
+            "slot": slot(), "first_line": first,
             "length": random.choice([1, CONFIG.lines - first]),
         },
         Opcode.FORWARD: lambda: mvm,
@@ -78,13 +78,13 @@ def random_fields(opcode, segments):
             "shift": random.randrange(16), "affine": random.randrange(2),
             "table": random.randrange(CONFIG.affine_tables),
         },
-        Opcode.ERROR: lambda: post | {
+        Opcode.DELTA: lambda: post | {
             "output": slot(), "function": random.choice(list(Function)[1:]),
             "fixed": random.randrange(2), "shift": random.randrange(32),
             "bias": random.randint(-64, 63),
         },
         Opcode.OUTER: lambda: {
-            "segment": index, "slot": slot(), "error": slot(), "transfer": random.randrange(2),
+            "segment": index, "slot": slot(), "delta": slot(), "transfer": random.randrange(2),
         },
         Opcode.TRANSFER: lambda: {"segment": index},
         Opcode.REFRESH: lambda: {"segment": index, "all_rows": random.randrange(2)},
@@ -95,8 +95,8 @@ def random_fields(opcode, segments):
         Opcode.CALIBRATE: lambda: {"drift": random.choice(list(Drift))},
         Opcode.WAIT: lambda: {"units": random.randrange(1 << len(Unit))},
         Opcode.SEND: lambda: {
-            "stream": random.randrange(CONFIG.streams), "partial": random.randrange(2),
-            "slot": slot(), "start": first, "length": random.choice([1, CONFIG.lines - first]),
+            "route": random.randrange(CONFIG.routes), "partial": random.randrange(2),
+            "slot": slot(), "first_line": first, "length": random.choice([1, CONFIG.lines - first]),
             "merge": random.randrange(2), "object": random.randrange(CONFIG.objects),
         },
         Opcode.AWAIT: lambda: {"objects": random.randrange(1 << CONFIG.objects)},
@@ -105,7 +105,7 @@ def random_fields(opcode, segments):
 
 
 def expected_command(opcode, values, segments, windows_issued):
-    """Stream and the payload fields that matter, or None."""
+    """Route and the payload fields that matter, or None."""
     segment = segments[values["segment"]] if "segment" in values else None
     area = ("row_start", "row_count", "col_start", "col_count")
     if opcode in (Opcode.FORWARD, Opcode.BACKWARD):
@@ -113,18 +113,17 @@ def expected_command(opcode, values, segments, windows_issued):
         return "mvm", {
             **{key: values[key] for key in ("slot", "precision", "input_signs", "polarities")},
             "source": 0, "backward": int(back),
-            "start": segment.col_start if back else segment.row_start,
+            "first_line": segment.col_start if back else segment.row_start,
             "count": segment.col_count if back else segment.row_count,
-            "range": segment.range_backward if back else segment.range_forward,
+            "lsb_log2": segment.backward_lsb_log2 if back else segment.forward_lsb_log2,
         }  # fmt: skip
-    if opcode in (Opcode.ACTIVATE, Opcode.ERROR):
-        kept = {key: value for key, value in values.items() if key not in ("segment", "side")}
-        side = values["side"]
+    if opcode in (Opcode.ACTIVATE, Opcode.DELTA):
+        kept = {key: value for key, value in values.items() if key not in ("segment", "axis")}
+        rows = values["axis"] == Axis.ROWS
         return "post", {
-            **kept, "error": int(opcode is Opcode.ERROR), "tag": windows_issued % 4,
-            "first": values["start"],
-            "start": segment.row_start if side else segment.col_start,
-            "count": segment.row_count if side else segment.col_count,
+            **kept, "delta": int(opcode is Opcode.DELTA), "tag": windows_issued % 4,
+            "first_line": segment.row_start if rows else segment.col_start,
+            "count": segment.row_count if rows else segment.col_count,
         }  # fmt: skip
     if opcode is Opcode.OUTER or opcode is Opcode.TRANSFER:
         fields = {key: getattr(segment, key) for key in (*area, "threshold", "chi_shift")}
@@ -132,7 +131,7 @@ def expected_command(opcode, values, segments, windows_issued):
             return "update", {**fields, "outer": 0, "transfer": 1}
         return "update", {
             **fields, "outer": 1, "transfer": values["transfer"], "x_slot": values["slot"],
-            "d_slot": values["error"],
+            "d_slot": values["delta"],
         }  # fmt: skip
     if opcode in (Opcode.REFRESH, Opcode.PROGRAM):
         fields = {key: getattr(segment, key) for key in area}
@@ -142,7 +141,7 @@ def expected_command(opcode, values, segments, windows_issued):
     if opcode is Opcode.LOAD:
         return "load", values
     if opcode is Opcode.READ:
-        return "store", values
+        return "read", values
     if opcode is Opcode.SEND:
         return "send", values
     if opcode is Opcode.RELEASE:

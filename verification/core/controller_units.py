@@ -8,7 +8,7 @@ from amaranth.hdl import unsigned
 from cocotb.triggers import RisingEdge
 
 from phasecore.rtl.core.control.load_unit import LoadCommand
-from phasecore.rtl.core.control.read_unit import StoreCommand
+from phasecore.rtl.core.control.read_unit import ReadCommand
 from phasecore.rtl.core.interfaces import (
     MvmCommand,
     PostCommand,
@@ -36,7 +36,7 @@ NETWORKED = CONFIG.objects > 0
 FAR_LAYOUTS = (
     {"send": SendCommand(CONFIG), "release": unsigned(CONFIG.objects)}
     if NETWORKED
-    else {"load": LoadCommand(CONFIG), "store": StoreCommand(CONFIG)}
+    else {"load": LoadCommand(CONFIG), "read": ReadCommand(CONFIG)}
 )
 LAYOUTS = {
     "mvm": MvmCommand(CONFIG), "post": PostCommand(CONFIG), "update": UpdateCommand(CONFIG),
@@ -45,8 +45,8 @@ LAYOUTS = {
 SINGLE = ("post", "update", "rows", *FAR_LAYOUTS)
 UNITS = {
     "mvm": Unit.CROSSBAR, "post": Unit.POST, "update": Unit.UPDATE, "rows": Unit.PROGRAMMER,
-    "load": Unit.STREAM_IN, "store": Unit.STREAM_OUT, "send": Unit.STREAM_OUT,
-    "release": Unit.STREAM_OUT,
+    "load": Unit.LOAD, "read": Unit.READ, "send": Unit.READ,
+    "release": Unit.READ,
 }  # fmt: skip
 CAUSES = ("CROSSBAR", "POST", "UPDATE", "PROGRAMMER", "LOAD", "STORE", "HAZARD", "OBJECT")
 """What an instruction waits for; a cycle counts for one of them."""
@@ -56,7 +56,7 @@ class Units:
     """Mock units: show a command from the next cycle on and finish it after a random time.
 
     Checks at every acceptance, from what is really in work, that the command may start, and keeps
-    ``issued``: stream, payload, and for CALIBRATE its drift. Objects of a networked core become
+    ``issued``: route, payload, and for CALIBRATE its drift. Objects of a networked core become
     ready at random (but for those of ``absent``) until they are released; ``ready`` has the mask of
     them at every acceptance.
     """
@@ -69,8 +69,8 @@ class Units:
         self.work = dict.fromkeys(SINGLE)  # [cycles left, reads, writes, affine]
         self.queue = 0  # cycles until the pulse queue is empty
         self.calibrating = 0
-        self.refuse = set()  # streams that are never ready
-        self.hang = set()  # streams whose commands never end
+        self.refuse = set()  # routes that are never ready
+        self.hang = set()  # routes whose commands never end
         self.waited = {}
         self.cancels = 0
         self.objects = 0
@@ -102,12 +102,12 @@ class Units:
         elif name == "post":
             if payload["from_slot"]:
                 sources |= {payload["slot"]}
-            if payload["error"]:
+            if payload["delta"]:
                 sources |= {payload["output"]}
-            if payload["error"] or payload["function"]:
+            if payload["delta"] or payload["function"]:
                 destinations = {payload["destination"]}
             assert payload["tag"] == self.windows % 4, "wrong tag"
-            affine = payload["affine"] and not payload["error"]
+            affine = payload["affine"] and not payload["delta"]
             loading = self.work.get("load")
             assert not (affine and loading and loading[3]), "table read while it is loaded"
             assert not self.sending_sums(), "accumulators written while they are sent"
@@ -122,7 +122,7 @@ class Units:
             destinations = set() if affine else {payload["slot"]}
             post = self.work["post"]
             assert not (affine and post and post[3]), "table loaded while it is read"
-        elif name == "store":
+        elif name == "read":
             sources = {payload["slot"]}
         elif name == "send":
             affine = payload["partial"]

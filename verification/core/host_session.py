@@ -12,14 +12,15 @@ from phasecore.models.golden.core import Core
 from phasecore.models.golden.device import DeviceProfile
 from phasecore.models.golden.packets import affine_packet, vector_packet
 from phasecore.rtl.spec.instructions import (
+    Axis,
     Function,
     Opcode,
     Segment,
     encode,
 )
-from phasecore.rtl.spec.registers.table import ErrorCode, error_counter
+from phasecore.rtl.spec.registers.table import FaultCode, fault_counter
 from phasecore.verification.cosim.counters import COUNTERS
-from phasecore.verification.drivers.host import Errors, Host, reset_again
+from phasecore.verification.drivers.host import Faults, Host, reset_again
 from phasecore.verification.support.build import config_from_env
 from phasecore.verification.support.streams import read_devices
 
@@ -50,19 +51,19 @@ CONFIG = config_from_env()
 SEED = int(os.environ["PHASECORE_SEED"])
 PAUSES = os.environ["PHASECORE_PAUSES"] == "1"
 LINES = CONFIG.lines
-BEAT = CONFIG.stream_bytes
-NO_ERRORS = Errors(ErrorCode.NONE, 0, {})
+BEAT = CONFIG.axis_bytes
+NO_FAULTS = Faults(FaultCode.NONE, 0, {})
 SPARE = CONFIG.segments - 1
 """Segment that no good instruction of these tests uses."""
 WHOLE, PART = 0, 1
 SEGMENTS = [
     Segment(
         row_start=0, row_count=CONFIG.rows, col_start=0, col_count=CONFIG.cols,
-        threshold=3000, chi_shift=-2, range_forward=12, range_backward=12,
+        threshold=3000, chi_shift=-2, forward_lsb_log2=12, backward_lsb_log2=12,
     ),
     Segment(
         row_start=3, row_count=9, col_start=5, col_count=7, threshold=500,
-        range_forward=11, range_backward=11,
+        forward_lsb_log2=11, backward_lsb_log2=11,
     ),
 ]  # fmt: skip
 
@@ -92,21 +93,21 @@ def affine(count=LINES, start=0):
 def activate(**changes):
     """ACTIVATE of the latest window over the whole array, with some fields changed."""
     values = {
-        "segment": WHOLE, "side": 0, "from_slot": 0, "slot": 0, "accumulate": 0,
+        "segment": WHOLE, "axis": Axis.COLS, "from_slot": 0, "slot": 0, "accumulate": 0,
         "function": Function.IDENTITY, "shift": 7, "affine": 0, "table": 0, "destination": 1,
-        "start": 0,
+        "destination_line": 0,
     }  # fmt: skip
     return encode(Opcode.ACTIVATE, **values | changes)
 
 
 def error(**changes):
-    """ERROR of the latest window over the whole array, with some fields changed."""
+    """DELTA of the latest window over the whole array, with some fields changed."""
     values = {
-        "segment": WHOLE, "side": 0, "from_slot": 0, "slot": 0, "output": 0,
+        "segment": WHOLE, "axis": Axis.COLS, "from_slot": 0, "slot": 0, "output": 0,
         "function": Function.IDENTITY, "fixed": 0, "shift": 0, "bias": -14, "destination": 3,
-        "start": 0,
+        "destination_line": 0,
     }  # fmt: skip
-    return encode(Opcode.ERROR, **values | changes)
+    return encode(Opcode.DELTA, **values | changes)
 
 
 def mvm(opcode=Opcode.FORWARD, **changes):
@@ -122,11 +123,11 @@ def load(slot, *, affine=0):
 
 
 def read(slot, start=0, length=LINES):
-    return encode(Opcode.READ, slot=slot, start=start, length=length)
+    return encode(Opcode.READ, slot=slot, first_line=start, length=length)
 
 
 def outer(**changes):
-    values = {"segment": WHOLE, "slot": 0, "error": 3, "transfer": 1}
+    values = {"segment": WHOLE, "slot": 0, "delta": 3, "transfer": 1}
     return encode(Opcode.OUTER, **values | changes)
 
 
@@ -134,18 +135,18 @@ READ_SLOTS = [read(slot) for slot in range(CONFIG.slots)]
 HALT = encode(Opcode.HALT)
 PROBE = [
     *READ_SLOTS,
-    outer(slot=5, error=6),
+    outer(slot=5, delta=6),
     load(0),
     mvm(),
     activate(affine=1),
     read(1),
     mvm(segment=PART, slot=1),
-    activate(segment=PART, accumulate=1, function=Function.TANH, destination=2, start=3),
+    activate(segment=PART, accumulate=1, function=Function.TANH, destination=2, destination_line=3),
     error(from_slot=1, output=1),
     outer(),
     mvm(Opcode.BACKWARD, slot=3),
-    error(side=1, output=2, bias=-13, destination=4),
-    outer(slot=3, error=4),
+    error(axis=1, output=2, bias=-13, destination=4),
+    outer(slot=3, delta=4),
     encode(Opcode.TRANSFER, segment=PART),
     mvm(slot=4, precision=CONFIG.input_bits),
     activate(affine=1, table=1, destination=5),
@@ -180,7 +181,7 @@ class Session:
         macro, model = self.dut.crossbar.macro, self.model.crossbar
         found = deepcopy(model)
         read_devices(macro, found)
-        for name in ("g", "n", "e"):
+        for name in ("conductance", "pulses_since_reset", "events"):
             assert (getattr(found, name) == getattr(model, name)).all(), f"{name} of devices"
         assert not int(macro.errors.value), "the macro saw errors"
 
@@ -227,19 +228,19 @@ class Session:
         """Check that exactly one error is recorded, and forget it."""
         errors = await self.host.errors()
         assert errors.code is code, f"error {errors.code!r}, expected {code!r}"
-        assert errors.counts == {error_counter(code): 1}, f"{code!r}: {errors.counts}"
-        assert await self.host.read_register("ERROR_COUNT") == 1
-        assert (await self.host.read_fields("STATUS"))["error"] == 1
+        assert errors.counts == {fault_counter(code): 1}, f"{code!r}: {errors.counts}"
+        assert await self.host.read_register("FAULT_COUNT") == 1
+        assert (await self.host.read_fields("STATUS"))["fault"] == 1
         if address is not None:
             assert errors.address == address, f"{code!r} at {errors.address}, expected {address}"
         await self.clear()
-        assert await self.host.errors() == NO_ERRORS
+        assert await self.host.errors() == NO_FAULTS
 
     async def close(self):
         """The state is still the model's, and nothing was reported."""
         await self.probe()
         await self.check_counters()
-        assert await self.host.errors() == NO_ERRORS
+        assert await self.host.errors() == NO_FAULTS
         self.compare_devices()
 
 

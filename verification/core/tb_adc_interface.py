@@ -38,7 +38,7 @@ class Window:
     """Increments of shape (cycles, lines) and what goes with them."""
 
     increments: np.ndarray
-    range: int
+    lsb_log2: int
     precision: int
     exponent: int
 
@@ -76,7 +76,7 @@ def random_window(kind):
         increments = increments.clip(1 - INCREMENT_MAX, INCREMENT_MAX - 1)
     return Window(
         increments,
-        random.randint(CONFIG.range_min, CONFIG.range_max),
+        random.randint(CONFIG.lsb_log2_min, CONFIG.lsb_log2_max),
         precision,
         random.randint(-128, 127),
     )
@@ -101,7 +101,7 @@ class Bench:
         """Reset, and run windows as they are queued."""
         await reset(
             self.dut, read__en=0, calibrate=0, drift=0, baseline=0, mvm__ready=0, line=0,
-            increments=0, timing__active=0, timing__first=0, timing__last=0, timing__range=0,
+            increments=0, timing__active=0, timing__first=0, timing__last=0, timing__lsb_log2=0,
             timing__precision=0, timing__exponent=0,
         )  # fmt: skip
         cocotb.start_soon(self.macro())
@@ -126,7 +126,7 @@ class Bench:
                 dut.increments.value = delayed
                 delayed = self.increments()
                 if window:
-                    dut.timing__range.value = window.range
+                    dut.timing__lsb_log2.value = window.lsb_log2
                     dut.timing__precision.value = window.precision
                     dut.timing__exponent.value = window.exponent & 0xFF
                     delayed = pack(window.increments[t], CONFIG.increment_bits)
@@ -170,7 +170,7 @@ class Bench:
             masked[lines] = [mask >> lane & 1 for lane in range(LANES)]
             before = self.model.clipped, self.model.overranges
             expected = self.model.read_out(
-                held.counts, held.range, held.precision, masked, held.at_limit
+                held.counts, held.lsb_log2, held.precision, masked, held.at_limit
             )[lines]
             codes = unpack_bytes(dut.read__codes.value)
             wrong = np.flatnonzero(codes != expected)
@@ -260,9 +260,10 @@ class Bench:
         bits = COMMAND.from_bits(int(port.payload.value))
         command = {name: bits[name] for name in COMMAND.members}
         assert command == {
-            "source": source, "backward": int(CONFIG.rows > CONFIG.cols), "slot": 0, "start": 0,
-            "count": min(CONFIG.rows, CONFIG.cols), "line": 0, "precision": CONFIG.input_bits,
-            "range": CONFIG.drift_range if source == MvmSource.ALL else CONFIG.range_min,
+            "source": source, "backward": int(CONFIG.rows > CONFIG.cols), "slot": 0,
+            "first_line": 0, "count": min(CONFIG.rows, CONFIG.cols), "line": 0,
+            "precision": CONFIG.input_bits,
+            "lsb_log2": CONFIG.drift_lsb_log2 if source == MvmSource.ALL else CONFIG.lsb_log2_min,
             "input_signs": 3, "polarities": polarities,
         }  # fmt: skip
         port.ready.value = 1
@@ -272,7 +273,7 @@ class Bench:
         cycle = np.arange(CONFIG.window_cycles + 1)[:, None]
         increments = np.diff((cycle * counts) // CONFIG.window_cycles, axis=0)
         await ClockCycles(dut.clk, random.randint(1, 9))
-        self.windows.append(Window(increments, command["range"], CONFIG.input_bits, 0))
+        self.windows.append(Window(increments, command["lsb_log2"], CONFIG.input_bits, 0))
         return counts
 
 

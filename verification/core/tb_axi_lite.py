@@ -13,7 +13,7 @@ from phasecore.rtl.core.control.csr_file import SequencerPort, Settings
 from phasecore.rtl.core.control.csr_parts import Events
 from phasecore.rtl.core.interfaces import TableWrite
 from phasecore.rtl.spec.registers.core import offsets, registers, windows
-from phasecore.rtl.spec.registers.table import ErrorCode, ErrorCounter, Origin, error_counter
+from phasecore.rtl.spec.registers.table import FaultCode, FaultCounter, Origin, fault_counter
 from phasecore.verification.support.build import config_from_env
 from phasecore.verification.support.streams import reset
 
@@ -65,7 +65,7 @@ async def start(dut, stalls=False):
         dut, **inputs, events=0, malformed=0, malformed_code=0, calibration_errors=0,
         calibration_offset=0, calibration_gain=256, drift_conductance=0, drift_baselined=0,
         drift_scale=1024, start=0, controller_events=0, busy=0, calibrating=0,
-        fabric_error=0, fabric_error_code=0,
+        noc_fault=0, noc_fault_code=0,
     )  # fmt: skip
     return Host(dut, stalls=stalls)
 
@@ -93,9 +93,9 @@ async def registers_behave_as_the_table_says(dut, stalls):
             refusals += 1
             if register.origin is Origin.CONSTANT:
                 assert await host.get(register.name) == register.reset
-    assert await host.get("ERRORS_REGISTER") == await host.get("ERROR_COUNT") == refusals
-    assert await host.get("ERROR_CODE") == ErrorCode.REGISTER_READ_ONLY
-    assert await host.get("ERROR_ADDRESS") == OFFSETS["ID"]
+    assert await host.get("FAULTS_REGISTER") == await host.get("FAULT_COUNT") == refusals
+    assert await host.get("FAULT_CODE") == FaultCode.REGISTER_READ_ONLY
+    assert await host.get("FAULT_ADDRESS") == OFFSETS["ID"]
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
@@ -113,12 +113,12 @@ async def undefined_addresses_are_refused(dut):
     for count, address in enumerate(chosen):
         assert await host.read(address) == (0, True), hex(address)
         assert await host.write(address, 1), hex(address)
-        assert await host.get("ERROR_COUNT") == 2 * count + 2
-    assert await host.get("ERROR_CODE") == ErrorCode.REGISTER_UNDEFINED
-    assert await host.get("ERROR_ADDRESS") == chosen[0]
+        assert await host.get("FAULT_COUNT") == 2 * count + 2
+    assert await host.get("FAULT_CODE") == FaultCode.REGISTER_UNDEFINED
+    assert await host.get("FAULT_ADDRESS") == chosen[0]
     assert await host.get("STATUS") == 1 << 2
     await host.set("CONTROL", 1 << 2)
-    for name in ("STATUS", "ERROR_CODE", "ERROR_ADDRESS", "ERROR_COUNT", "ERRORS_REGISTER"):
+    for name in ("STATUS", "FAULT_CODE", "FAULT_ADDRESS", "FAULT_COUNT", "FAULTS_REGISTER"):
         assert await host.get(name) == 0, name
 
 
@@ -143,7 +143,7 @@ async def windows_are_memories_and_lock_while_running(dut, stalls):
         if random.random() < 0.3:
             assert await host.write(address, value ^ 1), "write while running accepted"
             locked += 1
-    assert await host.get("ERRORS_LOCKED") == locked
+    assert await host.get("FAULTS_LOCKED") == locked
     fetches.cancel()
     dut.sequencer__running.value = 0
     dut.sequencer__instruction_en.value = 0
@@ -201,37 +201,37 @@ async def counters_add_up_events(dut):
 async def errors_are_counted_by_kind(dut):
     """Errors of sequencer, packets and calibration; the first is kept."""
     host = await start(dut)
-    expected = dict.fromkeys(ErrorCounter, 0)
-    codes = [code for code in ErrorCode if code not in (ErrorCode.NONE, ErrorCode.CALIBRATION)]
+    expected = dict.fromkeys(FaultCounter, 0)
+    codes = [code for code in FaultCode if code not in (FaultCode.NONE, FaultCode.CALIBRATION)]
     dut.sequencer__pc.value = 5
     for count, code in enumerate(codes):
-        packet, fabric = code.name.startswith("PACKET"), code.name.startswith("FABRIC")
-        dut.sequencer__illegal.value = not packet and not fabric
+        packet, noc = code.name.startswith("PACKET"), code.name.startswith("NOC")
+        dut.sequencer__illegal.value = not packet and not noc
         dut.sequencer__illegal_code.value = code
         dut.sequencer__illegal_address.value = 7 + count
         dut.malformed.value = packet
         dut.malformed_code.value = code
-        dut.fabric_error.value = fabric
-        dut.fabric_error_code.value = code
+        dut.noc_fault.value = noc
+        dut.noc_fault_code.value = code
         dut.calibration_errors.value = count % 3
-        expected[error_counter(code)] += 1
-        expected[ErrorCounter.CALIBRATION] += count % 3
+        expected[fault_counter(code)] += 1
+        expected[FaultCounter.CALIBRATION] += count % 3
         await RisingEdge(dut.clk)
     dut.sequencer__illegal.value = dut.malformed.value = dut.calibration_errors.value = 0
-    dut.fabric_error.value = 0
+    dut.noc_fault.value = 0
     for counter, total in expected.items():
-        assert await host.get(f"ERRORS_{counter.name}") == total, counter.name
-    assert await host.get("ERROR_COUNT") == sum(expected.values())
-    assert (await host.get("ERROR_CODE"), await host.get("ERROR_ADDRESS")) == (codes[0], 7)
+        assert await host.get(f"FAULTS_{counter.name}") == total, counter.name
+    assert await host.get("FAULT_COUNT") == sum(expected.values())
+    assert (await host.get("FAULT_CODE"), await host.get("FAULT_ADDRESS")) == (codes[0], 7)
     await host.set("CONTROL", 1 << 2)
-    for strobe, code in (("malformed", "PACKET_LATE"), ("fabric_error", "FABRIC_CREDIT")):
+    for strobe, code in (("malformed", "PACKET_LATE"), ("noc_fault", "NOC_CREDIT")):
         await host.set("CONTROL", 1 << 2)
         assert not int(dut.failed.value)
-        getattr(dut, strobe).value, getattr(dut, f"{strobe}_code").value = 1, ErrorCode[code]
+        getattr(dut, strobe).value, getattr(dut, f"{strobe}_code").value = 1, FaultCode[code]
         await RisingEdge(dut.clk)
         getattr(dut, strobe).value = 0
-        assert await host.get("ERROR_CODE") == ErrorCode[code]
-        assert await host.get("ERROR_ADDRESS") == 5
+        assert await host.get("FAULT_CODE") == FaultCode[code]
+        assert await host.get("FAULT_ADDRESS") == 5
         assert int(dut.failed.value)
 
 
@@ -332,11 +332,11 @@ async def the_chip_starts_the_program(dut):
 
 @cocotb.test(timeout_time=2, timeout_unit="ms", skip=not CONFIG.objects)
 async def descriptors_are_passed_on(dut):
-    """Every accepted write of an object or stream descriptor shows on ``table``, once."""
+    """Every accepted write of an object or route descriptor shows on ``table``, once."""
     host = await start(dut)
     seen, expected = [], []
     cocotb.start_soon(_watch_table(dut, seen))
-    for name in ("OBJECT", "STREAM", "SEGMENT"):
+    for name in ("OBJECT", "ROUTE", "SEGMENT"):
         window = windows(CONFIG)[name]
         for _ in range(10):
             index, word = random.randrange(window.depth), random.randrange(window.words)
@@ -344,7 +344,7 @@ async def descriptors_are_passed_on(dut):
             assert not await host.write(window.address(index, word), value)
             if name != "SEGMENT":
                 expected.append(
-                    {"en": 1, "stream": name == "STREAM", "index": index, "word": word,
+                    {"en": 1, "route": name == "ROUTE", "index": index, "word": word,
                      "data": value}
                 )  # fmt: skip
     dut.sequencer__running.value = 1

@@ -6,8 +6,8 @@ import random
 import cocotb
 from cocotb.triggers import ClockCycles
 
-from phasecore.rtl.spec.instructions import Opcode, Segment, Unit, encode
-from phasecore.rtl.spec.registers.table import ErrorCode, ErrorCounter, error_counter
+from phasecore.rtl.spec.instructions import Axis, Opcode, Segment, Unit, encode
+from phasecore.rtl.spec.registers.table import FaultCode, FaultCounter, fault_counter
 from phasecore.verification.core.controller_reference import (
     FOREIGN,
     HALT,
@@ -50,11 +50,11 @@ async def random_programs_run_in_order(dut, longest, duty):
         assert await host.get("COUNT_INSTRUCTIONS") == count
         names = [name for name, _, _ in commands]
         assert await host.get("COUNT_LOADS") == names.count("load")
-        sent = names.count("send" if NETWORKED else "store")
+        sent = names.count("send" if NETWORKED else "read")
         assert await host.get("COUNT_READS") == sent
         # Fetch, check and issue; skipped in the check; one more after what runs alone.
         alone = names.count("rows") + names.count("calibrate")
-        illegal = await host.get("ERROR_COUNT")
+        illegal = await host.get("FAULT_COUNT")
         stalls = sum([await host.get(f"COUNT_STALL_{cause}") for cause in CAUSES])
         assert await host.get("COUNT_CYCLES") == 3 * count + 2 * illegal + alone + stalls
 
@@ -64,54 +64,55 @@ def illegal_instructions():
     slots, lines = CONFIG.slots, CONFIG.lines
     mvm = {"segment": 0, "slot": 0, "precision": 5, "input_signs": 3, "polarities": 3}
     activate = {
-        "segment": 0, "side": 0, "from_slot": 0, "slot": 0, "accumulate": 0, "function": 1,
-        "shift": 0, "affine": 0, "table": 0, "destination": 0, "start": 0,
+        "segment": 0, "axis": Axis.COLS, "from_slot": 0, "slot": 0, "accumulate": 0, "function": 1,
+        "shift": 0, "affine": 0, "table": 0, "destination": 0, "destination_line": 0,
     }  # fmt: skip
-    error = {
-        "segment": 0, "side": 0, "from_slot": 0, "slot": 0, "output": 0, "function": 1, "fixed": 0,
-        "shift": 0, "bias": 0, "destination": 0, "start": 0,
+    delta = {
+        "segment": 0, "axis": Axis.COLS, "from_slot": 0, "slot": 0, "output": 0, "function": 1,
+        "fixed": 0,
+        "shift": 0, "bias": 0, "destination": 0, "destination_line": 0,
     }  # fmt: skip
-    read = {"slot": 0, "start": 0, "length": 8}
-    send = read | {"stream": 0, "partial": 0, "merge": 0, "object": 0}
-    outer = {"segment": 0, "slot": 0, "error": 0, "transfer": 0}
+    read = {"slot": 0, "first_line": 0, "length": 8}
+    send = read | {"route": 0, "partial": 0, "merge": 0, "object": 0}
+    outer = {"segment": 0, "slot": 0, "delta": 0, "transfer": 0}
     program = {"segment": 0, "row": 3, "slot": 0}
     loop = {"counter": 0, "target": 0, "count": 1}
     cases = [
-        (Opcode.FORWARD, mvm, {"slot": slots}, ErrorCode.SLOT),
-        (Opcode.FORWARD, mvm, {"precision": 4}, ErrorCode.PRECISION),
-        (Opcode.BACKWARD, mvm, {"precision": CONFIG.input_bits + 1}, ErrorCode.PRECISION),
-        (Opcode.ACTIVATE, activate, {"slot": slots}, ErrorCode.SLOT),
-        (Opcode.ACTIVATE, activate, {"destination": slots}, ErrorCode.SLOT),
-        (Opcode.ACTIVATE, activate, {"table": CONFIG.affine_tables}, ErrorCode.SLOT),
-        (Opcode.ACTIVATE, activate, {"start": lines}, ErrorCode.LINE),
-        (Opcode.ACTIVATE, activate, {"function": 5}, ErrorCode.FUNCTION),
-        (Opcode.ERROR, error, {"function": 0}, ErrorCode.FUNCTION),
-        (Opcode.ERROR, error, {"function": 7}, ErrorCode.FUNCTION),
-        (Opcode.ERROR, error, {"output": slots}, ErrorCode.SLOT),
-        (Opcode.ERROR, error, {"start": lines}, ErrorCode.LINE),
-        (Opcode.OUTER, outer, {"error": slots}, ErrorCode.SLOT),
-        (Opcode.CALIBRATE, {}, {"drift": 3}, ErrorCode.FUNCTION),
-        (Opcode.LOAD, {"affine": 0, "slot": 0}, {"slot": slots}, ErrorCode.SLOT),
-        (Opcode.LOAD, {"affine": 1, "slot": 0}, {"slot": CONFIG.affine_tables}, ErrorCode.SLOT),
+        (Opcode.FORWARD, mvm, {"slot": slots}, FaultCode.SLOT),
+        (Opcode.FORWARD, mvm, {"precision": 4}, FaultCode.PRECISION),
+        (Opcode.BACKWARD, mvm, {"precision": CONFIG.input_bits + 1}, FaultCode.PRECISION),
+        (Opcode.ACTIVATE, activate, {"slot": slots}, FaultCode.SLOT),
+        (Opcode.ACTIVATE, activate, {"destination": slots}, FaultCode.SLOT),
+        (Opcode.ACTIVATE, activate, {"table": CONFIG.affine_tables}, FaultCode.SLOT),
+        (Opcode.ACTIVATE, activate, {"destination_line": lines}, FaultCode.LINE),
+        (Opcode.ACTIVATE, activate, {"function": 5}, FaultCode.FUNCTION),
+        (Opcode.DELTA, delta, {"function": 0}, FaultCode.FUNCTION),
+        (Opcode.DELTA, delta, {"function": 7}, FaultCode.FUNCTION),
+        (Opcode.DELTA, delta, {"output": slots}, FaultCode.SLOT),
+        (Opcode.DELTA, delta, {"destination_line": lines}, FaultCode.LINE),
+        (Opcode.OUTER, outer, {"delta": slots}, FaultCode.SLOT),
+        (Opcode.CALIBRATE, {}, {"drift": 3}, FaultCode.FUNCTION),
+        (Opcode.LOAD, {"affine": 0, "slot": 0}, {"slot": slots}, FaultCode.SLOT),
+        (Opcode.LOAD, {"affine": 1, "slot": 0}, {"slot": CONFIG.affine_tables}, FaultCode.SLOT),
         *((opcode, fields, change, code)
           for opcode, fields in ((Opcode.READ, read), (Opcode.SEND, send))
           for change, code in (
-              ({"slot": slots}, ErrorCode.SLOT),
-              ({"start": 4}, ErrorCode.LINE),
-              ({"length": 0}, ErrorCode.LINE),
-              ({"start": 8, "length": lines - 7}, ErrorCode.LINE),
+              ({"slot": slots}, FaultCode.SLOT),
+              ({"first_line": 4}, FaultCode.LINE),
+              ({"length": 0}, FaultCode.LINE),
+              ({"first_line": 8, "length": lines - 7}, FaultCode.LINE),
           )),
-        (Opcode.SEND, send, {"stream": CONFIG.streams}, ErrorCode.OBJECT),
-        (Opcode.SEND, send, {"object": CONFIG.objects}, ErrorCode.OBJECT),
-        (Opcode.AWAIT, {}, {"objects": 1 << CONFIG.objects}, ErrorCode.OBJECT),
-        (Opcode.RELEASE, {}, {"objects": 1 << 15}, ErrorCode.OBJECT),
-        (Opcode.PROGRAM, program, {"row": 2}, ErrorCode.LINE),
-        (Opcode.PROGRAM, program, {"row": 5}, ErrorCode.LINE),
-        (Opcode.LOOP, loop, {"count": 0}, ErrorCode.LOOP_COUNT),
-        (Opcode.LOOP, loop, {"target": CONFIG.program_depth}, ErrorCode.TARGET),
-        *((Opcode.TRANSFER, {"segment": 0}, {"segment": index}, ErrorCode.SEGMENT)
+        (Opcode.SEND, send, {"route": CONFIG.routes}, FaultCode.OBJECT),
+        (Opcode.SEND, send, {"object": CONFIG.objects}, FaultCode.OBJECT),
+        (Opcode.AWAIT, {}, {"objects": 1 << CONFIG.objects}, FaultCode.OBJECT),
+        (Opcode.RELEASE, {}, {"objects": 1 << 15}, FaultCode.OBJECT),
+        (Opcode.PROGRAM, program, {"row": 2}, FaultCode.LINE),
+        (Opcode.PROGRAM, program, {"row": 5}, FaultCode.LINE),
+        (Opcode.LOOP, loop, {"count": 0}, FaultCode.LOOP_COUNT),
+        (Opcode.LOOP, loop, {"target": CONFIG.program_depth}, FaultCode.TARGET),
+        *((Opcode.TRANSFER, {"segment": 0}, {"segment": index}, FaultCode.SEGMENT)
           for index in range(1, 16)),
-        (Opcode.REFRESH, {"segment": 0, "all_rows": 0}, {"segment": 1}, ErrorCode.SEGMENT),
+        (Opcode.REFRESH, {"segment": 0, "all_rows": 0}, {"segment": 1}, FaultCode.SEGMENT),
     ]  # fmt: skip
     for opcode, base, change, code in cases:
         if opcode in FOREIGN:
@@ -122,11 +123,11 @@ def illegal_instructions():
             except ValueError:
                 continue  # the field has no room for the illegal value in this configuration
     for opcode in FOREIGN:
-        yield f"foreign {opcode.name}", int(opcode), ErrorCode.OPCODE
-    yield "opcode 31", 31, ErrorCode.OPCODE
-    yield "HALT with a bit", encode(Opcode.HALT) | 1 << 63, ErrorCode.UNUSED_BITS
-    yield "WAIT with a bit", encode(Opcode.WAIT, units=0) | 1 << 11, ErrorCode.UNUSED_BITS
-    yield "FORWARD with a bit", encode(Opcode.FORWARD, **mvm) | 1 << 22, ErrorCode.UNUSED_BITS
+        yield f"foreign {opcode.name}", int(opcode), FaultCode.OPCODE
+    yield "opcode 31", 31, FaultCode.OPCODE
+    yield "HALT with a bit", encode(Opcode.HALT) | 1 << 63, FaultCode.UNUSED_BITS
+    yield "WAIT with a bit", encode(Opcode.WAIT, units=0) | 1 << 11, FaultCode.UNUSED_BITS
+    yield "FORWARD with a bit", encode(Opcode.FORWARD, **mvm) | 1 << 22, FaultCode.UNUSED_BITS
 
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
@@ -137,7 +138,8 @@ async def illegal_instructions_are_skipped(dut):
     broken = [
         {"row_count": 0}, {"col_count": 0}, {"row_count": CONFIG.rows - 2},
         {"col_start": 1}, {"threshold": 0}, {"threshold": 2 ** (CONFIG.chi_bits - 1)},
-        {"range_forward": CONFIG.range_min - 1}, {"range_backward": CONFIG.range_max + 1},
+        {"forward_lsb_log2": CONFIG.lsb_log2_min - 1},
+        {"backward_lsb_log2": CONFIG.lsb_log2_max + 1},
         {"row_start": 0xFFFF, "row_count": 0xFFFF},
     ]  # fmt: skip
     for first in range(0, len(broken), CONFIG.segments - 1):
@@ -145,7 +147,7 @@ async def illegal_instructions_are_skipped(dut):
         bad += [bad[0]] * (CONFIG.segments - 1 - len(bad))
         await host.fill("SEGMENT", [good.pack(), *(segment.pack() for segment in bad)])
         for what, word, code in illegal_instructions():
-            if first and code is not ErrorCode.SEGMENT:
+            if first and code is not FaultCode.SEGMENT:
                 continue
             await host.set("CONTROL", 1 << 2)
             units.issued.clear()
@@ -154,11 +156,11 @@ async def illegal_instructions_are_skipped(dut):
             await host.run()
             names = [name for name, _ in units.issued]
             assert names == ["update", "update"], f"{what}: issued {names}"
-            assert await host.get("ERROR_CODE") == code, what
-            assert await host.get("ERROR_ADDRESS") == 1, what
-            for counter in ErrorCounter:
-                count = await host.get(f"ERRORS_{counter.name}")
-                assert count == (counter == error_counter(code)), f"{what}: {counter.name}"
+            assert await host.get("FAULT_CODE") == code, what
+            assert await host.get("FAULT_ADDRESS") == 1, what
+            for counter in FaultCounter:
+                count = await host.get(f"FAULTS_{counter.name}")
+                assert count == (counter == fault_counter(code)), f"{what}: {counter.name}"
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
@@ -180,29 +182,29 @@ async def units_work_side_by_side(dut):
     host, units = await start(dut, duty=1.0)
     segment = Segment(row_start=0, row_count=8, col_start=0, col_count=8)
     await host.fill("SEGMENT", [segment.pack()])
-    units.hang = {"load", "mvm", "post", "store"}
+    units.hang = {"load", "mvm", "post", "read"}
     mvm = {"segment": 0, "slot": 0, "precision": 8, "input_signs": 3, "polarities": 3}
     activate = {
-        "segment": 0, "side": 0, "from_slot": 0, "slot": 0, "accumulate": 0, "function": 1,
-        "shift": 0, "affine": 1, "table": 0, "destination": 1, "start": 0,
+        "segment": 0, "axis": Axis.COLS, "from_slot": 0, "slot": 0, "accumulate": 0, "function": 1,
+        "shift": 0, "affine": 1, "table": 0, "destination": 1, "destination_line": 0,
     }  # fmt: skip
     program = [
         encode(Opcode.FORWARD, **mvm), encode(Opcode.ACTIVATE, **activate),
-        encode(Opcode.LOAD, affine=0, slot=2), encode(Opcode.READ, slot=3, start=0, length=8),
+        encode(Opcode.LOAD, affine=0, slot=2), encode(Opcode.READ, slot=3, first_line=0, length=8),
         encode(Opcode.FORWARD, **mvm | {"slot": 3}),
-        encode(Opcode.OUTER, segment=0, slot=0, error=3, transfer=1),
+        encode(Opcode.OUTER, segment=0, slot=0, delta=3, transfer=1),
         encode(Opcode.WAIT, units=1 << Unit.UPDATE),
-        encode(Opcode.OUTER, segment=0, slot=0, error=1, transfer=1),
+        encode(Opcode.OUTER, segment=0, slot=0, delta=1, transfer=1),
     ]  # fmt: skip
     await host.fill("PROGRAM", program)
     await host.set("CONTROL", 1)
     await ClockCycles(dut.clk, 200)
     names = [name for name, _ in units.issued]
-    assert names == ["mvm", "post", "load", "store", "mvm", "update"], names
+    assert names == ["mvm", "post", "load", "read", "mvm", "update"], names
     assert await host.get("PC") == 7
     hazard = await host.get("COUNT_STALL_HAZARD")
     assert hazard > 100
-    for cause, unit in (("POST", "post"), ("LOAD", "load"), ("STORE", "store")):
+    for cause, unit in (("POST", "post"), ("LOAD", "load"), ("READ", "read")):
         assert await host.get(f"COUNT_STALL_{cause}") == 0
         assert await host.get(f"COUNT_{cause}_BUSY") > 100, unit
     await host.set("CONTROL", 2)
@@ -217,12 +219,12 @@ async def a_stall_counts_for_its_first_cause(dut):
     await host.fill("SEGMENT", [segment.pack()])
     units.hang = {"post", "update"}
     activate = {
-        "segment": 0, "side": 0, "from_slot": 0, "slot": 0, "accumulate": 0, "function": 1,
-        "shift": 0, "affine": 0, "table": 0, "destination": 1, "start": 0,
+        "segment": 0, "axis": Axis.COLS, "from_slot": 0, "slot": 0, "accumulate": 0, "function": 1,
+        "shift": 0, "affine": 0, "table": 0, "destination": 1, "destination_line": 0,
     }  # fmt: skip
     program = [
         encode(Opcode.ACTIVATE, **activate),
-        encode(Opcode.OUTER, segment=0, slot=2, error=3, transfer=0),
+        encode(Opcode.OUTER, segment=0, slot=2, delta=3, transfer=0),
         encode(Opcode.REFRESH, segment=0, all_rows=1),
         encode(Opcode.HALT),
     ]  # fmt: skip
@@ -250,8 +252,8 @@ async def affine_tables_are_slots_too(dut, first):
     segment = Segment(row_start=0, row_count=8, col_start=0, col_count=8)
     await host.fill("SEGMENT", [segment.pack()])
     activate = {
-        "segment": 0, "side": 0, "from_slot": 0, "slot": 0, "accumulate": 0, "function": 1,
-        "shift": 0, "affine": 1, "table": 1, "destination": 1, "start": 0,
+        "segment": 0, "axis": Axis.COLS, "from_slot": 0, "slot": 0, "accumulate": 0, "function": 1,
+        "shift": 0, "affine": 1, "table": 1, "destination": 1, "destination_line": 0,
     }  # fmt: skip
     words = {"load": encode(Opcode.LOAD, affine=1, slot=1),
              "post": encode(Opcode.ACTIVATE, **activate)}  # fmt: skip
@@ -290,7 +292,7 @@ async def abort_stops_and_the_core_can_run_again(dut, refused):
     await ClockCycles(dut.clk, 3)
     assert [name for name, _ in units.issued] == ["mvm" if refused else "load"]
     assert units.cancels == 1
-    assert await host.get("ERROR_COUNT") == 0
+    assert await host.get("FAULT_COUNT") == 0
     units.work["load"] = None
     units.hang = set()
     await host.run()
@@ -308,9 +310,9 @@ async def watchdog_stops_a_program_that_waits_too_long(dut):
     await host.set("WATCHDOG", 100)
     await host.run()
     assert await host.get("STATUS") & 7 == 4
-    assert await host.get("ERROR_CODE") == ErrorCode.WATCHDOG
-    assert await host.get("ERROR_ADDRESS") == 3
-    assert await host.get("ERRORS_WATCHDOG") == await host.get("ERROR_COUNT") == 1
+    assert await host.get("FAULT_CODE") == FaultCode.WATCHDOG
+    assert await host.get("FAULT_ADDRESS") == 3
+    assert await host.get("FAULTS_WATCHDOG") == await host.get("FAULT_COUNT") == 1
     cycles, issued = await host.get("COUNT_CYCLES"), await host.get("COUNT_INSTRUCTIONS")
     assert issued == 3
     assert 105 <= cycles <= 115, cycles
@@ -335,10 +337,10 @@ async def a_program_without_end_is_stopped(dut):
         await host.set("CONTROL", 4)
         await host.run(start=last)
         assert await host.get("STATUS") & 7 == 4
-        assert await host.get("ERROR_COUNT") == await host.get("ERRORS_ILLEGAL") == errors
-        code = ErrorCode.PROGRAM_END if errors == 1 else ErrorCode.OPCODE
-        assert await host.get("ERROR_CODE") == code
-        assert await host.get("ERROR_ADDRESS") == last
+        assert await host.get("FAULT_COUNT") == await host.get("FAULTS_ILLEGAL") == errors
+        code = FaultCode.PROGRAM_END if errors == 1 else FaultCode.OPCODE
+        assert await host.get("FAULT_CODE") == code
+        assert await host.get("FAULT_ADDRESS") == last
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms", skip=not NETWORKED)
@@ -347,7 +349,7 @@ async def await_holds_the_program(dut):
     host, units = await start(dut, duty=1.0)
     units.absent = 0b10
     send = encode(
-        Opcode.SEND, stream=0, partial=0, slot=0, start=0, length=8, merge=0, object=0
+        Opcode.SEND, route=0, partial=0, slot=0, first_line=0, length=8, merge=0, object=0
     )  # fmt: skip
     program = [encode(Opcode.AWAIT, objects=0b11), send, encode(Opcode.HALT)]
     await host.fill("PROGRAM", program)
@@ -362,8 +364,8 @@ async def await_holds_the_program(dut):
     units.objects, units.absent = 0, 0b1
     await host.set("WATCHDOG", 100)
     await host.run()
-    assert await host.get("ERROR_CODE") == ErrorCode.WATCHDOG
-    assert await host.get("ERROR_ADDRESS") == 0
+    assert await host.get("FAULT_CODE") == FaultCode.WATCHDOG
+    assert await host.get("FAULT_ADDRESS") == 0
     assert len(units.issued) == 1
 
 
@@ -376,13 +378,13 @@ async def sends_go_on_beside_the_program(dut, partial):
     segment = Segment(row_start=0, row_count=8, col_start=0, col_count=8)
     await host.fill("SEGMENT", [segment.pack()])
     activate = {
-        "segment": 0, "side": 0, "from_slot": 0, "slot": 0, "accumulate": 0, "function": 1,
-        "shift": 0, "affine": 0, "table": 0, "start": 0,
+        "segment": 0, "axis": Axis.COLS, "from_slot": 0, "slot": 0, "accumulate": 0, "function": 1,
+        "shift": 0, "affine": 0, "table": 0, "destination_line": 0,
     }  # fmt: skip
-    send = {"stream": 0, "partial": partial, "slot": 1, "start": 0, "length": 8}
+    send = {"route": 0, "partial": partial, "slot": 1, "first_line": 0, "length": 8}
     program = [
         encode(Opcode.SEND, **send, merge=0, object=0),
-        encode(Opcode.OUTER, segment=0, slot=1, error=2, transfer=0),
+        encode(Opcode.OUTER, segment=0, slot=1, delta=2, transfer=0),
         *([] if partial else [encode(Opcode.ACTIVATE, **activate, destination=2)]),
         encode(Opcode.ACTIVATE, **activate, destination=1),
         encode(Opcode.HALT),

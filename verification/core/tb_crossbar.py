@@ -21,7 +21,7 @@ def make_model() -> Crossbar:
     """The model in the state that the macro was started with."""
     if os.environ["PROFILE"] == "default":
         model = Crossbar(CONFIG, seed=0, g=0)
-        model.n[...] = 0
+        model.pulses_since_reset[...] = 0
         return model
     return Crossbar(CONFIG, DeviceProfile.load(os.environ["PROFILE"]), seed=0xDEADBEEF)
 
@@ -49,7 +49,8 @@ class Driver:
 
     async def start(self):
         for name in (
-            "elapsed", "backward", "polarities", "devices", "range", "first", "active", "reference",
+            "time_s", "backward", "polarities", "devices", "lsb_log2", "first", "active",
+            "reference",
             "pwm_positive", "pwm_negative", "program_valid", "program_row", "program_col",
             "program_negative", "program_device", "program_reset", "program_fire", "dump", "rst",
         ):  # fmt: skip
@@ -85,7 +86,7 @@ class Driver:
             self.model.time, random.getrandbits(random.randrange(33)),
             min(self.model.time + random.choice([1, 20, 86400]), 0xFFFFFFFF),
         ])  # fmt: skip
-        self.dut.elapsed.value = seconds
+        self.dut.time_s.value = seconds
         self.model.set_time(seconds)
 
     async def window(self, codes, **controls):
@@ -99,7 +100,7 @@ class Driver:
         dut.backward.value = controls["backward"]
         dut.polarities.value = controls["polarities"]
         dut.devices.value = controls["devices"]
-        dut.range.value = controls["range"]
+        dut.lsb_log2.value = controls["lsb_log2"]
         dut.reference.value = controls["reference"]
         dut.active.value = 1
         drive = np.zeros(CONFIG.lines, dtype=np.int64)
@@ -145,7 +146,7 @@ class Driver:
         col, negative, device = np.transpose(sites)
         self.model.program(row, col, negative, device, reset)
         for site in sites:
-            g = self.model.g[(row, *site)]
+            g = self.model.conductance[(row, *site)]
             self.trace.append("P " + " ".join(map(str, (row, *site, reset, g))))
         for _ in range(CONFIG.reset_cycles if reset else CONFIG.set_cycles):
             self.dut.program_valid.value = random.getrandbits(1)
@@ -164,7 +165,15 @@ class Driver:
         await self.cycle()
         dumped = make_model()
         dumped.read_macro_files("dump")
-        for name in ("g", "n", "e", "t", "time", "conductances", "windows"):
+        for name in (
+            "conductance",
+            "pulses_since_reset",
+            "events",
+            "event_time",
+            "time",
+            "drifted",
+            "windows",
+        ):
             assert np.array_equal(getattr(dumped, name), getattr(self.model, name)), name
         assert int(self.dut.windows.value) == self.model.windows
         assert int(self.dut.set_pulses.value) == self.model.set_pulses
@@ -188,7 +197,7 @@ class Driver:
         all_devices = 2**CONFIG.devices_per_polarity - 1
         await self.window(
             codes,
-            range=random.choice([CONFIG.range_min, random.randint(CONFIG.range_min, 16)]),
+            lsb_log2=random.choice([CONFIG.lsb_log2_min, random.randint(CONFIG.lsb_log2_min, 16)]),
             precision=precision,
             backward=bool(backward),
             polarities=random.choice([3, 3, 2, 1, 0]),

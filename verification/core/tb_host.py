@@ -24,7 +24,7 @@ from phasecore.rtl.spec.instructions import (
     pack,
 )
 from phasecore.rtl.spec.registers.core import offsets, windows
-from phasecore.rtl.spec.registers.table import ErrorCode
+from phasecore.rtl.spec.registers.table import FaultCode
 from phasecore.verification.core.host_session import (
     BEAT,
     CONFIG,
@@ -92,7 +92,7 @@ def _beats(packet, *, keep):
 
 
 def bad_packets():
-    """Packets that a LOAD of a VECTOR must not take: (ErrorCode, frame)."""
+    """Packets that a LOAD of a VECTOR must not take: (FaultCode, frame)."""
     good = vector()
     full = "11111111"
 
@@ -100,29 +100,29 @@ def bad_packets():
         return header(kind, start=start, length=length) + good[BEAT:]
 
     short = vector(5)
-    yield ErrorCode.PACKET_MAGIC, good[: BEAT - 1] + b"\x51" + good[BEAT:]
-    yield ErrorCode.PACKET_KIND, b"\x03" + good[1:]
-    yield ErrorCode.PACKET_KIND, head(PacketKind.RESULT)
-    yield ErrorCode.PACKET_RANGE, head(start=4, length=8)
-    yield ErrorCode.PACKET_RANGE, head(length=0)
-    yield ErrorCode.PACKET_RANGE, head(length=0)[:BEAT]
-    yield ErrorCode.PACKET_RANGE, head(start=8, length=LINES - 7)
-    yield ErrorCode.PACKET_RANGE, head(start=0xFFF8, length=8)
-    yield ErrorCode.PACKET_RANGE, head(length=LINES + 1)
-    yield ErrorCode.PACKET_EARLY, good[:BEAT]
-    yield ErrorCode.PACKET_EARLY, good[:-BEAT]
-    yield ErrorCode.PACKET_EARLY, affine()[:-BEAT]
-    yield ErrorCode.PACKET_LATE, good + good[-BEAT:]
-    yield ErrorCode.PACKET_LATE, good + good
-    yield ErrorCode.PACKET_LATE, head(length=8)
-    yield ErrorCode.PACKET_KEEP, _beats(good, keep=["01111111"])
-    yield ErrorCode.PACKET_KEEP, _beats(good, keep=[full, "11101111"])
-    yield ErrorCode.PACKET_KEEP, _beats(good, keep=[full, full, "01111111"])
-    yield ErrorCode.PACKET_KEEP, _beats(short + b"\0\0\0", keep=[full, full])
-    yield ErrorCode.PACKET_KEEP, _beats(short + b"\0\0\0", keep=[full, "00111110"])
-    yield ErrorCode.PACKET_KEEP, short[:-1]
-    yield ErrorCode.PACKET_UNWANTED, affine()
-    yield ErrorCode.PACKET_UNWANTED, affine(3, start=8)
+    yield FaultCode.PACKET_MAGIC, good[: BEAT - 1] + b"\x51" + good[BEAT:]
+    yield FaultCode.PACKET_KIND, b"\x03" + good[1:]
+    yield FaultCode.PACKET_KIND, head(PacketKind.RESULT)
+    yield FaultCode.PACKET_RANGE, head(start=4, length=8)
+    yield FaultCode.PACKET_RANGE, head(length=0)
+    yield FaultCode.PACKET_RANGE, head(length=0)[:BEAT]
+    yield FaultCode.PACKET_RANGE, head(start=8, length=LINES - 7)
+    yield FaultCode.PACKET_RANGE, head(start=0xFFF8, length=8)
+    yield FaultCode.PACKET_RANGE, head(length=LINES + 1)
+    yield FaultCode.PACKET_EARLY, good[:BEAT]
+    yield FaultCode.PACKET_EARLY, good[:-BEAT]
+    yield FaultCode.PACKET_EARLY, affine()[:-BEAT]
+    yield FaultCode.PACKET_LATE, good + good[-BEAT:]
+    yield FaultCode.PACKET_LATE, good + good
+    yield FaultCode.PACKET_LATE, head(length=8)
+    yield FaultCode.PACKET_KEEP, _beats(good, keep=["01111111"])
+    yield FaultCode.PACKET_KEEP, _beats(good, keep=[full, "11101111"])
+    yield FaultCode.PACKET_KEEP, _beats(good, keep=[full, full, "01111111"])
+    yield FaultCode.PACKET_KEEP, _beats(short + b"\0\0\0", keep=[full, full])
+    yield FaultCode.PACKET_KEEP, _beats(short + b"\0\0\0", keep=[full, "00111110"])
+    yield FaultCode.PACKET_KEEP, short[:-1]
+    yield FaultCode.PACKET_UNWANTED, affine()
+    yield FaultCode.PACKET_UNWANTED, affine(3, start=8)
 
 
 @cocotb.test(timeout_time=4, timeout_unit="ms")
@@ -137,12 +137,12 @@ async def bad_packets_are_dropped_whole(dut):
         await session.expect(code)
     session.host.source.send_nowait(AxiStreamFrame(vector()))
     await session.run([load(1, affine=1)], [affine(3, 8)])
-    await session.expect(ErrorCode.PACKET_UNWANTED)
+    await session.expect(FaultCode.PACKET_UNWANTED)
     await session.close()
 
 
 def illegal_instructions():
-    """(ErrorCode, word, descriptor of segment SPARE or None)."""
+    """(FaultCode, word, descriptor of segment SPARE or None)."""
     unused = 1 << 63
     bad_segments = [
         {"row_start": CONFIG.rows - 3, "row_count": 4},
@@ -152,17 +152,17 @@ def illegal_instructions():
         {"row_start": 0xFFFF, "row_count": 1},
         {"threshold": 0},
         {"threshold": 1 << CONFIG.chi_bits - 1},
-        {"range_forward": CONFIG.range_min - 1},
-        {"range_backward": CONFIG.range_max + 1},
+        {"forward_lsb_log2": CONFIG.lsb_log2_min - 1},
+        {"backward_lsb_log2": CONFIG.lsb_log2_max + 1},
     ]
     slots, tables = CONFIG.slots, CONFIG.affine_tables
-    yield ErrorCode.OPCODE, 14, None
-    yield ErrorCode.OPCODE, 31 | unused, None
-    yield ErrorCode.UNUSED_BITS, HALT | unused, None
-    yield ErrorCode.UNUSED_BITS, load(0) | 1 << 11, None
-    yield ErrorCode.UNUSED_BITS, error() | unused, None
-    yield ErrorCode.SEGMENT, mvm(segment=CONFIG.segments), None
-    yield ErrorCode.SEGMENT, outer(segment=15), None
+    yield FaultCode.OPCODE, 14, None
+    yield FaultCode.OPCODE, 31 | unused, None
+    yield FaultCode.UNUSED_BITS, HALT | unused, None
+    yield FaultCode.UNUSED_BITS, load(0) | 1 << 11, None
+    yield FaultCode.UNUSED_BITS, error() | unused, None
+    yield FaultCode.SEGMENT, mvm(segment=CONFIG.segments), None
+    yield FaultCode.SEGMENT, outer(segment=15), None
     users = itertools.cycle([
         mvm(segment=SPARE), mvm(Opcode.BACKWARD, segment=SPARE), outer(segment=SPARE),
         activate(segment=SPARE), encode(Opcode.TRANSFER, segment=SPARE),
@@ -170,29 +170,29 @@ def illegal_instructions():
         encode(Opcode.PROGRAM, segment=SPARE, row=15, slot=0),
     ])  # fmt: skip
     for change, word in zip(bad_segments, users, strict=False):
-        yield ErrorCode.SEGMENT, word, vars(SEGMENTS[WHOLE]) | change
-    yield ErrorCode.SLOT, load(slots), None
-    yield ErrorCode.SLOT, load(tables, affine=1), None
-    yield ErrorCode.SLOT, read(slots), None
-    yield ErrorCode.SLOT, mvm(slot=31), None
-    yield ErrorCode.SLOT, activate(slot=slots), None
-    yield ErrorCode.SLOT, activate(table=tables), None
-    yield ErrorCode.SLOT, error(destination=slots), None
-    yield ErrorCode.SLOT, error(output=slots), None
-    yield ErrorCode.SLOT, outer(error=slots), None
-    yield ErrorCode.LINE, read(0, start=4, length=1), None
-    yield ErrorCode.LINE, read(0, length=0), None
-    yield ErrorCode.LINE, read(0, start=8, length=LINES - 7), None
-    yield ErrorCode.LINE, activate(start=LINES), None
-    yield ErrorCode.LINE, encode(Opcode.PROGRAM, segment=PART, row=2, slot=0), None
-    yield ErrorCode.LINE, encode(Opcode.PROGRAM, segment=PART, row=12, slot=0), None
-    yield ErrorCode.FUNCTION, activate(function=7), None
-    yield ErrorCode.FUNCTION, error(function=Function.NONE), None
-    yield ErrorCode.PRECISION, mvm(precision=4), None
-    yield ErrorCode.PRECISION, mvm(precision=CONFIG.input_bits + 1), None
-    yield ErrorCode.LOOP_COUNT, encode(Opcode.LOOP, counter=0, target=0, count=0), None
+        yield FaultCode.SEGMENT, word, vars(SEGMENTS[WHOLE]) | change
+    yield FaultCode.SLOT, load(slots), None
+    yield FaultCode.SLOT, load(tables, affine=1), None
+    yield FaultCode.SLOT, read(slots), None
+    yield FaultCode.SLOT, mvm(slot=31), None
+    yield FaultCode.SLOT, activate(slot=slots), None
+    yield FaultCode.SLOT, activate(table=tables), None
+    yield FaultCode.SLOT, error(destination=slots), None
+    yield FaultCode.SLOT, error(output=slots), None
+    yield FaultCode.SLOT, outer(delta=slots), None
+    yield FaultCode.LINE, read(0, start=4, length=1), None
+    yield FaultCode.LINE, read(0, length=0), None
+    yield FaultCode.LINE, read(0, start=8, length=LINES - 7), None
+    yield FaultCode.LINE, activate(destination_line=LINES), None
+    yield FaultCode.LINE, encode(Opcode.PROGRAM, segment=PART, row=2, slot=0), None
+    yield FaultCode.LINE, encode(Opcode.PROGRAM, segment=PART, row=12, slot=0), None
+    yield FaultCode.FUNCTION, activate(function=7), None
+    yield FaultCode.FUNCTION, error(function=Function.NONE), None
+    yield FaultCode.PRECISION, mvm(precision=4), None
+    yield FaultCode.PRECISION, mvm(precision=CONFIG.input_bits + 1), None
+    yield FaultCode.LOOP_COUNT, encode(Opcode.LOOP, counter=0, target=0, count=0), None
     too_far = encode(Opcode.LOOP, counter=1, target=CONFIG.program_depth, count=2)
-    yield ErrorCode.TARGET, too_far, None
+    yield FaultCode.TARGET, too_far, None
 
 
 @cocotb.test(timeout_time=4, timeout_unit="ms")
@@ -237,15 +237,15 @@ async def refused_register_accesses(dut):
         if response.resp:
             raise RegisterError("refused")
 
-    undefined = [0x1000, where["ERROR_CODE"] + 0x0C, segment.end, program.end, 0x3FFC]
-    accesses = [(ErrorCode.REGISTER_UNDEFINED, at, host.read_word(at)) for at in undefined]
-    accesses += [(ErrorCode.REGISTER_UNDEFINED, at, host.write_word(at, 1)) for at in undefined]
+    undefined = [0x1000, where["FAULT_CODE"] + 0x0C, segment.end, program.end, 0x3FFC]
+    accesses = [(FaultCode.REGISTER_UNDEFINED, at, host.read_word(at)) for at in undefined]
+    accesses += [(FaultCode.REGISTER_UNDEFINED, at, host.write_word(at, 1)) for at in undefined]
     accesses += [
-        (ErrorCode.REGISTER_READ_ONLY, where[name], host.write_register(name, 1))
-        for name in ("ID", "STATUS", "PC", "ERROR_COUNT", "COUNT_CYCLES", "CONFIG_ROWS")
+        (FaultCode.REGISTER_READ_ONLY, where[name], host.write_register(name, 1))
+        for name in ("ID", "STATUS", "PC", "FAULT_COUNT", "COUNT_CYCLES", "CONFIG_ROWS")
     ]
     accesses += [
-        (ErrorCode.REGISTER_PARTIAL, at & ~3, partial(at, size))
+        (FaultCode.REGISTER_PARTIAL, at & ~3, partial(at, size))
         for at, size in (
             (where["START"], 1), (where["WATCHDOG"] + 1, 2), (where["CONTROL"], 1),
             (program.address(0) + 3, 1), (segment.address(0, 3), 3),
@@ -274,7 +274,7 @@ async def programs_that_do_not_end(dut):
         await host.start()
         while True:
             status = await host.read_fields("STATUS")
-            if status["stream_in_busy"] and await host.read_register("PC") == len(waiting) - 2:
+            if status["load_busy"] and await host.read_register("PC") == len(waiting) - 2:
                 return packet
             await ClockCycles(dut.clk, 50)
 
@@ -283,7 +283,7 @@ async def programs_that_do_not_end(dut):
     for window, entry in (("PROGRAM", len(waiting) - 1), ("SEGMENT", WHOLE)):
         with pytest.raises(RegisterError, match=r"^write to 0x\w{4} refused \(SLVERR\)$"):
             await host.write_entry(window, entry, 0)
-        await session.expect(ErrorCode.REGISTER_LOCKED, windows(CONFIG)[window].address(entry))
+        await session.expect(FaultCode.REGISTER_LOCKED, windows(CONFIG)[window].address(entry))
     packets.append(vector())
     host.send(packets[-1])
     await host.finish()
@@ -297,18 +297,18 @@ async def programs_that_do_not_end(dut):
 
     await host.write_register("WATCHDOG", 3000)
     packet = await begin()
-    await _stops(host, ErrorCode.WATCHDOG, len(waiting) - 2)
+    await _stops(host, FaultCode.WATCHDOG, len(waiting) - 2)
     status = await host.read_fields("STATUS")
-    assert status["stream_in_busy"], "the watchdog stops the sequencer only"
-    await session.expect(ErrorCode.WATCHDOG, len(waiting) - 2)
+    assert status["load_busy"], "the watchdog stops the sequencer only"
+    await session.expect(FaultCode.WATCHDOG, len(waiting) - 2)
     await session.compare([*PROBE, HALT], [packet])
     await host.command("abort")
     await _stopped(host)
     await session.probe()
 
     packet = await begin()
-    await _stops(host, ErrorCode.WATCHDOG, len(waiting) - 2)
-    await session.expect(ErrorCode.WATCHDOG, len(waiting) - 2)
+    await _stops(host, FaultCode.WATCHDOG, len(waiting) - 2)
+    await session.expect(FaultCode.WATCHDOG, len(waiting) - 2)
     late = vector()
     host.send(late)
     await session.compare([*PROBE, load(6), HALT], [packet, late])
@@ -320,9 +320,9 @@ async def programs_that_do_not_end(dut):
     last = CONFIG.program_depth - 1
     await host.load_program([read(6), mvm(slot=6), read(5)], at=last - 2)
     await host.start(at=last - 2)
-    await _stops(host, ErrorCode.PROGRAM_END, last)
+    await _stops(host, FaultCode.PROGRAM_END, last)
     await session.compare([read(6), mvm(slot=6), read(5), HALT], [])
-    await session.expect(ErrorCode.PROGRAM_END, last)
+    await session.expect(FaultCode.PROGRAM_END, last)
     await session.close()
 
 
@@ -388,8 +388,8 @@ async def _stops(host, code, address):
 
 
 async def _stopped(host):
-    """Check that sequencer and LOAD engine are idle."""
+    """Check that sequencer and LOAD unit are idle."""
     status = await host.read_fields("STATUS")
     assert not status["running"], status
     assert not status["halted"], status
-    assert not status["stream_in_busy"], status
+    assert not status["load_busy"], status

@@ -31,11 +31,11 @@ def random_command(precisions):
         "source": random.choices(range(5), [6, 2, 1, 1, 2])[0],
         "backward": random.getrandbits(1),
         "slot": random.randrange(CONFIG.slots),
-        "start": 0 if whole else start,
+        "first_line": 0 if whole else start,
         "count": CONFIG.lines if whole else random.randint(1, CONFIG.lines - start),
         "line": random.randrange(CONFIG.lines),
         "precision": random.choice(precisions),
-        "range": random.randint(CONFIG.range_min, CONFIG.range_max),
+        "lsb_log2": random.randint(CONFIG.lsb_log2_min, CONFIG.lsb_log2_max),
         "input_signs": random.choice([3, 3, 2, 1, 0]),
         "polarities": random.randrange(4),
     }
@@ -59,14 +59,14 @@ class Window:
                 vector,
                 precision=precision,
                 input_signs=command["input_signs"],
-                start=command["start"],
+                start=command["first_line"],
                 count=command["count"],
             )
         elif source == MvmSource.ONE_HOT:
             drive = drive_one_hot(CONFIG, command["line"], precision=precision)
         elif source == MvmSource.ALL:
             drive = drive_all(
-                CONFIG, precision=precision, start=command["start"], count=command["count"]
+                CONFIG, precision=precision, start=command["first_line"], count=command["count"]
             )
         self.exponent = exponent if source == MvmSource.SLOT else 0
         positive, negative = waveform(CONFIG, drive, precision=precision)
@@ -176,8 +176,8 @@ class Bench:
             controls = {
                 "backward": command["backward"],
                 "polarities": command["polarities"],
-                "range": command["range"],
-                "timing__range": command["range"],
+                "lsb_log2": command["lsb_log2"],
+                "timing__lsb_log2": command["lsb_log2"],
                 "timing__precision": command["precision"],
                 "timing__exponent": running.exponent & 0xFF,
                 "reference": command["source"] == MvmSource.REFERENCE,
@@ -240,7 +240,7 @@ async def issues_a_window_per_window_time(dut):
 async def starts_soon(dut, source):
     """An idle driver opens the window 2 or 3 cycles after the command, plus one per word."""
     bench = await start(dut)
-    command = random_command([5]) | {"source": source, "start": 0, "count": CONFIG.lines}
+    command = random_command([5]) | {"source": source, "first_line": 0, "count": CONFIG.lines}
     await ClockCycles(dut.clk, 2)
     await send(bench.port, [COMMAND.const(command).as_bits()])
     await drain(bench, 1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""StreamIn under well-formed and malformed packets from cocotbext-axi, against a list of bytes."""
+"""LoadUnit under well-formed and malformed packets from cocotbext-axi, against a list of bytes."""
 
 import itertools
 import random
@@ -12,7 +12,7 @@ from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSource
 from phasecore.models.golden.packets import affine_packet, header, vector_packet
 from phasecore.rtl.core.control.load_unit import LoadCommand
 from phasecore.rtl.spec.instructions import HEADER, PacketKind, unpack
-from phasecore.rtl.spec.registers.table import ErrorCode
+from phasecore.rtl.spec.registers.table import FaultCode
 from phasecore.verification.support.build import config_from_env
 from phasecore.verification.support.streams import reset
 
@@ -41,7 +41,7 @@ class Memories:
             dut.write__ready.value = random.random() < self.ready
             await RisingEdge(dut.clk)
             if int(dut.malformed.value):
-                self.errors.append(ErrorCode(int(dut.error.value)))
+                self.errors.append(FaultCode(int(dut.error.value)))
             if int(dut.exponent_write__valid.value):
                 self.exponents[int(dut.exponent_write__slot.value)] = int(
                     dut.exponent_write__exponent.value
@@ -132,29 +132,29 @@ def spoil(packet):
     beats = -(-len(body) // 8)
 
     def with_range(start, length):
-        return header(kind, start=start, length=length) + body, None, ErrorCode.PACKET_RANGE
+        return header(kind, start=start, length=length) + body, None, FaultCode.PACKET_RANGE
 
     choices = [
         lambda: (packet[:6] + random.choice([b"\0\0", b"\x44\x50"]) + body, None,
-                 ErrorCode.PACKET_MAGIC),
-        lambda: (bytes([random.choice([0, 3, 0x81])]) + packet[1:], None, ErrorCode.PACKET_KIND),
+                 FaultCode.PACKET_MAGIC),
+        lambda: (bytes([random.choice([0, 3, 0x81])]) + packet[1:], None, FaultCode.PACKET_KIND),
         lambda: with_range(start_line, 0),
         lambda: with_range(start_line + random.randint(1, 7), length),
         lambda: with_range(start_line, LINES - start_line + 1),
         lambda: with_range(LINES, 1),
         lambda: with_range(0xFFF8, 0xFFFF),
-        lambda: (packet[:8], None, ErrorCode.PACKET_EARLY),
-        lambda: (packet + bytes(8 + -len(body) % 8), None, ErrorCode.PACKET_LATE),
+        lambda: (packet[:8], None, FaultCode.PACKET_EARLY),
+        lambda: (packet + bytes(8 + -len(body) % 8), None, FaultCode.PACKET_LATE),
         lambda: _holes(packet),
     ]  # fmt: skip
     if beats > 1:
         choices.append(
-            lambda: (packet[: 8 * random.randint(2, beats)], None, ErrorCode.PACKET_EARLY)
+            lambda: (packet[: 8 * random.randint(2, beats)], None, FaultCode.PACKET_EARLY)
         )
     if size * length % 8:
-        choices.append(lambda: (packet + b"\0", None, ErrorCode.PACKET_KEEP))
+        choices.append(lambda: (packet + b"\0", None, FaultCode.PACKET_KEEP))
     if (size * length - 1) % 8:
-        choices.append(lambda: (packet[:-1], None, ErrorCode.PACKET_KEEP))
+        choices.append(lambda: (packet[:-1], None, FaultCode.PACKET_KEEP))
     return random.choice(choices)()
 
 
@@ -162,7 +162,7 @@ def _holes(packet):
     """The same beats, one byte of one beat (header included) without its tkeep."""
     keep = [1] * len(packet)
     keep[random.randrange(len(packet) - 1)] = 0
-    return packet, keep, ErrorCode.PACKET_KEEP
+    return packet, keep, FaultCode.PACKET_KEEP
 
 
 async def send(source, packet, keep=None):
@@ -214,7 +214,7 @@ async def malformed_packets_leave_no_trace(dut, pauses):
         assert (memories.vectors == vectors).all()
         assert (memories.tables == tables).all()
     assert set(expected) == {
-        ErrorCode[f"PACKET_{name}"] for name in ("MAGIC", "KIND", "RANGE", "EARLY", "LATE", "KEEP")
+        FaultCode[f"PACKET_{name}"] for name in ("MAGIC", "KIND", "RANGE", "EARLY", "LATE", "KEEP")
     }
 
 
@@ -241,7 +241,7 @@ async def a_host_that_goes_on_in_a_reset(dut):
         kept = packets[stop > 0][8:]
         assert (memories.vectors[0] == list(kept)).all()
         broken = 0 < stop < LINES // 8 + 1
-        assert memories.errors == [ErrorCode.PACKET_MAGIC] * broken
+        assert memories.errors == [FaultCode.PACKET_MAGIC] * broken
         if stop == 0:
             await load(dut, affine=0, slot=0)
 
@@ -256,7 +256,7 @@ async def packets_of_the_other_kind_are_dropped(dut):
         await send(source, packet)
     await load(dut, affine=0, slot=1)
     await load(dut, affine=1, slot=0)
-    assert memories.errors == [ErrorCode.PACKET_UNWANTED] * 3
+    assert memories.errors == [FaultCode.PACKET_UNWANTED] * 3
     assert (memories.vectors[1] == 5).all()
     assert (memories.vectors[0] == 0).all()
     assert (memories.tables[0] == [6, 7]).all()

@@ -156,9 +156,9 @@ def random_command():
     count = random.choice([LINES - start, random.randint(1, LINES - start)])
     error = random.random() < 0.4
     return {
-        "error": error,
+        "delta": error,
         "from_slot": random.random() < 0.4,
-        "start": start,
+        "first_line": start,
         "count": count,
         "slot": random.randrange(SLOTS),
         "output": random.randrange(SLOTS),
@@ -170,7 +170,7 @@ def random_command():
         "affine": not error and random.random() < 0.6,
         "table": random.randrange(CONFIG.affine_tables),
         "destination": random.randrange(SLOTS),
-        "first": random.choice([start, 0, random.randrange(LINES)]),
+        "destination_line": random.choice([start, 0, random.randrange(LINES)]),
     }
 
 
@@ -187,13 +187,13 @@ class Golden:
         self.words = 0
 
     def run(self, command, codes, window_exponent):
-        start, count = command["start"], command["count"]
+        start, count = command["first_line"], command["count"]
         lines = slice(start, start + count)
         function = Function(command["function"])
         from_slot = command["from_slot"]
         c = (self.memory[command["slot"]] if from_slot else codes)[lines]
-        if command["error"]:
-            y, exponent = self.post.error(
+        if command["delta"]:
+            y, exponent = self.post.delta(
                 c,
                 self.memory[command["output"], lines],
                 start=start,
@@ -216,7 +216,7 @@ class Golden:
             )
         self.words = 0
         if y is not None:
-            first = command["first"]
+            first = command["destination_line"]
             self.post.place(y, self.memory[command["destination"]], first=first)
             self.exponents[command["destination"]] = exponent
             words = (first + count - 1) // LANES - first // LANES + 1
@@ -286,8 +286,8 @@ class Tester:
         env.processed.clear()
         env.write_cycles.clear()
         env.ask_cycles.clear()
-        env.reads = command["from_slot"] << command["slot"] | command["error"] << command["output"]
-        writing = command["error"] or command["function"] != Function.NONE
+        env.reads = command["from_slot"] << command["slot"] | command["delta"] << command["output"]
+        writing = command["delta"] or command["function"] != Function.NONE
         env.writes = writing << command["destination"]
         self.last = command
         self.golden.run(command, self.codes, self.exponent)
@@ -307,7 +307,7 @@ class Tester:
         assert got == (post.accumulator_saturations, post.code_saturations), f"{got}: {context}"
         assert len(env.write_cycles) == golden.words, f"{len(env.write_cycles)} writes: {context}"
         if not self.last["from_slot"]:
-            start = self.last["start"]
+            start = self.last["first_line"]
             assert env.processed == set(range(start, start + self.last["count"])), context
 
     async def finish(self):
@@ -346,7 +346,7 @@ async def accumulators_saturate(dut):
         vector = np.where(signs > 0, value, -1 - value)
         tester.env.memory[slot] = tester.golden.memory[slot] = vector
     plain = {**PLAIN, "from_slot": True, "output": 1, "destination": 2}
-    await tester.issue({**plain, "error": True, "function": Function.IDENTITY})
+    await tester.issue({**plain, "delta": True, "function": Function.IDENTITY})
     for affine in (False, True):
         for function in (Function.NONE, Function.IDENTITY, Function.TANH, Function.NONE) * 4:
             await tester.issue({
@@ -366,7 +366,7 @@ async def one_block_per_cycle(dut, rotation):
     await tester.accept()
     tester.window()
     await tester.issue({
-        **PLAIN, "function": Function.SIGMOID, "first": rotation % LINES, "shift": 5,
+        **PLAIN, "function": Function.SIGMOID, "destination_line": rotation % LINES, "shift": 5,
     })  # fmt: skip
     await tester.finish()
     env = tester.env

@@ -184,7 +184,7 @@ class World:
             assert command.source == MvmSource.ONE_HOT
             assert command.backward == 0
             assert command.precision == 6
-            assert command.range == CONFIG.range_min + N.bit_length() - 1
+            assert command.lsb_log2 == CONFIG.lsb_log2_min + N.bit_length() - 1
             assert command.input_signs == 3
             assert command.polarities in (1, 2)
             codes = self.cells.read_row(command.line, command.polarities)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""StreamOut against the vector memory's contents, packets taken apart by the host code."""
+"""ReadUnit against the vector memory's contents, packets taken apart by the host code."""
 
 import itertools
 import random
@@ -9,12 +9,12 @@ from cocotb.triggers import RisingEdge
 from cocotbext.axi import AxiStreamBus, AxiStreamSink
 
 from phasecore.models.golden.packets import parse_result
-from phasecore.rtl.core.control.read_unit import StoreCommand
+from phasecore.rtl.core.control.read_unit import ReadCommand
 from phasecore.verification.support.build import config_from_env
 from phasecore.verification.support.streams import reset
 
 CONFIG = config_from_env()
-COMMAND = StoreCommand(CONFIG)
+COMMAND = ReadCommand(CONFIG)
 LINES, LANES = CONFIG.lines, CONFIG.post_lanes
 
 
@@ -59,7 +59,7 @@ async def start(dut, *, ready=1.0, pauses=False):
     return slots, sink
 
 
-async def store(dut, **command):
+async def read(dut, **command):
     """Give a READ; return once it is accepted."""
     dut.i__payload.value = COMMAND.const(command).as_value().value
     dut.i__valid.value = 1
@@ -69,7 +69,7 @@ async def store(dut, **command):
     dut.i__valid.value = 0
 
 
-def check(frame, slots, *, slot, start, length):
+def check(frame, slots, *, slot, first_line, length):
     packet = bytes(byte for byte, keep in zip(frame.tdata, frame.tkeep, strict=True) if keep)
     keeps = [frame.tkeep[i : i + 8] for i in range(0, len(frame.tkeep), 8)]
     assert len(keeps) == 1 + -(-length // 8), f"{len(keeps)} beats"
@@ -77,7 +77,7 @@ def check(frame, slots, *, slot, start, length):
     assert keeps[-1] == sorted(keeps[-1], reverse=True), "tkeep not contiguous from bit 0"
     result = parse_result(packet)
     got = (result.slot, result.start, [code & 0xFF for code in result.codes.tolist()])
-    assert got == (slot, start, slots[slot][start : start + length])
+    assert got == (slot, first_line, slots[slot][first_line : first_line + length])
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
@@ -90,11 +90,13 @@ async def results_are_the_lines_asked_for(dut, ready, pauses):
         first = 8 * random.randrange(LINES // 8)
         room = LINES - first
         length = random.choice([1, 7, 8, room, random.randint(1, room)])
-        commands.append({"slot": random.randrange(CONFIG.slots), "start": first, "length": length})
+        commands.append(
+            {"slot": random.randrange(CONFIG.slots), "first_line": first, "length": length}
+        )
 
     async def give():
         for command in commands:
-            await store(dut, **command)
+            await read(dut, **command)
 
     cocotb.start_soon(give())
     for command in commands:
@@ -105,7 +107,7 @@ async def results_are_the_lines_asked_for(dut, ready, pauses):
 async def busy_and_reads_follow_the_command(dut):
     """Both from the cycle after acceptance; a whole vector takes 1 + beats + 2 blocks cycles."""
     slots, sink = await start(dut)
-    await store(dut, slot=3, start=0, length=LINES)
+    await read(dut, slot=3, first_line=0, length=LINES)
     await RisingEdge(dut.clk)
     cycles = 0
     assert int(dut.status__busy.value)
@@ -115,4 +117,4 @@ async def busy_and_reads_follow_the_command(dut):
         await RisingEdge(dut.clk)
     assert int(dut.status__reads.value) == 0
     assert cycles == 1 + LINES // 8 + 2 * CONFIG.blocks, cycles
-    check(await sink.recv(compact=False), slots, slot=3, start=0, length=LINES)
+    check(await sink.recv(compact=False), slots, slot=3, first_line=0, length=LINES)

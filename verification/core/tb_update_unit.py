@@ -150,7 +150,7 @@ class Bench:
             got = int(memory[address].value)
             for lane, value in enumerate(word):
                 actual = got >> lane * bits & (2**bits - 1)
-                row, block = divmod(address, CONFIG.chi_blocks)
+                row, block = divmod(address, CONFIG.chi_words_per_row)
                 assert actual == int(value) & (2**bits - 1), (
                     f"chi[{row}, {block * CONFIG.update_lanes + lane}]: got {actual:#x},"
                     f" expected {int(value) & (2**bits - 1):#x} ({segment})"
@@ -267,7 +267,7 @@ async def keeps_pace(dut):
     loads = (CONFIG.cols + CONFIG.post_lanes) // CONFIG.post_lanes
     for period in (1, 2, 5, CONFIG.rows):
         x = np.where(np.arange(CONFIG.lines) % period == period - 1, 3, 0)
-        visited = len(range(period - 1, CONFIG.rows, period)) * CONFIG.chi_blocks
+        visited = len(range(period - 1, CONFIG.rows, period)) * CONFIG.chi_words_per_row
         cycles = await bench.run(everything, outer=True, transfer=True, x=x, d=d)
         gaps = CONFIG.rows // CONFIG.post_lanes - 1 if period == CONFIG.rows else 0
         assert cycles == visited + loads + gaps + PIPELINE, (period, cycles, visited)

@@ -13,7 +13,7 @@ from phasecore.rtl.spec.instructions import Drift
 from phasecore.verification.oracle.adc_interface import AdcInterface as Model
 
 NARROW = TINY.replace(
-    input_bits=6, adc_bits=6, increment_bits=7, post_lanes=16, range_min=8, range_max=12
+    input_bits=6, adc_bits=6, increment_bits=7, post_lanes=16, lsb_log2_min=8, lsb_log2_max=12
 )
 
 
@@ -61,7 +61,7 @@ def test_clips_and_limits_are_counted_within_the_mask():
 
 
 @pytest.mark.parametrize(
-    ("range_", "precision", "offset", "count", "code"),
+    ("lsb_log2", "precision", "offset", "count", "code"),
     [
         (10, 8, 16, 0, -1),  # 1 count
         (10, 8, 24, 0, -2),  # 1.5 counts, to even
@@ -72,10 +72,10 @@ def test_clips_and_limits_are_counted_within_the_mask():
         (13, 5, -8191, 0, 8),  # 512 counts over 8 and 8
     ],
 )
-def test_offsets_by_hand(range_, precision, offset, count, code):
+def test_offsets_by_hand(lsb_log2, precision, offset, count, code):
     model = Model(TINY)
     model.offsets[3] = offset
-    assert model.read_out(lines(0, 0, 0, count), range_, precision)[3] == code
+    assert model.read_out(lines(0, 0, 0, count), lsb_log2, precision)[3] == code
 
 
 @pytest.mark.parametrize(
@@ -186,14 +186,14 @@ def test_calibration_undoes_gain_and_offset(gain, offset, value):
 
 
 @pytest.mark.parametrize(
-    ("range_", "precision", "message"),
+    ("lsb_log2", "precision", "message"),
     [
-        (9, 8, r"^range must be in 10\.\.21, not 9$"),
-        (22, 8, r"^range must be in 10\.\.21, not 22$"),
+        (9, 8, r"^lsb_log2 must be in 10\.\.21, not 9$"),
+        (22, 8, r"^lsb_log2 must be in 10\.\.21, not 22$"),
         (10, 4, r"^precision must be in 5\.\.8, not 4$"),
         (10, 9, r"^precision must be in 5\.\.8, not 9$"),
     ],
 )
-def test_errors(range_, precision, message):
+def test_errors(lsb_log2, precision, message):
     with pytest.raises(ValueError, match=message):
-        Model(TINY).read_out(lines(), range_, precision)
+        Model(TINY).read_out(lines(), lsb_log2, precision)

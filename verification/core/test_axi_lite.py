@@ -12,7 +12,7 @@ from phasecore.rtl.spec.core import DEFAULT, SMALL, TINY
 from phasecore.verification.support.formal import prove
 from phasecore.verification.support.formal_streams import StreamContract
 
-TILE = TINY.replace(objects=4, streams=4)
+TILE = TINY.replace(objects=4, routes=4)
 
 
 class Registers(wiring.Component):

@@ -14,7 +14,7 @@ from phasecore.verification.support.formal import prove
 from phasecore.verification.support.formal_streams import StreamContract
 
 TO_REGISTERS = ("sequencer", "busy", "events")
-TILE = TINY.replace(objects=4, streams=4)
+TILE = TINY.replace(objects=4, routes=4)
 
 
 class ControllerWithRegisters(wiring.Component):

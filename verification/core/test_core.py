@@ -11,7 +11,7 @@ from phasecore.models.golden.core import Core
 from phasecore.models.golden.device import DeviceProfile
 from phasecore.models.golden.packets import vector_packet
 from phasecore.rtl.spec.core import SHORTEST_WINDOW, SMALL, TINY
-from phasecore.rtl.spec.instructions import Drift, Function, Opcode, Segment, encode
+from phasecore.rtl.spec.instructions import Axis, Drift, Function, Opcode, Segment, encode
 from phasecore.verification.cosim import core as core_session
 from phasecore.verification.cosim.core import Batch, compare, compare_state, read_trace
 from phasecore.verification.cosim.counters import COUNTERS
@@ -50,12 +50,12 @@ def check_programs(core, programs, folder, *, sim, seed, times=None):
         batch = Batch(config, packets=program.packets)
         if index == 0:
             batch.write("DRIFT_BASELINE", core.adc.drift_baseline)
-        batch.write("TIME", times[index])
+        batch.write("TIME_S", times[index])
         batch.write("REFRESH_HIGH", core.refresh_high)
         batch.write("REFRESH_LOW", core.refresh_low)
         batch.load(program.words, program.segments)
         batch.run()
-        batch.read("ERROR_COUNT", *COUNTERS, *DRIFT)
+        batch.read("FAULT_COUNT", *COUNTERS, *DRIFT)
         batch.dump()
         batch.save(folder, index)
     build = core_session.build_top(config, sim=sim)
@@ -70,7 +70,7 @@ def check_programs(core, programs, folder, *, sim, seed, times=None):
         for name, value in (COUNTERS | DRIFT).items():
             if hardware.register(config, name) != value(core):
                 mismatches.append(f"{name}: {hardware.register(config, name)}, not {value(core)}")
-        if hardware.register(config, "ERROR_COUNT"):
+        if hardware.register(config, "FAULT_COUNT"):
             mismatches.append("the hardware counted errors")
         mismatches += compare_state(folder, index, core)
         assert not mismatches, f"batch {index}, seed {seed}: " + "; ".join(mismatches[:5])
@@ -96,7 +96,7 @@ SHAPES = {
         devices_per_polarity=4,
         update_lanes=16,
         chi_bits=24,
-        range_min=6,
+        lsb_log2_min=6,
         adc_bits=6,
     ),
     "wide": TINY.replace(
@@ -106,7 +106,7 @@ SHAPES = {
         update_lanes=64,
         chi_bits=13,
         pulse_bits=1,
-        range_min=4,
+        lsb_log2_min=4,
         increment_bits=7,
         adc_bits=7,
     ),
@@ -134,7 +134,7 @@ def test_read_out_keeps_up_with_the_shortest_windows(tmp_path, seed):
     assert config.blocks == SHORTEST_WINDOW
     core = Core(config, DeviceProfile.load("pcm"), seed)
     segment = Segment(
-        row_start=0, row_count=8, col_start=0, col_count=128, range_forward=config.range_min
+        row_start=0, row_count=8, col_start=0, col_count=128, forward_lsb_log2=config.lsb_log2_min
     )
     steps = []
     for slot in (0, 1, 0, 1):
@@ -143,8 +143,9 @@ def test_read_out_keeps_up_with_the_shortest_windows(tmp_path, seed):
                 Opcode.FORWARD, segment=0, slot=slot, precision=5, input_signs=3, polarities=3
             ),
             encode(
-                Opcode.ACTIVATE, segment=0, side=0, from_slot=0, slot=0, accumulate=0,
-                function=Function.IDENTITY, shift=7, affine=0, table=0, destination=2, start=0,
+                Opcode.ACTIVATE, segment=0, axis=Axis.COLS, from_slot=0, slot=0, accumulate=0,
+                function=Function.IDENTITY, shift=7, affine=0, table=0, destination=2,
+                destination_line=0,
             ),
         ]  # fmt: skip
     loads = [encode(Opcode.LOAD, affine=0, slot=slot) for slot in (0, 1)]
@@ -165,7 +166,7 @@ def product(config, rng_seed, *first, slot=1):
     codes = np.random.default_rng(rng_seed).integers(-127, 128, config.rows)
     segment = Segment(
         row_start=0, row_count=config.rows, col_start=0, col_count=config.cols,
-        range_forward=config.drift_range + config.input_bits - 10,
+        forward_lsb_log2=config.drift_lsb_log2 + config.input_bits - 10,
     )  # fmt: skip
     words = [
         *first,
@@ -175,8 +176,9 @@ def product(config, rng_seed, *first, slot=1):
             polarities=3,
         ),
         encode(
-            Opcode.ACTIVATE, segment=0, side=0, from_slot=0, slot=0, accumulate=0,
-            function=Function.IDENTITY, shift=7, affine=0, table=0, destination=slot, start=0,
+            Opcode.ACTIVATE, segment=0, axis=Axis.COLS, from_slot=0, slot=0, accumulate=0,
+            function=Function.IDENTITY, shift=7, affine=0, table=0, destination=slot,
+            destination_line=0,
         ),
         encode(Opcode.HALT),
     ]  # fmt: skip

@@ -39,7 +39,7 @@ def run(simulate, tmp_path, config, profile, *, windows, sim="icarus"):
     """The bench on the wrapper inside crossbar_top, from a state that the model wrote."""
     sizes = {
         "LINES": config.lines, "DEVICES": config.devices_per_polarity,
-        "RANGE_BITS": config.range_bits, "INCREMENT_BITS": config.increment_bits,
+        "LSB_LOG2_BITS": config.lsb_log2_bits, "INCREMENT_BITS": config.increment_bits,
         "ROW_BITS": config.row_bits, "COL_BITS": config.col_bits,
         "DEVICE_BITS": max(1, (config.devices_per_polarity - 1).bit_length()),
     }  # fmt: skip
@@ -89,7 +89,7 @@ def empty(config, profile=IDEAL, **weights):
     model = Crossbar(config, profile, g=0)
     for name, code in weights.items():
         row, col, negative = map(int, name.split("_")[1:])
-        model.g[row, col, negative, 0] = code
+        model.conductance[row, col, negative, 0] = code
     model.refresh_weights()
     return model
 
@@ -97,7 +97,7 @@ def empty(config, profile=IDEAL, **weights):
 def oracle(model):
     """The oracle with the devices and converters of a model."""
     found = Oracle(model.config, model.profile, model.seed)
-    for name in ("g", "n", "e", "t", "gain", "offset"):
+    for name in ("conductance", "pulses_since_reset", "events", "event_time", "gain", "offset"):
         getattr(found, name)[...] = getattr(model, name)
     found.refresh_weights()
     return found
@@ -108,18 +108,18 @@ def test_counts_worked_by_hand():
     model = empty(TINY, g_0_0_0=1000, g_0_0_1=10, g_1_0_1=20)
     codes = np.zeros(16, dtype=int)
     codes[0] = 100
-    assert model.window(codes, range=10)[0] == 96
-    assert model.window(-codes, range=10)[0] == -97
+    assert model.window(codes, lsb_log2=10)[0] == 96
+    assert model.window(-codes, lsb_log2=10)[0] == -97
     # 99000 + 20 * 17 = 99340 = 97 * 1024 + 12
     codes[1] = -17
-    assert model.window(codes, range=10).tolist() == [97] + [0] * 15
+    assert model.window(codes, lsb_log2=10).tolist() == [97] + [0] * 15
     # only G+: 100000 = 97 * 1024 + 672; only G-: -1000 + 340 = -660
-    assert model.window(codes, range=10, polarities=1)[0] == 97
-    assert model.window(codes, range=4, polarities=2)[0] == -42
+    assert model.window(codes, lsb_log2=10, polarities=1)[0] == 97
+    assert model.window(codes, lsb_log2=4, polarities=2)[0] == -42
     # backward: row 0 senses 990 * 3 = 2970 = 23 * 128 + 26, row 1 -60 = -128 + 68
     codes = np.zeros(16, dtype=int)
     codes[0] = 3
-    counts = model.window(codes, range=7, backward=True, precision=5)
+    counts = model.window(codes, lsb_log2=7, backward=True, precision=5)
     assert counts.tolist() == [23, -1] + [0] * 14
 
 
@@ -127,14 +127,14 @@ def test_limit_worked_by_hand():
     # phases in counts of 64: 15.47, 30.94, 46.41; -14.98, -29.97, -44.95; 13.91, 27.81, 41.72
     model = empty(TINY, g_0_0_0=990, g_1_1_1=959, g_2_2_0=890)
     codes = np.where(np.arange(16) < 3, 3, 0)
-    increments = oracle(model).increments(codes, range=6, precision=5)
+    increments = oracle(model).increments(codes, lsb_log2=6, precision=5)
     assert increments[:3, 0].tolist() == [15, 15, 15]  # 46 - 30 = 16, one of which is lost
     assert increments[:3, 1].tolist() == [-15, -15, -15]
     assert increments[:3, 2].tolist() == [13, 14, 14]
     assert not increments[3:].any()
-    assert model.window(codes, range=6, precision=5)[:3].tolist() == [45, -45, 41]
+    assert model.window(codes, lsb_log2=6, precision=5)[:3].tolist() == [45, -45, 41]
     assert model.at_limit.tolist() == [True, True] + [False] * 14
-    assert model.window(codes, range=7, precision=5)[:3].tolist() == [23, -23, 20]
+    assert model.window(codes, lsb_log2=7, precision=5)[:3].tolist() == [23, -23, 20]
     assert not model.at_limit.any()
 
 
@@ -144,8 +144,8 @@ def test_converter_errors_worked_by_hand():
     codes = np.zeros(16, dtype=int)
     codes[0] = 15
     # 1100 * 15000 - 70000 * 16 = 15380000 = 14 * 2**20 + 699936
-    assert model.window(codes, range=10, precision=5)[0] == 14
-    increments = oracle(model).increments(codes, range=10, precision=5)
+    assert model.window(codes, lsb_log2=10, precision=5)[0] == 14
+    increments = oracle(model).increments(codes, lsb_log2=10, precision=5)
     # the current is off in the last of the 16 cycles, the offset is not
     assert increments[:, 0].tolist() == [0, 1] + [1] * 13 + [0]
     assert (increments[:, 1:] == 0).all()
@@ -153,7 +153,7 @@ def test_converter_errors_worked_by_hand():
 
 def test_reference_counts_1024():
     model = Crossbar(DEFAULT, g=0)
-    counts = model.window(np.zeros(256), range=DEFAULT.range_min, reference=True)
+    counts = model.window(np.zeros(256), lsb_log2=DEFAULT.lsb_log2_min, reference=True)
     assert (counts == 1024).all()
 
 
@@ -161,13 +161,13 @@ def test_ideal_pulses_worked_by_hand():
     # RESET 0.1 uS = 546 / 16 codes -> 34; SET 0.77 uS = 4204 / 16 codes -> 263
     model = Crossbar(TINY, g=4000)
     model.program(3, 5, 1, reset=True)
-    assert model.g[3, 5, 1, 0] == 34
-    assert model.n[3, 5, 1, 0] == 0
+    assert model.conductance[3, 5, 1, 0] == 34
+    assert model.pulses_since_reset[3, 5, 1, 0] == 0
     for pulses in range(1, 40):
         model.program(3, 5, 1)
-        assert model.g[3, 5, 1, 0] == min(34 + 263 * pulses, 4095)
-        assert model.n[3, 5, 1, 0] == min(pulses, 31)
-    assert model.e[3, 5, 1, 0] == 40
+        assert model.conductance[3, 5, 1, 0] == min(34 + 263 * pulses, 4095)
+        assert model.pulses_since_reset[3, 5, 1, 0] == min(pulses, 31)
+    assert model.events[3, 5, 1, 0] == 40
     assert model.weights[3, 5] == 4000 - 4095
     assert (model.set_pulses, model.reset_pulses) == (39, 1)
 
@@ -194,7 +194,7 @@ def test_defaults_of_the_macro_are_the_ideal_profile(g_bits):
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 5), st.integers(0, 2**32 - 1))
-def test_hash_matches_its_definition(seed, stream, index):
+def test_hash_matches_its_definition(seed, draw, index):
     def reference(x):
         x ^= x >> 16
         x = x * 0x7FEB352D % 2**32
@@ -203,8 +203,8 @@ def test_hash_matches_its_definition(seed, stream, index):
         return x ^ x >> 16
 
     event = index ^ 0x55
-    expected = reference(reference(reference(seed ^ stream * 0x9E3779B9 % 2**32) ^ index) ^ event)
-    key = event_key(seed, stream, index, event)
+    expected = reference(reference(reference(seed ^ draw * 0x9E3779B9 % 2**32) ^ index) ^ event)
+    key = event_key(seed, draw, index, event)
     assert int(key) == expected
     data = reference(expected).to_bytes(4) + reference(expected ^ 0x85EBCA6B).to_bytes(4)
     assert gauss(key) == ((sum(data) - 1020) * 1254 + 512) // 1024
@@ -231,10 +231,10 @@ def test_pcm_follows_the_published_equations(g_full_scale):
     every = np.ogrid[:256, :256, :2]
     model.program(*every, reset=True)
     microsiemens = g_full_scale / DEFAULT.g_max
-    assert model.g.mean() * microsiemens == pytest.approx(0.1, abs=0.003)
+    assert model.conductance.mean() * microsiemens == pytest.approx(0.1, abs=0.003)
 
     random = np.random.default_rng(4)
-    reference = random.normal(0.1, 0.01, model.g.size)
+    reference = random.normal(0.1, 0.01, model.conductance.size)
     published = {1: 2.06, 2: 3.44, 5: 5.92, 10: 7.83, 20: 9.40}
     for pulse in range(1, 21):
         model.program(*every)
@@ -244,7 +244,7 @@ def test_pcm_follows_the_published_equations(g_full_scale):
         step = mean + sd * random.standard_normal(reference.size)
         reference = np.clip(reference + step, 0.1, g_full_scale)
         if pulse in published:
-            g = model.g * microsiemens
+            g = model.conductance * microsiemens
             assert g.mean() == pytest.approx(reference.mean(), rel=0.01)
             assert g.std() == pytest.approx(reference.std(), rel=0.03)
             if g_full_scale == 20 or pulse <= 10:
@@ -261,7 +261,8 @@ def test_read_noise_is_that_of_independent_devices(precision, polarities):
     codes = rng.integers(1 - limit, limit, 256) * (rng.random(256) < 0.3)
     model = Crossbar(config, replace(PCM, adc_noise=0, adc_offset_sd=0, adc_gain_sd=0), seed=5, g=0)
     windows = [
-        model.window(codes, range=10, precision=precision, polarities=polarities) for _ in range(20)
+        model.window(codes, lsb_log2=10, precision=precision, polarities=polarities)
+        for _ in range(20)
     ]
     sd = PCM.read_deviation(PCM.read_noise_conductance) * config.g_max / PCM.g_full_scale
     devices = 2 * polarities.bit_count()
@@ -274,14 +275,14 @@ def test_read_noise_has_the_stated_deviation():
     model = Crossbar(config, PCM, seed=5, g=0)
     model.offset[...] = 0
     codes = np.full(256, 64)
-    counts = np.array([model.window(codes, range=10) for _ in range(40)])
+    counts = np.array([model.window(codes, lsb_log2=10) for _ in range(40)])
     # (0.19 uS * sqrt(8) = 183 codes) * 64 * sqrt(256) / 1024 counts; the converter's 0.5 vanish
     assert model.tables.g_noise == 183
     assert counts.std() == pytest.approx(183, rel=0.03)
     assert abs(counts.mean()) < 6
     repeated = Crossbar(config, PCM, seed=5, g=0)
     repeated.offset[...] = 0
-    assert (repeated.window(codes, range=10) == counts[0]).all()
+    assert (repeated.window(codes, lsb_log2=10) == counts[0]).all()
 
 
 def test_converter_spread_has_the_stated_deviation():
@@ -298,13 +299,13 @@ def test_converter_spread_has_the_stated_deviation():
 
 @settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.booleans(), st.integers(5, 8), st.integers(10, 16))
-def test_closed_form_is_the_sum_of_increments(seed, backward, precision, adc_range):
+def test_closed_form_is_the_sum_of_increments(seed, backward, precision, lsb_log2):
     model, slow = (kind(PAIRS, PCM, seed=seed) for kind in (Crossbar, Oracle))
     random = np.random.default_rng(seed)
     limit = 2 ** (precision - 1)
     codes = random.integers(1 - limit, limit, 16)
     controls = {
-        "range": adc_range, "precision": precision, "backward": backward,
+        "lsb_log2": lsb_log2, "precision": precision, "backward": backward,
         "polarities": int(random.integers(4)),
     }  # fmt: skip
     increments = slow.increments(codes, **controls)
@@ -323,7 +324,14 @@ def test_pulses_of_one_call_equal_pulses_one_by_one():
         together.program(*sites, reset)
         for site in zip(*sites, reset, strict=True):
             alone.program(*map(int, site))
-    for name in ("g", "n", "e", "weights", "set_pulses", "reset_pulses"):
+    for name in (
+        "conductance",
+        "pulses_since_reset",
+        "events",
+        "weights",
+        "set_pulses",
+        "reset_pulses",
+    ):
         assert np.array_equal(getattr(together, name), getattr(alone, name))
     cached = together.weights
     together.refresh_weights()
@@ -333,13 +341,21 @@ def test_pulses_of_one_call_equal_pulses_one_by_one():
 def test_state_survives_files(tmp_path):
     model = Crossbar(PAIRS, PCM_DRIFT, seed=1)
     model.program([1, 2], [3, 4], 0, 1)
-    model.window(np.ones(16), range=10)
+    model.window(np.ones(16), lsb_log2=10)
     model.set_time(10**6)
     model.program(5, 6, 1, 0, reset=True)
     model.write_macro_files(tmp_path / "macro")
     other = Crossbar(PAIRS, PCM_DRIFT, seed=1, g=0)
     other.read_macro_files(tmp_path / "macro")
-    for name in ("g", "n", "e", "t", "time", "windows", "weights"):
+    for name in (
+        "conductance",
+        "pulses_since_reset",
+        "events",
+        "event_time",
+        "time",
+        "windows",
+        "weights",
+    ):
         assert np.array_equal(getattr(other, name), getattr(model, name))
 
 
@@ -396,11 +412,11 @@ def test_wrong_arguments_are_refused():
     with pytest.raises(
         ValueError, match=r"^codes must be 16 pulse widths below 128, not 3 up to 3$"
     ):
-        model.window([1, 2, 3], range=10)
+        model.window([1, 2, 3], lsb_log2=10)
     with pytest.raises(
         ValueError, match=r"^codes must be 16 pulse widths below 16, not 16 up to 16$"
     ):
-        model.window([16] * 16, range=10, precision=5)
+        model.window([16] * 16, lsb_log2=10, precision=5)
     with pytest.raises(ValueError, match=r"^seed must be in 0..4294967295, not -1$"):
         Crossbar(TINY, seed=-1)
     with pytest.raises(ValueError, match=r"^conductance codes must be in 0..4095$"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LOAD engine, and the packets that the host makes."""
+"""LOAD unit, and the packets that the host makes."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phasecore.models.golden.packets import affine_packet, header, parse_result, vector_packet
-from phasecore.rtl.core.control.load_unit import StreamIn
+from phasecore.rtl.core.control.load_unit import LoadUnit
 from phasecore.rtl.spec.core import SMALL, TINY
 from phasecore.rtl.spec.instructions import PacketKind
 from phasecore.verification.support.formal import prove
@@ -18,13 +18,13 @@ ONE_BLOCK = TINY.replace(post_lanes=16)
 
 
 @pytest.mark.parametrize("config", [TINY, SMALL, ONE_BLOCK], ids=["tiny", "small", "one-block"])
-def test_stream_in(simulate, config):
-    simulate(StreamIn(config), config, bench="phasecore.verification.core.tb_load_unit")
+def test_load_unit(simulate, config):
+    simulate(LoadUnit(config), config, bench="phasecore.verification.core.tb_load_unit")
 
 
 def test_writes_are_held(tmp_path):
-    dut = StreamContract(StreamIn(TINY.replace(rows=8, cols=8)), requests=("write",))
-    prove(dut, name="stream_in", tmp_path=tmp_path, depth=12)
+    dut = StreamContract(LoadUnit(TINY.replace(rows=8, cols=8)), requests=("write",))
+    prove(dut, name="load_unit", tmp_path=tmp_path, depth=12)
 
 
 def test_vector_packet_by_hand():

@@ -79,17 +79,17 @@ def test_accumulators_saturate_and_are_counted():
 def test_error_by_hand():
     post = PostProcessing(TINY)
     # m = 201, -1, 21; der = 127 * 0, 64 * 63, 1 * 126: v = 0, -4032, 2646; 12 bits, shift 5
-    mantissas, exponent = post.error(
+    mantissas, exponent = post.delta(
         [100, -1, 10], [127, 64, 1], start=0, function=Function.SIGMOID, exponent=-3, bias=4
     )
     assert (mantissas.tolist(), exponent) == ([0, -126, 83], 6)  # 82.6875 -> 83
     # 2 (3 - 1) (16129 - 1) = 64512: 16 bits, shift 9: 126; the window's exponent is not used.
-    mantissas, exponent = post.error(
+    mantissas, exponent = post.delta(
         [3], [1], start=0, function=Function.TANH, from_slot=True, exponent=50
     )
     assert (mantissas.tolist(), exponent) == ([126], 9)
     # 255 * 16129 = 4112895 = 125.5 * 2**15 needs no clip, a fixed shift of 14 does.
-    mantissas, exponent = post.error([127], [1], start=0, function=Function.RELU, shift=14, bias=60)
+    mantissas, exponent = post.delta([127], [1], start=0, function=Function.RELU, shift=14, bias=60)
     assert (mantissas.tolist(), exponent, post.code_saturations) == ([127], 74, 1)
 
 
@@ -102,27 +102,27 @@ def test_bytes_of_minus_128_by_hand():
     y = post.activate([-128], start=0, function=Function.IDENTITY, shift=7, from_slot=True)
     assert (y.tolist(), post.accumulators[0], post.code_saturations) == ([-127], -16384, 1)
     # 2 (127 + 128) (-255) = -130050, 17 bits: 10
-    mantissas, exponent = post.error([127], [-128], start=0, function=Function.TANH, from_slot=True)
+    mantissas, exponent = post.delta([127], [-128], start=0, function=Function.TANH, from_slot=True)
     assert (mantissas.tolist(), exponent, post.accumulators[0]) == ([-127], 10, -130050)
 
 
 def test_normalised_mantissa_that_rounds_up_to_128_is_clipped():
     post = PostProcessing(TINY)
     # m = 65, der = 16129: v = 1048385, 20 bits, shift 13: 127.98
-    mantissas, exponent = post.error([32], [0], start=0, function=Function.TANH)
+    mantissas, exponent = post.delta([32], [0], start=0, function=Function.TANH)
     assert (mantissas.tolist(), exponent, post.code_saturations) == ([127], 13, 1)
 
 
 def test_exponent_saturates():
     post = PostProcessing(TINY)
     for exponent, bias, expected in ((120, 63, 127), (-128, -64, -128)):
-        assert post.error(
+        assert post.delta(
             [0], [0], start=0, function=Function.IDENTITY, shift=1, exponent=exponent, bias=bias
         )[1] == expected  # fmt: skip
 
 
 def test_zero_error_keeps_its_exponent():
-    mantissas, exponent = PostProcessing(TINY).error(
+    mantissas, exponent = PostProcessing(TINY).delta(
         [5, 5], [0, -3], start=0, function=Function.RELU, exponent=7
     )
     assert (mantissas.tolist(), exponent) == ([0, 0], 7)
@@ -150,7 +150,7 @@ def test_tables_follow_their_functions():
 )
 def test_normalised_errors_are_as_exact_as_their_format(codes, function, output):
     post = PostProcessing(TINY)
-    mantissas, exponent = post.error(codes, [output] * len(codes), start=0, function=function)
+    mantissas, exponent = post.delta(codes, [output] * len(codes), start=0, function=function)
     factor = int(derivative(np.array([output]), function)[0])
     exact = [Fraction((2 * c + 1) * factor) for c in codes]
     # Half a unit, or one where 127.5 and more is clipped.

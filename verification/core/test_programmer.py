@@ -170,7 +170,7 @@ PULSES = st.lists(
 @given(pulses=PULSES, split=st.integers(0, 20), devices=st.sampled_from([1, 2, 4, 8]))
 def test_pulses_are_spread_evenly_and_in_order(pulses, split, devices):
     """Splitting a sequence changes nothing; every call has a device once; none is lost."""
-    config = TINY.replace(devices_per_polarity=devices, range_max=21)
+    config = TINY.replace(devices_per_polarity=devices, lsb_log2_max=21)
     whole, parts = Log(config), Log(config)
     named = whole.model.pulses(pulses)
     named_parts = [parts.model.pulses(pulses[:split]), parts.model.pulses(pulses[split:])]

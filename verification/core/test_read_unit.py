@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""READ engine."""
+"""READ unit."""
 
 import pytest
 from amaranth.hdl import Assert, Assume, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import connect, flipped
 
-from phasecore.rtl.core.control.read_unit import StreamOut
+from phasecore.rtl.core.control.read_unit import ReadUnit
 from phasecore.rtl.spec.core import SMALL, TINY
 from phasecore.verification.support.formal import prove
 from phasecore.verification.support.formal_streams import StreamContract
@@ -16,10 +16,10 @@ NARROW = TINY.replace(rows=8, cols=8, slots=4)
 
 
 class AxisContract(wiring.Component):
-    """StreamOut whose beats must not change or go away while they wait."""
+    """ReadUnit whose beats must not change or go away while they wait."""
 
     def __init__(self):
-        self._component = StreamOut(NARROW)
+        self._component = ReadUnit(NARROW)
         super().__init__(self._component.signature)
 
     def elaborate(self, platform):
@@ -42,14 +42,14 @@ class AxisContract(wiring.Component):
 
 
 @pytest.mark.parametrize("config", [TINY, SMALL, ONE_BLOCK], ids=["tiny", "small", "one-block"])
-def test_stream_out(simulate, config):
-    simulate(StreamOut(config), config, bench="phasecore.verification.core.tb_read_unit")
+def test_read_unit(simulate, config):
+    simulate(ReadUnit(config), config, bench="phasecore.verification.core.tb_read_unit")
 
 
 def test_beats_are_held(tmp_path):
-    prove(AxisContract(), name="stream_out", tmp_path=tmp_path, depth=12)
+    prove(AxisContract(), name="read_unit", tmp_path=tmp_path, depth=12)
 
 
 def test_reads_are_held(tmp_path):
-    dut = StreamContract(StreamOut(NARROW), requests=("read",))
-    prove(dut, name="stream_out", tmp_path=tmp_path, depth=12)
+    dut = StreamContract(ReadUnit(NARROW), requests=("read",))
+    prove(dut, name="read_unit", tmp_path=tmp_path, depth=12)

@@ -13,7 +13,7 @@ from phasecore.models.golden.chip import Chip
 from phasecore.models.golden.core import Trace
 from phasecore.models.golden.packets import Result
 from phasecore.rtl.spec.chip import ChipConfig
-from phasecore.rtl.spec.instructions import ObjectDescriptor, StreamDescriptor
+from phasecore.rtl.spec.instructions import ObjectDescriptor, RouteDescriptor
 from phasecore.rtl.spec.registers.chip import PAGE_BITS
 from phasecore.rtl.spec.registers.chip import offsets as chip_offsets
 from phasecore.rtl.spec.registers.chip import windows as chip_windows
@@ -75,10 +75,10 @@ class ChipBatch:
         self,
         node: int,
         objects: Sequence[ObjectDescriptor],
-        streams: Sequence[StreamDescriptor],
+        routes: Sequence[RouteDescriptor],
     ) -> None:
         """Write the first entries of a node's tables, which restarts their counters."""
-        for name, entries, words in (("OBJECT", objects, 4), ("STREAM", streams, 2)):
+        for name, entries, words in (("OBJECT", objects, 4), ("ROUTE", routes, 2)):
             for index, entry in enumerate(entries):
                 if node != self.config.host:
                     self.core(node).write_words(name, index, entry.pack(), words)
@@ -180,7 +180,7 @@ def write_restores(folder: Path, chip: Chip, nodes: Sequence[int]) -> None:
 
 def build_top(config: ChipConfig, *, sim: str, waves: bool = False) -> Path:
     """Build folder of a chip in its simulation top."""
-    mesh = config.fabric
+    mesh = config.noc
     cores = " ".join(f"`CORE({node})" for node in config.cores)
     routers = " ".join(f"`ROUTER({x}, {y})" for y in range(mesh.height) for x in range(mesh.width))
     lists = f"`define PHASECORE_CORES {cores}\n`define PHASECORE_ROUTERS {routers}\n"

@@ -285,7 +285,11 @@ def compare_state(folder: Path, name: str | int, core: Core) -> list[str]:
     words = _memory(folder / f"chi_{name}.hex")[: config.chi_depth]
     chi = _lanes(words, config.chi_bits, config.update_lanes).reshape(-1)
     mismatches = _difference("chi", chi, core.update.chi.reshape(-1))
-    for part, values in (("g", core.crossbar.g), ("n", core.crossbar.n), ("e", core.crossbar.e)):
+    for part, values in (
+        ("conductance", core.crossbar.conductance),
+        ("pulses_since_reset", core.crossbar.pulses_since_reset),
+        ("events", core.crossbar.events),
+    ):
         found = _integers(_memory(folder / f"state_{name}.{part}.hex"))
         mismatches += _difference(f"device {part}", found, values.reshape(-1))
     return mismatches

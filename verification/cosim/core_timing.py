@@ -17,7 +17,7 @@ from phasecore.models.golden.core import Core
 from phasecore.models.golden.device import PROFILES
 from phasecore.models.golden.packets import affine_packet, vector_packet
 from phasecore.rtl.spec.core import CoreConfig
-from phasecore.rtl.spec.instructions import Function, Opcode, Segment, Unit, encode
+from phasecore.rtl.spec.instructions import Axis, Function, Opcode, Segment, Unit, encode
 from phasecore.rtl.spec.registers.core import events as counters
 from phasecore.verification.cosim import core as core_session
 from phasecore.verification.cosim.core import Batch, HardwareTrace, read_trace
@@ -30,7 +30,7 @@ FLAGS = (
 )  # fmt: skip
 """Flags of ``core_top.sv`` from bit 0 upward; ``latched`` lies above them."""
 
-STREAM_WINDOWS = 80
+ROUTE_WINDOWS = 80
 X, HALF, ZERO, ONES, Y = range(5)
 WHOLE, ONE, ROW, REPEATED = range(4)
 
@@ -100,13 +100,13 @@ def _forward(config: CoreConfig) -> int:
 
 def _activate() -> int:
     return encode(
-        Opcode.ACTIVATE, segment=WHOLE, side=0, from_slot=0, slot=0, accumulate=0,
-        function=Function.RELU, shift=7, affine=1, table=0, destination=Y, start=0,
+        Opcode.ACTIVATE, segment=WHOLE, axis=Axis.COLS, from_slot=0, slot=0, accumulate=0,
+        function=Function.RELU, shift=7, affine=1, table=0, destination=Y, destination_line=0,
     )  # fmt: skip
 
 
 def _outer(segment: int, slot: int) -> int:
-    return encode(Opcode.OUTER, segment=segment, slot=slot, error=ONES, transfer=1)
+    return encode(Opcode.OUTER, segment=segment, slot=slot, delta=ONES, transfer=1)
 
 
 def _segments(config: CoreConfig) -> list[Segment]:
@@ -136,7 +136,7 @@ def _product(config: CoreConfig) -> Scenario:
 
     lines = np.arange(config.lines)
     scenario = Scenario([
-        encode(Opcode.LOAD, affine=1, slot=0), _wait(Unit.STREAM_IN), _forward(config), _activate(),
+        encode(Opcode.LOAD, affine=1, slot=0), _wait(Unit.LOAD), _forward(config), _activate(),
     ], evaluate)  # fmt: skip
     scenario.load(config, X, lines % 255 - 127)
     scenario.packets.append(affine_packet(lines % 256, lines % 128, config=config))
@@ -148,13 +148,13 @@ def _stream(config: CoreConfig, name: str, *, activate: bool) -> Scenario:
 
     def evaluate(config: CoreConfig, events: Events, counts: Mapping[str, int]) -> dict[str, float]:
         first = events.cycles("window_first")
-        if not len(first) == counts["mvms"] == STREAM_WINDOWS:
+        if not len(first) == counts["mvms"] == ROUTE_WINDOWS:
             raise RuntimeError(f"{len(first)} windows seen, {counts['mvms']} counted")
         return {name: (first[-1] - first[0]) / (len(first) - 1)}
 
     body = [_forward(config), *([_activate()] if activate else [])]
     return Scenario([
-        *body, encode(Opcode.LOOP, counter=0, target=0, count=STREAM_WINDOWS),
+        *body, encode(Opcode.LOOP, counter=0, target=0, count=ROUTE_WINDOWS),
     ], evaluate)  # fmt: skip
 
 
@@ -192,8 +192,8 @@ def _updates(config: CoreConfig) -> Scenario:
 
     def evaluate(config: CoreConfig, events: Events, counts: Mapping[str, int]) -> dict[str, float]:
         dense, half, empty, transfer = events.lengths("update_busy")
-        counted = (counts["update_busy"], counts["chi_blocks"], counts["set_pulses"])
-        blocks = config.rows // 2 * 3 * config.chi_blocks
+        counted = (counts["update_busy"], counts["chi_words_updated"], counts["set_pulses"])
+        blocks = config.rows // 2 * 3 * config.chi_words_per_row
         if counted != (dense + half + empty + transfer, blocks, 0):
             raise RuntimeError(f"busy cycles, chi words and pulses counted: {counted}")
         return {
@@ -227,7 +227,7 @@ def measure(config: CoreConfig, build: Path, folder: Path, *, sim: str) -> dict[
         batch.write("CONTROL", 4)
         batch.load([*scenario.program, encode(Opcode.HALT)], _segments(config))
         batch.run()
-        batch.read("ERROR_COUNT", *(event.register for event in counters(config)))
+        batch.read("FAULT_COUNT", *(event.register for event in counters(config)))
         batch.save(folder, index)
     core_session.simulate(
         build, folder, config, sim=sim, seed=1, batches=len(scenarios), plusargs=["+events=1"]
@@ -236,7 +236,7 @@ def measure(config: CoreConfig, build: Path, folder: Path, *, sim: str) -> dict[
     for index, scenario in enumerate(scenarios):
         events = Events((folder / f"events_{index}.txt").read_text(encoding="utf-8"))
         trace = read_trace(folder / f"trace_{index}.txt", config)
-        if trace.errors or trace.register(config, "ERROR_COUNT"):
+        if trace.errors or trace.register(config, "FAULT_COUNT"):
             raise RuntimeError(f"the core counted errors in scenario {index}: {trace.errors}")
         values = scenario.evaluate(config, events, _counts(config, trace))
         found |= {name: float(value) for name, value in values.items()}

@@ -18,7 +18,7 @@ COUNTERS = {
     "COUNT_RESET_PULSES": lambda core: core.programmer.reset_pulses,
     "COUNT_REFRESHED_PAIRS": lambda core: core.programmer.refreshed,
     "COUNT_UNVERIFIED": lambda core: core.programmer.unverified,
-    "COUNT_CHI_BLOCKS": lambda core: core.update.products,
+    "COUNT_CHI_WORDS_UPDATED": lambda core: core.update.products,
     "COUNT_MVMS": lambda core: core.crossbar.windows,
 }
 """Counter registers, and where the model counts the same."""
@@ -33,7 +33,7 @@ def compare_counters(
     core: Core, before: Mapping[str, int], counted: Mapping[str, int]
 ) -> list[str]:
     """Mismatches of the counters that the model has, too, and any error of the core."""
-    mismatches = ["the core counted errors"] if counted["ERROR_COUNT"] else []
+    mismatches = ["the core counted errors"] if counted["FAULT_COUNT"] else []
     for name, value in counted_by(core).items():
         due = value - before[name]
         if counted[name] != due:

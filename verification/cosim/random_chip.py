@@ -17,12 +17,13 @@ from phasecore.models.golden.packets import header
 from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.instructions import (
     GROUP,
+    Axis,
     Function,
     ObjectDescriptor,
     Opcode,
     PacketKind,
+    RouteDescriptor,
     Segment,
-    StreamDescriptor,
     encode,
 )
 
@@ -61,7 +62,7 @@ class Pipeline:
 
     Attributes
     ----------
-    objects, streams : descriptors by node, the host's among them
+    objects, routes : descriptors by node, the host's among them
     """
 
     def __init__(self, config: ChipConfig, seed: int):
@@ -77,7 +78,7 @@ class Pipeline:
         self.first = self._stage(first, windows[0], 1)
         self.fork = [self._stage(node, windows[1], 1) for node in fork]
         self.last = self._stage(last, windows[2], 2)
-        self._channel = self._random.randrange(config.fabric.virtual_channels)
+        self._channel = self._random.randrange(config.noc.virtual_channels)
         self._tables()
 
     @property
@@ -124,14 +125,14 @@ class Pipeline:
         for index, slot in enumerate(stage.slots):
             final = index == stage.inputs - 1
             activate = encode(
-                Opcode.ACTIVATE, segment=SEGMENT, side=0, from_slot=1,
+                Opcode.ACTIVATE, segment=SEGMENT, axis=Axis.COLS, from_slot=1,
                 slot=slot + newest % window.depth, accumulate=int(index > 0),
                 function=Function.IDENTITY if final else Function.NONE, shift=7, affine=0,
-                table=0, destination=stage.result, start=0,
+                table=0, destination=stage.result, destination_line=0,
             )  # fmt: skip
             program.append(activate)
         send = encode(
-            Opcode.SEND, stream=0, partial=0, slot=stage.result, start=stage.start,
+            Opcode.SEND, route=0, partial=0, slot=stage.result, first_line=stage.start,
             length=stage.length, merge=0, object=0,
         )  # fmt: skip
         release = encode(Opcode.RELEASE, objects=mask)
@@ -139,7 +140,7 @@ class Pipeline:
 
     def _places(self) -> tuple[int, list[int], int]:
         """Nodes of the stages; the two of the fork are neighbours in a row or column."""
-        mesh, cores = self.config.fabric, self.config.cores
+        mesh, cores = self.config.noc, self.config.cores
         pairs = [
             [node, node + step]
             for node in cores
@@ -166,7 +167,7 @@ class Pipeline:
             if out_height < 1 or out_width < 1:
                 continue
             window = ObjectDescriptor(
-                x=0, y=0, stream=0, height=height, width=width, out_height=out_height,
+                x=0, y=0, route=0, height=height, width=width, out_height=out_height,
                 out_width=out_width, kernel_height=kernel_height, kernel_width=kernel_width,
                 stride=stride, padding=padding,
             )  # fmt: skip
@@ -185,12 +186,12 @@ class Pipeline:
         place = self.config.place
         fork = [stage.node for stage in self.fork]
         self.objects = {self.first.node: [self._object(self.first, host, 0, 0)]}
-        self.streams = {host: [self._stream(self.first, 0)]}
+        self.routes = {host: [self._stream(self.first, 0)]}
         for stage in self.fork:
             self.objects[stage.node] = [self._object(stage, self.first.node, 0, 0)]
         depth = self.fork[0].window.depth
-        self.streams[self.first.node] = [
-            StreamDescriptor(
+        self.routes[self.first.node] = [
+            RouteDescriptor(
                 object=0, multicast=1, cols=sum(1 << x for x in {place(node)[0] for node in fork}),
                 rows=sum(1 << y for y in {place(node)[1] for node in fork}), credits=2 * depth,
                 consumers=2, needed=depth + 1,
@@ -200,21 +201,21 @@ class Pipeline:
             self._object(self.last, node, 0, index) for index, node in enumerate(fork)
         ]
         for index, node in enumerate(fork):
-            self.streams[node] = [self._stream(self.last, index)]
+            self.routes[node] = [self._stream(self.last, index)]
         x, y = place(host)
-        self.streams[self.last.node] = [StreamDescriptor(object=0, x=x, y=y, vc=channel, credits=2)]
+        self.routes[self.last.node] = [RouteDescriptor(object=0, x=x, y=y, vc=channel, credits=2)]
         x, y = place(self.last.node)
-        self.objects[host] = [ObjectDescriptor(x=x, y=y, stream=0, vc=channel)]
+        self.objects[host] = [ObjectDescriptor(x=x, y=y, route=0, vc=channel)]
 
-    def _object(self, stage: Stage, producer: int, stream: int, index: int) -> ObjectDescriptor:
+    def _object(self, stage: Stage, producer: int, route: int, index: int) -> ObjectDescriptor:
         x, y = self.config.place(producer)
         return replace(
-            stage.window, x=x, y=y, stream=stream, slot=stage.slots[index], vc=self._channel
+            stage.window, x=x, y=y, route=route, slot=stage.slots[index], vc=self._channel
         )
 
-    def _stream(self, consumer: Stage, index: int) -> StreamDescriptor:
+    def _stream(self, consumer: Stage, index: int) -> RouteDescriptor:
         x, y = self.config.place(consumer.node)
-        return StreamDescriptor(
+        return RouteDescriptor(
             object=index, x=x, y=y, vc=self._channel, credits=consumer.window.depth
         )
 

@@ -24,7 +24,7 @@ class RandomProgram:
         self.words.append(self._mvm())
         for _ in range(length):
             weights = {
-                self._mvm: 5, self._activate: 5, self._error: 5, self._outer: 6, self._load: 2,
+                self._mvm: 5, self._activate: 5, self._delta: 5, self._outer: 6, self._load: 2,
                 self._load_affine: 1, self._read: 2, self._transfer: 1, self._wait: 1,
                 self._refresh: 1, self._program: 0.5, self._calibrate: 0.3,
             }  # fmt: skip
@@ -47,12 +47,12 @@ class RandomProgram:
         config, rng = self.config, self.rng
         (row, rows), (col, cols) = self._span(config.rows), self._span(config.cols)
         largest = (1 << config.chi_bits - 1) - 1
-        ranges = config.range_min, min(config.range_min + 6, config.range_max)
+        ranges = config.lsb_log2_min, min(config.lsb_log2_min + 6, config.lsb_log2_max)
         return Segment(
             row_start=row, row_count=rows, col_start=col, col_count=cols,
             threshold=min(rng.choice([1, 50, 700, 3000, largest]), largest),
-            chi_shift=rng.randint(-12, 2), range_forward=rng.randint(*ranges),
-            range_backward=rng.randint(*ranges),
+            chi_shift=rng.randint(-12, 2), forward_lsb_log2=rng.randint(*ranges),
+            backward_lsb_log2=rng.randint(*ranges),
         )  # fmt: skip
 
     def _slot(self) -> int:
@@ -92,7 +92,7 @@ class RandomProgram:
 
     def _read(self) -> int:
         start, length = self._lines()
-        return encode(Opcode.READ, slot=self._slot(), start=start, length=length)
+        return encode(Opcode.READ, slot=self._slot(), first_line=start, length=length)
 
     def _mvm(self) -> int:
         return encode(
@@ -102,20 +102,23 @@ class RandomProgram:
         )  # fmt: skip
 
     def _destination(self) -> dict[str, int]:
-        return {"destination": self._slot(), "start": self.rng.randrange(self.config.lines)}
+        return {
+            "destination": self._slot(),
+            "destination_line": self.rng.randrange(self.config.lines),
+        }
 
     def _activate(self) -> int:
         return encode(
-            Opcode.ACTIVATE, segment=self._any_segment(), side=self.rng.randrange(2),
+            Opcode.ACTIVATE, segment=self._any_segment(), axis=self.rng.randrange(2),
             from_slot=self.rng.randrange(2), slot=self._slot(),
             accumulate=self.rng.randrange(2), function=self._function(0),
             shift=self.rng.choice([0, 4, 5, 7, 7, 12]), affine=self.rng.randrange(2),
             table=self.rng.randrange(self.config.affine_tables), **self._destination(),
         )  # fmt: skip
 
-    def _error(self) -> int:
+    def _delta(self) -> int:
         return encode(
-            Opcode.ERROR, segment=self._any_segment(), side=self.rng.randrange(2),
+            Opcode.DELTA, segment=self._any_segment(), axis=self.rng.randrange(2),
             from_slot=self.rng.randrange(2), slot=self._slot(), output=self._slot(),
             function=self._function(1), fixed=self.rng.random() < 0.3,
             shift=self.rng.randrange(18), bias=self.rng.randint(-12, 4), **self._destination(),
@@ -123,7 +126,7 @@ class RandomProgram:
 
     def _outer(self) -> int:
         return encode(
-            Opcode.OUTER, segment=self._any_segment(), slot=self._slot(), error=self._slot(),
+            Opcode.OUTER, segment=self._any_segment(), slot=self._slot(), delta=self._slot(),
             transfer=self.rng.randrange(2),
         )  # fmt: skip
 

@@ -113,7 +113,7 @@ def _write_settings(script: core_session.Batch, core: Core, batch: Batch, node: 
 
 def _registers(config: CoreConfig) -> list[str]:
     """What is read of a core after a batch."""
-    return ["ERROR_COUNT", *(event.register for event in events(config))]
+    return ["FAULT_COUNT", *(event.register for event in events(config))]
 
 
 class CoreRtl(Rtl):
@@ -161,7 +161,7 @@ class CoreRtl(Rtl):
         units = {
             "total": "cycles", "window": "window", "post_processing": "post_busy",
             "update": "update_busy", "programming": "programmer_busy", "load": "load_busy",
-            "read": "store_busy",
+            "read": "read_busy",
         }  # fmt: skip
         phases = {name: counted[f"COUNT_{event.upper()}"] for name, event in units.items()}
         values = len(trace.codes) + len(trace.bytes) + len(trace.devices)
@@ -205,7 +205,7 @@ class ChipRtl(Rtl):
             _write_settings(script.core(node), self._cores[node], batch, node)
             script.core(node).write("WATCHDOG", WATCHDOG)
         for node, tables in batch.job.tables.items():
-            script.define(node, tables.objects, tables.streams)
+            script.define(node, tables.objects, tables.routes)
         script.run(nodes)
         for node in nodes:
             script.core(node).read(*_registers(self._config.core))

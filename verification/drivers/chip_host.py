@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike
 
 from phasecore.models.golden.packets import Result, affine_packet, parse_result, vector_packet
 from phasecore.rtl.spec.chip import ChipConfig
-from phasecore.rtl.spec.instructions import ObjectDescriptor, StreamDescriptor
+from phasecore.rtl.spec.instructions import ObjectDescriptor, RouteDescriptor
 from phasecore.rtl.spec.registers.chip import MASK_NODES, PAGE_BITS, masks, registers, windows
 from phasecore.verification.drivers.host import (
     IDLE_INPUTS,
@@ -86,27 +86,27 @@ class ChipHost(Page):
         self, producer: tuple[int, int], consumer: tuple[int, int], *, slot: int = 0,
         depth: int = 1, credits: int | None = None, vc: int = 0,
     ) -> None:  # fmt: skip
-        """Write both ends of a stream of single vectors.
+        """Write both ends of a route of single vectors.
 
         Parameters
         ----------
-        producer, consumer : node and number of its stream, node and number of its object
+        producer, consumer : node and number of its route, node and number of its object
         slot, depth : the consumer's ring
         credits : vectors that may be on their way; default: the ring's depth
         vc : virtual channel of both directions
         """
-        (source, stream), (target, number) = producer, consumer
+        (source, route), (target, number) = producer, consumer
         (px, py), (cx, cy) = self.config.place(source), self.config.place(target)
         await self.pages[target].define(
-            number, ObjectDescriptor(x=px, y=py, stream=stream, vc=vc, slot=slot, depth=depth)
+            number, ObjectDescriptor(x=px, y=py, route=route, vc=vc, slot=slot, depth=depth)
         )
         credits = depth if credits is None else credits
         await self.pages[source].define(
-            stream, StreamDescriptor(x=cx, y=cy, object=number, vc=vc, credits=credits)
+            route, RouteDescriptor(x=cx, y=cy, object=number, vc=vc, credits=credits)
         )
 
     async def read_mask(self, name: str) -> int:
-        """``RUNNING``, ``HALTED`` or ``ERROR``: bit n is that of node n."""
+        """``RUNNING``, ``HALTED`` or ``FAULT``: bit n is that of node n."""
         value = 0
         for position, part in enumerate(masks(name, self.config)):
             value |= await self.read_register(part) << MASK_NODES * position
@@ -122,7 +122,7 @@ class ChipHost(Page):
         """Wait until all programs that were started have halted."""
         while not int(self._dut.halted.value):
             if not await self.read_mask("RUNNING") and not int(self._dut.halted.value):
-                stopped = await self.read_mask("ERROR")
+                stopped = await self.read_mask("FAULT")
                 nodes = [node for node in self.cores if stopped >> node & 1]
                 for node in nodes:
                     await self.cores[node].check_running()
@@ -138,16 +138,16 @@ class ChipHost(Page):
         """Queue a packet; the bridge takes them in order."""
         self.source.send_nowait(AxiStreamFrame(packet))
 
-    def send_vector(self, stream: int, codes: ArrayLike, *, start: int = 0) -> None:
-        """Queue a vector of codes (-127..127) for lines ``start`` and up of a stream's object."""
-        self.send(vector_packet(codes, config=self.config.core, start=start, slot=stream))
+    def send_vector(self, route: int, codes: ArrayLike, *, start: int = 0) -> None:
+        """Queue a vector of codes (-127..127) for lines ``start`` and up of a route's object."""
+        self.send(vector_packet(codes, config=self.config.core, start=start, slot=route))
 
     def send_affine(
-        self, stream: int, scale: ArrayLike, offset: ArrayLike, *, start: int = 0
+        self, route: int, scale: ArrayLike, offset: ArrayLike, *, start: int = 0
     ) -> None:
-        """Queue scales (1.7) and offsets (7.1) for the affine table of a stream's object."""
+        """Queue scales (1.7) and offsets (7.1) for the affine table of a route's object."""
         config = self.config.core
-        self.send(affine_packet(scale, offset, config=config, start=start, slot=stream))
+        self.send(affine_packet(scale, offset, config=config, start=start, slot=route))
 
     async def receive(self) -> Result:
         """Next RESULT packet, as soon as it has come; ``slot`` is the host's object."""

@@ -30,13 +30,13 @@ from numpy.typing import ArrayLike
 
 from phasecore.models.golden.packets import Result, affine_packet, parse_result, vector_packet
 from phasecore.rtl.spec.core import CoreConfig
-from phasecore.rtl.spec.instructions import ObjectDescriptor, Segment, StreamDescriptor
+from phasecore.rtl.spec.instructions import ObjectDescriptor, RouteDescriptor, Segment
 from phasecore.rtl.spec.registers.core import registers, windows
-from phasecore.rtl.spec.registers.table import ErrorCode, ErrorCounter, Register, Window
+from phasecore.rtl.spec.registers.table import FaultCode, FaultCounter, Register, Window
 from phasecore.verification.support.streams import reset
 
 __all__ = [
-    "IDLE_INPUTS", "POLL_CYCLES", "Clients", "CorePage", "Errors", "Host", "Page", "RegisterError",
+    "IDLE_INPUTS", "POLL_CYCLES", "Clients", "CorePage", "Faults", "Host", "Page", "RegisterError",
     "RunError", "reset_again",
 ]  # fmt: skip
 
@@ -58,12 +58,12 @@ class RunError(Exception):
 
 
 @dataclass(frozen=True)
-class Errors:
-    """Errors since the counters were cleared: the first one, and how many of each kind."""
+class Faults:
+    """Faults since the counters were cleared: the first one, and how many of each kind."""
 
-    code: ErrorCode
+    code: FaultCode
     address: int
-    counts: dict[ErrorCounter, int]
+    counts: dict[FaultCounter, int]
     """Counters that are not zero."""
 
 
@@ -172,20 +172,20 @@ class Page:
         for word in range(target.words):
             await self.write_word(target.address(index, word), entry >> 32 * word & 0xFFFFFFFF)
 
-    async def define(self, index: int, descriptor: ObjectDescriptor | StreamDescriptor) -> None:
-        """Write an object or a stream, which begins anew."""
-        window = "OBJECT" if isinstance(descriptor, ObjectDescriptor) else "STREAM"
+    async def define(self, index: int, descriptor: ObjectDescriptor | RouteDescriptor) -> None:
+        """Write an object or a route, which begins anew."""
+        window = "OBJECT" if isinstance(descriptor, ObjectDescriptor) else "ROUTE"
         await self.write_entry(window, index, descriptor.pack())
 
-    async def errors(self) -> Errors:
-        """Errors since the last ``clear``."""
+    async def faults(self) -> Faults:
+        """Faults since the last ``clear``."""
         counts = {}
-        for counter in ErrorCounter:
-            if f"ERRORS_{counter.name}" in self._table:
-                counts[counter] = await self.read_register(f"ERRORS_{counter.name}")
-        return Errors(
-            ErrorCode(await self.read_register("ERROR_CODE")),
-            await self.read_register("ERROR_ADDRESS"),
+        for counter in FaultCounter:
+            if f"FAULTS_{counter.name}" in self._table:
+                counts[counter] = await self.read_register(f"FAULTS_{counter.name}")
+        return Faults(
+            FaultCode(await self.read_register("FAULT_CODE")),
+            await self.read_register("FAULT_ADDRESS"),
             {counter: count for counter, count in counts.items() if count},
         )
 
@@ -211,7 +211,7 @@ class CorePage(Page):
         status = await self.read_fields("STATUS")
         if not status["running"] and not status["halted"]:
             address = await self.read_register("PC")
-            code = ErrorCode(await self.read_register("ERROR_CODE"))
+            code = FaultCode(await self.read_register("FAULT_CODE"))
             raise RunError(f"stopped at instruction {address}, first error {code.name}")
 
 

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import connect, flipped
 from phasecore.rtl.interface.network_interface import NetworkInterface
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.messages import MESSAGE, PAYLOAD_FLITS, MessageKind
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.rtl.spec.packets import HEADER
 
 __all__ = ["NetworkContract"]
@@ -18,13 +18,13 @@ class NetworkContract(wiring.Component):
     """A NetworkInterface whose links are watched; the router's side keeps its own promises.
 
     Sent: never a flit without a credit; packets of one head, as many flits as it says and one
-    tail, on one channel, not interleaved; no longer than the fabric takes. Received: never more
+    tail, on one channel, not interleaved; no longer than the NoC takes. Received: never more
     flits taken than have come, so that credits neither over- nor underflow.
     """
 
-    def __init__(self, config: CoreConfig, fabric: FabricConfig):
-        self.fabric = fabric
-        self._component = NetworkInterface(config, fabric)
+    def __init__(self, config: CoreConfig, noc: NocConfig):
+        self.noc = noc
+        self._component = NetworkInterface(config, noc)
         super().__init__(self._component.signature)
 
     def elaborate(self, platform: object) -> Module:
@@ -36,8 +36,8 @@ class NetworkContract(wiring.Component):
         with m.If(component.i.valid):
             # The controller refuses others.
             m.d.comb += [
-                Assume(send.length != 0), Assume(send.start[:3] == 0),
-                Assume(send.start + send.length <= component.config.lines),
+                Assume(send.length != 0), Assume(send.first_line[:3] == 0),
+                Assume(send.first_line + send.length <= component.config.lines),
             ]  # fmt: skip
         with m.If(component.grants.valid):
             m.d.comb += Assume(component.grants.payload.count != 0)
@@ -48,8 +48,8 @@ class NetworkContract(wiring.Component):
 
     def _credits(self, m: Module) -> None:
         """Flits in the buffers on either side, by channel."""
-        depth = self.fabric.depth
-        for vc in range(self.fabric.virtual_channels):
+        depth = self.noc.depth
+        for vc in range(self.noc.virtual_channels):
             for name, link, ours in (("out", self.link_out, True), ("in", self.link_in, False)):
                 held = Signal(range(depth + 2), name=f"held_{name}_{vc}")
                 come, gone = link.valid & (link.vc == vc), link.credit[vc]
@@ -66,7 +66,7 @@ class NetworkContract(wiring.Component):
         length = link.flit.data[header.low : header.low + header.width]
         kind = link.flit.data[MESSAGE["kind"].low : MESSAGE["kind"].low + MESSAGE["kind"].width]
         several = link.flit.data[HEADER["multicast"].low]
-        most = Mux(several, min(PAYLOAD_FLITS, self.fabric.depth - 1), PAYLOAD_FLITS)
+        most = Mux(several, min(PAYLOAD_FLITS, self.noc.depth - 1), PAYLOAD_FLITS)
         left, channel = Signal(header.width), Signal.like(link.vc)
         with m.If(link.valid):
             m.d.sync += channel.eq(link.vc)
@@ -91,7 +91,7 @@ class NetworkContract(wiring.Component):
     def _router(self, m: Module) -> None:
         """Packets on the link in: a router lets no others through, but may cancel them."""
         link = self.link_in
-        for vc in range(self.fabric.virtual_channels):
+        for vc in range(self.noc.virtual_channels):
             inside = Signal(name=f"inside_{vc}")
             with m.If(link.valid & (link.vc == vc)):
                 m.d.sync += inside.eq(~link.flit.tail)

@@ -14,11 +14,11 @@ from cocotb.triggers import RisingEdge
 
 from phasecore.models.golden.device import IDEAL
 from phasecore.rtl.core.interfaces import CreditGrant, SendCommand, TableWrite
-from phasecore.rtl.spec.instructions import ObjectDescriptor, StreamDescriptor
+from phasecore.rtl.spec.instructions import ObjectDescriptor, RouteDescriptor
 from phasecore.rtl.spec.messages import PAYLOAD_FLITS, MessageKind, message_fields
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.rtl.spec.packets import HEADER
-from phasecore.rtl.spec.registers.table import ErrorCode
+from phasecore.rtl.spec.registers.table import FaultCode
 from phasecore.verification.oracle.core import Core
 from phasecore.verification.oracle.network_interface import (
     NetworkInterface,
@@ -31,14 +31,25 @@ from phasecore.verification.oracle.network_interface import (
 from phasecore.verification.support.build import config_from_env
 from phasecore.verification.support.streams import reset
 
-__all__ = ["AFFINE", "CHANNELS", "CONFIG", "CREDIT", "FABRIC", "LINES", "PARTIAL", "ROUTE",
-           "VECTOR", "Packet", "Session"]  # fmt: skip
+__all__ = [
+    "AFFINE",
+    "CHANNELS",
+    "CONFIG",
+    "CREDIT",
+    "HEAD",
+    "LINES",
+    "NOC",
+    "PARTIAL",
+    "VECTOR",
+    "Packet",
+    "Session",
+]  # fmt: skip
 
 CONFIG = config_from_env()
-FABRIC = FabricConfig.from_json(os.environ["PHASECORE_FABRIC"])
-CHANNELS = range(FABRIC.virtual_channels)
+NOC = NocConfig.from_json(os.environ["PHASECORE_NOC"])
+CHANNELS = range(NOC.virtual_channels)
 LINES, LANES, ACC_BITS = CONFIG.lines, CONFIG.post_lanes, CONFIG.acc_bits
-ROUTE = {"multicast": 0, "order": 0, "x": 1, "y": 1}
+HEAD = {"multicast": 0, "order": 0, "x": 1, "y": 1}
 VECTOR, PARTIAL, CREDIT, AFFINE = MessageKind
 
 
@@ -71,7 +82,7 @@ class Packet:
         ]
         if self.cancelled:
             self.flits.append((True, True, random.getrandbits(64)))
-        self.errors = []
+        self.faults = []
         fields = message_fields(self.words[0])
         self.kind, self.object, self.last = fields["kind"], fields["object"], fields["last"]
 
@@ -91,7 +102,7 @@ class Session:
         self.inject, self.take, self.memory, self.sums = inject, take, memory, sums
         self.disturb = disturb
         self.random = np.random.default_rng(random.getrandbits(32))
-        self.model = NetworkInterface(Core(CONFIG, IDEAL, 1), FABRIC)
+        self.model = NetworkInterface(Core(CONFIG, IDEAL, 1), NOC)
         self.slots = np.zeros((CONFIG.slots, LINES), dtype=np.int64)
         self.exponents = np.zeros(CONFIG.slots, dtype=np.int64)
         self.accumulators = np.zeros(LINES, dtype=np.int64)
@@ -99,7 +110,7 @@ class Session:
         self.waiting = [deque() for _ in CHANNELS]
         self.inside = [deque() for _ in CHANNELS]
         self.partly = [deque() for _ in CHANNELS]
-        self.credits = [FABRIC.depth for _ in CHANNELS]
+        self.credits = [NOC.depth for _ in CHANNELS]
         self.held = [0 for _ in CHANNELS]
         self.taking = [None for _ in CHANNELS]
         self.open, self.packets = [], []
@@ -193,7 +204,7 @@ class Session:
         self._affine()
         taken = [vc for vc in CHANNELS if int(dut.link_in__credit.value) >> vc & 1]
         assert len(taken) <= 1, "two flits in a cycle"
-        error = ErrorCode(int(dut.error_code.value)) if int(dut.error.value) else None
+        error = FaultCode(int(dut.error_code.value)) if int(dut.error.value) else None
         arrived = self._flit(taken[0], error) if taken else self._drop(error)
         assert int(dut.arrived.value) == arrived, f"arrived {int(dut.arrived.value):b}"
         if arrived:
@@ -203,7 +214,7 @@ class Session:
 
     def _accept(self, command):
         self.log.append(("accept", self.now))
-        if self.model.streams.descriptor(command["stream"]) is None:
+        if self.model.routes.descriptor(command["route"]) is None:
             self.drops += 1
             self.model.send(command)
         else:
@@ -266,10 +277,10 @@ class Session:
         self.taking[vc] = None if tail else packet
         if error is not None:
             if head:
-                packet.errors.append(error)
+                packet.faults.append(error)
             else:
                 self._drop(error)
-        elif not head and packet.kind == PARTIAL and not packet.errors:
+        elif not head and packet.kind == PARTIAL and not packet.faults:
             self.come[packet.object] += 1
         return self._receive(packet) if tail else 0
 
@@ -278,11 +289,11 @@ class Session:
         known = packet.kind == VECTOR and local.descriptor(packet.object) is not None
         slot = local.slot(packet.object) if known else None
         error = self.model.receive(packet.words, cancelled=packet.cancelled)
-        names = [code.name for code in packet.errors]
+        names = [code.name for code in packet.faults]
         expected = [] if error is None else [error.name]
-        if len(names) > len(expected) and names[-1] == "FABRIC_OBJECT":
+        if len(names) > len(expected) and names[-1] == "NOC_OBJECT":
             # A SEND was dropped in the cycle of the head.
-            self._drop(ErrorCode[names.pop()])
+            self._drop(FaultCode[names.pop()])
         assert names == expected, f"errors of {packet.kind} {packet.object}"
         if error is None and known:
             assert (self.slots[slot] == self.model.core.slots[slot]).all(), f"slot {slot}"
@@ -292,7 +303,7 @@ class Session:
     def _drop(self, error):
         """An error that is no packet's is that of a SEND."""
         if error is not None:
-            assert error == ErrorCode.FABRIC_OBJECT
+            assert error == FaultCode.NOC_OBJECT
             self.dropped += 1
             assert self.dropped <= self.drops, "error without a reason"
         return 0
@@ -303,7 +314,7 @@ class Session:
         head, tail, word = flit & 1, flit >> 1 & 1, flit >> 2
         assert int(self.dut.busy.value), "flit while not busy"
         self.held[vc] += 1
-        assert self.held[vc] <= FABRIC.depth, f"channel {vc}: sent without a credit"
+        assert self.held[vc] <= NOC.depth, f"channel {vc}: sent without a credit"
         assert bool(head) == (not self.open), "packet inside another, or no head"
         if head:
             self.log.append(("head", self.now))
@@ -317,7 +328,7 @@ class Session:
         if fields["kind"] == CREDIT:
             grant = self.granted.popleft()
             descriptor = self.model.local.descriptors[grant.object]
-            expected = credit_packets([grant], self.model.local.descriptors, FABRIC)
+            expected = credit_packets([grant], self.model.local.descriptors, NOC)
             assert ([words], vc) == (expected, descriptor.vc), "credit"
             return
         self.packets.append((vc, words))
@@ -331,7 +342,7 @@ class Session:
         if fields["kind"] == CREDIT:
             return
         command = self.sending[0]
-        assert self.model.sendable(command["stream"]), "sent without credits for the vector"
+        assert self.model.sendable(command["route"]), "sent without credits for the vector"
         if command["partial"] and command["merge"]:
             end = fields["start"] + HEADER["length"].of(word) - 1
             assert self.come[command["object"]] >= end, "sent before it has come"
@@ -345,12 +356,12 @@ class Session:
             assert int(self.dut.partial.value) <= partial, "sums in use after the last flit"
 
     def _ends(self, command):
-        core, stream = self.model.core, command["stream"]
-        descriptor = self.model.streams.descriptor(stream)
-        part = {"start": command["start"], "length": command["length"]}
+        core, route = self.model.core, command["route"]
+        descriptor = self.model.routes.descriptor(route)
+        part = {"start": command["first_line"], "length": command["length"]}
         if command["partial"]:
             expected = partial_packets(
-                core.post.accumulators, descriptor, CONFIG, FABRIC, **part
+                core.post.accumulators, descriptor, CONFIG, NOC, **part
             )  # fmt: skip
             if command["merge"]:
                 assert self.model.merged(command)
@@ -359,7 +370,7 @@ class Session:
             slot = command["slot"]
             exponent = int(core.exponents[slot])
             expected = vector_packets(
-                core.slots[slot], exponent, descriptor, CONFIG, FABRIC, **part
+                core.slots[slot], exponent, descriptor, CONFIG, NOC, **part
             )  # fmt: skip
         self.model.send(command)
         assert self.packets == [(descriptor.vc, words) for words in expected], f"{command}"
@@ -369,24 +380,24 @@ class Session:
 
     async def object(self, index, **values):
         """Write an object's descriptor; returns it."""
-        given = ObjectDescriptor(**{"x": 2, "y": 3, "stream": index, **values})
+        given = ObjectDescriptor(**{"x": 2, "y": 3, "route": index, **values})
         await self._table(0, index, given.pack(), 4)
         self.model.local.define(index, given)
         self.come[index] = 0
         return given
 
-    async def stream(self, index, **values):
-        """Write a stream's descriptor; returns it."""
-        given = StreamDescriptor(**{"object": index, "x": 1, "y": 2, **values})
+    async def route(self, index, **values):
+        """Write a route's descriptor; returns it."""
+        given = RouteDescriptor(**{"object": index, "x": 1, "y": 2, **values})
         await self._table(1, index, given.pack(), 2)
-        self.model.streams.define(index, given)
+        self.model.routes.define(index, given)
         return given
 
-    async def _table(self, stream, index, value, words):
+    async def _table(self, route, index, value, words):
         order = list(range(words))
         random.shuffle(order)
         for word in order:
-            fields = {"en": 1, "stream": stream, "index": index, "word": word}
+            fields = {"en": 1, "route": route, "index": index, "word": word}
             data = value >> 32 * word & 0xFFFFFFFF
             await self.cycle(TableWrite().const({**fields, "data": data}).as_value().value)
 
@@ -397,12 +408,12 @@ class Session:
     def vector(self, vc, message, limit=PAYLOAD_FLITS):
         """A message comes in packets of ``limit`` data flits."""
         for part in split(message, CONFIG, limit):
-            self.give(vc, flits(part, ROUTE))
+            self.give(vc, flits(part, HEAD))
 
-    def send(self, stream, *, partial=0, slot=0, start=0, length=LINES, merge=0, object_=0):
+    def send(self, route, *, partial=0, slot=0, start=0, length=LINES, merge=0, object_=0):
         """A SEND."""
         self.commands.append({
-            "stream": stream, "partial": partial, "slot": slot, "start": start,
+            "route": route, "partial": partial, "slot": slot, "first_line": start,
             "length": length, "merge": merge, "object": object_,
         })  # fmt: skip
 

@@ -37,7 +37,7 @@ def descriptor(**values):
         "arrived": random.choice([0, 0, 1, 31]),
         "enable": random.random() < 0.9,
     }
-    return ObjectDescriptor(**{"x": 1, "y": 2, "stream": 3, **chosen, **values})
+    return ObjectDescriptor(**{"x": 1, "y": 2, "route": 3, **chosen, **values})
 
 
 class Bench:
@@ -99,7 +99,7 @@ class Bench:
         order = list(words)
         random.shuffle(order)
         for word in order:
-            fields = {"en": 1, "stream": 0, "index": index, "word": word}
+            fields = {"en": 1, "route": 0, "index": index, "word": word}
             given = TableWrite().const({**fields, "data": wanted.pack() >> 32 * word & 0xFFFFFFFF})
             self.model.descriptors[index] = None
             await self._write_cycle(given.as_value().value)

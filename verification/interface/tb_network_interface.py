@@ -14,10 +14,10 @@ from phasecore.verification.interface.session import (
     CHANNELS,
     CONFIG,
     CREDIT,
-    FABRIC,
+    HEAD,
     LINES,
+    NOC,
     PARTIAL,
-    ROUTE,
     VECTOR,
     Session,
 )
@@ -81,13 +81,13 @@ def corrupt(words):
     choice = random.randrange(5)
     if choice == 0:
         return words, {"cancel_at": random.randint(1, len(words) - 1)}
-    route = HEADER.pack(**ROUTE, length=1 + len(rest))
+    route = HEADER.pack(**HEAD, length=1 + len(rest))
     target = random.choice([*OBJECTS, 15, CONFIG.affine_tables])
     if choice == 1:
         beyond = LINES // LINES_PER_FLIT[kind] - len(rest) + random.randint(1, 3)
         return [message_head(route, kind=kind, object=target, start=beyond), *rest], {}
     if choice == 2:
-        single = HEADER.pack(**ROUTE, length=1)
+        single = HEADER.pack(**HEAD, length=1)
         return [message_head(single, kind=kind, object=target, last=1)], {}
     if choice == 3:
         return [message_head(route, kind=CREDIT, object=target, value=3), *rest], {}
@@ -95,8 +95,8 @@ def corrupt(words):
     return [message_head(route, kind=other, object=15), *rest], {}
 
 
-def credit(stream, count):
-    return flits(Message(CREDIT, stream, value=count), ROUTE)
+def credit(route, count):
+    return flits(Message(CREDIT, route, value=count), HEAD)
 
 
 @cocotb.test(timeout_time=50, timeout_unit="ms")
@@ -111,8 +111,8 @@ async def messages_reach_their_memories(dut, large, rate):
     for _ in range(6 if LINES <= 16 else 3):
         session.fill([], bits=24 if large else 16)
         channels = await objects(session, large=large)
-        for index in range(CONFIG.streams):
-            await session.stream(index, enable=random.random() < 0.7)
+        for index in range(CONFIG.routes):
+            await session.route(index, enable=random.random() < 0.7)
         for _ in range(60):
             index = random.choice(OBJECTS)
             kind = (
@@ -128,19 +128,19 @@ async def messages_reach_their_memories(dut, large, rate):
             elif choice < 0.3:
                 session.give(random.choice(CHANNELS), credit(random.randrange(16), 60))
             elif choice < 0.45:
-                words = flits(message(kind, index, small=not large, length=8), ROUTE)
+                words = flits(message(kind, index, small=not large, length=8), HEAD)
                 words, options = corrupt(words)
                 session.give(vc, words, **options)
             else:
                 session.vector(vc, message(kind, index, small=not large),
                                random.randint(1, PAYLOAD_FLITS))  # fmt: skip
         await session.drain(lambda: release_some(session, 0.1))
-    assert any(session.model.errors.values()), "nothing bad came"
+    assert any(session.model.faults.values()), "nothing bad came"
 
 
-async def streams(session, **values):
-    """Streams of random routes; returns their numbers."""
-    for index in range(CONFIG.streams):
+async def routes(session, **values):
+    """Routes of random routes; returns their numbers."""
+    for index in range(CONFIG.routes):
         consumers = random.randint(1, 3)
         needed = consumers + random.randint(0, 4)
         given = {
@@ -150,15 +150,15 @@ async def streams(session, **values):
             "object": random.randrange(16), "consumers": consumers, "needed": needed,
             "credits": random.randint(0, needed + 2),
         }  # fmt: skip
-        await session.stream(index, **{**given, **values})
-    return range(CONFIG.streams)
+        await session.route(index, **{**given, **values})
+    return range(CONFIG.routes)
 
 
-def pay(session, stream):
-    """Credits for one more vector of a stream come on some channel."""
-    descriptor = session.model.streams.descriptors[stream]
+def pay(session, route):
+    """Credits for one more vector of a route come on some channel."""
+    descriptor = session.model.routes.descriptors[route]
     if descriptor is not None:
-        session.give(random.choice(CHANNELS), credit(stream, descriptor.needed))
+        session.give(random.choice(CHANNELS), credit(route, descriptor.needed))
 
 
 @cocotb.test(timeout_time=50, timeout_unit="ms")
@@ -168,14 +168,14 @@ async def sends_go_out_as_packets(dut, rate):
     session = await begin(dut, inject=rate, memory=rate, take=rate)
     for _ in range(6 if LINES <= 16 else 3):
         channels = await objects(session, large=False)
-        known = await streams(session)
+        known = await routes(session)
         session.fill(SENT)
         for _ in range(25):
-            stream, start = random.choice(known), 8 * random.randrange(LINES // 8)
+            route, start = random.choice(known), 8 * random.randrange(LINES // 8)
             length = random.choice([LINES - start, random.randint(1, LINES - start)])
             partial, slot = random.random() < 0.4, random.choice(SENT)
-            session.send(stream, partial=partial, slot=slot, start=start, length=length)
-            pay(session, stream)
+            session.send(route, partial=partial, slot=slot, start=start, length=length)
+            pay(session, route)
             index = random.choice(OBJECTS)
             descriptor = session.model.local.descriptors[index]
             if descriptor is not None and not descriptor.partial:
@@ -195,15 +195,15 @@ async def chains_add_on_the_way(dut, replace, rate):
         vc = random.choice(CHANNELS)
         if random.random() < 0.3:
             await session.object(0, partial=1, replace=replace)
-        stream = random.choice(await streams(session, enable=1))
+        route = random.choice(await routes(session, enable=1))
         if session.model.local.descriptors[0] is None:
             await session.object(0, partial=1, replace=replace)
         length = random.choice([LINES, random.randint(1, LINES)])
-        session.send(stream, partial=1, length=length, merge=1)
-        pay(session, stream)
+        session.send(route, partial=1, length=length, merge=1)
+        pay(session, route)
         for _ in range(random.choice([0, 5, 40])):
             await session.cycle()
-        limit = random.choice([PAYLOAD_FLITS, FABRIC.depth - 1])
+        limit = random.choice([PAYLOAD_FLITS, NOC.depth - 1])
         session.vector(vc, message(PARTIAL, 0, length=length), limit)
         for other in CHANNELS:
             if other != vc:
@@ -230,47 +230,47 @@ async def every_kind_of_bad_message_is_counted_and_dropped(dut):
     await session.object(1, partial=1)
     await session.object(2, enable=0)
     await session.object(3, slot=2, depth=1)
-    await session.stream(0, credits=0)
-    await session.stream(1, enable=0)
+    await session.route(0, credits=0)
+    await session.route(1, enable=0)
     unit = LINES // 8
 
     def packet(kind, target, *, flits_=1, **values):
         words = [random.getrandbits(64) for _ in range(flits_)]
-        route = HEADER.pack(**ROUTE, length=1 + flits_)
+        route = HEADER.pack(**HEAD, length=1 + flits_)
         return [message_head(route, kind=kind, object=target, **values), *words]
 
     beyond = OBJECTS[-1] + 1
     cases = [
-        ("FABRIC_OBJECT", packet(VECTOR, 2, last=1), {}),
-        ("FABRIC_OBJECT", packet(PARTIAL, 2, last=1), {}),
-        ("FABRIC_OBJECT", packet(VECTOR, beyond, last=1), {}),
-        ("FABRIC_OBJECT", packet(VECTOR, 1, last=1), {}),
-        ("FABRIC_OBJECT", packet(PARTIAL, 0, last=1), {}),
-        ("FABRIC_OBJECT", packet(AFFINE, CONFIG.affine_tables), {}),
-        ("FABRIC_OBJECT", packet(CREDIT, 1, flits_=0, value=1), {}),
-        ("FABRIC_OBJECT", packet(CREDIT, CONFIG.streams, flits_=0, value=1), {}),
-        ("FABRIC_RANGE", packet(VECTOR, 0, start=unit, last=1), {}),
-        ("FABRIC_RANGE", packet(VECTOR, 0, start=unit - 1, flits_=2, last=1), {}),
-        ("FABRIC_RANGE", packet(PARTIAL, 1, start=2 * unit, last=1), {}),
-        ("FABRIC_RANGE", packet(AFFINE, 0, start=2 * unit), {}),
-        ("FABRIC_RANGE", packet(VECTOR, 0, flits_=0, last=1), {}),
-        ("FABRIC_RANGE", packet(PARTIAL, 1, flits_=0, last=1), {}),
-        ("FABRIC_RANGE", packet(AFFINE, 0, flits_=0), {}),
-        ("FABRIC_RANGE", packet(CREDIT, 0, flits_=1, value=1), {}),
-        ("FABRIC_CANCELLED", packet(VECTOR, 0, last=1), {"cancel_at": 1}),
-        ("FABRIC_CANCELLED", packet(VECTOR, 0, flits_=2, last=1), {"cancel_at": 2}),
-        ("FABRIC_CANCELLED", packet(PARTIAL, 1, flits_=2, last=1), {"cancel_at": 2}),
-        ("FABRIC_CANCELLED", packet(AFFINE, 1, flits_=2), {"cancel_at": 2}),
-        ("FABRIC_OBJECT", packet(VECTOR, 2, flits_=2, last=1), {"cancel_at": 2}),
+        ("NOC_OBJECT", packet(VECTOR, 2, last=1), {}),
+        ("NOC_OBJECT", packet(PARTIAL, 2, last=1), {}),
+        ("NOC_OBJECT", packet(VECTOR, beyond, last=1), {}),
+        ("NOC_OBJECT", packet(VECTOR, 1, last=1), {}),
+        ("NOC_OBJECT", packet(PARTIAL, 0, last=1), {}),
+        ("NOC_OBJECT", packet(AFFINE, CONFIG.affine_tables), {}),
+        ("NOC_OBJECT", packet(CREDIT, 1, flits_=0, value=1), {}),
+        ("NOC_OBJECT", packet(CREDIT, CONFIG.routes, flits_=0, value=1), {}),
+        ("NOC_RANGE", packet(VECTOR, 0, start=unit, last=1), {}),
+        ("NOC_RANGE", packet(VECTOR, 0, start=unit - 1, flits_=2, last=1), {}),
+        ("NOC_RANGE", packet(PARTIAL, 1, start=2 * unit, last=1), {}),
+        ("NOC_RANGE", packet(AFFINE, 0, start=2 * unit), {}),
+        ("NOC_RANGE", packet(VECTOR, 0, flits_=0, last=1), {}),
+        ("NOC_RANGE", packet(PARTIAL, 1, flits_=0, last=1), {}),
+        ("NOC_RANGE", packet(AFFINE, 0, flits_=0), {}),
+        ("NOC_RANGE", packet(CREDIT, 0, flits_=1, value=1), {}),
+        ("NOC_CANCELLED", packet(VECTOR, 0, last=1), {"cancel_at": 1}),
+        ("NOC_CANCELLED", packet(VECTOR, 0, flits_=2, last=1), {"cancel_at": 2}),
+        ("NOC_CANCELLED", packet(PARTIAL, 1, flits_=2, last=1), {"cancel_at": 2}),
+        ("NOC_CANCELLED", packet(AFFINE, 1, flits_=2), {"cancel_at": 2}),
+        ("NOC_OBJECT", packet(VECTOR, 2, flits_=2, last=1), {"cancel_at": 2}),
     ]
     for expected, words, options in cases:
-        before = dict(session.model.errors)
+        before = dict(session.model.faults)
         good = message(VECTOR, 0)
         session.vector(0, good)
         session.give(0, words, **options)
         session.vector(1, message(VECTOR, 3))
         await session.drain()
-        found = [error.name for error, count in session.model.errors.items()
+        found = [error.name for error, count in session.model.faults.items()
                  if count > before[error]]  # fmt: skip
         assert found == [expected], f"{expected} expected, {found} counted"
         session.model.local.release(0b1001)
@@ -278,11 +278,11 @@ async def every_kind_of_bad_message_is_counted_and_dropped(dut):
     session.vector(0, message(VECTOR, 3))
     session.give(1, credit(0, 255))
     session.give(1, credit(0, 1))
-    before = dict(session.model.errors)
+    before = dict(session.model.faults)
     await session.drain()
-    added = {error.name: count - before[error] for error, count in session.model.errors.items()}
+    added = {error.name: count - before[error] for error, count in session.model.faults.items()}
     packets = -(-LINES // min(CONFIG.post_lanes, 8 * PAYLOAD_FLITS))
-    assert added.pop("FABRIC_CREDIT") in range(2, packets + 2)
+    assert added.pop("NOC_CREDIT") in range(2, packets + 2)
     assert not any(added.values())
     session.send(1)
     await session.drain()
@@ -295,7 +295,7 @@ async def channels_never_wait_for_each_other(dut):
     session = await begin(dut, sums=0.0)
     await session.object(0, partial=1)
     await session.object(1, slot=0, depth=3)
-    await session.stream(0)
+    await session.route(0)
     session.take = 0.0
     session.send(0, slot=SENT[0])
     while not session.sending:
@@ -313,7 +313,7 @@ async def channels_never_wait_for_each_other(dut):
     random.random = random_
     assert session.model.local.present(1) == 2, "vectors waited for sums"
     assert session.model.local.present(0) == 0
-    assert session.model.streams.credits[0] >= 1
+    assert session.model.routes.credits[0] >= 1
     session.take, session.sums = 1.0, 1.0
     await session.drain()
     assert session.model.local.present(0) == 1
@@ -327,15 +327,15 @@ async def writing_a_descriptor_restarts_its_counters(dut):
     for _ in range(5):
         await session.object(0, slot=0, depth=3)
         await session.object(1, partial=1)
-        await session.stream(0, credits=2)
+        await session.route(0, credits=2)
         for _ in range(random.randint(1, 2)):
             session.vector(0, message(VECTOR, 0))
         session.vector(1, message(PARTIAL, 1))
         for _ in range(random.randint(0, 2)):
             session.send(0, slot=SENT[0])
         await session.drain()
-    # A virtual channel that does not exist: the stream is not enabled, credits go on the last.
-    await session.stream(1, vc=3)
+    # A virtual channel that does not exist: the route is not enabled, credits go on the last.
+    await session.route(1, vc=3)
     await session.object(2, vc=3, slot=0, arrived=1)
     descriptors = session.model.local.descriptors
     descriptors[2] = replace(descriptors[2], vc=CHANNELS[-1])
@@ -363,7 +363,7 @@ async def latencies_are_as_promised(dut):
     session.fill(SENT)
     await session.object(0, partial=1)
     await session.object(1, slot=0, depth=3)
-    await session.stream(0, credits=255)
+    await session.route(0, credits=255)
     session.send(0, slot=SENT[0])
     session.send(0, slot=SENT[0])
     await session.drain()

@@ -6,18 +6,18 @@ from amaranth.hdl import Assume, ResetSignal
 
 from phasecore.rtl.interface.local_control import LocalControl
 from phasecore.rtl.spec.core import TINY
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.verification.interface.formal_network_interface import NetworkContract
 from phasecore.verification.support.formal import prove
 from phasecore.verification.support.formal_streams import StreamContract
 
-NARROW = TINY.replace(rows=8, cols=8, slots=4, objects=2, streams=2)
-FABRIC = FabricConfig(depth=2)
+NARROW = TINY.replace(rows=8, cols=8, slots=4, objects=2, routes=2)
+NOC = NocConfig(depth=2)
 
 
 @pytest.mark.parametrize("mode", ["bmc", "cover"])
 def test_links_of_the_network_interface(tmp_path, mode):
-    dut = NetworkContract(NARROW, FABRIC)
+    dut = NetworkContract(NARROW, NOC)
     prove(dut, name="network", tmp_path=tmp_path, depth=9, mode=mode)
 
 

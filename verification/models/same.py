@@ -10,6 +10,7 @@ from phasecore.models.golden.chip import Chip
 from phasecore.models.golden.core import Core
 from phasecore.models.golden.device import IDEAL, PCM, PCM_INFERENCE
 from phasecore.rtl.spec.instructions import (
+    Axis,
     Function,
     Opcode,
     encode,
@@ -39,10 +40,10 @@ PROFILES = pytest.mark.parametrize(
 )
 ARRAYS = {
     "crossbar": (
-        "g",
-        "n",
-        "e",
-        "t",
+        "conductance",
+        "pulses_since_reset",
+        "events",
+        "event_time",
         "resets",
         "time",
         "conductances",
@@ -62,9 +63,9 @@ def held(core):
     """What the latest window has left."""
     if isinstance(core, Core):
         crossbar = core.crossbar
-        return crossbar.counts, crossbar.at_limit, core.range, core.precision, core.exponent
+        return crossbar.counts, crossbar.at_limit, core.lsb_log2, core.precision, core.exponent
     window = core._window
-    return window.counts, window.at_limit, window.range_, window.precision, window.exponent
+    return window.counts, window.at_limit, window.lsb_log2, window.precision, window.exponent
 
 
 def assert_same_core(one: OracleCore, other: Core, name: str = "core") -> None:
@@ -80,7 +81,7 @@ def assert_same_core(one: OracleCore, other: Core, name: str = "core") -> None:
     for number in ("calibration_errors", "drift_baseline", "drift_scale"):
         assert getattr(one.adc, number) == getattr(other.adc, number), f"{name}.adc.{number}"
     for field, found, expected in zip(
-        ("counts", "at_limit", "range", "precision", "exponent"), held(other), held(one),
+        ("counts", "at_limit", "lsb_log2", "precision", "exponent"), held(other), held(one),
         strict=True,
     ):  # fmt: skip
         assert np.array_equal(found, expected), f"{name}: {field} of the latest window"
@@ -92,11 +93,11 @@ def assert_same_chip(one: OracleChip, other: Chip) -> None:
         locals_ = [chip.interfaces[node].local for chip in (one, other)]
         for name in ("arrived", "dead", "row", "col", "position", "lines", "refused"):
             assert np.array_equal(*(getattr(local, name) for local in locals_)), (node, name)
-        streams = [chip.interfaces[node].streams.credits for chip in (one, other)]
-        assert np.array_equal(*streams), f"core {node}"
+        routes = [chip.interfaces[node].routes.credits for chip in (one, other)]
+        assert np.array_equal(*routes), f"core {node}"
         assert one.interfaces[node].errors == other.interfaces[node].errors, f"core {node}"
     assert one.host.errors == other.host.errors
-    assert np.array_equal(one.host.streams.credits, other.host.streams.credits)
+    assert np.array_equal(one.host.routes.credits, other.host.routes.credits)
     assert one.host.malformed == other.host.malformed
     assert one.undeliverable == other.undeliverable
 
@@ -129,12 +130,13 @@ def assert_same_results(one, other) -> None:
 
 
 def error(function=Function.IDENTITY, **fields):
-    """ERROR of the latest window into slot 1, shifted by 3 unless it is said otherwise."""
+    """DELTA of the latest window into slot 1, shifted by 3 unless it is said otherwise."""
     values = {
-        "segment": 0, "side": 0, "from_slot": 0, "slot": 0, "output": 2, "function": function,
+        "segment": 0, "axis": Axis.COLS, "from_slot": 0, "slot": 0, "output": 2,
+        "function": function,
         "fixed": 1, "shift": 3, "bias": 0, "destination": 1, "start": 0,
     }  # fmt: skip
-    return encode(Opcode.ERROR, **{**values, **fields})
+    return encode(Opcode.DELTA, **{**values, **fields})
 
 
 FORWARD = encode(
@@ -142,10 +144,10 @@ FORWARD = encode(
 )  # fmt: skip
 
 
-def configure(chip, objects, streams):
+def configure(chip, objects, routes):
     for node, entries in objects.items():
         for index, entry in enumerate(entries):
             chip.define_object(node, index, entry)
-    for node, entries in streams.items():
+    for node, entries in routes.items():
         for index, entry in enumerate(entries):
-            chip.define_stream(node, index, entry)
+            chip.define_route(node, index, entry)

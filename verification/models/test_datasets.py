@@ -23,7 +23,7 @@ from phasecore.models.training.datasets import (
     read_idx,
 )
 from phasecore.scripts.cli import main
-from phasecore.scripts.commands import data
+from phasecore.scripts.commands import fetch_mnist
 
 
 def idx(array):
@@ -194,22 +194,22 @@ def mirror(tmp_path):
 def test_fetch_checks_and_keeps(mirror, tmp_path):
     address, file, _ = mirror
     broken = (tmp_path / "none").as_uri() + "/"
-    assert data.fetch(file, tmp_path, [broken, address]) == address
+    assert fetch_mnist.fetch(file, tmp_path, [broken, address]) == address
     assert (tmp_path / f"{file.name}.gz").exists()
     assert not list(tmp_path.glob("*.part"))
-    assert data.fetch(file, tmp_path, []) == "present"
+    assert fetch_mnist.fetch(file, tmp_path, []) == "present"
 
 
 def test_fetch_refuses_wrong_checksums(mirror, tmp_path):
     address, file, _ = mirror
     for wrong in (replace(file, md5_gz="0" * 32), replace(file, sha256_gz="0" * 64)):
         with pytest.raises(DataError, match=r"^no mirror gave train-labels-idx1-ubyte\.gz \(file:"):
-            data.fetch(wrong, tmp_path, [address])
+            fetch_mnist.fetch(wrong, tmp_path, [address])
         assert not (tmp_path / f"{file.name}.gz").exists()
-    data.fetch(file, tmp_path, [address])
+    fetch_mnist.fetch(file, tmp_path, [address])
     message = r"has md5 [0-9a-f]{32}, not 0{32}: delete it and try again$"
     with pytest.raises(DataError, match=message):
-        data.fetch(replace(file, md5_gz="0" * 32), tmp_path, [address])
+        fetch_mnist.fetch(replace(file, md5_gz="0" * 32), tmp_path, [address])
 
 
 def test_fetch_offline(mirror, tmp_path):
@@ -217,18 +217,18 @@ def test_fetch_offline(mirror, tmp_path):
     missing = (tmp_path / "none").as_uri() + "/"
     message = re.escape("without a network, copy the four MNIST .gz files into")
     with pytest.raises(DataError, match=message):
-        data.fetch(file, tmp_path, [missing, missing])
+        fetch_mnist.fetch(file, tmp_path, [missing, missing])
 
 
 def test_command_reports_every_file(monkeypatch, tmp_path):
-    monkeypatch.setattr(data, "fetch", lambda file, folder: "present")
-    report = data.run(argparse.Namespace(out=tmp_path / "mnist"))
+    monkeypatch.setattr(fetch_mnist, "fetch", lambda file, folder: "present")
+    report = fetch_mnist.run(argparse.Namespace(out=tmp_path / "mnist"))
     assert len(report["files"]) == 4
     assert Path(report["out"]).is_dir()
 
 
 def test_command_needs_a_folder(capsys):
-    assert main(["data"]) == 1
+    assert main(["fetch", "mnist"]) == 1
     error = "phasecore: error: --out must name the folder for the MNIST files\n"
     assert capsys.readouterr().err == error
 

@@ -33,72 +33,77 @@ from phasecore.models.golden.device.physics import (
     noise_at,
 )
 from phasecore.models.golden.device.tables import NU_FRACTION
-from phasecore.models.golden.hash import Stream, deviates
+from phasecore.models.golden.hash import Draw, deviates
 from phasecore.models.golden.state import (
     DEVICE_CONDUCTANCE,
-    DEVICE_E,
-    DEVICE_G,
-    DEVICE_N,
-    DEVICE_T,
+    DEVICE_DRIFTED,
+    DEVICE_EVENT_TIME,
+    DEVICE_EVENTS,
+    DEVICE_PULSES,
 )
 from phasecore.models.training.learner import Learner
 from phasecore.rtl.spec.core import DEFAULT, TINY
 from phasecore.rtl.spec.instructions import Opcode, encode
 from phasecore.scripts.cli import main
-from phasecore.scripts.commands import devices
+from phasecore.scripts.commands import device_curves
 from phasecore.scripts.commands.options import add_profile
 
 ONE = DEFAULT.replace(devices_per_polarity=1)
 NAMED = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
-YEAR = devices.YEAR
+YEAR = device_curves.YEAR
 
 
 def drifted(tables, seed, time, g_max, g, n, e, t):
     """Conductance codes of devices in a row at ``time``."""
     devices = np.zeros((6, (len(g) + 1) // 2, 1, 2, 1), dtype=np.int64)
     rows = devices.reshape(6, -1)
-    for plane, values in ((DEVICE_G, g), (DEVICE_N, n), (DEVICE_E, e), (DEVICE_T, t)):
+    for plane, values in (
+        (DEVICE_CONDUCTANCE, g),
+        (DEVICE_PULSES, n),
+        (DEVICE_EVENTS, e),
+        (DEVICE_EVENT_TIME, t),
+    ):
         rows[plane, : len(g)] = values
     physics.drift(devices, DriftTables.of(tables), seed, time, g_max)
-    return rows[DEVICE_CONDUCTANCE, : len(g)]
+    return rows[DEVICE_DRIFTED, : len(g)]
 
 
 @NAMED
 def test_pulses_follow_the_equations(profile):
-    figures = devices.programming(profile, 7)
+    figures = device_curves.programming(profile, 7)
     assert figures["mean_error"] < 0.01
     assert figures["deviation_error"] < 0.03
 
 
 @NAMED
 def test_drift_follows_the_equations(profile):
-    figures = devices.drift(profile, 7)
+    figures = device_curves.drift(profile, 7)
     assert figures["mean_error"] < 0.005
     assert figures["deviation_error"] < 0.003
 
 
 def test_drift_worked_by_hand():
-    figures = devices.drift(PCM_INFERENCE, 7)
+    figures = device_curves.drift(PCM_INFERENCE, 7)
     # Full scale: nu 0.049, 1,576,801 time constants in a year; deviation 0.008 is above its bound.
     ratio = 1576801.0**-0.049
     assert figures["mean"][-1][-1] == pytest.approx(ratio, rel=0.01)
     assert figures["deviation"][-1][-1] == pytest.approx(ratio * 0.008 * np.log(1576801), rel=0.05)
     # An eighth of it: -0.0155 ln(1/8) + 0.0244 = 0.0566; -0.0125 ln(1/8) - 0.0059 = 0.0201
     assert figures["mean"][-1][0] == pytest.approx(1576801.0**-0.0566, rel=0.05)
-    left = devices.drift(PCM_DRIFT, 7)["mean"]
+    left = device_curves.drift(PCM_DRIFT, 7)["mean"]
     assert left[2][-1] == pytest.approx((3638.6 / 38.6) ** -0.04, abs=0.001)
     assert left[-1][-1] == pytest.approx((YEAR / 38.6) ** -0.04, abs=0.001)
-    projected = devices.drift(PROJECTED_PCM, 7)["mean"][-1][-1]
+    projected = device_curves.drift(PROJECTED_PCM, 7)["mean"][-1][-1]
     assert np.log(projected) == pytest.approx(np.log(left[-1][-1]) / 10, rel=0.02)
 
 
 @NAMED
 def test_read_noise_follows_the_equations(profile):
-    assert devices.read_noise(profile, 7)["error"] < 0.02
+    assert device_curves.read_noise(profile, 7)["error"] < 0.02
 
 
 def test_read_noise_grows_as_published():
-    found = devices.read_noise(PCM_INFERENCE, 7)["deviation"]
+    found = device_curves.read_noise(PCM_INFERENCE, 7)["deviation"]
     # 6 uS of 25: 0.0088 / 0.24**0.65 = 0.02225; sqrt(ln(t / 500 ns)) is 3.809 and 5.643
     assert found[0] == pytest.approx(6 * 0.02225 * 3.809, rel=0.02)
     assert found[-1] == pytest.approx(6 * 0.02225 * 5.643, rel=0.02)
@@ -113,7 +118,7 @@ def test_noise_table(profile, time):
 
 
 def test_iterative_programming_leaves_the_published_error():
-    figures = devices.write_verify(PCM_INFERENCE, 7)
+    figures = device_curves.write_verify(PCM_INFERENCE, 7)
     assert figures["error"] < 0.02
     # An eighth and a half of full scale: 0.26348 + 1.9650 g - 1.1731 g**2
     assert figures["deviation"][0] == pytest.approx(0.4908, rel=0.02)
@@ -123,7 +128,7 @@ def test_iterative_programming_leaves_the_published_error():
 
 @NAMED
 def test_program_instruction_overshoots_by_less_than_two_pulses(profile):
-    figures = devices.program_instruction(profile, 7)
+    figures = device_curves.program_instruction(profile, 7)
     assert max(figures["deviation"]) < 2
     assert figures["unverified"] < 0.06
 
@@ -136,11 +141,11 @@ def test_weights_written_without_error():
     model.set_time(50)
     model.write_verified(wanted)
     assert (model.weights == wanted).all()
-    assert model.g[0, 0].tolist() == [[2, 2, 2, 1], [0, 0, 0, 0]]
-    assert model.g[0, 1].tolist() == [[0, 0, 0, 0], [2, 2, 2, 1]]
-    assert (model.n == N_MAX).all()
-    assert (model.e == 1).all()
-    assert (model.t == 50).all()
+    assert model.conductance[0, 0].tolist() == [[2, 2, 2, 1], [0, 0, 0, 0]]
+    assert model.conductance[0, 1].tolist() == [[0, 0, 0, 0], [2, 2, 2, 1]]
+    assert (model.pulses_since_reset == N_MAX).all()
+    assert (model.events == 1).all()
+    assert (model.event_time == 50).all()
     with pytest.raises(ValueError, match=r"^weights must be \(16, 16\) codes of at most 16380,"):
         model.write_verified(np.full((16, 16), 16381))
     with pytest.raises(ValueError, match=r"not \(16, 15\) up to 0$"):
@@ -152,15 +157,15 @@ def test_conductances_stay_within_their_codes():
     for mean, bound in ((0.0, 0), (12.0, full)):
         model = Crossbar(TINY, replace(IDEAL, reset_mean=mean, reset_sd=5.0, program_sd=5.0))
         model.program(*every, reset=True)
-        assert 0.3 < np.mean(model.g == bound) < 0.7
-        assert 0 <= model.g.min() <= model.g.max() <= full
+        assert 0.3 < np.mean(model.conductance == bound) < 0.7
+        assert 0 <= model.conductance.min() <= model.conductance.max() <= full
         model.write_verified(np.full((16, 16), bound))
-        assert 0.3 < np.mean(model.g[:, :, 0] == bound) < 0.7
-        assert 0 <= model.g.min() <= model.g.max() <= full
+        assert 0.3 < np.mean(model.conductance[:, :, 0] == bound) < 0.7
+        assert 0 <= model.conductance.min() <= model.conductance.max() <= full
     # A deviation below 0 is none.
     model = Crossbar(TINY, replace(IDEAL, set_sd=0.1, set_sd_slope=-1.0), g=2000)
     model.program(*every)
-    assert (model.g == 2263).all()
+    assert (model.conductance == 2263).all()
 
 
 STATES = st.lists(
@@ -180,7 +185,7 @@ def test_drift_in_floating_point(states, time):
     for profile in (PCM_INFERENCE, PCM_DRIFT):
         found = drifted(profile.tables(ONE), 9, time, 4095, g, n, e, t)
         level = np.log(np.maximum(g, 1) / 4095)
-        z = deviates(9, Stream.DRIFT, e) / 256
+        z = deviates(9, Draw.DRIFT, e) / 256
         nu = np.maximum(
             np.clip(profile.drift_exponent + profile.drift_exponent_slope * level,
                     profile.drift_exponent_low, profile.drift_exponent_high)
@@ -237,20 +242,20 @@ def test_devices_drift_from_their_own_pulses():
     model.set_time(1000)
     old = model.weights
     model.program(3, 4, 0)
-    assert model.conductances[3, 4, 0, 0] == model.g[3, 4, 0, 0] > 3000
+    assert model.drifted[3, 4, 0, 0] == model.conductance[3, 4, 0, 0] > 3000
     model.set_time(2000)
-    assert model.conductances[3, 4, 0, 0] / model.g[3, 4, 0, 0] == pytest.approx(
+    assert model.drifted[3, 4, 0, 0] / model.conductance[3, 4, 0, 0] == pytest.approx(
         (1038.6 / 38.6) ** -0.04, abs=0.001
     )
     # A SET starts from the conductance that the device had before it drifted.
     again = Crossbar(TINY, PCM_DRIFT, seed=2, g=3000)
     again.program(3, 4, 0)
-    assert again.g[3, 4, 0, 0] == model.g[3, 4, 0, 0]
+    assert again.conductance[3, 4, 0, 0] == model.conductance[3, 4, 0, 0]
     # Before its pulse a device has not drifted; the others have as they had.
     model.set_time(1000)
     others = np.arange(16) != 4
     assert (model.weights[:, others] == old[:, others]).all()
-    assert model.conductances[3, 4, 0, 0] == model.g[3, 4, 0, 0]
+    assert model.drifted[3, 4, 0, 0] == model.conductance[3, 4, 0, 0]
 
 
 def test_profiles_without_drift_do_not_mind_the_time():
@@ -270,12 +275,12 @@ def test_row_reads_and_single_polarities_see_what_has_drifted():
     model.set_time(YEAR)
     drive = np.zeros(16)
     drive[2] = 31
-    left = int(model.conductances[2, 0, 0, 0])
+    left = int(model.drifted[2, 0, 0, 0])
     assert left == pytest.approx(4000 * (YEAR / 38.6) ** -0.04, abs=2)
     for polarities, sign in ((1, 1), (2, -1)):
-        counts = model.window(drive, range=10, precision=6, polarities=polarities)
+        counts = model.window(drive, lsb_log2=10, precision=6, polarities=polarities)
         assert counts[0] == sign * 31 * left >> 10
-    assert (model.window(drive, range=10, precision=6) == 0).all()
+    assert (model.window(drive, lsb_log2=10, precision=6) == 0).all()
 
 
 def test_stuck_devices():
@@ -295,11 +300,10 @@ def test_stuck_devices():
     model.program(row, col, polarity, reset=True)
     model.program(row, col, polarity)
     place = row, col, polarity, 0
-    assert [getattr(model, name)[place] for name in ("g", "n", "e", "t", "resets")] == [
-        ONE.g_max, STUCK, 2, 9, 1,
-    ]  # fmt: skip
+    names = ("conductance", "pulses_since_reset", "events", "event_time", "resets")
+    assert [getattr(model, name)[place] for name in names] == [ONE.g_max, STUCK, 2, 9, 1]
     model.write_verified(np.zeros((256, 256)))
-    assert (model.g == np.where(stuck, g, 0)).all()
+    assert (model.conductance == np.where(stuck, g, 0)).all()
 
 
 def test_dead_lines():
@@ -332,7 +336,7 @@ def test_endurance():
     assert model.endurance() == {
         "pulses_max": 6, "pulses_mean": 9 / 512, "resets_max": 3, "resets_mean": 3 / 512,
     }  # fmt: skip
-    assert (model.e - model.resets).sum() == model.set_pulses
+    assert (model.events - model.resets).sum() == model.set_pulses
 
 
 def test_time_and_endurance_are_part_of_a_learner():
@@ -346,8 +350,8 @@ def test_time_and_endurance_are_part_of_a_learner():
     one, same = learner.cores[0].crossbar, other.cores[0].crossbar
     assert same.time == 10**6
     assert one.endurance() == same.endurance()
-    assert (one.conductances == same.conductances).all()
-    assert (one.t == 10**6).any()
+    assert (one.drifted == same.drifted).all()
+    assert (one.event_time == 10**6).any()
     assert np.array_equal(learner.infer(images), other.infer(images))
 
 
@@ -372,15 +376,15 @@ def test_wrong_profiles_are_refused(values, message):
 def test_command(tmp_path, capsys):
     mine = {"name": "mine", "drift_exponent_high": 0.03, "drift_exponent": 0.03}
     (tmp_path / "mine.json").write_text(json.dumps(mine), encoding="utf-8")
-    arguments = ["devices", "--profile", "pcm_inference", str(tmp_path / "mine.json")]
+    arguments = ["device-curves", "--profile", "pcm_inference", str(tmp_path / "mine.json")]
     assert main([*arguments, "--out", str(tmp_path), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert [entry["name"] for entry in result["profiles"]] == ["pcm_inference", "mine"]
     assert (tmp_path / "devices.png").exists()
     stored = json.loads((tmp_path / "devices.json").read_text(encoding="utf-8"))
     assert stored["profiles"] == result["profiles"]
-    assert "left after a year" in devices.report(result)
-    assert main(["devices", "--profile", "nothing"]) == 2
+    assert "left after a year" in device_curves.report(result)
+    assert main(["device-curves", "--profile", "nothing"]) == 2
     assert "device profile 'nothing' is neither one of ideal, pcm, " in capsys.readouterr().err
 
 

@@ -21,14 +21,14 @@ from phasecore.scripts.commands.synth import estimate
 from phasecore.scripts.report.results import RESULTS
 
 BLOCKS = dict.fromkeys(
-    ("adc", "driver", "post", "update", "programmer", "stream_in", "stream_out", *energy.CONTROL),
+    ("adc", "driver", "post", "update", "programmer", "load_unit", "read_unit", *energy.CONTROL),
     Block(nand2=2248, flip_flops=100, sram_bits=1000),
 )
 """Twelve blocks as large as a multiplier with its sum: 0.03 pJ per cycle."""
 
 COUNTS = {
-    "cycles": 100, "window": 128, "mvms": 1, "post_busy": 50, "chi_blocks": 2,
-    "programmer_busy": 10, "load_busy": 20, "store_busy": 0, "set_pulses": 3, "reset_pulses": 1,
+    "cycles": 100, "window": 128, "mvms": 1, "post_busy": 50, "chi_words_updated": 2,
+    "programmer_busy": 10, "load_busy": 20, "read_busy": 0, "set_pulses": 3, "reset_pulses": 1,
 }  # fmt: skip
 DONE = Activity(cores=1, cycles=200, counts=COUNTS)
 
@@ -98,7 +98,7 @@ def test_share_of_the_chi_words():
     """A layer of 6 and one of 10 columns are one word per row: 9 + 7 rows."""
     network = NETWORKS["mlp-8-6-10"].layers
     assert energy.active_share(DONE, DEFAULT, network) == 2 / 16
-    many = Activity(1, 200, {**COUNTS, "chi_blocks": 99})
+    many = Activity(1, 200, {**COUNTS, "chi_words_updated": 99})
     assert energy.active_share(many, DEFAULT, network) == 1
 
 
@@ -191,7 +191,7 @@ def test_command(recorded, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("path", "named"),
     [
-        (("counters", "chi_blocks"), "counters.chi_blocks"),
+        (("counters", "chi_words_updated"), "counters.chi_words_updated"),
         (("counters",), "counters"),
         (("cycles_per_image",), "cycles_per_image"),
         (("config",), "config"),

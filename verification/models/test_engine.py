@@ -21,6 +21,7 @@ from phasecore.models.training.learner import Learner
 from phasecore.models.training.model import Kinds
 from phasecore.rtl.spec.core import TINY
 from phasecore.rtl.spec.instructions import (
+    Axis,
     Drift,
     Function,
     Opcode,
@@ -47,14 +48,14 @@ from phasecore.verification.oracle.core import Core as OracleCore
 CONFIGS = {
     "tiny": TINY,
     "wide, 4 devices": TINY.replace(
-        rows=8, cols=32, devices_per_polarity=4, g_bits=14, range_max=28
+        rows=8, cols=32, devices_per_polarity=4, g_bits=14, lsb_log2_max=28
     ),
     "high, coarse": TINY.replace(
         rows=64, cols=16, devices_per_polarity=2, g_bits=6, chi_bits=8, pulse_bits=1, input_bits=6,
-        range_max=14, verify_iterations=3,
+        lsb_log2_max=14, verify_iterations=3,
     ),
     "long words": TINY.replace(
-        chi_bits=24, acc_bits=32, range_min=4, range_max=12, update_lanes=4
+        chi_bits=24, acc_bits=32, lsb_log2_min=4, lsb_log2_max=12, update_lanes=4
     ),
 }  # fmt: skip
 
@@ -81,32 +82,33 @@ def test_random_programs(name, profile, seed):
         assert_same_traces(one, other)
     assert one.dropped_packets > 0
     assert one.programmer.set_pulses > 0
-    assert one.adc.overranges or config.range_min == 10
+    assert one.adc.overranges or config.lsb_log2_min == 10
 
 
 def test_bounds_follow_the_weights():
     """Pulses bring a line to the limit of its converter in a program that began far below it."""
-    config = TINY.replace(range_min=8)
+    config = TINY.replace(lsb_log2_min=8)
     segment = Segment(
         row_start=0,
         row_count=16,
         col_start=0,
         col_count=1,
-        range_forward=8,
-        range_backward=8,
+        forward_lsb_log2=8,
+        backward_lsb_log2=8,
         threshold=1,
         chi_shift=-7,
     )
     x = np.full(16, 127)
     steps = [
         encode(Opcode.LOAD, affine=0, slot=0), encode(Opcode.LOAD, affine=0, slot=1),
-        *[encode(Opcode.OUTER, segment=0, slot=0, error=1, transfer=1)] * 3,
+        *[encode(Opcode.OUTER, segment=0, slot=0, delta=1, transfer=1)] * 3,
         encode(
             Opcode.FORWARD, segment=0, slot=0, precision=8, input_signs=3, polarities=3
         ),
         encode(
-            Opcode.ACTIVATE, segment=0, side=0, from_slot=0, slot=0, accumulate=0,
-            function=Function.IDENTITY, shift=7, affine=0, table=0, destination=2, start=0,
+            Opcode.ACTIVATE, segment=0, axis=Axis.COLS, from_slot=0, slot=0, accumulate=0,
+            function=Function.IDENTITY, shift=7, affine=0, table=0, destination=2,
+            destination_line=0,
         ),
         HALT,
     ]  # fmt: skip
@@ -125,7 +127,7 @@ def test_drift_compensation(name, profile, seed):
     """Baselines, scales and what cannot be compared, with conductances that change between."""
     config = CONFIGS[name]
     cores = OracleCore(config, profile, seed), Core(config, profile, seed)
-    shape = cores[0].crossbar.g.shape
+    shape = cores[0].crossbar.conductance.shape
     conductances = np.random.default_rng(seed).integers(config.g_max // 2, size=shape)
     steps = [
         (Drift.COMPENSATE, 1), (Drift.BASELINE, 1), (Drift.COMPENSATE, 0.7),
@@ -135,7 +137,7 @@ def test_drift_compensation(name, profile, seed):
     scales = []
     for drift, factor in steps:
         for core in cores:
-            core.crossbar.g[...] = conductances * factor
+            core.crossbar.conductance[...] = conductances * factor
             core.crossbar.refresh_weights()
             core.run([encode(Opcode.CALIBRATE, drift=drift), HALT])
         assert_same_core(*cores)
@@ -161,8 +163,8 @@ def test_results_beyond_the_room_at_first(monkeypatch):
     monkeypatch.setattr(kernel_packets, "RESULTS", 1)
     one, other = OracleCore(TINY, IDEAL, 1), Core(TINY, IDEAL, 1)
     program = [
-        encode(Opcode.READ, slot=0, start=0, length=1),
-        encode(Opcode.READ, slot=1, start=8, length=8),
+        encode(Opcode.READ, slot=0, first_line=0, length=1),
+        encode(Opcode.READ, slot=1, first_line=8, length=8),
         encode(Opcode.LOOP, counter=0, target=0, count=20),
         HALT,
     ]
@@ -177,7 +179,7 @@ def test_results_beyond_the_room_at_first(monkeypatch):
     ("program", "packets"),
     [
         ([31, HALT], []),
-        ([encode(Opcode.READ, slot=8, start=0, length=8), HALT], []),
+        ([encode(Opcode.READ, slot=8, first_line=0, length=8), HALT], []),
         ([encode(Opcode.TRANSFER, segment=0), HALT], []),
         ([encode(Opcode.AWAIT, objects=0), HALT], []),
         ([encode(Opcode.WAIT, units=1)], []),
@@ -227,20 +229,20 @@ def test_only_products_have_an_exponent(own, exponent):
 def test_counters_of_the_macro_wrap():
     """Windows and events of a device are counted in 32 bits, which the hash takes."""
     one, other = OracleCore(TINY, PCM, 1), Core(TINY, PCM, 1)
-    outer = encode(Opcode.OUTER, segment=0, slot=0, error=1, transfer=1)
+    outer = encode(Opcode.OUTER, segment=0, slot=0, delta=1, transfer=1)
     for core in (one, other):
         core.segments[0] = Segment(
             row_start=0, row_count=16, col_start=0, col_count=16, threshold=900
         )
         core.slots[:2] = np.arange(-120, 121, 16)
         core.crossbar.windows = 2**32 - 1
-        core.crossbar.e[:] = 2**32 - 2
+        core.crossbar.events[:] = 2**32 - 2
         core.run([
             FORWARD, outer, FORWARD, encode(Opcode.PROGRAM, segment=0, row=3, slot=0), FORWARD,
             error(), HALT,
         ])  # fmt: skip
         assert 2 < core.crossbar.windows < 100
-        events = core.crossbar.e.reshape(-1)
+        events = core.crossbar.events.reshape(-1)
         assert {0, 2**32 - 1} <= set(events[events < 2**32])
         assert events.max() < 2**32
     assert_same_core(one, other)
@@ -248,7 +250,7 @@ def test_counters_of_the_macro_wrap():
 
 def test_segments_are_not_remembered():
     """The same words mean something else when their segment has changed."""
-    outer = encode(Opcode.OUTER, segment=0, slot=0, error=1, transfer=1)
+    outer = encode(Opcode.OUTER, segment=0, slot=0, delta=1, transfer=1)
     one, other = OracleCore(TINY, PCM, 1), Core(TINY, PCM, 1)
     segment = Segment(row_start=0, row_count=16, col_start=0, col_count=16, threshold=1000)
     for columns, threshold in ((16, 1000), (7, 1000), (7, 20)):
@@ -271,11 +273,13 @@ def test_live_lines():
         Segment(row_start=9, row_count=4, col_start=6, col_count=5),
     ]
     fields = {"slot": 0, "precision": 8, "input_signs": 3, "polarities": 3}
-    unused = dict.fromkeys(("slot", "accumulate", "shift", "affine", "table", "start"), 0)
+    unused = dict.fromkeys(
+        ("slot", "accumulate", "shift", "affine", "table", "destination_line"), 0
+    )
 
     def activate(segment, side, from_slot=0):
         return encode(
-            Opcode.ACTIVATE, segment=segment, side=side, from_slot=from_slot,
+            Opcode.ACTIVATE, segment=segment, axis=side, from_slot=from_slot,
             function=Function.NONE, destination=0, **unused,
         )  # fmt: skip
 
@@ -360,7 +364,7 @@ def test_learners_compensate_drift(name):
     other.restore({key: np.array(value) for key, value in learner.state().items()})
     for core in other.cores:
         assert core.adc.drift_baseline > 0
-        core.crossbar.g[...] //= 2
+        core.crossbar.conductance[...] //= 2
         core.crossbar.refresh_weights()
     other.calibrate("compensate")
     assert [core.adc.drift_scale for core in other.cores] == pytest.approx(
@@ -384,7 +388,7 @@ def test_programs_of_a_network_on_a_chip():
         configure(
             chip,
             {node: tables.objects for node, tables in setup.tables.items()},
-            {node: tables.streams for node, tables in setup.tables.items()},
+            {node: tables.routes for node, tables in setup.tables.items()},
         )
         for node, segments in mapping.segments(2.0).items():
             chip.cores[node].segments[: len(segments)] = segments

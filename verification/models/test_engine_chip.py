@@ -8,17 +8,18 @@ import pytest
 
 from phasecore.models.golden.chip import Chip
 from phasecore.models.golden.device import IDEAL
-from phasecore.models.golden.fabric import FabricError
+from phasecore.models.golden.noc import NocFault
 from phasecore.models.golden.packets import affine_packet, header, vector_packet
 from phasecore.rtl.spec.chip import CHIPS
 from phasecore.rtl.spec.core import TINY
 from phasecore.rtl.spec.instructions import (
+    Axis,
     Function,
     ObjectDescriptor,
     Opcode,
     PacketKind,
+    RouteDescriptor,
     Segment,
-    StreamDescriptor,
     encode,
 )
 from phasecore.verification.cosim.random_chip import SEGMENT, Pipeline
@@ -37,17 +38,17 @@ CHIP = CHIPS["tiny"]
 LINES = CHIP.core.lines
 
 
-def send(stream, **values):
+def send(route, **values):
     defaults = {"partial": 0, "slot": 0, "start": 0, "length": LINES, "merge": 0, "object": 0}
-    return encode(Opcode.SEND, stream=stream, **{**defaults, **values})
+    return encode(Opcode.SEND, route=route, **{**defaults, **values})
 
 
-def both(objects, streams, *works):
+def both(objects, routes, *works):
     """Run works (programs, packets) on oracle and model; both chips, and the errors of the last."""
     chips = [kind(CHIP, IDEAL, 1) for kind in (OracleChip, Chip)]
     errors = []
     for chip in chips:
-        configure(chip, objects, streams)
+        configure(chip, objects, routes)
         for node, core in chip.cores.items():
             core.segments[0] = Segment(row_start=0, row_count=16, col_start=0, col_count=16)
             core.slots[:] = np.random.default_rng(node).integers(-128, 128, core.slots.shape)
@@ -74,24 +75,24 @@ def at(node, **values):
 
 def test_everything_that_fabrics_drop():
     """Rings that are full, sums for vectors, undefined or unreachable consumers and producers."""
-    vector, sums = ObjectDescriptor(**at(0, stream=0)), ObjectDescriptor(**at(0, stream=7))
+    vector, sums = ObjectDescriptor(**at(0, route=0)), ObjectDescriptor(**at(0, route=7))
     objects = {
-        1: [vector, replace(sums, partial=1), ObjectDescriptor(x=7, y=7, stream=0)],
-        3: [ObjectDescriptor(**at(CHIP.host, stream=0))],
-        CHIP.host: [ObjectDescriptor(**at(0, stream=2))],
+        1: [vector, replace(sums, partial=1), ObjectDescriptor(x=7, y=7, route=0)],
+        3: [ObjectDescriptor(**at(CHIP.host, route=0))],
+        CHIP.host: [ObjectDescriptor(**at(0, route=2))],
     }
-    streams = {
+    routes = {
         0: [
-            StreamDescriptor(object=0, **at(1), credits=9),
-            StreamDescriptor(object=1, **at(1), credits=9),
-            StreamDescriptor(object=3, x=7, y=0, credits=9),
-            StreamDescriptor(object=2, multicast=1, cols=7, rows=1, credits=9, consumers=3),
+            RouteDescriptor(object=0, **at(1), credits=9),
+            RouteDescriptor(object=1, **at(1), credits=9),
+            RouteDescriptor(object=3, x=7, y=0, credits=9),
+            RouteDescriptor(object=2, multicast=1, cols=7, rows=1, credits=9, consumers=3),
         ],
         CHIP.host: [
-            StreamDescriptor(object=0, **at(3), credits=3),
-            StreamDescriptor(object=1, **at(3)),
-            StreamDescriptor(object=6, **at(3)),
-            StreamDescriptor(object=1, enable=0, **at(3)),
+            RouteDescriptor(object=0, **at(3), credits=3),
+            RouteDescriptor(object=1, **at(3)),
+            RouteDescriptor(object=6, **at(3)),
+            RouteDescriptor(object=1, enable=0, **at(3)),
         ],
     }
     programs = {
@@ -111,44 +112,44 @@ def test_everything_that_fabrics_drop():
     ]  # fmt: skip
     release = encode(Opcode.RELEASE, objects=0b0111)
     (one, _), errors = both(
-        objects, streams, (programs, packets), ({1: [release, release, HALT]}, []),
+        objects, routes, (programs, packets), ({1: [release, release, HALT]}, []),
         ({3: [encode(Opcode.RELEASE, objects=0b1111), HALT]}, []),
     )  # fmt: skip
     assert errors == ["", ""]
     assert one.undeliverable == 3
     assert one.host.malformed == 3
-    counted = [node.errors for node in (*one.interfaces.values(), one.host)]
+    counted = [node.faults for node in (*one.interfaces.values(), one.host)]
     found = {error.name for errors in counted for error, count in errors.items() if count}
-    assert found == {"FABRIC_OBJECT", "FABRIC_CREDIT"}
+    assert found == {"NOC_OBJECT", "NOC_CREDIT"}
 
 
 def test_the_ends_of_slots_channels_and_credits():
     """By hand: a ring goes on at slot 0, channel 2 does not exist, `needed` must be there."""
     last = CHIP.core.slots - 1
-    objects = {1: [ObjectDescriptor(**at(0, stream=0), slot=last, depth=2)]}
-    streams = {
+    objects = {1: [ObjectDescriptor(**at(0, route=0), slot=last, depth=2)]}
+    routes = {
         0: [
-            StreamDescriptor(object=0, **at(1), credits=2),
-            StreamDescriptor(object=0, **at(1), credits=2, vc=2),
+            RouteDescriptor(object=0, **at(1), credits=2),
+            RouteDescriptor(object=0, **at(1), credits=2, vc=2),
         ],
-        CHIP.host: [StreamDescriptor(object=0, **at(3), credits=1, needed=2)],
+        CHIP.host: [RouteDescriptor(object=0, **at(3), credits=1, needed=2)],
     }
     program = [send(0, slot=3), send(0, slot=4), send(1), HALT]
     packets = [vector_packet(np.arange(16), config=CHIP.core)]
-    chips, errors = both(objects, streams, ({0: program}, packets))
-    assert errors == ["deadlock: host waits for credits of stream 0"] * 2
+    chips, errors = both(objects, routes, ({0: program}, packets))
+    assert errors == ["deadlock: host waits for credits of route 0"] * 2
     sent = chips[0].cores[0].slots
     for chip in chips:
         assert np.array_equal(chip.cores[1].slots[last], sent[3])
         assert np.array_equal(chip.cores[1].slots[0], sent[4])
-        assert chip.interfaces[0].errors[FabricError.FABRIC_OBJECT] == 1
+        assert chip.interfaces[0].faults[NocFault.NOC_OBJECT] == 1
 
 
 def test_affine_tables_need_no_credits():
-    streams = {CHIP.host: [StreamDescriptor(object=1, **at(3), credits=0)]}
+    routes = {CHIP.host: [RouteDescriptor(object=1, **at(3), credits=0)]}
     codes = np.arange(16)
     packet = affine_packet(codes + 240, codes - 8, config=CHIP.core)
-    (one, _), errors = both({}, streams, ({}, [packet]))
+    (one, _), errors = both({}, routes, ({}, [packet]))
     assert errors == ["", ""]
     assert one.cores[3].post.scales[1].tolist() == (codes + 240).tolist()
     assert one.cores[3].post.offsets[1].tolist() == (codes - 8).tolist()
@@ -156,14 +157,14 @@ def test_affine_tables_need_no_credits():
 
 def test_credits_beyond_the_counter():
     entry = ObjectDescriptor(
-        **at(0, stream=0), height=20, width=20, kernel_height=20, kernel_width=20, depth=31,
+        **at(0, route=0), height=20, width=20, kernel_height=20, kernel_width=20, depth=31,
         arrived=31,
     )  # fmt: skip
     objects = {1: [replace(entry, arrived=400)]}
-    streams = {0: [StreamDescriptor(object=0, **at(1), credits=3)]}
-    (one, _), errors = both(objects, streams, ({1: [encode(Opcode.RELEASE, objects=1), HALT]}, []))
+    routes = {0: [RouteDescriptor(object=0, **at(1), credits=3)]}
+    (one, _), errors = both(objects, routes, ({1: [encode(Opcode.RELEASE, objects=1), HALT]}, []))
     assert errors == ["", ""]
-    assert one.interfaces[0].streams.credits[0] == 255
+    assert one.interfaces[0].routes.credits[0] == 255
 
 
 def test_merging_and_waiting_sends():
@@ -172,18 +173,18 @@ def test_merging_and_waiting_sends():
     Consumers have the lower numbers, so that it is their turn before that of their producers.
     """
     objects = {
-        1: [ObjectDescriptor(**at(4, stream=0), partial=1)],
-        0: [ObjectDescriptor(**at(1, stream=0), partial=1, replace=1)],
-        CHIP.host: [ObjectDescriptor(**at(0, stream=0))],
+        1: [ObjectDescriptor(**at(4, route=0), partial=1)],
+        0: [ObjectDescriptor(**at(1, route=0), partial=1, replace=1)],
+        CHIP.host: [ObjectDescriptor(**at(0, route=0))],
     }
-    streams = {
-        4: [StreamDescriptor(object=0, **at(1))],
-        1: [StreamDescriptor(object=0, **at(0))],
-        0: [StreamDescriptor(object=0, **at(CHIP.host))],
+    routes = {
+        4: [RouteDescriptor(object=0, **at(1))],
+        1: [RouteDescriptor(object=0, **at(0))],
+        0: [RouteDescriptor(object=0, **at(CHIP.host))],
     }
     none = encode(
-        Opcode.ACTIVATE, segment=0, side=0, from_slot=1, slot=1, accumulate=1,
-        function=Function.IDENTITY, shift=7, affine=0, table=0, destination=2, start=3,
+        Opcode.ACTIVATE, segment=0, axis=Axis.COLS, from_slot=1, slot=1, accumulate=1,
+        function=Function.IDENTITY, shift=7, affine=0, table=0, destination=2, destination_line=3,
     )  # fmt: skip
     wait = encode(Opcode.WAIT, units=1 << 5)
     released = encode(Opcode.RELEASE, objects=1)
@@ -198,7 +199,7 @@ def test_merging_and_waiting_sends():
     }  # fmt: skip
     chips = [kind(CHIP, IDEAL, 1) for kind in (OracleChip, Chip)]
     for chip in chips:
-        configure(chip, objects, streams)
+        configure(chip, objects, routes)
         for node, core in chip.cores.items():
             core.segments[0] = Segment(row_start=0, row_count=16, col_start=0, col_count=16)
             core.slots[:] = np.random.default_rng(node).integers(-128, 128, core.slots.shape)
@@ -208,9 +209,9 @@ def test_merging_and_waiting_sends():
 
 def test_what_a_waiting_send_holds_up():
     """By hand: what follows the instructions that wait for a SEND without credits is not done."""
-    objects = {0: [ObjectDescriptor(**at(1, stream=0), arrived=1)]}
-    streams = {0: [StreamDescriptor(object=0, **at(1), credits=0)]}
-    outer = encode(Opcode.OUTER, segment=0, slot=3, error=2, transfer=0)
+    objects = {0: [ObjectDescriptor(**at(1, route=0), arrived=1)]}
+    routes = {0: [RouteDescriptor(object=0, **at(1), credits=0)]}
+    outer = encode(Opcode.OUTER, segment=0, slot=3, delta=2, transfer=0)
     held = [
         send(0, slot=4), encode(Opcode.RELEASE, objects=1), encode(Opcode.CALIBRATE),
         encode(Opcode.REFRESH, segment=0, all_rows=1),
@@ -227,7 +228,7 @@ def test_what_a_waiting_send_holds_up():
     ]  # fmt: skip
     for word, partial, waits in cases:
         program = [send(0, slot=2, partial=partial), word, FORWARD, HALT]
-        chips, errors = both(objects, streams, ({0: program}, []))
+        chips, errors = both(objects, routes, ({0: program}, []))
         assert errors[0] == errors[1]
         assert errors[0].startswith("deadlock: core 0 waits for its SEND; SEND of core 0 waits for")
         assert all((chip.cores[0].crossbar.windows == 0) == waits for chip in chips), word
@@ -237,11 +238,11 @@ def test_what_a_waiting_send_holds_up():
 @pytest.mark.parametrize("number", range(8))
 def test_pipelines(number, seed):
     """Windows over frames of vectors, through rings, forks and joins."""
-    config = CHIP.replace(core=TINY.replace(objects=4, streams=4, slots=16))
+    config = CHIP.replace(core=TINY.replace(objects=4, routes=4, slots=16))
     chips = [kind(config, IDEAL, 1) for kind in (OracleChip, Chip)]
     pipelines = [Pipeline(config, 100 * seed + number) for _ in chips]
     for chip, pipeline in zip(chips, pipelines, strict=True):
-        configure(chip, pipeline.objects, pipeline.streams)
+        configure(chip, pipeline.objects, pipeline.routes)
         for stage in pipeline.stages:
             chip.cores[stage.node].segments[SEGMENT] = pipeline.segment
     for _ in range(4):
@@ -267,12 +268,12 @@ def test_pipelines(number, seed):
     ],
 )
 def test_deadlocks_have_the_same_reasons(programs, packets):
-    objects = {1: [ObjectDescriptor(**at(0, stream=0))] * 2}
-    streams = {
-        0: [StreamDescriptor(object=0, **at(1))],
-        CHIP.host: [StreamDescriptor(object=1, **at(1), credits=1)],
+    objects = {1: [ObjectDescriptor(**at(0, route=0))] * 2}
+    routes = {
+        0: [RouteDescriptor(object=0, **at(1))],
+        CHIP.host: [RouteDescriptor(object=1, **at(1), credits=1)],
     }
     packet = vector_packet(np.arange(16), config=CHIP.core)
-    _, (expected, found) = both(objects, streams, (programs, [packet] * packets))
+    _, (expected, found) = both(objects, routes, (programs, [packet] * packets))
     assert expected.startswith(("deadlock: ", "program of 1 instructions has no HALT"))
     assert found == expected

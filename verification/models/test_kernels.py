@@ -40,7 +40,7 @@ def test_round_shift(value, shift):
 @given(seed=WORDS, index=WORDS, event=WORDS)
 def test_hash(seed, index, event):
     key = device.key(seed, device.SET, index, event)
-    assert hashing.event_key(seed, hashing.Stream.SET, index, event) == key
+    assert hashing.event_key(seed, hashing.Draw.SET, index, event) == key
     assert hashing.gauss(np.uint32(key)) == device.gauss(key)
 
 
@@ -52,7 +52,7 @@ def test_pulses_within_bounds(mean):
     )
     one, other = (kind(TINY, profile, 1) for kind in (oracle_crossbar.Crossbar, Crossbar))
     for crossbar in (one, other):
-        crossbar.e[:] = 2**32 - 5
+        crossbar.events[:] = 2**32 - 5
     rng = random.Random(7)
     for number in range(600):
         # Few devices, so that each gets many pulses in a row.
@@ -61,12 +61,12 @@ def test_pulses_within_bounds(mean):
         for crossbar in (one, other):
             crossbar.program(*place, reset=reset)
         # After each pulse: a later one may hide what an earlier one has left.
-        for name in ("g", "n", "e", "resets"):
+        for name in ("conductance", "pulses_since_reset", "events", "resets"):
             assert np.array_equal(getattr(one, name), getattr(other, name)), name
     assert np.array_equal(one.weights, other.weights)
-    assert one.n.max() == N_MAX
-    assert one.g.min() >= 0
-    assert one.e.min() < 100
+    assert one.pulses_since_reset.max() == N_MAX
+    assert one.conductance.min() >= 0
+    assert one.events.min() < 100
 
 
 @PROFILES
@@ -77,13 +77,13 @@ def test_drift_and_noise(profile, time, seed):
     drifting = replace(profile, drift_exponent=0.05, drift_exponent_high=0.5, drift_spread=0.02)
     one, other = (kind(TINY, drifting, seed) for kind in (oracle_crossbar.Crossbar, Crossbar))
     rng = np.random.default_rng(seed)
-    past = rng.integers(0, 2**32, one.t.shape) >> rng.integers(0, 32, one.t.shape)
+    past = rng.integers(0, 2**32, one.event_time.shape) >> rng.integers(0, 32, one.event_time.shape)
     for crossbar in (one, other):
-        crossbar.g[...] = past % (TINY.g_max + 1)
-        crossbar.t[...] = past
+        crossbar.conductance[...] = past % (TINY.g_max + 1)
+        crossbar.event_time[...] = past
         crossbar.set_time(time)
         crossbar.refresh_weights()
-    assert np.array_equal(one.conductances, other.conductances)
+    assert np.array_equal(one.drifted, other.drifted)
     assert np.array_equal(one.weights, other.weights)
     assert one.g_noise == other.cores.scalars["crossbar_g_noise"][0]
 
@@ -112,8 +112,8 @@ def test_chi_increments(x, d, shift, bits, data):
         assert largest == np.abs(chi).max()
 
 
-@given(data=st.data(), range_=st.integers(10, 21), precision=st.integers(5, 8))
-def test_read_out(data, range_, precision):
+@given(data=st.data(), lsb_log2=st.integers(10, 21), precision=st.integers(5, 8))
+def test_read_out(data, lsb_log2, precision):
     def drawn(low, high):
         values = st.one_of(st.integers(low, high), st.sampled_from([low, high]))
         return np.array(data.draw(st.lists(values, min_size=16, max_size=16)))
@@ -125,10 +125,10 @@ def test_read_out(data, range_, precision):
     state.cores.adc_offsets[0], state.cores.adc_gains[0] = unit.offsets, unit.gains
     state.cores.counts[0] = counts
     state.cores.at_limit[0] = at_limit = counts % 3 == 0
-    state.cores.scalars[0]["range"], state.cores.scalars[0]["precision"] = range_, precision
+    state.cores.scalars[0]["lsb_log2"], state.cores.scalars[0]["precision"] = lsb_log2, precision
     codes = np.zeros(16, dtype=np.int64)
     clipped, overranges = read_out(state.cores, state.geometry, 0, 0, 16, codes)
-    assert np.array_equal(codes, unit.read_out(counts, range_, precision, at_limit=at_limit))
+    assert np.array_equal(codes, unit.read_out(counts, lsb_log2, precision, at_limit=at_limit))
     assert (clipped, overranges) == (unit.clipped, unit.overranges)
 
 

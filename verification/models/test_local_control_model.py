@@ -9,7 +9,7 @@ from phasecore.rtl.spec.core import TINY
 from phasecore.rtl.spec.instructions import ObjectDescriptor
 from phasecore.verification.oracle.local_control import Grant, LocalControl
 
-CONFIG = TINY.replace(objects=4, streams=4, slots=32)
+CONFIG = TINY.replace(objects=4, routes=4, slots=32)
 
 SHAPES = [
     # (height, width, out_height, out_width, kernel_height, kernel_width, stride, padding)
@@ -34,7 +34,7 @@ def descriptor(shape, **changes):
         "height", "width", "out_height", "out_width", "kernel_height", "kernel_width", "stride",
         "padding",
     )  # fmt: skip
-    return ObjectDescriptor(x=0, y=0, stream=0, **dict(zip(names, shape, strict=True)), **changes)
+    return ObjectDescriptor(x=0, y=0, route=0, **dict(zip(names, shape, strict=True)), **changes)
 
 
 def window(d, row, col):
@@ -115,7 +115,7 @@ def test_every_window_finds_its_vectors(shape, slack, eager):
 
 def test_vectors_one_by_one():
     control = LocalControl(CONFIG)
-    control.define(2, ObjectDescriptor(x=1, y=0, stream=3, slot=4, depth=2, arrived=1))
+    control.define(2, ObjectDescriptor(x=1, y=0, route=3, slot=4, depth=2, arrived=1))
     assert control.ready(2)
     assert not control.full(2)
     # What is there at the start takes no position.
@@ -136,7 +136,7 @@ def test_vectors_one_by_one():
 def test_masks():
     control = LocalControl(CONFIG)
     for index in (0, 1, 3):
-        control.define(index, ObjectDescriptor(x=0, y=0, stream=0, arrived=int(index != 1)))
+        control.define(index, ObjectDescriptor(x=0, y=0, route=0, arrived=int(index != 1)))
     assert control.all_ready(0)
     assert control.all_ready(0b1001)
     assert not control.all_ready(0b1011)
@@ -173,7 +173,7 @@ def test_writing_an_entry_restarts_it():
     assert (control.arrived[1], control.dead[1], control.col[1], control.slot(1)) == (2, 1, 1, 8)
     control.define(1, d)
     assert (control.arrived[1], control.dead[1], control.col[1], control.slot(1)) == (1, 0, 0, 7)
-    control.define(1, ObjectDescriptor(x=0, y=0, stream=0, enable=0))
+    control.define(1, ObjectDescriptor(x=0, y=0, route=0, enable=0))
     assert control.descriptor(1) is None
     assert not control.ready(1)
     with pytest.raises(ValueError, match=r"^object 1 is not enabled$"):

@@ -14,20 +14,21 @@ from phasecore.models.golden.device import IDEAL, PCM
 from phasecore.models.golden.packets import affine_packet, header, vector_packet
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.instructions import (
+    Axis,
     Function,
     ObjectDescriptor,
     Opcode,
     PacketKind,
+    RouteDescriptor,
     Segment,
-    StreamDescriptor,
     encode,
 )
 from phasecore.rtl.spec.messages import MessageKind
 from phasecore.verification.oracle.chip import Chip, deadlock
 from phasecore.verification.oracle.core import Core
 from phasecore.verification.oracle.network_interface import (
-    FabricError,
     Message,
+    NocFault,
     flits,
     payload_flits,
     read_packet,
@@ -36,7 +37,7 @@ from phasecore.verification.oracle.network_interface import (
 
 TINY, DEFAULT = CHIPS["tiny"], CHIPS["default"]
 HALT = encode(Opcode.HALT)
-SUM = ObjectDescriptor(x=0, y=0, stream=0, partial=1)
+SUM = ObjectDescriptor(x=0, y=0, route=0, partial=1)
 
 
 # The chip
@@ -68,7 +69,7 @@ class ShuffledChip(Chip):
         tasks.append(task)
 
     def post(self, source, message, route):
-        limit = payload_flits(self.config.fabric, route)
+        limit = payload_flits(self.config.noc, route)
         for node in self.destinations(route):
             self.waiting.setdefault((source, node, route.vc), deque()).append((message, limit))
 
@@ -91,8 +92,8 @@ def define(chip, mapping):
     for node, tables in mapping.tables.items():
         for index, descriptor in enumerate(tables.objects):
             chip.define_object(node, index, descriptor)
-        for index, descriptor in enumerate(tables.streams):
-            chip.define_stream(node, index, descriptor)
+        for index, descriptor in enumerate(tables.routes):
+            chip.define_route(node, index, descriptor)
 
 
 def trained(make, network, images=7):
@@ -116,7 +117,7 @@ def trained(make, network, images=7):
 
 
 def by_first(events):
-    """Events of a trace by object or stream, those of one in order."""
+    """Events of a trace by object or route, those of one in order."""
     found = {}
     for first, *rest in events:
         found.setdefault(first, []).append([np.asarray(part).tolist() for part in rest])
@@ -131,7 +132,13 @@ def assert_same(one, other):
     ]
     for node, core in expected.cores.items():
         found = chip.cores[node]
-        for attribute in ("crossbar.g", "crossbar.e", "update.chi", "slots", "exponents"):
+        for attribute in (
+            "crossbar.conductance",
+            "crossbar.events",
+            "update.chi",
+            "slots",
+            "exponents",
+        ):
             value, want = found, core
             for name in attribute.split("."):
                 value, want = getattr(value, name), getattr(want, name)
@@ -144,9 +151,9 @@ def assert_same(one, other):
             assert by_first(getattr(trace, name)) == by_first(getattr(want, name))
         local, wanted = chip.interfaces[node].local, expected.interfaces[node].local
         assert vars(local) | {"config": 0} == vars(wanted) | {"config": 0}
-        assert chip.interfaces[node].streams.credits == expected.interfaces[node].streams.credits
-        assert chip.interfaces[node].errors == dict.fromkeys(FabricError, 0)
-    assert chip.host.streams.credits == expected.host.streams.credits
+        assert chip.interfaces[node].routes.credits == expected.interfaces[node].routes.credits
+        assert chip.interfaces[node].faults == dict.fromkeys(NocFault, 0)
+    assert chip.host.routes.credits == expected.host.routes.credits
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +199,7 @@ def test_tiles_add_up_to_the_whole_layer(name):
     assert sum(core.adc.clipped for core in chip.cores.values()) == 0
     weights = mapping.weights({node: core.crossbar.weights for node, core in chip.cores.items()})
     inputs = np.pad(images, ((0, 0), (0, 1)), constant_values=ONE) / ONE
-    unit = 2.0 ** mapping.segments(1.0)[mapping.tiles[0]][0].range_forward
+    unit = 2.0 ** mapping.segments(1.0)[mapping.tiles[0]][0].forward_lsb_log2
     counts = inputs @ weights[0] * (mapping.recipe.weight_units[0] * ONE / unit)
     received = chip.cores[mapping.head].trace.sums_received
     assert [number for number, *_ in received] == [2] * len(images)
@@ -211,18 +218,18 @@ def pair(*, depth=1, credits=1, host_credits=4):
     chip = Chip(TINY, IDEAL, 1)
     host = TINY.place(TINY.host)
     here, there = TINY.place(0), TINY.place(1)
-    chip.define_stream(0, 0, StreamDescriptor(object=0, x=there[0], y=there[1], credits=credits))
-    chip.define_object(1, 0, ObjectDescriptor(x=here[0], y=here[1], stream=0, slot=2, depth=depth))
-    chip.define_stream(1, 1, StreamDescriptor(object=3, x=host[0], y=host[1], credits=host_credits))
-    chip.define_object(TINY.host, 3, ObjectDescriptor(x=there[0], y=there[1], stream=1))
-    chip.define_object(0, 1, ObjectDescriptor(x=host[0], y=host[1], stream=2, slot=5, depth=2))
-    chip.define_stream(TINY.host, 2, StreamDescriptor(object=1, x=here[0], y=here[1], credits=2))
+    chip.define_route(0, 0, RouteDescriptor(object=0, x=there[0], y=there[1], credits=credits))
+    chip.define_object(1, 0, ObjectDescriptor(x=here[0], y=here[1], route=0, slot=2, depth=depth))
+    chip.define_route(1, 1, RouteDescriptor(object=3, x=host[0], y=host[1], credits=host_credits))
+    chip.define_object(TINY.host, 3, ObjectDescriptor(x=there[0], y=there[1], route=1))
+    chip.define_object(0, 1, ObjectDescriptor(x=host[0], y=host[1], route=2, slot=5, depth=2))
+    chip.define_route(TINY.host, 2, RouteDescriptor(object=1, x=here[0], y=here[1], credits=2))
     return chip
 
 
-def send(slot, stream=0, length=8, **values):
-    unused = dict.fromkeys(("partial", "start", "merge", "object"), 0)
-    return encode(Opcode.SEND, stream=stream, slot=slot, length=length, **{**unused, **values})
+def send(slot, route=0, length=8, **values):
+    unused = dict.fromkeys(("partial", "first_line", "merge", "object"), 0)
+    return encode(Opcode.SEND, route=route, slot=slot, length=length, **{**unused, **values})
 
 
 def wait(*objects):
@@ -251,10 +258,10 @@ def test_a_relay():
     assert [(r.slot, r.start, r.codes.tolist()) for r in results] == [
         (3, 0, [*range(1 + n, 9 + n)]) for n in range(6)
     ]
-    assert chip.interfaces[0].streams.credits[0] == 1
-    assert chip.interfaces[1].streams.credits[1] == 4
-    assert chip.host.streams.credits[2] == 2
-    # Objects and streams go on where they were.
+    assert chip.interfaces[0].routes.credits[0] == 1
+    assert chip.interfaces[1].routes.credits[1] == 4
+    assert chip.host.routes.credits[2] == 2
+    # Objects and routes go on where they were.
     once = {0: [wait(1), send(5), release(1), HALT], 1: [*programs[1][:3], HALT]}
     again = chip.run(once, packets[:1])
     assert [r.codes.tolist() for r in again] == [[*range(1, 9)]]
@@ -267,14 +274,14 @@ def test_a_send_does_not_block_what_follows():
     chip.cores[0].segments[0] = segment
     product = encode(Opcode.FORWARD, segment=0, slot=0, precision=8, input_signs=3, polarities=3)
     activate = {
-        "segment": 0, "side": 0, "from_slot": 0, "slot": 0, "accumulate": 0,
-        "function": Function.IDENTITY, "shift": 7, "affine": 0, "table": 0, "start": 0,
+        "segment": 0, "axis": Axis.COLS, "from_slot": 0, "slot": 0, "accumulate": 0,
+        "function": Function.IDENTITY, "shift": 7, "affine": 0, "table": 0, "destination_line": 0,
     }  # fmt: skip
     program = [
         send(3), product, encode(Opcode.ACTIVATE, destination=4, **activate),
         encode(Opcode.ACTIVATE, destination=3, **activate), HALT,
     ]  # fmt: skip
-    message = r"^deadlock: core 0 waits for its SEND; SEND of core 0 waits for credits of stream 0$"
+    message = r"^deadlock: core 0 waits for its SEND; SEND of core 0 waits for credits of route 0$"
     with pytest.raises(ValueError, match=message):
         chip.run({0: program})
     # The slot that is sent is not written before it is sent.
@@ -304,17 +311,17 @@ def test_everybody_waits():
     chip = pair()
     message = (
         r"^deadlock: core 0 waits for objects 1; core 1 waits for objects 0, 2;"
-        r" host waits for credits of stream 2$"
+        r" host waits for credits of route 2$"
     )
     packet = vector_packet(np.arange(8), config=TINY.core)
-    chip.host.streams.credits[2] = 0
+    chip.host.routes.credits[2] = 0
     with pytest.raises(ValueError, match=message):
         chip.run({0: [wait(1), HALT], 1: [wait(0, 2), HALT]}, [packet_to(2, packet)])
 
 
-def packet_to(stream, packet):
-    """A packet with the host stream in its header."""
-    return packet[:1] + bytes([stream]) + packet[2:]
+def packet_to(route, packet):
+    """A packet with the host route in its header."""
+    return packet[:1] + bytes([route]) + packet[2:]
 
 
 def test_merging_waits_for_sums_not_for_vectors():
@@ -327,10 +334,10 @@ def test_merging_waits_for_sums_not_for_vectors():
     chip.interfaces[1].take(sums)
     chip.run({1: program})
     assert chip.interfaces[1].local.lines[2] == 0
-    ((stream, lines, values),) = chip.cores[1].trace.sums_sent
-    assert (stream, lines.tolist(), values.tolist()) == (1, [*range(8)], [*range(8)])
+    ((route, lines, values),) = chip.cores[1].trace.sums_sent
+    assert (route, lines.tolist(), values.tolist()) == (1, [*range(8)], [*range(8)])
     # The host takes vectors only.
-    assert chip.host.errors[FabricError.FABRIC_OBJECT] == 1
+    assert chip.host.faults[NocFault.NOC_OBJECT] == 1
 
 
 # Bad input
@@ -348,10 +355,10 @@ def test_host_packets_that_are_malformed():
     ]
     undefined = [packet_to(3, good), packet_to(200, good)]
     table = affine_packet([5], [6], config=TINY.core, start=8)
-    chip.define_stream(TINY.host, 4, StreamDescriptor(object=1, x=0, y=0, credits=0))
+    chip.define_route(TINY.host, 4, RouteDescriptor(object=1, x=0, y=0, credits=0))
     chip.run({}, [*bad, *undefined, good, packet_to(4, table), *bad])
     assert chip.host.malformed == 2 * len(bad)
-    assert chip.host.errors[FabricError.FABRIC_OBJECT] == len(undefined)
+    assert chip.host.faults[NocFault.NOC_OBJECT] == len(undefined)
     assert chip.interfaces[0].local.arrived[1] == 1
     assert chip.cores[0].slots[5, :8].tolist() == [*range(8)]
     # Tables take no credits.
@@ -361,25 +368,25 @@ def test_host_packets_that_are_malformed():
 
 def test_multicasts_of_the_host_take_credits_of_all_consumers():
     chip = pair()
-    several = StreamDescriptor(
+    several = RouteDescriptor(
         object=0, multicast=1, cols=3, rows=1, credits=3, consumers=2, needed=2
     )
-    chip.define_stream(TINY.host, 4, several)
+    chip.define_route(TINY.host, 4, several)
     packet = packet_to(4, vector_packet(np.arange(8), config=TINY.core))
-    with pytest.raises(ValueError, match="credits of stream 4"):
+    with pytest.raises(ValueError, match="credits of route 4"):
         chip.run({}, [packet, packet])
-    assert chip.host.streams.credits[4] == 1
+    assert chip.host.routes.credits[4] == 1
 
 
 def test_nothing_is_harmed_by_messages_to_nowhere():
     chip = pair()
-    chip.define_stream(0, 1, StreamDescriptor(object=0, x=7, y=7))
-    chip.define_stream(0, 2, StreamDescriptor(object=9, x=1, y=0))
+    chip.define_route(0, 1, RouteDescriptor(object=0, x=7, y=7))
+    chip.define_route(0, 2, RouteDescriptor(object=9, x=1, y=0))
     chip.run({0: [send(3, 1), send(3, 2), send(3, 3), send(3), HALT], 1: [wait(0), HALT]})
     assert chip.undeliverable == 1
-    # An undefined stream is the sender's error, an undefined object the receiver's, per packet.
-    assert chip.interfaces[0].errors[FabricError.FABRIC_OBJECT] == 1
-    assert chip.interfaces[1].errors[FabricError.FABRIC_OBJECT] == 1
+    # An undefined route is the sender's error, an undefined object the receiver's, per packet.
+    assert chip.interfaces[0].faults[NocFault.NOC_OBJECT] == 1
+    assert chip.interfaces[1].faults[NocFault.NOC_OBJECT] == 1
     assert chip.interfaces[1].local.arrived[0] == 1
 
 
@@ -388,40 +395,43 @@ def test_the_host_refuses_what_it_has_no_object_for():
     producer = TINY.place(1)
     for index, descriptor in ((3, {"enable": 0}), (4, {"vc": 2})):
         chip.define_object(TINY.host, index, ObjectDescriptor(
-            x=producer[0], y=producer[1], stream=1, **descriptor,
+            x=producer[0], y=producer[1], route=1, **descriptor,
         ))  # fmt: skip
     for object_ in (3, 4, 9):
         chip.host.take(Message(MessageKind.VECTOR, object_, 0, np.arange(8)))
-    assert chip.host.errors[FabricError.FABRIC_OBJECT] == 3
-    chip.define_object(TINY.host, 3, ObjectDescriptor(x=producer[0], y=producer[1], stream=1))
+    assert chip.host.faults[NocFault.NOC_OBJECT] == 3
+    chip.define_object(TINY.host, 3, ObjectDescriptor(x=producer[0], y=producer[1], route=1))
     for start, codes in ((16, np.arange(1)), (0, np.arange(0))):
         assert chip.host.take(Message(MessageKind.VECTOR, 3, start, codes)) == []
-    credits = chip.host.streams.credits[2]
+    credits = chip.host.routes.credits[2]
     assert chip.host.take(Message(MessageKind.CREDIT, 2, values=np.arange(1), value=1)) == []
-    assert chip.host.streams.credits[2] == credits
-    assert chip.host.errors[FabricError.FABRIC_RANGE] == 3
+    assert chip.host.routes.credits[2] == credits
+    assert chip.host.faults[NocFault.NOC_RANGE] == 3
     assert chip.host.take(Message(MessageKind.CREDIT, 2, value=254)) == []
-    assert chip.host.streams.credits[2] == 255
-    assert chip.host.errors[FabricError.FABRIC_CREDIT] == 1
+    assert chip.host.routes.credits[2] == 255
+    assert chip.host.faults[NocFault.NOC_CREDIT] == 1
 
 
 def test_refused_packets_are_counted_one_by_one():
     chip = pair()
-    chip.define_stream(0, 2, StreamDescriptor(object=9, x=1, y=0))
+    chip.define_route(0, 2, RouteDescriptor(object=9, x=1, y=0))
     chip.run({0: [send(3, 2, length=16), HALT]})
-    assert chip.interfaces[1].errors[FabricError.FABRIC_OBJECT] == 2
+    assert chip.interfaces[1].faults[NocFault.NOC_OBJECT] == 2
 
 
 @pytest.mark.parametrize(
     ("word", "message"),
     [
         (encode(Opcode.LOAD, affine=0, slot=0), r"LOAD is illegal for a core on a chip"),
-        (encode(Opcode.READ, slot=0, start=0, length=8), r"READ is illegal for a core on a chip"),
-        (send(0, 4), r"SEND: stream must be in 0\.\.3, not 4"),
+        (
+            encode(Opcode.READ, slot=0, first_line=0, length=8),
+            r"READ is illegal for a core on a chip",
+        ),
+        (send(0, 4), r"SEND: route must be in 0\.\.3, not 4"),
         (send(8), r"SEND: slot must be in 0\.\.7, not 8"),
         (send(0, object=4), r"SEND: object must be in 0\.\.3, not 4"),
-        (send(0, start=4), r"SEND: start must be a multiple of 8, not 4"),
-        (send(0, start=8, length=9), r"SEND: length must be in 1\.\.8, not 9"),
+        (send(0, first_line=4), r"SEND: first_line must be a multiple of 8, not 4"),
+        (send(0, first_line=8, length=9), r"SEND: length must be in 1\.\.8, not 9"),
         (wait(4), r"AWAIT: objects must be in 0\.\.15, not 16"),
         (release(4), r"RELEASE: objects must be in 0\.\.15, not 16"),
     ],
@@ -433,7 +443,7 @@ def test_illegal_instructions_of_a_chip(word, message):
 
 @pytest.mark.parametrize("word", [send(0), wait(0), release(0)])
 def test_illegal_instructions_of_a_core(word):
-    core = Core(TINY.core.replace(objects=0, streams=0), IDEAL, 1)
+    core = Core(TINY.core.replace(objects=0, routes=0), IDEAL, 1)
     with pytest.raises(ValueError, match=r"^\w+ is illegal for a core that stands alone$"):
         core.run([word, HALT])
 
@@ -442,11 +452,13 @@ def test_entries_that_do_not_exist():
     chip = pair()
     with pytest.raises(ValueError, match=r"^object must be in 0\.\.7, not 8$"):
         chip.define_object(TINY.host, 8, SUM)
-    with pytest.raises(ValueError, match=r"^stream must be in 0\.\.15, not 16$"):
-        chip.define_stream(TINY.host, 16, StreamDescriptor(object=0))
+    with pytest.raises(ValueError, match=r"^route must be in 0\.\.15, not 16$"):
+        chip.define_route(TINY.host, 16, RouteDescriptor(object=0))
 
 
 def test_seeds_differ_by_node():
     chip = Chip(ChipConfig(core=TINY.core), IDEAL, 10)
     for node, core in chip.cores.items():
-        assert np.array_equal(core.crossbar.g, Core(TINY.core, IDEAL, 10 + node).crossbar.g)
+        assert np.array_equal(
+            core.crossbar.conductance, Core(TINY.core, IDEAL, 10 + node).crossbar.conductance
+        )

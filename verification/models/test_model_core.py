@@ -9,19 +9,19 @@ from hypothesis import strategies as st
 from phasecore.models.golden.core import Core
 from phasecore.models.golden.device import IDEAL, PCM
 from phasecore.rtl.spec.core import TINY
-from phasecore.rtl.spec.instructions import Drift, Function, Opcode, Segment, encode
+from phasecore.rtl.spec.instructions import Axis, Drift, Function, Opcode, Segment, encode
 
 HALT = encode(Opcode.HALT)
 MVM = {"segment": 0, "slot": 0, "precision": 8, "input_signs": 3, "polarities": 3}
 ACTIVATE = {
-    "segment": 0, "side": 0, "from_slot": 0, "slot": 0, "accumulate": 0,
+    "segment": 0, "axis": Axis.COLS, "from_slot": 0, "slot": 0, "accumulate": 0,
     "function": Function.IDENTITY, "shift": 7, "affine": 0, "table": 0, "destination": 1,
-    "start": 0,
+    "destination_line": 0,
 }  # fmt: skip
-ERROR = {
-    "segment": 0, "side": 0, "from_slot": 0, "slot": 0, "output": 0,
+DELTA = {
+    "segment": 0, "axis": Axis.COLS, "from_slot": 0, "slot": 0, "output": 0,
     "function": Function.IDENTITY, "fixed": 0, "shift": 0, "bias": 0, "destination": 1,
-    "start": 0,
+    "destination_line": 0,
 }  # fmt: skip
 
 
@@ -30,18 +30,33 @@ ERROR = {
     [
         (31, r"31 is not a valid Opcode"),
         (HALT | 1 << 63, r"HALT: unused bits of 0x8000000000000000 are not zero"),
-        (encode(Opcode.READ, slot=8, start=0, length=8), r"READ: slot must be in 0\.\.7, not 8"),
-        (encode(Opcode.READ, slot=0, start=4, length=8), r"READ: start must be a multiple of 8, "),
-        (encode(Opcode.READ, slot=0, start=8, length=9), r"READ: length must be in 1\.\.8, not 9"),
-        (encode(Opcode.READ, slot=0, start=0, length=0), r"READ: length must be in 1\.\.16, not 0"),
+        (
+            encode(Opcode.READ, slot=8, first_line=0, length=8),
+            r"READ: slot must be in 0\.\.7, not 8",
+        ),
+        (
+            encode(Opcode.READ, slot=0, first_line=4, length=8),
+            r"READ: first_line must be a multiple of 8, ",
+        ),
+        (
+            encode(Opcode.READ, slot=0, first_line=8, length=9),
+            r"READ: length must be in 1\.\.8, not 9",
+        ),
+        (
+            encode(Opcode.READ, slot=0, first_line=0, length=0),
+            r"READ: length must be in 1\.\.16, not 0",
+        ),
         (encode(Opcode.LOAD, affine=1, slot=2), r"LOAD: slot must be in 0\.\.1, not 2"),
         (encode(Opcode.FORWARD, **MVM | {"precision": 4}), r"FORWARD: precision must be in 5\.\.8"),
         (encode(Opcode.BACKWARD, **MVM | {"segment": 1}), r"segment rows 9\.\.16 are outside 0\."),
         (encode(Opcode.FORWARD, **MVM | {"segment": 2}), r"segment 2 is not defined"),
         (encode(Opcode.FORWARD, **MVM | {"segment": 9}), r"segment 9 is not defined"),
         (encode(Opcode.ACTIVATE, **ACTIVATE | {"table": 2}), r"ACTIVATE: table must be in 0\.\.1"),
-        (encode(Opcode.ACTIVATE, **ACTIVATE | {"start": 16}), r"ACTIVATE: start must be in 0\.\.1"),
-        (encode(Opcode.ERROR, **ERROR | {"function": 0}), r"ERROR: function must be in 1\.\.4"),
+        (
+            encode(Opcode.ACTIVATE, **ACTIVATE | {"destination_line": 16}),
+            r"ACTIVATE: destination_line must be in 0\.\.1",
+        ),
+        (encode(Opcode.DELTA, **DELTA | {"function": 0}), r"DELTA: function must be in 1\.\.4"),
         (encode(Opcode.CALIBRATE, drift=3), r"CALIBRATE: drift must be in 0\.\.2, not 3"),
         (encode(Opcode.PROGRAM, segment=0, row=7, slot=0), r"PROGRAM: row must be in 8\.\.9"),
         (encode(Opcode.LOOP, counter=0, target=0, count=0), r"LOOP: count must be in 1\.\."),
@@ -68,7 +83,7 @@ def products(core, slot=0):
     config = core.config
     core.segments[0] = Segment(
         row_start=0, row_count=config.rows, col_start=0, col_count=config.cols,
-        range_forward=config.drift_range - 2,
+        forward_lsb_log2=config.drift_lsb_log2 - 2,
     )  # fmt: skip
     mvm = MVM | {"slot": slot, "precision": config.input_bits}
     core.run([encode(Opcode.FORWARD, **mvm), encode(Opcode.ACTIVATE, **ACTIVATE), HALT])
@@ -90,7 +105,7 @@ def compensated(config, profile, factor, seed):
     core.slots[0] = rng.integers(-127, 128, config.lines)
     calibrate(core, Drift.BASELINE)
     before = products(core)
-    core.crossbar.g[...] = np.rint(factor * core.crossbar.g)
+    core.crossbar.conductance[...] = np.rint(factor * core.crossbar.conductance)
     core.crossbar.refresh_weights()
     calibrate(core, Drift.COMPENSATE)
     return core, before, products(core)

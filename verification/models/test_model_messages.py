@@ -11,17 +11,17 @@ from phasecore.rtl.spec.chip import CHIPS
 from phasecore.rtl.spec.instructions import (
     Function,
     ObjectDescriptor,
-    StreamDescriptor,
+    RouteDescriptor,
 )
 from phasecore.rtl.spec.messages import MessageKind, message_fields, message_head
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.rtl.spec.packets import HEADER
 from phasecore.verification.oracle.core import Core, Trace
 from phasecore.verification.oracle.local_control import Grant
 from phasecore.verification.oracle.network_interface import (
-    FabricError,
     Message,
     NetworkInterface,
+    NocFault,
     affine_packets,
     credit_packets,
     flits,
@@ -34,13 +34,13 @@ from phasecore.verification.oracle.network_interface import (
 )
 
 TINY, DEFAULT = CHIPS["tiny"], CHIPS["default"]
-FABRIC = FabricConfig()
-SUM = ObjectDescriptor(x=0, y=0, stream=0, partial=1)
+NOC = NocConfig()
+SUM = ObjectDescriptor(x=0, y=0, route=0, partial=1)
 
 
 def interface(config=TINY.core, **objects):
     """Network interface of a core with the objects given as ``o<number>``."""
-    found = NetworkInterface(Core(config, IDEAL, 1), FABRIC)
+    found = NetworkInterface(Core(config, IDEAL, 1), NOC)
     for name, descriptor in objects.items():
         found.local.define(int(name[1:]), descriptor)
     return found
@@ -63,8 +63,8 @@ def vector(object_=0, start=0, codes=(1,), value=0, last=1, **head):
 def test_a_vector_by_hand():
     codes = np.zeros(256, dtype=np.int64)
     codes[8:20] = [1, -1, 127, -128, 5, 6, 7, 8, 9, 10, 11, -12]
-    stream = StreamDescriptor(object=5, x=2, y=1, vc=1)
-    (packet,) = vector_packets(codes, -3, stream, DEFAULT.core, FABRIC, start=8, length=12)
+    route = RouteDescriptor(object=5, x=2, y=1, vc=1)
+    (packet,) = vector_packets(codes, -3, route, DEFAULT.core, NOC, start=8, length=12)
     head = {
         "multicast": 0, "order": 1, "length": 3, "x": 2, "y": 1,
     }  # fmt: skip
@@ -82,8 +82,8 @@ def test_partial_sums_by_hand():
     assert partial_sums(accumulators).tolist() == sums
     vector_ = np.zeros(16, dtype=np.int64)
     vector_[:12] = accumulators
-    stream = StreamDescriptor(object=2, multicast=1, cols=0b101, rows=0b10)
-    packets = partial_packets(vector_, stream, TINY.core, FABRIC, start=0, length=11)
+    route = RouteDescriptor(object=2, multicast=1, cols=0b101, rows=0b10)
+    packets = partial_packets(vector_, route, TINY.core, NOC, start=0, length=11)
     # Blocks of 8 lines, 4 lines per flit.
     assert [len(packet) for packet in packets] == [3, 2]
     assert [message_fields(packet[0]) for packet in packets] == [
@@ -102,7 +102,7 @@ def test_partial_sums_come_in_by_hand():
     for found in (adds, replaces):
         found.core.post.accumulators[8:14] = [10, 10, 8388000, -8388608, -7000, 77]
         (packet,) = partial_packets(
-            np.pad(sums << 6, (8, 3)), StreamDescriptor(object=0), TINY.core, FABRIC, start=8,
+            np.pad(sums << 6, (8, 3)), RouteDescriptor(object=0), TINY.core, NOC, start=8,
             length=5,
         )  # fmt: skip
         assert found.receive(packet) is None
@@ -141,10 +141,10 @@ def test_a_partial_sum_without_affine_is_exact():
 def test_packets_end_at_words_and_at_their_longest(
     multicast, lanes, depth, start, length, kind, unicasts, multicasts
 ):
-    config, fabric = DEFAULT.core.replace(post_lanes=lanes), FABRIC.replace(depth=depth)
-    stream = StreamDescriptor(object=0, multicast=multicast)
+    config, noc = DEFAULT.core.replace(post_lanes=lanes), NOC.replace(depth=depth)
+    route = RouteDescriptor(object=0, multicast=multicast)
     message = Message(kind, 0, start, np.arange(length))
-    parts = list(split(message, config, payload_flits(fabric, stream)))
+    parts = list(split(message, config, payload_flits(noc, route)))
     assert [len(part.values) for part in parts] == (multicasts if multicast else unicasts)
     assert [part.last for part in parts] == [False] * (len(parts) - 1) + [True]
     assert np.concatenate([part.values for part in parts]).tolist() == [*range(length)]
@@ -152,8 +152,8 @@ def test_packets_end_at_words_and_at_their_longest(
 
 
 def test_credits_by_hand():
-    objects = [ObjectDescriptor(x=1, y=2, stream=9, vc=1), None]
-    ((head,),) = credit_packets([Grant(0, 255)], objects, FABRIC)
+    objects = [ObjectDescriptor(x=1, y=2, route=9, vc=1), None]
+    ((head,),) = credit_packets([Grant(0, 255)], objects, NOC)
     assert HEADER.unpack(head) | {"cols": 0, "rows": 0} == {
         "multicast": 0, "order": 1, "length": 1, "x": 1, "y": 2, "cols": 0, "rows": 0,
     }  # fmt: skip
@@ -165,8 +165,8 @@ def test_credits_by_hand():
 def test_a_table_by_hand():
     found = interface()
     packets = affine_packets(
-        np.array([128, 255, 1]), np.array([-128, 127, -1]), StreamDescriptor(object=1), TINY.core,
-        FABRIC, start=4,
+        np.array([128, 255, 1]), np.array([-128, 127, -1]), RouteDescriptor(object=1), TINY.core,
+        NOC, start=4,
     )  # fmt: skip
     assert [packet[1:] for packet in packets] == [[0x0000_FF01_7FFF_8080]]
     assert found.receive(packets[0]) is None
@@ -200,7 +200,7 @@ def test_lines_begin_with_a_flit():
 
 
 def test_vectors_go_round_the_ring():
-    found = interface(o1=ObjectDescriptor(x=0, y=0, stream=0, slot=3, depth=2))
+    found = interface(o1=ObjectDescriptor(x=0, y=0, route=0, slot=3, depth=2))
     core = found.core
     core.slots[...] = 99
     assert found.receive(vector(1, 0, [1, 2], 5, last=0)) is None
@@ -212,7 +212,7 @@ def test_vectors_go_round_the_ring():
     assert core.slots[3].tolist() == [1, 2, *[99] * 6, 3, *[99] * 7]
     assert found.receive(vector(1, 0, [4])) is None
     assert core.slots[4, 0] == 4
-    assert found.receive(vector(1, 0, [5])) is FabricError.FABRIC_CREDIT
+    assert found.receive(vector(1, 0, [5])) is NocFault.NOC_CREDIT
     found.local.release(0b10)
     assert found.receive(vector(1, 0, [6])) is None
     assert core.slots[3, :2].tolist() == [6, 2]
@@ -225,8 +225,8 @@ def test_vectors_go_round_the_ring():
     ]  # fmt: skip
 
 
-def credit(stream, value=1, data=()):
-    message = Message(MessageKind.CREDIT, stream, value=value)
+def credit(route, value=1, data=()):
+    message = Message(MessageKind.CREDIT, route, value=value)
     (head,) = flits(message, {"x": 0, "y": 0})
     return [head + (len(data) << HEADER["length"].low), *data]
 
@@ -234,65 +234,65 @@ def credit(stream, value=1, data=()):
 @pytest.mark.parametrize(
     ("packet", "error"),
     [
-        (vector(3), "FABRIC_OBJECT"),  # Not enabled.
-        (vector(4), "FABRIC_OBJECT"),  # There are four.
-        (vector(1), "FABRIC_OBJECT"),  # Of partial sums.
-        (vector(0, kind=1), "FABRIC_OBJECT"),  # Of vectors.
-        (vector(2, kind=3), "FABRIC_OBJECT"),  # There are two tables.
-        (vector(0, 16), "FABRIC_RANGE"),
-        (vector(0, 8, [1] * 9), "FABRIC_RANGE"),
-        (vector(0, codes=[]), "FABRIC_RANGE"),
-        (vector(1, 8, [1] * 32, kind=1), "FABRIC_RANGE"),
-        (vector(1, 32, [1], kind=3), "FABRIC_RANGE"),
-        (vector(2), "FABRIC_CREDIT"),
-        (vector(2, 8, last=0), "FABRIC_CREDIT"),
-        (credit(0, 5), "FABRIC_OBJECT"),
-        (credit(9, 5), "FABRIC_OBJECT"),
-        (credit(1, 5, [0]), "FABRIC_RANGE"),
+        (vector(3), "NOC_OBJECT"),  # Not enabled.
+        (vector(4), "NOC_OBJECT"),  # There are four.
+        (vector(1), "NOC_OBJECT"),  # Of partial sums.
+        (vector(0, kind=1), "NOC_OBJECT"),  # Of vectors.
+        (vector(2, kind=3), "NOC_OBJECT"),  # There are two tables.
+        (vector(0, 16), "NOC_RANGE"),
+        (vector(0, 8, [1] * 9), "NOC_RANGE"),
+        (vector(0, codes=[]), "NOC_RANGE"),
+        (vector(1, 8, [1] * 32, kind=1), "NOC_RANGE"),
+        (vector(1, 32, [1], kind=3), "NOC_RANGE"),
+        (vector(2), "NOC_CREDIT"),
+        (vector(2, 8, last=0), "NOC_CREDIT"),
+        (credit(0, 5), "NOC_OBJECT"),
+        (credit(9, 5), "NOC_OBJECT"),
+        (credit(1, 5, [0]), "NOC_RANGE"),
     ],
 )
 def test_messages_are_refused(packet, error):
     found = interface(
-        o0=ObjectDescriptor(x=0, y=0, stream=0), o1=SUM,
-        o2=ObjectDescriptor(x=0, y=0, stream=0, depth=2, arrived=2),
-        o3=ObjectDescriptor(x=0, y=0, stream=0, enable=0),
+        o0=ObjectDescriptor(x=0, y=0, route=0), o1=SUM,
+        o2=ObjectDescriptor(x=0, y=0, route=0, depth=2, arrived=2),
+        o3=ObjectDescriptor(x=0, y=0, route=0, enable=0),
     )  # fmt: skip
-    found.streams.define(1, StreamDescriptor(object=0, credits=7))
+    found.routes.define(1, RouteDescriptor(object=0, credits=7))
     for cancelled in (False, True):
-        assert found.receive(packet, cancelled=cancelled) is FabricError[error]
-    assert found.errors == dict.fromkeys(FabricError, 0) | {FabricError[error]: 2}
+        assert found.receive(packet, cancelled=cancelled) is NocFault[error]
+    assert found.errors == dict.fromkeys(NocFault, 0) | {NocFault[error]: 2}
     core = found.core
     assert not core.slots.any()
     assert not core.post.accumulators.any()
     assert not core.post.scales.any()
     assert found.local.arrived == [0, 0, 2, 0]
-    assert found.streams.credits == [0, 7, 0, 0]
+    assert found.routes.credits == [0, 7, 0, 0]
     assert core.trace == Trace()
 
 
 def test_a_cancelled_packet_leaves_bytes_but_no_vector():
-    found = interface(o0=ObjectDescriptor(x=0, y=0, stream=0), o1=SUM)
+    found = interface(o0=ObjectDescriptor(x=0, y=0, route=0), o1=SUM)
     packet = vector(0, 0, range(1, 15), 3)
-    assert found.receive(packet[:2], cancelled=True) is FabricError.FABRIC_CANCELLED
+    assert found.receive(packet[:2], cancelled=True) is NocFault.NOC_CANCELLED
     assert found.core.slots[0].tolist() == [*range(1, 9), *[0] * 8]
     assert found.core.exponents[0] == 0
     assert not found.local.ready(0)
-    assert found.receive(packet[:1], cancelled=True) is FabricError.FABRIC_CANCELLED
-    assert found.receive(vector(1, kind=1)[:1], cancelled=True) is FabricError.FABRIC_CANCELLED
+    assert found.receive(packet[:1], cancelled=True) is NocFault.NOC_CANCELLED
+    assert found.receive(vector(1, kind=1)[:1], cancelled=True) is NocFault.NOC_CANCELLED
     assert found.receive(packet) is None
     assert found.local.ready(0)
-    assert found.errors[FabricError.FABRIC_CANCELLED] == 3
+    assert found.errors[NocFault.NOC_CANCELLED] == 3
 
 
 def test_credits_stop_at_255():
     found = interface()
-    found.streams.define(2, StreamDescriptor(object=0, credits=3, needed=4))
+    found.routes.define(2, RouteDescriptor(object=0, credits=3, needed=4))
     assert not found.sendable(2)
     assert found.receive(credit(2, 1)) is None
     assert found.sendable(2)
     assert found.receive(credit(2, 251)) is None
-    assert found.streams.credits[2] == 255
-    assert found.receive(credit(2, 1)) is FabricError.FABRIC_CREDIT
-    assert found.streams.credits[2] == 255
-    with pytest.raises(ValueError, match=r"^stream must be in 0\.\.3, not 4$"):
-        found.streams.define(4, StreamDescriptor(object=0))
+    assert found.routes.credits[2] == 255
+    assert found.receive(credit(2, 1)) is NocFault.NOC_CREDIT
+    assert found.routes.credits[2] == 255
+    with pytest.raises(ValueError, match=r"^route must be in 0\.\.3, not 4$"):
+        found.routes.define(4, RouteDescriptor(object=0))

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Benches, proofs, tests and planted faults of routers and fabrics."""
+"""Benches, proofs, tests and planted faults of routers and NoCs."""

@@ -8,11 +8,11 @@ __all__ = ["LinkAgent"]
 
 
 class LinkAgent:
-    """Neighbours of a router, or network interfaces of a fabric; the bench moves the pins.
+    """Neighbours of a router, or network interfaces of a NoC; the bench moves the pins.
 
     Parameters
     ----------
-    config : FabricConfig
+    config : NocConfig
     ends : numbers of the ports, or nodes, that the links belong to
     send, take : probability that an end sends what it can, and returns a credit that it owes
 

@@ -9,7 +9,7 @@ from phasecore.rtl.noc.arbiter import Arbiter
 from phasecore.rtl.noc.link import Link
 from phasecore.rtl.noc.router import Router
 from phasecore.rtl.noc.routing import PORTS, Port, field, reachable
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.rtl.spec.packets import Header
 
 __all__ = ["NARROW", "ArbiterContract", "RouterContract"]
@@ -68,7 +68,7 @@ class RouterContract(wiring.Component):
     names.
     """
 
-    def __init__(self, config: FabricConfig, *, port: int = Port.WEST, trace: bool = True):
+    def __init__(self, config: NocConfig, *, port: int = Port.WEST, trace: bool = True):
         self.config, self.port, self.trace = config, port, trace
         link = Link(config, TAG + 1)
         super().__init__(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packets of the fabric's benches, as (head, tail, word) triples."""
+"""Packets of the NoC's benches, as (head, tail, word) triples."""
 
 from phasecore.rtl.spec.packets import HEADER
 

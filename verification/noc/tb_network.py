@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole fabric, mesh or direct links, under random, malformed and blocked traffic."""
+"""A whole NoC, mesh or direct links, under random, malformed and blocked traffic."""
 
 import os
 import random
@@ -8,14 +8,14 @@ from collections import Counter
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from phasecore.rtl.noc.packet_guard import ERRORS
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.noc.packet_guard import FAULTS
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.rtl.spec.packets import HEADER
 from phasecore.verification.noc.agent import LinkAgent
 from phasecore.verification.noc.packets import flit, packet, words
 from phasecore.verification.support.streams import reset
 
-CONFIG = FabricConfig.from_json(os.environ["PHASECORE_FABRIC"])
+CONFIG = NocConfig.from_json(os.environ["PHASECORE_NOC"])
 NODES = range(CONFIG.nodes)
 CHANNELS = range(CONFIG.virtual_channels)
 LAST = CONFIG.virtual_channels - 1
@@ -80,8 +80,8 @@ class Driver(LinkAgent):
         if came:
             self._receive(came)
         for node in NODES if strobes else ():
-            bits = strobes >> len(ERRORS) * node
-            self.strobes[node].update(kind for k, kind in enumerate(ERRORS) if bits >> k & 1)
+            bits = strobes >> len(FAULTS) * node
+            self.strobes[node].update(kind for k, kind in enumerate(FAULTS) if bits >> k & 1)
 
     def _receive(self, came):
         dut = self.dut
@@ -106,7 +106,7 @@ class Driver(LinkAgent):
             quiet = quiet + 1 if self.idle() else 0
             if quiet == CONFIG.timeout + 20:
                 return
-        raise AssertionError("the fabric does not drain")
+        raise AssertionError("the NoC does not drain")
 
     def compare(self, expected):
         """Hold what arrived whole, (node, channel, words), against ``expected``."""

@@ -9,15 +9,15 @@ import cocotb
 from cocotb.triggers import RisingEdge
 
 from phasecore.models.noc.cycle_model import EAST, LOCAL, NORTH, OPPOSITE, SOUTH, WEST, next_port
-from phasecore.rtl.noc.packet_guard import ERRORS
+from phasecore.rtl.noc.packet_guard import FAULTS
 from phasecore.rtl.noc.routing import reachable
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.rtl.spec.packets import HEADER
 from phasecore.verification.noc.agent import LinkAgent
 from phasecore.verification.noc.packets import flit, packet, words
 from phasecore.verification.support.streams import reset
 
-CONFIG = FabricConfig.from_json(os.environ["PHASECORE_FABRIC"])
+CONFIG = NocConfig.from_json(os.environ["PHASECORE_NOC"])
 AT = (1, 1)
 PORTS = range(5)
 CHANNELS = range(CONFIG.virtual_channels)
@@ -67,7 +67,7 @@ class Driver(LinkAgent):
                 vc = int(getattr(dut, f"o__{port}__vc").value)
                 self.take_flit(port, vc, value & 1, value >> 1 & 1, word)
         strobes = int(dut.error.value)
-        self.strobes.update(name for bit, name in enumerate(ERRORS) if strobes >> bit & 1)
+        self.strobes.update(name for bit, name in enumerate(FAULTS) if strobes >> bit & 1)
 
     async def drain(self, limit=20000):
         """Run until nothing is left inside and outside."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deadlock freedom: the channel dependency graph of every fabric has no cycle."""
+"""Deadlock freedom: the channel dependency graph of every NoC has no cycle."""
 
 from itertools import combinations, pairwise
 
@@ -25,7 +25,7 @@ from phasecore.models.noc.deadlock import (  # fmt: skip
     mesh_dependencies,
 )
 from phasecore.rtl.noc import routing
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.rtl.spec.topology import problems
 
 SHAPES = [(1, 1), (8, 1), (1, 8), (2, 2), (3, 5), (4, 4), (8, 8)]
@@ -46,7 +46,7 @@ def unicasts(width, height, routes_of):
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize(("width", "height"), SHAPES)
 def test_mesh_has_no_cycle(width, height, channels):
-    edges = mesh_dependencies(FabricConfig(width=width, height=height, virtual_channels=channels))
+    edges = mesh_dependencies(NocConfig(width=width, height=height, virtual_channels=channels))
     links = width * (height - 1) + (width - 1) * height
     lower = (channels + 1) // 2
     assert len(edges) == channels * (2 * links + width * height)
@@ -57,7 +57,7 @@ def test_mesh_has_no_cycle(width, height, channels):
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize(("columns", "cores"), [(1, 1), (1, 4), (8, 1), (2, 2), (5, 2), (8, 8)])
 def test_prism_has_no_cycle(columns, cores, channels):
-    shape = FabricConfig(topology="prism", width=columns, height=cores, virtual_channels=channels)
+    shape = NocConfig(topology="prism", width=columns, height=cores, virtual_channels=channels)
     edges = direct_dependencies(shape)
     assert len(edges) == channels * (2 * len(shape.edges) + shape.nodes)
     assert find_cycle(edges) == []
@@ -67,7 +67,7 @@ def test_prism_has_no_cycle(columns, cores, channels):
 def test_no_table_has_a_cycle(links):
     links = sorted(links)
     if not problems(8, links):
-        shape = FabricConfig(topology="table", width=4, height=2, links=tuple(links))
+        shape = NocConfig(topology="table", width=4, height=2, links=tuple(links))
         assert find_cycle(direct_dependencies(shape)) == []
 
 
@@ -77,7 +77,7 @@ def test_multicasts_without_room_at_all_ends_have_a_cycle():
     Else one that holds the local port of node 0 could wait for its other link, which is full of
     what waits for the local port of node 1, which another one holds, and so on.
     """
-    shape = FabricConfig(topology="prism", width=2, height=2, virtual_channels=1)
+    shape = NocConfig(topology="prism", width=2, height=2, virtual_channels=1)
     edges = direct_dependencies(shape)
     # Node 2, at (0, 1), sends to 0 and 1 on its ports 1 and 2; node 3, at (1, 1), does, too.
     edges[0, 0, LOCAL, 0].add((0, 1, 2, 0))
@@ -111,7 +111,7 @@ def test_a_ring_has_a_cycle():
 
 def test_claims_in_any_order_have_a_cycle():
     """Why a multicast claims its outputs in one order: two could each hold what the other needs."""
-    edges = mesh_dependencies(FabricConfig(width=2, height=2, virtual_channels=1))
+    edges = mesh_dependencies(NocConfig(width=2, height=2, virtual_channels=1))
     edges[0, 0, NORTH, 0].add((0, 0, EAST, 0))
     cycle = find_cycle(edges)
     assert sorted(cycle) == [(0, 0, NORTH, 0), (0, 0, EAST, 0)]
@@ -132,7 +132,7 @@ def test_routes_must_stay_in_the_mesh():
 
 def test_the_router_claims_in_the_order_of_the_model():
     assert routing.CLAIM_ORDER == CLAIM_ORDER
-    prism = FabricConfig(topology="prism", width=2, height=2)
+    prism = NocConfig(topology="prism", width=2, height=2)
     assert routing.claim_order(prism) == (1, 2, 3, LOCAL)
     assert routing.OPPOSITE == OPPOSITE
 
@@ -140,7 +140,7 @@ def test_the_router_claims_in_the_order_of_the_model():
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_the_router_has_just_the_turns_of_its_routing(channels):
     """Outputs that the RTL connects at each input are those that some route takes."""
-    config = FabricConfig(width=4, height=4, virtual_channels=channels)
+    config = NocConfig(width=4, height=4, virtual_channels=channels)
     for vc in range(channels):
         taken = {port: set() for port in range(5)}
         for source, hops in unicasts(4, 4, lambda s, t, vc=vc: [path(s, t, config.order(vc))]):

@@ -12,12 +12,12 @@ from phasecore.models.noc.cycle_model import Direct, Traffic
 from phasecore.rtl.noc.direct import DIRECT, ROUTER, direct_verilog
 from phasecore.rtl.noc.mesh import MESH, mesh_verilog
 from phasecore.rtl.spec.core import TINY
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.rtl.spec.topology import MAX_LINKS, neighbours, prism, problems
-from phasecore.verification.noc import traffic as fabric
+from phasecore.verification.noc import traffic as noc
 
-PRISM = FabricConfig(topology="prism", width=3, height=2)
-TABLE = FabricConfig(
+PRISM = NocConfig(topology="prism", width=3, height=2)
+TABLE = NocConfig(
     topology="table", width=2, height=2, links=((0, 1), (1, 2), (0, 2), (3, 2)), timeout=40
 )
 """Four nodes with one, two and three links; 0 and 3 have none."""
@@ -89,23 +89,23 @@ def test_checker_accepts_what_is_sound(edges):
 def test_direct_links(simulate, config):
     simulate(
         None, TINY, top=DIRECT, verilog=direct_verilog(config),
-        bench="phasecore.verification.noc.tb_network", env={"PHASECORE_FABRIC": config.to_json()},
+        bench="phasecore.verification.noc.tb_network", env={"PHASECORE_NOC": config.to_json()},
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("networks", [2, 1])
 def test_mesh(simulate, networks):
-    config = FabricConfig(width=3, height=2, timeout=40, networks=networks)
+    config = NocConfig(width=3, height=2, timeout=40, networks=networks)
     simulate(
         None, TINY, top=MESH, verilog=mesh_verilog(config),
-        bench="phasecore.verification.noc.tb_network", env={"PHASECORE_FABRIC": config.to_json()},
+        bench="phasecore.verification.noc.tb_network", env={"PHASECORE_NOC": config.to_json()},
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("length", [1, 4, 8])
 def test_zero_load_latency_is_exact_for_every_link(length):
     """Two switches, so L + 2 cycles; one to itself. The simulation top compares each."""
-    result = fabric.traffic(PRISM, pattern="pairs", length=length, warmup=0, measure=1 << 30)
+    result = noc.traffic(PRISM, pattern="pairs", length=length, warmup=0, measure=1 << 30)
     assert result["received"] == PRISM.nodes + 2 * len(PRISM.edges)
     assert result["latency_max"] == length + 2
 
@@ -114,14 +114,14 @@ def test_zero_load_latency_is_exact_for_every_link(length):
     ("pattern", "length", "order", "load"),
     [
         ("uniform", 1, "alternate", 0.5),
-        ("forward", 4, "stream", 0.9),
+        ("forward", 4, "route", 0.9),
         ("uniform", 8, "xy", 0.6),
     ],
 )
 def test_every_packet_arrives_in_the_cycle_of_the_model(tmp_path, pattern, length, order, load):
     drawn = Traffic(load, pattern, length, order)
     model = Direct(PRISM, drawn).run(1500)
-    assert fabric.deliveries(PRISM, drawn, tmp_path / "trace.txt", 1500) == sorted(
+    assert noc.deliveries(PRISM, drawn, tmp_path / "trace.txt", 1500) == sorted(
         (packet.cycle, packet.node, packet.source, packet.birth) for packet in model
     )
 
@@ -129,7 +129,7 @@ def test_every_packet_arrives_in_the_cycle_of_the_model(tmp_path, pattern, lengt
 @pytest.mark.parametrize("length", [1, 4])
 def test_overload_with_stalls_and_multicasts(length):
     """All flits, credits and orders are checked."""
-    result = fabric.traffic(
+    result = noc.traffic(
         PRISM, load=0.9, length=length, order="alternate", multicast=30, stall=30, warmup=0,
         measure=40_000, limit=0,
     )  # fmt: skip
@@ -138,7 +138,7 @@ def test_overload_with_stalls_and_multicasts(length):
 
 
 def test_switches_are_one_module():
-    text = direct_verilog(FabricConfig(topology="prism", width=8, height=2))
+    text = direct_verilog(NocConfig(topology="prism", width=8, height=2))
     assert text.count(f"\nmodule {ROUTER}(") == 1
     assert text.count(f"\n  {ROUTER} ") == 16
     assert text.count(f"\nmodule {DIRECT}(") == 1
@@ -151,34 +151,34 @@ def test_unknown_topology():
     with pytest.raises(
         ValueError, match=r"^topology must be one of mesh, prism, table, not 'ring'$"
     ):
-        FabricConfig(topology="ring")
+        NocConfig(topology="ring")
 
 
 @pytest.mark.parametrize("links", [5, ((0,),), ((0, 1, 2),), ((0, "1"),)])
 def test_links_are_pairs(links):
     with pytest.raises(TypeError, match=r"^links must be pairs of nodes, not "):
-        FabricConfig(topology="table", links=links)
+        NocConfig(topology="table", links=links)
 
 
 def test_links_belong_to_a_table():
     with pytest.raises(ValueError, match=r"^links are for the topology 'table', not 'prism'$"):
-        FabricConfig(topology="prism", links=((0, 1),))
+        NocConfig(topology="prism", links=((0, 1),))
     with pytest.raises(ValueError, match=r"^links: edge \(1, 1\) links a node to itself; no way"):
-        FabricConfig(topology="table", width=2, height=1, links=((1, 1),))
+        NocConfig(topology="table", width=2, height=1, links=((1, 1),))
 
 
 def test_json_round_trip():
-    assert FabricConfig.from_json(TABLE.to_json()) == TABLE
+    assert NocConfig.from_json(TABLE.to_json()) == TABLE
     assert TABLE.neighbours == [(1, 2), (0, 2), (0, 1, 3), (2,)]
-    assert (TABLE.ports, PRISM.ports, FabricConfig().ports) == (4, 6, 5)
+    assert (TABLE.ports, PRISM.ports, NocConfig().ports) == (4, 6, 5)
 
 
 def test_the_widest_prism_fits():
-    config = FabricConfig(topology="prism", width=3, height=8)
+    config = NocConfig(topology="prism", width=3, height=8)
     assert config.ports == 1 + MAX_LINKS
 
 
 def test_one_network_gives_all_channels_to_xy():
-    config = FabricConfig(virtual_channels=3, networks=1)
+    config = NocConfig(virtual_channels=3, networks=1)
     assert config.xy_channels == 3
     assert [config.order(vc) for vc in range(3)] == [0, 0, 0]

@@ -4,11 +4,11 @@
 import pytest
 
 from phasecore.rtl.noc.routing import Port
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.verification.noc.formal_router import ArbiterContract, RouterContract
 from phasecore.verification.support.formal import prove
 
-NARROW = FabricConfig(width=2, height=2, depth=2, virtual_channels=1, timeout=3)
+NARROW = NocConfig(width=2, height=2, depth=2, virtual_channels=1, timeout=3)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 8])

@@ -12,11 +12,11 @@ from phasecore.paths import CHECKOUT
 from phasecore.rtl.noc.mesh import MESH, ROUTER, mesh_verilog
 from phasecore.rtl.noc.router import Router
 from phasecore.rtl.spec.core import TINY
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.rtl.spec.packets import HEADER, Header
-from phasecore.verification.noc import traffic as fabric
+from phasecore.verification.noc import traffic as noc
 
-SMALL = FabricConfig(width=3, height=3)
+SMALL = NocConfig(width=3, height=3)
 
 
 @pytest.mark.parametrize(
@@ -30,10 +30,10 @@ SMALL = FabricConfig(width=3, height=3)
     ids=["default", "one channel", "four channels", "age"],
 )
 def test_router(simulate, changes):
-    config = FabricConfig(timeout=40, **changes)
+    config = NocConfig(timeout=40, **changes)
     simulate(
         Router(config), TINY, bench="phasecore.verification.noc.tb_router",
-        env={"PHASECORE_FABRIC": config.to_json()},
+        env={"PHASECORE_NOC": config.to_json()},
     )  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def test_router(simulate, changes):
 @pytest.mark.parametrize("length", [1, 4, 8])
 def test_zero_load_latency_is_exact_for_every_pair(length, order):
     """The simulation top compares each with R + 1 + (L - 1)."""
-    result = fabric.traffic(
+    result = noc.traffic(
         SMALL, pattern="pairs", length=length, order=order, warmup=0, measure=1 << 30
     )
     assert result["received"] == 81
@@ -51,7 +51,7 @@ def test_zero_load_latency_is_exact_for_every_pair(length, order):
     ("pattern", "length", "order", "load"),
     [
         ("uniform", 1, "alternate", 0.5),
-        ("uniform", 4, "stream", 0.5),
+        ("uniform", 4, "route", 0.5),
         ("transpose", 8, "xy", 0.4),
         ("tornado", 3, "alternate", 0.9),
     ],
@@ -59,7 +59,7 @@ def test_zero_load_latency_is_exact_for_every_pair(length, order):
 def test_every_packet_arrives_in_the_cycle_of_the_model(tmp_path, pattern, length, order, load):
     drawn = Traffic(load, pattern, length, order)
     model = Mesh(SMALL, drawn).run(1500)
-    assert fabric.deliveries(SMALL, drawn, tmp_path / "trace.txt", 1500) == sorted(
+    assert noc.deliveries(SMALL, drawn, tmp_path / "trace.txt", 1500) == sorted(
         (packet.cycle, packet.node, packet.source, packet.birth) for packet in model
     )
 
@@ -67,7 +67,7 @@ def test_every_packet_arrives_in_the_cycle_of_the_model(tmp_path, pattern, lengt
 @pytest.mark.parametrize("length", [1, 4])
 def test_a_million_flits_with_stalls_and_multicasts(length):
     """More traffic than the mesh can take; all flits, credits and orders are checked."""
-    result = fabric.traffic(
+    result = noc.traffic(
         SMALL, load=0.9, length=length, order="alternate", multicast=20, stall=30, warmup=0,
         measure=150_000, limit=0,
     )  # fmt: skip
@@ -77,23 +77,21 @@ def test_a_million_flits_with_stalls_and_multicasts(length):
 
 def test_broadcast_from_every_node_nearly_fills_the_outputs():
     """At least 87 % of the ejection bound of one flit per node and cycle."""
-    result = fabric.traffic(
-        SMALL, load=0.9 / SMALL.nodes, pattern="broadcast", measure=5000, limit=0
-    )
+    result = noc.traffic(SMALL, load=0.9 / SMALL.nodes, pattern="broadcast", measure=5000, limit=0)
     assert sum(result["ejected"]) >= 0.87 * 5000 * SMALL.nodes
 
 
 def test_saturation_is_that_of_the_ideal_router():
     """3 x 3: a bisection that ends, at a load that the links allow."""
-    load, points = fabric.saturation(
+    load, points = noc.saturation(
         SMALL, pattern="uniform", length=1, order="alternate", warmup=500, measure=1000, limit=500
     )
-    assert 0.6 < load <= fabric.bound(SMALL, "uniform", "alternate") == 1.0
+    assert 0.6 < load <= noc.bound(SMALL, "uniform", "alternate") == 1.0
     assert [point["load"] for point in points] == sorted(point["load"] for point in points)
 
 
 def test_routers_are_one_module():
-    text = mesh_verilog(FabricConfig(width=8, height=8))
+    text = mesh_verilog(NocConfig(width=8, height=8))
     assert text.count(f"\nmodule {ROUTER}(") == 1
     assert text.count(f"\n  {ROUTER} ") == 64
     assert text.count(f"\nmodule {MESH}(") == 1
@@ -118,36 +116,36 @@ def test_routers_are_one_module():
 def test_every_field_names_its_range_and_value(name, low, high):
     for value in (low - 1, high + 1):
         with pytest.raises(ValueError, match=rf"^{name} must be in {low}\.\.{high}, not {value}$"):
-            FabricConfig(**{name: value})
+            NocConfig(**{name: value})
     with pytest.raises(TypeError, match=rf"^{name} must be an integer, not '4'$"):
-        FabricConfig(**{name: "4"})
+        NocConfig(**{name: "4"})
 
 
 def test_unknown_arbiter():
     with pytest.raises(
         ValueError, match=r"^arbiter must be one of round_robin, age, not 'lottery'$"
     ):
-        FabricConfig(arbiter="lottery")
+        NocConfig(arbiter="lottery")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"widht": 4}', r"^unknown fabric key 'widht'; known: age_bits, arbiter, "),
-        ("[]", r"^fabric configuration must be a JSON object, not list$"),
-        ("{", r"^fabric configuration is not JSON: "),
+        ('{"widht": 4}', r"^unknown noc key 'widht'; known: age_bits, arbiter, "),
+        ("[]", r"^NoC configuration must be a JSON object, not list$"),
+        ("{", r"^NoC configuration is not JSON: "),
     ],
 )
 def test_bad_json_is_refused(text, message):
     with pytest.raises(ValueError, match=message):
-        FabricConfig.from_json(text)
+        NocConfig.from_json(text)
 
 
 def test_json_round_trip_and_networks():
-    config = FabricConfig(virtual_channels=3, arbiter="age")
-    assert FabricConfig.from_json(config.to_json()) == config
+    config = NocConfig(virtual_channels=3, arbiter="age")
+    assert NocConfig.from_json(config.to_json()) == config
     assert [config.order(vc) for vc in range(3)] == [0, 0, 1]
-    assert [FabricConfig(virtual_channels=1).order(0)] == [0]
+    assert [NocConfig(virtual_channels=1).order(0)] == [0]
 
 
 # Header
@@ -179,4 +177,4 @@ def test_documentation_has_the_table():
 
 def test_traffic_needs_its_flit_size():
     with pytest.raises(ValueError, match=r"^traffic is made of flits of 64 bits, not 32$"):
-        fabric.build(FabricConfig(flit_bits=32))
+        noc.build(NocConfig(flit_bits=32))

@@ -17,7 +17,7 @@ from typing import Any
 from phasecore.models.noc.cycle_model import LOCAL, STEP, Traffic, path
 from phasecore.paths import PACKAGE
 from phasecore.rtl.lib.verilog import MACRO_SOURCES
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.verification.support.build import (
     BUILD_ROOT,
     cause,
@@ -43,7 +43,7 @@ __all__ = [
 PATTERNS = ("uniform", "transpose", "tornado", "neighbour", "broadcast", "pairs", "forward")
 """Traffic patterns, in the numbering of the simulation top."""
 
-ORDERS = ("xy", "yx", "alternate", "stream")
+ORDERS = ("xy", "yx", "alternate", "route")
 """Virtual network of a packet: always one, in turn, or chosen by source and destination."""
 
 TOP = PACKAGE / "verification" / "cosim" / "tops" / "noc_top.sv"
@@ -56,8 +56,8 @@ VERILATOR = [
 log = logging.getLogger("phasecore")
 
 
-def build(config: FabricConfig) -> Path:
-    """Executable of the fabric under traffic, built once per content."""
+def build(config: NocConfig) -> Path:
+    """Executable of the NoC under traffic, built once per content."""
     if config.flit_bits != 64:
         raise ValueError(f"traffic is made of flits of 64 bits, not {config.flit_bits}")
     text, arguments = _design(config)
@@ -82,7 +82,7 @@ def _compile(executable: Path, text: str, arguments: list[str], macros: list[Pat
     """Make ``executable`` of a fabric's Verilog."""
     check_tools("verilator", executable.parent.resolve(), TOP, *macros)
     with tempfile.TemporaryDirectory(dir=executable.parent) as scratch:
-        source = Path(scratch) / "fabric.v"
+        source = Path(scratch) / "noc.v"
         source.write_text(text, encoding="utf-8")
         command = [
             "verilator", *VERILATOR, *arguments, "-Mdir", scratch, "-o", "noc_top",
@@ -94,14 +94,14 @@ def _compile(executable: Path, text: str, arguments: list[str], macros: list[Pat
         )  # fmt: skip
         if done.returncode:
             raise RuntimeError(
-                f"Verilator cannot build the fabric: {cause(done.stderr + done.stdout)}"
+                f"Verilator cannot build the NoC: {cause(done.stderr + done.stdout)}"
             )
         # The whole file or none, should the build be stopped.
         (Path(scratch) / "noc_top").rename(executable)
 
 
-def _design(config: FabricConfig) -> tuple[str, list[str]]:
-    """Verilog of the fabric; arguments that fit the simulation top to it."""
+def _design(config: NocConfig) -> tuple[str, list[str]]:
+    """Verilog of the NoC; arguments that fit the simulation top to it."""
     n = config.nodes
     if config.direct:
         text: str = importlib.import_module("phasecore.rtl.noc.direct").direct_verilog(config)
@@ -118,12 +118,12 @@ def _design(config: FabricConfig) -> tuple[str, list[str]]:
         f"-GWIDTH={config.width}", f"-GHEIGHT={config.height}",
         f"-GVCS={config.virtual_channels}", f"-GXY={config.xy_channels}",
         f"-GDEPTH={config.depth}", f"-GDIRECT={int(config.direct)}",
-        f"-DFABRIC={module}", f"-DNEAR={n * n}'h{near:x}", f"-DFORWARD={n * n}'h{forward:x}",
+        f"-DNOC={module}", f"-DNEAR={n * n}'h{near:x}", f"-DFORWARD={n * n}'h{forward:x}",
     ]  # fmt: skip
 
 
 def traffic(
-    config: FabricConfig, *, load: float = 0.0, pattern: str = "uniform", length: int = 1,
+    config: NocConfig, *, load: float = 0.0, pattern: str = "uniform", length: int = 1,
     order: str = "xy", multicast: int = 0, stall: int = 0, warmup: int = 2000,
     measure: int = 6000, limit: int = 6000, seed: int = 1, trace: Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
@@ -149,12 +149,12 @@ def traffic(
     result: dict[str, Any] = json.loads(line.removeprefix("RESULT "))
     if result["bad"]:
         errors = [x for x in done.stdout.splitlines() if x.startswith("ERROR")]
-        raise RuntimeError(f"{result['bad']} violations in the fabric: {'; '.join(errors)}")
+        raise RuntimeError(f"{result['bad']} violations in the NoC: {'; '.join(errors)}")
     return result
 
 
 def deliveries(
-    config: FabricConfig, drawn: Traffic, trace: Path, cycles: int
+    config: NocConfig, drawn: Traffic, trace: Path, cycles: int
 ) -> list[tuple[int, ...]]:
     """Packets that arrive within ``cycles`` in RTL: (cycle, node, source, birth), sorted.
 
@@ -166,7 +166,7 @@ def deliveries(
     return [packet for packet in found if packet[0] < cycles]
 
 
-def destinations(config: FabricConfig, pattern: str, node: int) -> list[int]:
+def destinations(config: NocConfig, pattern: str, node: int) -> list[int]:
     """Nodes to which ``node`` sends, all equally often."""
     x, y = node % config.width, node // config.width
     if pattern == "transpose":
@@ -181,7 +181,7 @@ def destinations(config: FabricConfig, pattern: str, node: int) -> list[int]:
     return list(config.neighbours[node]) if config.direct else list(range(config.nodes))
 
 
-def _way(config: FabricConfig, node: int, to: int, order: int) -> list[tuple[int, int]]:
+def _way(config: NocConfig, node: int, to: int, order: int) -> list[tuple[int, int]]:
     """(node, port) of every router on the way."""
     if config.direct:
         return [(node, 1 + config.neighbours[node].index(to)), (to, LOCAL)]
@@ -194,7 +194,7 @@ def _way(config: FabricConfig, node: int, to: int, order: int) -> list[tuple[int
 
 
 def _ways(
-    config: FabricConfig, pattern: str, order: str
+    config: NocConfig, pattern: str, order: str
 ) -> Iterator[tuple[float, list[tuple[int, int]]]]:
     """Ways of a pattern, each with its part of what one node sends."""
     orders = {"xy": (0,), "yx": (1,)}.get(order, (0, 1) if config.networks == 2 else (0,))
@@ -205,7 +205,7 @@ def _ways(
                 yield 1 / len(ends) / len(orders), _way(config, node, to, way)
 
 
-def bound(config: FabricConfig, pattern: str, order: str) -> float:
+def bound(config: NocConfig, pattern: str, order: str) -> float:
     """Load, flits per node and cycle, at which the busiest wire is busy all the time; at most 1."""
     busy: defaultdict[tuple[int, int], float] = defaultdict(float)
     for part, way in _ways(config, pattern, order):
@@ -214,7 +214,7 @@ def bound(config: FabricConfig, pattern: str, order: str) -> float:
     return min(1.0, round(1 / max(busy.values()), 9))
 
 
-def ideal_latency(config: FabricConfig, pattern: str, length: int) -> float:
+def ideal_latency(config: NocConfig, pattern: str, length: int) -> float:
     """Mean zero-load latency in cycles, R + 1 + (L - 1) averaged over the pattern."""
     ways = list(_ways(config, pattern, "xy"))
     return sum(part * (len(way) + length) for part, way in ways) / sum(part for part, _ in ways)
@@ -228,7 +228,7 @@ def latency(result: dict[str, Any]) -> float:
 
 
 def saturation(
-    config: FabricConfig, *, pattern: str, length: int, order: str = "xy", **options: Any
+    config: NocConfig, *, pattern: str, length: int, order: str = "xy", **options: Any
 ) -> tuple[float, list[dict[str, Any]]]:
     """Offered load, flits per node and cycle, at which latency is three times the zero-load one.
 

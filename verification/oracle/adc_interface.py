@@ -24,7 +24,7 @@ class AdcInterface:
     Attributes
     ----------
     offsets : int64 array, shape (lines,)
-        1/16 count of a full window at ``range_min``.
+        1/16 count of a full window at ``lsb_log2_min``.
     gains : int64 array, shape (lines,)
         Unsigned 2.8.
     clipped : int
@@ -56,7 +56,7 @@ class AdcInterface:
     def read_out(
         self,
         counts: ArrayLike,
-        range_: int,
+        lsb_log2: int,
         precision: int,
         mask: NDArray[np.bool_] | None = None,
         at_limit: ArrayLike = False,
@@ -66,7 +66,7 @@ class AdcInterface:
         Parameters
         ----------
         counts : shape (lines,)
-        range_, precision : of the window
+        lsb_log2, precision : of the window
         mask : shape (lines,); lines whose clipped codes are counted, None for all
         at_limit : shape (lines,); lines that were at the converter's limit in a cycle
 
@@ -75,13 +75,13 @@ class AdcInterface:
         int64 array, shape (lines,), at most ``adc_max`` up or down
         """
         config = self.config
-        if not config.range_min <= range_ <= config.range_max:
+        if not config.lsb_log2_min <= lsb_log2 <= config.lsb_log2_max:
             raise ValueError(
-                f"range must be in {config.range_min}..{config.range_max}, not {range_}"
+                f"lsb_log2 must be in {config.lsb_log2_min}..{config.lsb_log2_max}, not {lsb_log2}"
             )
         if not 5 <= precision <= config.input_bits:
             raise ValueError(f"precision must be in 5..{config.input_bits}, not {precision}")
-        shift = 4 + (range_ - config.range_min) + (config.input_bits - precision)
+        shift = 4 + (lsb_log2 - config.lsb_log2_min) + (config.input_bits - precision)
         difference = np.asarray(counts, dtype=np.int64) - round_shift(self.offsets, shift)
         value = round_shift(difference * self.gains, GAIN_FRACTION)
         codes = saturate(value, config.adc_bits, symmetric=True)

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from functools import partial
 
 from phasecore.models.golden.device import DeviceProfile
-from phasecore.models.golden.fabric import Route, destinations
+from phasecore.models.golden.noc import Destination, destinations
 from phasecore.models.golden.packets import Result
 from phasecore.rtl.spec.chip import ChipConfig
-from phasecore.rtl.spec.instructions import ObjectDescriptor, Opcode, StreamDescriptor, Unit
+from phasecore.rtl.spec.instructions import ObjectDescriptor, Opcode, RouteDescriptor, Unit
 from phasecore.rtl.spec.messages import MessageKind
 from phasecore.verification.oracle.core import Core
 from phasecore.verification.oracle.host_bridge import HostBridge
 from phasecore.verification.oracle.network_interface import Message, NetworkInterface, payload_flits
 
-__all__ = ["Chip", "Route", "Task", "Wait", "deadlock"]
+__all__ = ["Chip", "Destination", "Task", "Wait", "deadlock"]
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,14 @@ class Chip:
     cores : by node
     interfaces : network interfaces of the cores, by node
     host : bridge at node ``config.host``
-    undeliverable : messages to places outside the mesh, which the fabric drops
+    undeliverable : messages to places outside the mesh, which the NoC drops
     """
 
     def __init__(self, config: ChipConfig, profile: DeviceProfile, seed: int):
         self.config = config
         self.cores = {node: Core(config.core, profile, seed + node) for node in config.cores}
         self.interfaces = {
-            node: NetworkInterface(core, config.fabric) for node, core in self.cores.items()
+            node: NetworkInterface(core, config.noc) for node, core in self.cores.items()
         }
         self.host = HostBridge(config)
         self.undeliverable = 0
@@ -92,18 +92,18 @@ class Chip:
         else:
             self.interfaces[node].local.define(index, descriptor)
 
-    def define_stream(self, node: int, index: int, descriptor: StreamDescriptor) -> None:
-        """Write a stream's descriptor at a core or at the host, which restarts its credits."""
+    def define_route(self, node: int, index: int, descriptor: RouteDescriptor) -> None:
+        """Write a route's descriptor at a core or at the host, which restarts its credits."""
         at_host = node == self.config.host
-        streams = self.host.streams if at_host else self.interfaces[node].streams
-        streams.define(index, descriptor)
+        routes = self.host.routes if at_host else self.interfaces[node].routes
+        routes.define(index, descriptor)
 
     def run(
         self, programs: Mapping[int, Sequence[int]], packets: Sequence[bytes] = ()
     ) -> list[Result]:
         """Run a program on every core named, from instruction 0 to HALT, and send host packets.
 
-        Cores, objects and streams go on where the last run has left them.
+        Cores, objects and routes go on where the last run has left them.
 
         Returns
         -------
@@ -139,16 +139,16 @@ class Chip:
         tasks.append(task)
         _go_on(task, tasks)
 
-    def post(self, source: int, message: Message, route: Route) -> None:
+    def post(self, source: int, message: Message, route: Destination) -> None:
         """Bring a message from a node to all its destinations; nobody there: it is dropped."""
         nodes = self.destinations(route)
         self.undeliverable += not nodes
         for node in nodes:
-            self.arrive(node, message, payload_flits(self.config.fabric, route))
+            self.arrive(node, message, payload_flits(self.config.noc, route))
 
-    def destinations(self, route: Route) -> tuple[int, ...]:
+    def destinations(self, route: Destination) -> tuple[int, ...]:
         """Nodes that a message with this route comes to."""
-        return destinations(self.config.fabric, route)
+        return destinations(self.config.noc, route)
 
     def arrive(self, node: int, message: Message, limit: int) -> None:
         """A message, in packets of ``limit`` data flits at most, has come to a node."""
@@ -164,21 +164,21 @@ class Chip:
 
     def _give(self, node: int, producer: ObjectDescriptor, credits_: int) -> None:
         """Credits go back to the producer of an object of ``node``."""
-        self.post(node, Message(MessageKind.CREDIT, producer.stream, value=credits_), producer)
+        self.post(node, Message(MessageKind.CREDIT, producer.route, value=credits_), producer)
 
     def _feed(self, packets: Iterable[bytes]) -> Steps:
-        """The host: one packet after another, each when its stream has a credit."""
+        """The host: one packet after another, each when its route has a credit."""
         host = self.host
         for packet in packets:
             found = host.read(packet)
             if found is None:
                 continue
-            stream, message = found
-            if not host.sendable(stream, message):
-                until = partial(host.sendable, stream, message)
-                yield Wait(until, f"credits of stream {stream}")
-            host.send(stream, message)
-            route = host.streams.descriptor(stream)
+            number, message = found
+            if not host.sendable(number, message):
+                until = partial(host.sendable, number, message)
+                yield Wait(until, f"credits of route {number}")
+            host.send(number, message)
+            route = host.routes.descriptor(number)
             assert route is not None
             self.post(self.config.host, message, route)
             yield None
@@ -210,13 +210,13 @@ class Chip:
 
     def _send(self, node: int, values: dict[str, int]) -> Steps:
         """A SEND, from its issue until it is through."""
-        interface, stream = self.interfaces[node], values["stream"]
-        if not interface.sendable(stream):
-            yield Wait(partial(interface.sendable, stream), f"credits of stream {stream}")
+        interface, number = self.interfaces[node], values["route"]
+        if not interface.sendable(number):
+            yield Wait(partial(interface.sendable, number), f"credits of route {number}")
         if not interface.merged(values):
             text = f"partial sums of object {values['object']}"
             yield Wait(partial(interface.merged, values), text)
-        message, route = interface.send(values), interface.streams.descriptor(stream)
+        message, route = interface.send(values), interface.routes.descriptor(number)
         if message is not None and route is not None:
             self.post(node, message, route)
         del self._sending[node]
@@ -228,10 +228,10 @@ class Chip:
 
 def _conflicts(opcode: Opcode, values: Mapping[str, int], send: Mapping[str, int]) -> bool:
     """An instruction must wait until a SEND (fields ``send``) is through."""
-    if opcode in (Opcode.ACTIVATE, Opcode.ERROR):
+    if opcode in (Opcode.ACTIVATE, Opcode.DELTA):
         return bool(send["partial"]) or values["destination"] == send["slot"]
     if opcode is Opcode.WAIT:
-        return bool(values["units"] >> Unit.STREAM_OUT & 1)
+        return bool(values["units"] >> Unit.READ & 1)
     return opcode in _ALONE
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from phasecore.models.compiler.convolution import ALIGNED_BITS
 from phasecore.models.compiler.mapping.base import Job
 from phasecore.models.compiler.mapping.convolution import (
-    ERROR_SLOT,
+    DELTA_SLOT,
     OUTPUT_SLOT,
     STEPS,
     TARGET_SLOT,
@@ -124,9 +124,9 @@ class ConvCores:
         """Mantissas (positions, outputs) and exponents (positions,) of all layers."""
         head, outputs = self.cores[self.plans[-1].tiles[0]], len(target)
         head.slots[TARGET_SLOT, :outputs] = target
-        self._do(self.plans[-1].tiles[0], "error")
+        self._do(self.plans[-1].tiles[0], "delta")
         errors = [
-            (head.slots[ERROR_SLOT, :outputs][None].copy(), head.exponents[ERROR_SLOT][None].copy())
+            (head.slots[DELTA_SLOT, :outputs][None].copy(), head.exponents[DELTA_SLOT][None].copy())
         ]
         for index in reversed(range(len(self.plans) - 1)):
             sums, top = self._col2im(self.plans[index + 1], *errors[0])
@@ -140,7 +140,7 @@ class ConvCores:
         for seen, mantissa, exponent in zip(plan.gather, mantissas, exponents, strict=True):
             for tile, number in enumerate(plan.tiles):
                 core, rows = self.cores[number], plan.rows(tile)
-                self._set_error(core, mantissa, exponent)
+                self._set_delta(core, mantissa, exponent)
                 self._do(number, "backward")
                 self._do(number, "sums")
                 partial = core.post.accumulators[: len(rows)] >> PARTIAL_SHIFT
@@ -149,7 +149,7 @@ class ConvCores:
         return sums[:-2], top
 
     def _normalised(self, index: int, sums: Int, top: int, activations: Int) -> tuple[Int, Int]:
-        """Mantissas and exponents by position, as ERROR makes them of one vector."""
+        """Mantissas and exponents by position, as DELTA makes them of one vector."""
         plan, core = self.plans[index], self.cores[self.plans[index].tiles[0]]
         m = sums[plan.pool]
         mantissas, exponents = np.empty_like(activations), []
@@ -175,7 +175,7 @@ class ConvCores:
             core, rows = self.cores[number], plan.rows(tile)
             if plan.layer.positions == 1:
                 core.slots[X_SLOT, : len(rows)] = cells[plan.gather[0, rows]]
-                self._set_error(core, mantissas[0], exponents[0])
+                self._set_delta(core, mantissas[0], exponents[0])
                 self._do(number, "outer")
             else:
                 segment = core.segments[0]
@@ -183,9 +183,9 @@ class ConvCores:
                 core.update.add(segment, gradient[rows], top - ALIGNED_BITS)
                 self._do(number, "transfer")
 
-    def _set_error(self, core: Core, mantissa: Int, exponent: np.int64) -> None:
-        core.slots[ERROR_SLOT, : len(mantissa)] = mantissa
-        core.exponents[ERROR_SLOT] = exponent
+    def _set_delta(self, core: Core, mantissa: Int, exponent: np.int64) -> None:
+        core.slots[DELTA_SLOT, : len(mantissa)] = mantissa
+        core.exponents[DELTA_SLOT] = exponent
 
 
 def _aligned(values: Int, exponent: int, top: int) -> Int:

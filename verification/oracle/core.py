@@ -41,7 +41,7 @@ class Trace:
 
     Of a core on a chip besides: ``received``: (object, slot, lines, values, exponent) of every
     vector that has arrived, whose writes are among ``vectors``, too; ``sums_received`` and
-    ``sums_sent``: (object or stream, lines, partial sums). They are in order by object and stream.
+    ``sums_sent``: (object or route, lines, partial sums). They are in order by object and route.
     """
 
     codes: list[Int] = field(default_factory=list)
@@ -58,7 +58,7 @@ class _Window:
 
     counts: Int
     at_limit: NDArray[np.bool_]
-    range_: int
+    lsb_log2: int
     precision: int
     exponent: int
 
@@ -100,7 +100,7 @@ class Core:
         self.trace = Trace()
         nothing = np.zeros(config.lines, dtype=np.int64)
         self._window = _Window(
-            nothing, self.crossbar.at_limit, config.range_min, config.input_bits, 0
+            nothing, self.crossbar.at_limit, config.lsb_log2_min, config.input_bits, 0
         )
 
     def run(self, program: Sequence[int], packets: Iterable[bytes] = ()) -> list[Result]:
@@ -116,7 +116,7 @@ class Core:
             if opcode is Opcode.LOAD:
                 self._load(source, values)
             elif opcode is Opcode.READ:
-                start, stop = values["start"], values["start"] + values["length"]
+                start, stop = values["first_line"], values["first_line"] + values["length"]
                 codes = self.slots[values["slot"], start:stop].astype(np.int8)
                 results.append(Result(values["slot"], start, codes))
             else:
@@ -186,24 +186,24 @@ class Core:
 
     def _mvm(self, values: dict[str, int], *, backward: bool) -> None:
         segment = self._segment(values)
-        start, count, range_ = (
-            (segment.col_start, segment.col_count, segment.range_backward)
+        start, count, lsb_log2 = (
+            (segment.col_start, segment.col_count, segment.backward_lsb_log2)
             if backward
-            else (segment.row_start, segment.row_count, segment.range_forward)
+            else (segment.row_start, segment.row_count, segment.forward_lsb_log2)
         )
         drive = drive_slot(
             self.config, self.slots[values["slot"]], precision=values["precision"],
             input_signs=values["input_signs"], start=start, count=count,
         )  # fmt: skip
         counts = self.crossbar.window(
-            drive, precision=values["precision"], range=range_, backward=backward,
+            drive, precision=values["precision"], lsb_log2=lsb_log2, backward=backward,
             polarities=values["polarities"],
         )  # fmt: skip
         exponent = int(self.exponents[values["slot"]])
-        self._hold(counts, range_, values["precision"], exponent)
+        self._hold(counts, lsb_log2, values["precision"], exponent)
 
-    def _hold(self, counts: Int, range_: int, precision: int, exponent: int = 0) -> None:
-        self._window = _Window(counts, self.crossbar.at_limit, range_, precision, exponent)
+    def _hold(self, counts: Int, lsb_log2: int, precision: int, exponent: int = 0) -> None:
+        self._window = _Window(counts, self.crossbar.at_limit, lsb_log2, precision, exponent)
 
     def _forward(self, values: dict[str, int]) -> None:
         self._mvm(values, backward=False)
@@ -217,7 +217,7 @@ class Core:
         mask[start : start + count] = True
         window = self._window
         codes = self.adc.read_out(
-            window.counts, window.range_, window.precision, mask, window.at_limit
+            window.counts, window.lsb_log2, window.precision, mask, window.at_limit
         )[mask]
         self.trace.codes.append(codes)
         return codes
@@ -225,7 +225,7 @@ class Core:
     def _processed(self, values: dict[str, int]) -> tuple[int, int, Int]:
         """First line, number of lines and input codes of a post-processing instruction."""
         segment = self._segment(values)
-        if values["side"]:
+        if values["axis"]:
             start, count = segment.row_start, segment.row_count
         else:
             start, count = segment.col_start, segment.col_count
@@ -234,7 +234,7 @@ class Core:
         return start, count, self._held_codes(start, count)
 
     def _write(self, values: dict[str, int], result: Int, exponent: int) -> None:
-        slot, first = values["destination"], values["start"]
+        slot, first = values["destination"], values["destination_line"]
         self.post.place(result, self.slots[slot], first=first)
         self.exponents[slot] = exponent
         lines = (first + np.arange(len(result))) % self.config.lines
@@ -250,9 +250,9 @@ class Core:
         if result is not None:
             self._write(values, result, 0)
 
-    def _error(self, values: dict[str, int]) -> None:
+    def _delta(self, values: dict[str, int]) -> None:
         start, count, codes = self._processed(values)
-        mantissas, exponent = self.post.error(
+        mantissas, exponent = self.post.delta(
             codes, self.slots[values["output"], start : start + count], start=start,
             function=Function(values["function"]), from_slot=bool(values["from_slot"]),
             shift=values["shift"] if values["fixed"] else None,
@@ -262,8 +262,8 @@ class Core:
 
     def _outer(self, values: dict[str, int]) -> None:
         pulses = self.update.outer(
-            self._segment(values), self.slots[values["slot"]], self.slots[values["error"]],
-            int(self.exponents[values["error"]]), bool(values["transfer"]),
+            self._segment(values), self.slots[values["slot"]], self.slots[values["delta"]],
+            int(self.exponents[values["delta"]]), bool(values["transfer"]),
         )  # fmt: skip
         if len(pulses):
             self.programmer.pulses(pulses)
@@ -286,44 +286,44 @@ class Core:
             driven = min(config.rows, config.cols)
             drive = drive_all(config, precision=config.input_bits, count=driven)
             positive, negative = (
-                self._summed(drive, config.drift_range, polarities=polarities)
+                self._summed(drive, config.drift_lsb_log2, polarities=polarities)
                 for polarities in (0b01, 0b10)
             )
             total = int(np.sum(positive - negative))
         self.adc.compare(drift, total)
         silent = np.zeros(self.config.lines, dtype=np.int64)
         zero, reference = (
-            self._summed(silent, self.config.range_min, reference=on) for on in (False, True)
+            self._summed(silent, self.config.lsb_log2_min, reference=on) for on in (False, True)
         )
         self.adc.calibrate(zero, reference)
 
     def _summed(
-        self, drive: Int, range_: int, *, polarities: int = 0b11, reference: bool = False
+        self, drive: Int, lsb_log2: int, *, polarities: int = 0b11, reference: bool = False
     ) -> Int:
         """Counts of all lines, summed over the windows of a measurement of the calibration."""
         precision = self.config.input_bits
         windows = [
             self.crossbar.window(
-                drive, precision=precision, range=range_, polarities=polarities,
+                drive, precision=precision, lsb_log2=lsb_log2, polarities=polarities,
                 reference=reference, backward=self.config.rows > self.config.cols,
             )
             for _ in range(1 << CALIBRATION_WINDOWS_LOG2)
         ]  # fmt: skip
-        self._hold(windows[-1], range_, precision)
+        self._hold(windows[-1], lsb_log2, precision)
         total: Int = np.sum(windows, axis=0)
         return total
 
     def _read_row(self, row: int, polarities: int) -> Int:
         precision = min(READ_PRECISION, self.config.input_bits)
         drive = drive_one_hot(self.config, row, precision=precision)
-        range_ = self.config.read_range
+        lsb_log2 = self.config.read_lsb_log2
         counts = self.crossbar.window(
-            drive, precision=precision, range=range_, polarities=polarities
+            drive, precision=precision, lsb_log2=lsb_log2, polarities=polarities
         )
-        self._hold(counts, range_, precision)
+        self._hold(counts, lsb_log2, precision)
         # Row reads look at devices, not at results: their clipped codes are not counted.
         nothing = np.zeros(self.config.lines, dtype=np.bool_)
-        return self.adc.read_out(counts, range_, precision, nothing)
+        return self.adc.read_out(counts, lsb_log2, precision, nothing)
 
     def _set(self, row: ArrayLike, col: ArrayLike, negative: ArrayLike, device: ArrayLike) -> None:
         self._pulse(row, col, negative, device, reset=False)
@@ -338,7 +338,7 @@ class Core:
     ) -> None:
         r, c, n, d = (np.asarray(axis, dtype=np.int64) for axis in (row, col, negative, device))
         self.crossbar.program(r, c, n, d, reset=reset)
-        after = self.crossbar.g[r, c, n, d]
+        after = self.crossbar.conductance[r, c, n, d]
         index = ((r * self.config.cols + c) * 2 + n) * self.config.devices_per_polarity + d
         self.trace.devices.append(np.stack([index, np.full_like(index, reset), after], axis=1))
 
@@ -347,7 +347,7 @@ _EXECUTE = {
     Opcode.FORWARD: Core._forward,
     Opcode.BACKWARD: Core._backward,
     Opcode.ACTIVATE: Core._activate,
-    Opcode.ERROR: Core._error,
+    Opcode.DELTA: Core._delta,
     Opcode.OUTER: Core._outer,
     Opcode.TRANSFER: Core._transfer,
     Opcode.REFRESH: Core._refresh,

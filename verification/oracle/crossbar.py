@@ -41,10 +41,16 @@ class Crossbar(MacroFiles):
         self.config, self.profile, self.seed = config, profile, seed
         self.tables = profile.tables(config)
         self.gain, self.offset = line_errors(config, profile, seed)
-        self.g, self.n = initial_state(config, profile, seed)
+        self.conductance, self.pulses_since_reset = initial_state(config, profile, seed)
         if g is not None:
-            np.copyto(self.g, np.asarray(g, dtype=np.int64), where=self.n != STUCK)
-        self.e, self.t, self.resets = (np.zeros_like(self.g) for _ in range(3))
+            np.copyto(
+                self.conductance,
+                np.asarray(g, dtype=np.int64),
+                where=self.pulses_since_reset != STUCK,
+            )
+        self.events, self.event_time, self.resets = (
+            np.zeros_like(self.conductance) for _ in range(3)
+        )
         self.time = self.windows = self.set_pulses = self.reset_pulses = 0
         self.at_limit: NDArray[np.bool_] = np.zeros(config.lines, dtype=np.bool_)
         self.refresh_weights()
@@ -52,21 +58,21 @@ class Crossbar(MacroFiles):
     def refresh_weights(self) -> None:
         """What devices conduct now, and the noise, from devices and ``time``."""
         self.g_noise = noise_at(self.tables, self.time)
-        self.conductances = self.g.copy()
+        self.drifted = self.conductance.copy()
         if not self.tables.drifts:
             return
-        for index in range(self.g.size):
-            seconds = self.time - int(self.t.flat[index])
-            if seconds > 0 and is_free(self.n.flat[index]):
-                z = gauss(key(self.seed, DRIFT, index, int(self.e.flat[index])))
-                g = int(self.g.flat[index])
+        for index in range(self.conductance.size):
+            seconds = self.time - int(self.event_time.flat[index])
+            if seconds > 0 and is_free(self.pulses_since_reset.flat[index]):
+                z = gauss(key(self.seed, DRIFT, index, int(self.events.flat[index])))
+                g = int(self.conductance.flat[index])
                 code = drifted(self.tables, self.config.g_max, g, seconds, z)
-                self.conductances.flat[index] = code
+                self.drifted.flat[index] = code
 
     @property
     def weights(self) -> Int:
         """G+ - G- now, shape (rows, cols)."""
-        sums = self.conductances.sum(axis=3)
+        sums = self.drifted.sum(axis=3)
         weights: Int = sums[:, :, 0] - sums[:, :, 1]
         return weights
 
@@ -76,20 +82,20 @@ class Crossbar(MacroFiles):
         self.refresh_weights()
 
     def window(
-        self, codes: ArrayLike, *, range: int, precision: int | None = None,
+        self, codes: ArrayLike, *, lsb_log2: int, precision: int | None = None,
         backward: bool = False, polarities: int = 3, devices: int | None = None,
         reference: bool = False,
     ) -> Int:  # fmt: skip
         """Counts of a window by line; ``devices``: mask of those enabled, None for all."""
         increments = self.increments(
-            codes, range=range, precision=precision, backward=backward, polarities=polarities,
+            codes, lsb_log2=lsb_log2, precision=precision, backward=backward, polarities=polarities,
             devices=devices, reference=reference,
         )  # fmt: skip
         counts: Int = increments.sum(axis=0)
         return counts
 
     def increments(
-        self, codes: ArrayLike, *, range: int, precision: int | None = None,
+        self, codes: ArrayLike, *, lsb_log2: int, precision: int | None = None,
         backward: bool = False, polarities: int = 3, devices: int | None = None,
         reference: bool = False,
     ) -> Int:  # fmt: skip
@@ -112,8 +118,8 @@ class Crossbar(MacroFiles):
             on = np.sign(x) * (abs(x) > cycle)
             charge += gain * (on @ weights + current) + offset
             squares = int((np.minimum(abs(x), cycle + 1) ** 2).sum())
-            noise = self._noise(squares, range, polarities, devices)
-            after = (charge + ((noise * z << range) >> 10)) >> range + 10
+            noise = self._noise(squares, lsb_log2, polarities, devices)
+            after = (charge + ((noise * z << lsb_log2) >> 10)) >> lsb_log2 + 10
             result[cycle, :sensed] = np.clip(after - before, -limit, limit)
             before = after
         self.at_limit = (abs(result) == limit).any(axis=0)
@@ -124,17 +130,17 @@ class Crossbar(MacroFiles):
         """Weights of the enabled devices of the connected polarities, shape (rows, cols)."""
         number = self.config.devices_per_polarity
         enabled = [device for device in range(number) if devices is None or devices >> device & 1]
-        sums = self.conductances[..., enabled].sum(axis=3)
+        sums = self.drifted[..., enabled].sum(axis=3)
         weights: Int = sums[..., 0] * (polarities & 1) - sums[..., 1] * (polarities >> 1)
         return weights
 
-    def _noise(self, squares: int, range: int, polarities: int, devices: int | None) -> int:
+    def _noise(self, squares: int, lsb_log2: int, polarities: int, devices: int | None) -> int:
         """Deviation, 1/4096 count, when the squared widths so far sum to ``squares``."""
         number = self.config.devices_per_polarity
         enabled = number if devices is None else devices.bit_count()
         share = squares * polarities.bit_count() * enabled
         norm = math.isqrt((share << 8) // (2 * number))
-        device = min((self.g_noise * norm << 8) >> range, (1 << 31) - 1)
+        device = min((self.g_noise * norm << 8) >> lsb_log2, (1 << 31) - 1)
         return math.isqrt(device**2 + (self.tables.adc_noise << 4) ** 2)
 
     def program(
@@ -146,19 +152,23 @@ class Crossbar(MacroFiles):
             self._pulse(tuple(map(int, place)), bool(is_reset))
 
     def _pulse(self, place: tuple[int, ...], reset: bool) -> None:
-        index = int(np.ravel_multi_index(place, self.g.shape))
-        if is_free(self.n[place]):
-            stream = RESET if reset else SET
-            z = gauss(key(self.seed, stream, index, int(self.e[place])))
-            g, n, g_max = int(self.g[place]), int(self.n[place]), self.config.g_max
+        index = int(np.ravel_multi_index(place, self.conductance.shape))
+        if is_free(self.pulses_since_reset[place]):
+            draw = RESET if reset else SET
+            z = gauss(key(self.seed, draw, index, int(self.events[place])))
+            g, n, g_max = (
+                int(self.conductance[place]),
+                int(self.pulses_since_reset[place]),
+                self.config.g_max,
+            )
             if reset:
                 g = reset_code(self.tables, g_max, z)
             else:
                 g = set_code(self.tables, g_max, g, n, z)
-            self.g[place] = self.conductances[place] = g
-            self.n[place] = 0 if reset else later(n)
-        self.e[place] = self.e[place] + 1 & WORD
-        self.t[place] = self.time
+            self.conductance[place] = self.drifted[place] = g
+            self.pulses_since_reset[place] = 0 if reset else later(n)
+        self.events[place] = self.events[place] + 1 & WORD
+        self.event_time[place] = self.time
         self.resets[place] += reset
         self.reset_pulses += reset
         self.set_pulses += not reset

@@ -16,7 +16,7 @@ __all__ = [
 
 READ_NOISE, SET, RESET, ADC_GAIN, ADC_OFFSET, DRIFT = range(1, 7)
 DEAD_ADC = 10
-"""Streams of the hash."""
+"""Draws of the hash."""
 
 WORD = 0xFFFFFFFF
 
@@ -30,9 +30,9 @@ def mix(word: int) -> int:
     return word ^ word >> 16
 
 
-def key(seed: int, stream: int, index: int, event: int) -> int:
+def key(seed: int, draw: int, index: int, event: int) -> int:
     """Hash key of an event."""
-    return mix(mix(mix((seed ^ stream * 0x9E3779B9) & WORD) ^ index) ^ event)
+    return mix(mix(mix((seed ^ draw * 0x9E3779B9) & WORD) ^ index) ^ event)
 
 
 def gauss(word: int) -> int:
@@ -94,7 +94,7 @@ def noise_at(tables: DeviceTables, time: int) -> int:
 def line_errors(config: CoreConfig, profile: DeviceProfile, seed: int) -> tuple[Int, Int]:
     """Gain (1/1024) and offset (1/1024 charge per cycle) of the converter of every line."""
     limit = math.floor(1024 * profile.adc_gain_limit)
-    per_cycle = profile.adc_offset_sd * 2 ** (config.range_min + 10) / config.window_cycles
+    per_cycle = profile.adc_offset_sd * 2 ** (config.lsb_log2_min + 10) / config.window_cycles
     gains, offsets = [], []
     for line in range(config.lines):
         error = round(1024 * profile.adc_gain_sd) * gauss(key(seed, ADC_GAIN, line, 0)) >> 8

@@ -7,7 +7,7 @@ Written from docs/contract/local_control.md; the closed forms are those of ``Obj
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from phasecore.models.golden.fabric import CREDITS_MAX
+from phasecore.models.golden.noc import CREDITS_MAX
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import ObjectDescriptor
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A core's network interface: messages, their flits, credits of streams.
+"""A core's network interface: messages, their flits, credits of routes.
 
 Written from docs/contract/network_interface.md. A :class:`Message` is a packet, or a whole vector
 as the chip passes it on (:func:`split` makes packets of it); taking a vector at once leaves the
@@ -12,9 +12,9 @@ from dataclasses import replace as changed
 
 import numpy as np
 
-from phasecore.models.golden.fabric import CREDITS_MAX, FabricError, payload_flits
+from phasecore.models.golden.noc import CREDITS_MAX, NocFault, payload_flits
 from phasecore.rtl.spec.core import PARTIAL_BITS, PARTIAL_SHIFT, CoreConfig
-from phasecore.rtl.spec.instructions import ObjectDescriptor, StreamDescriptor
+from phasecore.rtl.spec.instructions import ObjectDescriptor, RouteDescriptor
 from phasecore.rtl.spec.messages import (
     LINES_PER_FLIT,
     PAYLOAD_FLITS,
@@ -22,16 +22,27 @@ from phasecore.rtl.spec.messages import (
     message_fields,
     message_head,
 )
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.rtl.spec.packets import HEADER
 from phasecore.verification.oracle.core import Core
 from phasecore.verification.oracle.fixed_point import Int, round_shift, saturate
 from phasecore.verification.oracle.local_control import Grant, LocalControl
 
 __all__ = [
-    "FabricError", "Message", "NetworkInterface", "Streams", "affine_packets", "credit_packets",
-    "flits", "packet_count", "partial_packets", "partial_sums", "payload_flits", "read_packet",
-    "split", "vector_packets",
+    "Message",
+    "NetworkInterface",
+    "NocFault",
+    "Routes",
+    "affine_packets",
+    "credit_packets",
+    "flits",
+    "packet_count",
+    "partial_packets",
+    "partial_sums",
+    "payload_flits",
+    "read_packet",
+    "split",
+    "vector_packets",
 ]  # fmt: skip
 
 FLIT_BYTES = 8
@@ -42,7 +53,7 @@ _NOTHING: Int = np.zeros(0, dtype=np.int64)
 class Message:
     """A packet, or a vector of several.
 
-    ``object``: object; CREDIT: stream, AFFINE: table. ``start``: first line. ``values``: one per
+    ``object``: object; CREDIT: route, AFFINE: table. ``start``: first line. ``values``: one per
     line, VECTOR signed bytes, PARTIAL signed sums of 16 bits, AFFINE ``scale | offset << 8``
     (signed 16 bits), CREDIT none. ``value``: VECTOR: exponent, CREDIT: credits.
     """
@@ -120,25 +131,25 @@ def read_packet(packet: Sequence[int]) -> Message:
     )
 
 
-def _stream_route(descriptor: StreamDescriptor, fabric: FabricConfig) -> dict[str, int]:
+def _route_destination(descriptor: RouteDescriptor, noc: NocConfig) -> dict[str, int]:
     to = ("cols", "rows") if descriptor.multicast else ("x", "y")
     return {
-        "multicast": descriptor.multicast, "order": fabric.order(descriptor.vc),
+        "multicast": descriptor.multicast, "order": noc.order(descriptor.vc),
         **{name: getattr(descriptor, name) for name in to},
     }  # fmt: skip
 
 
 def _packets(
-    message: Message, descriptor: StreamDescriptor, config: CoreConfig, fabric: FabricConfig
+    message: Message, descriptor: RouteDescriptor, config: CoreConfig, noc: NocConfig
 ) -> list[list[int]]:
-    limit = payload_flits(fabric, descriptor)
-    route = _stream_route(descriptor, fabric)
+    limit = payload_flits(noc, descriptor)
+    route = _route_destination(descriptor, noc)
     return [flits(part, route) for part in split(message, config, limit)]
 
 
 def vector_packets(
-    vector: Int, exponent: int, descriptor: StreamDescriptor, config: CoreConfig,
-    fabric: FabricConfig, *, start: int, length: int,
+    vector: Int, exponent: int, descriptor: RouteDescriptor, config: CoreConfig,
+    noc: NocConfig, *, start: int, length: int,
 ) -> list[list[int]]:  # fmt: skip
     """Packets (flits, head first) of a SEND of lines start..start+length-1 of a slot.
 
@@ -146,44 +157,44 @@ def vector_packets(
     """
     values = vector[start : start + length]
     message = Message(MessageKind.VECTOR, descriptor.object, start, values, exponent)
-    return _packets(message, descriptor, config, fabric)
+    return _packets(message, descriptor, config, noc)
 
 
 def partial_packets(
-    accumulators: Int, descriptor: StreamDescriptor, config: CoreConfig, fabric: FabricConfig,
+    accumulators: Int, descriptor: RouteDescriptor, config: CoreConfig, noc: NocConfig,
     *, start: int, length: int,
 ) -> list[list[int]]:  # fmt: skip
     """Packets of a SEND of lines start..start+length-1 of the accumulators, shape (lines,)."""
     values = partial_sums(accumulators[start : start + length])
     message = Message(MessageKind.PARTIAL, descriptor.object, start, values)
-    return _packets(message, descriptor, config, fabric)
+    return _packets(message, descriptor, config, noc)
 
 
 def affine_packets(
-    scale: Int, offset: Int, descriptor: StreamDescriptor, config: CoreConfig,
-    fabric: FabricConfig, *, start: int,
+    scale: Int, offset: Int, descriptor: RouteDescriptor, config: CoreConfig,
+    noc: NocConfig, *, start: int,
 ) -> list[list[int]]:  # fmt: skip
     """Packets of an affine table's lines from ``start`` on; ``object`` is the table."""
     message = Message(MessageKind.AFFINE, descriptor.object, start, scale | offset << 8)
-    return _packets(message, descriptor, config, fabric)
+    return _packets(message, descriptor, config, noc)
 
 
 def credit_packets(
-    grants: Sequence[Grant], descriptors: Sequence[ObjectDescriptor | None], fabric: FabricConfig
+    grants: Sequence[Grant], descriptors: Sequence[ObjectDescriptor | None], noc: NocConfig
 ) -> list[list[int]]:
     """Packets of credits, one each, to the producers of the objects."""
     packets = []
     for grant in grants:
         descriptor = descriptors[grant.object]
         assert descriptor is not None
-        message = Message(MessageKind.CREDIT, descriptor.stream, value=grant.credits)
-        route = {"order": fabric.order(descriptor.vc), "x": descriptor.x, "y": descriptor.y}
+        message = Message(MessageKind.CREDIT, descriptor.route, value=grant.credits)
+        route = {"order": noc.order(descriptor.vc), "x": descriptor.x, "y": descriptor.y}
         packets.append(flits(message, {"multicast": 0, **route}))
     return packets
 
 
 def partial_sums(accumulators: Int) -> Int:
-    """What of accumulators goes over the fabric.
+    """What of accumulators goes over the NoC.
 
     >>> partial_sums(np.array([192, 96, -32, 1 << 23])).tolist()
     [3, 2, 0, 32767]
@@ -194,27 +205,27 @@ def partial_sums(accumulators: Int) -> Int:
 # State
 
 
-class Streams:
-    """Stream descriptors (None where undefined) and their credits."""
+class Routes:
+    """Destination descriptors (None where undefined) and their credits."""
 
-    def __init__(self, count: int, fabric: FabricConfig):
-        self.fabric = fabric
-        self.descriptors: list[StreamDescriptor | None] = [None] * count
+    def __init__(self, count: int, noc: NocConfig):
+        self.noc = noc
+        self.descriptors: list[RouteDescriptor | None] = [None] * count
         self.credits = [0] * count
 
-    def define(self, index: int, descriptor: StreamDescriptor) -> None:
+    def define(self, index: int, descriptor: RouteDescriptor) -> None:
         """Write a descriptor, which restarts its credits.
 
-        ``enable = 0``, or a channel that does not exist, undefines the stream.
+        ``enable = 0``, or a channel that does not exist, undefines the route.
         """
         if not 0 <= index < len(self.credits):
-            raise ValueError(f"stream must be in 0..{len(self.credits) - 1}, not {index}")
-        exists = descriptor.vc < self.fabric.virtual_channels
+            raise ValueError(f"route must be in 0..{len(self.credits) - 1}, not {index}")
+        exists = descriptor.vc < self.noc.virtual_channels
         self.descriptors[index] = descriptor if descriptor.enable and exists else None
         self.credits[index] = descriptor.credits
 
-    def descriptor(self, index: int) -> StreamDescriptor | None:
-        """Descriptor of an enabled stream; None for any other number."""
+    def descriptor(self, index: int) -> RouteDescriptor | None:
+        """Descriptor of an enabled route; None for any other number."""
         return self.descriptors[index] if index < len(self.descriptors) else None
 
     def add(self, index: int, credits_: int) -> bool:
@@ -225,39 +236,39 @@ class Streams:
 
 
 class NetworkInterface:
-    """Objects and streams of a core, and what messages do to the core.
+    """Objects and routes of a core, and what messages do to the core.
 
     Attributes
     ----------
     local : :class:`~phasecore.verification.oracle.local_control.LocalControl`
-    streams : :class:`Streams`
-    errors : packets dropped, by :class:`FabricError`
+    routes : :class:`Routes`
+    faults : packets dropped, by :class:`NocFault`
     """
 
-    def __init__(self, core: Core, fabric: FabricConfig):
-        self.core, self.config, self.fabric = core, core.config, fabric
+    def __init__(self, core: Core, noc: NocConfig):
+        self.core, self.config, self.noc = core, core.config, noc
         self.local = LocalControl(core.config)
-        self.streams = Streams(core.config.streams, fabric)
-        self.errors = dict.fromkeys(FabricError, 0)
+        self.routes = Routes(core.config.routes, noc)
+        self.faults = dict.fromkeys(NocFault, 0)
         self._open: dict[int, list[Message]] = {}
 
-    def sendable(self, stream: int) -> bool:
-        """A stream has the credits for a vector, or is undefined, so that none is sent."""
-        descriptor = self.streams.descriptor(stream)
-        return descriptor is None or self.streams.credits[stream] >= descriptor.needed
+    def sendable(self, route: int) -> bool:
+        """A route has the credits for a vector, or is undefined, so that none is sent."""
+        descriptor = self.routes.descriptor(route)
+        return descriptor is None or self.routes.credits[route] >= descriptor.needed
 
     def send(self, values: Mapping[str, int]) -> Message | None:
         """The vector of a SEND (fields ``values``), whose credits are taken.
 
-        None, and an error, if the stream is undefined.
+        None, and an error, if the route is undefined.
         """
-        number, core = values["stream"], self.core
-        descriptor = self.streams.descriptor(number)
+        number, core = values["route"], self.core
+        descriptor = self.routes.descriptor(number)
         if descriptor is None:
-            self.errors[FabricError.FABRIC_OBJECT] += 1
+            self.faults[NocFault.NOC_OBJECT] += 1
             return None
-        self.streams.credits[number] -= descriptor.consumers
-        start, stop = values["start"], values["start"] + values["length"]
+        self.routes.credits[number] -= descriptor.consumers
+        start, stop = values["first_line"], values["first_line"] + values["length"]
         lines = np.arange(start, stop)
         if values["partial"]:
             sums = partial_sums(core.post.accumulators[start:stop])
@@ -274,11 +285,11 @@ class NetworkInterface:
         """All partial sums that a SEND waits for have come."""
         if not (values["partial"] and values["merge"]):
             return True
-        if self.streams.descriptor(values["stream"]) is None:
+        if self.routes.descriptor(values["route"]) is None:
             return True
-        return self.local.lines[values["object"]] >= values["start"] + values["length"]
+        return self.local.lines[values["object"]] >= values["first_line"] + values["length"]
 
-    def receive(self, packet: Sequence[int], *, cancelled: bool = False) -> FabricError | None:
+    def receive(self, packet: Sequence[int], *, cancelled: bool = False) -> NocFault | None:
         """Take a packet, head first; of a cancelled one, the flits that came before its end.
 
         Returns the error that was counted, if any; a packet has one at most, its head's before
@@ -290,37 +301,37 @@ class NetworkInterface:
         lines = promised * LINES_PER_FLIT.get(message.kind, 1)
         error = self._take(message, lines, cancelled=cancelled)
         if error is not None:
-            self.errors[error] += 1
+            self.faults[error] += 1
         return error
 
     def take(self, message: Message, limit: int = PAYLOAD_FLITS) -> None:
         """Take a whole message; errors are those of its packets of ``limit`` data flits at most."""
         error = self._take(message, len(message.values))
         if error is not None:
-            self.errors[error] += packet_count(message, self.config, limit)
+            self.faults[error] += packet_count(message, self.config, limit)
 
-    def _take(self, message: Message, lines: int, *, cancelled: bool = False) -> FabricError | None:
+    def _take(self, message: Message, lines: int, *, cancelled: bool = False) -> NocFault | None:
         """Take a message whose packets have room for ``lines`` lines; its error."""
         error = self._refusal(message, lines)
         if error is None:
             if message.kind is not MessageKind.CREDIT:
                 self._write(message)
             if cancelled:
-                error = FabricError.FABRIC_CANCELLED
+                error = NocFault.NOC_CANCELLED
             elif message.kind is MessageKind.CREDIT:
-                if not self.streams.add(message.object, message.value):
-                    error = FabricError.FABRIC_CREDIT
+                if not self.routes.add(message.object, message.value):
+                    error = NocFault.NOC_CREDIT
             elif message.last and message.kind is not MessageKind.AFFINE:
                 self._arrive(message)
         return error
 
-    def _refusal(self, message: Message, lines: int) -> FabricError | None:
+    def _refusal(self, message: Message, lines: int) -> NocFault | None:
         """Why nothing of a message with so many lines is taken."""
         kind, number = message.kind, message.object
         if kind is MessageKind.CREDIT:
-            if self.streams.descriptor(number) is None:
-                return FabricError.FABRIC_OBJECT
-            return FabricError.FABRIC_RANGE if lines else None
+            if self.routes.descriptor(number) is None:
+                return NocFault.NOC_OBJECT
+            return NocFault.NOC_RANGE if lines else None
         if kind is MessageKind.AFFINE:
             known = number < self.config.affine_tables
         else:
@@ -328,11 +339,11 @@ class NetworkInterface:
             wanted = int(kind is MessageKind.PARTIAL)
             known = descriptor is not None and descriptor.partial == wanted
         if not known:
-            return FabricError.FABRIC_OBJECT
+            return NocFault.NOC_OBJECT
         if not lines or message.start + lines > self.config.lines:
-            return FabricError.FABRIC_RANGE
+            return NocFault.NOC_RANGE
         if kind is not MessageKind.AFFINE and self.local.full(number):
-            return FabricError.FABRIC_CREDIT
+            return NocFault.NOC_CREDIT
         return None
 
     def _write(self, message: Message) -> None:

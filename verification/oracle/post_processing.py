@@ -72,7 +72,7 @@ class PostProcessing:
         self.code_saturations += saturated
         return y
 
-    def error(
+    def delta(
         self,
         codes: ArrayLike,
         output: ArrayLike,
@@ -84,7 +84,7 @@ class PostProcessing:
         exponent: int = 0,
         bias: int = 0,
     ) -> tuple[Int, int]:
-        """ERROR: mantissas by line and their shared exponent.
+        """DELTA: mantissas by line and their shared exponent.
 
         Parameters
         ----------

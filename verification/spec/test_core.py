@@ -19,7 +19,7 @@ def bounds():
     return [(name, values[0], values[-1]) for name, values in allowed.items()]
 
 
-LEGAL = {"range_max": 28, "rows": 1024, "cols": 1024}
+LEGAL = {"lsb_log2_max": 28, "rows": 1024, "cols": 1024}
 
 
 @pytest.mark.parametrize(("name", "low", "high"), bounds())
@@ -48,27 +48,33 @@ def test_fields_that_depend_on_each_other():
         CoreConfig(post_lanes=8)
     with pytest.raises(ValueError, match=r"^update_lanes must be at most cols \(64\), not 128$"):
         CoreConfig(cols=64)
-    with pytest.raises(ValueError, match=r"^range_max must be at least range_min \(12\), not 11$"):
-        CoreConfig(range_min=12, range_max=11)
+    with pytest.raises(
+        ValueError, match=r"^lsb_log2_max must be at least lsb_log2_min \(12\), not 11$"
+    ):
+        CoreConfig(lsb_log2_min=12, lsb_log2_max=11)
 
 
 def test_row_reads_need_their_range():
-    with pytest.raises(ValueError, match=r"^range_max must be at least 13 for row reads, not 12$"):
-        CoreConfig(range_max=12, devices_per_polarity=8)
+    with pytest.raises(
+        ValueError, match=r"^lsb_log2_max must be at least 13 for row reads, not 12$"
+    ):
+        CoreConfig(lsb_log2_max=12, devices_per_polarity=8)
 
 
 def test_drift_reads_need_their_range():
     """Coarse enough for a full array of the default, and at least as coarse as 32 bits ask for."""
-    assert (DEFAULT.drift_range, DEFAULT.drift_bits) == (19, 23)
-    assert (TINY.drift_range, TINY.drift_bits) == (14, 19)
-    coarse = DEFAULT.replace(rows=64, range_max=13)
-    assert (coarse.drift_range, coarse.drift_bits) == (13, 24)
+    assert (DEFAULT.drift_lsb_log2, DEFAULT.drift_bits) == (19, 23)
+    assert (TINY.drift_lsb_log2, TINY.drift_bits) == (14, 19)
+    coarse = DEFAULT.replace(rows=64, lsb_log2_max=13)
+    assert (coarse.drift_lsb_log2, coarse.drift_bits) == (13, 24)
     wide = coarse.replace(increment_bits=16)
-    assert (wide.drift_range, wide.drift_bits) == (13, 27)
-    fine = DEFAULT.replace(rows=64, range_min=16)
-    assert (fine.drift_range, fine.drift_bits) == (17, 23)
-    with pytest.raises(ValueError, match=r"^range_max must be at least 8 for drift reads, not 6$"):
-        CoreConfig(g_bits=10, range_min=4, range_max=6, increment_bits=16)
+    assert (wide.drift_lsb_log2, wide.drift_bits) == (13, 27)
+    fine = DEFAULT.replace(rows=64, lsb_log2_min=16)
+    assert (fine.drift_lsb_log2, fine.drift_bits) == (17, 23)
+    with pytest.raises(
+        ValueError, match=r"^lsb_log2_max must be at least 8 for drift reads, not 6$"
+    ):
+        CoreConfig(g_bits=10, lsb_log2_min=4, lsb_log2_max=6, increment_bits=16)
 
 
 def test_a_configuration_cannot_be_changed():
@@ -106,13 +112,13 @@ def test_bad_json_is_refused(text, message):
     [
         ('{"host": 1.0}', r"^host must be an integer, not 1\.0$"),
         ('{"host": "1"}', r"^host must be an integer, not '1'$"),
-        ('{"host_streams": true}', r"^host_streams must be an integer, not True$"),
+        ('{"host_routes": true}', r"^host_routes must be an integer, not True$"),
         ('{"host": 6}', r"^host must be in 0\.\.5, not 6$"),
         ('{"core": 5}', r"^core must be an object of its fields, not 5$"),
-        ('{"fabric": [3, 2]}', r"^fabric must be an object of its fields, not \[3, 2\]$"),
+        ('{"noc": [3, 2]}', r"^noc must be an object of its fields, not \[3, 2\]$"),
         ('{"core": {"colums": 8}}', r"^unknown core key 'colums'; known: acc_bits, "),
-        ('{"fabric": {"depth": 4.0}}', r"^depth must be an integer, not 4\.0$"),
-        ('{"cores": 5}', r"^unknown chip key 'cores'; known: core, fabric, "),
+        ('{"noc": {"depth": 4.0}}', r"^depth must be an integer, not 4\.0$"),
+        ('{"cores": 5}', r"^unknown chip key 'cores'; known: core, host, "),
         ("[" * 100_000, r"^chip configuration is not JSON: "),
         ("null", r"^chip configuration must be a JSON object, not NoneType$"),
     ],
@@ -125,8 +131,8 @@ def test_bad_chips_are_refused(text, message):
 def test_a_chip_is_made_of_configurations(tmp_path):
     with pytest.raises(TypeError, match=r"^core must be a CoreConfig, not 5$"):
         ChipConfig(core=5)
-    with pytest.raises(TypeError, match=r"^fabric must be a FabricConfig, not \{\}$"):
-        ChipConfig(fabric={})
+    with pytest.raises(TypeError, match=r"^noc must be a NocConfig, not \{\}$"):
+        ChipConfig(noc={})
     path = tmp_path / "chip.json"
     path.write_text(CHIPS["tiny"].to_json(), encoding="utf-8")
     assert ChipConfig.load(path) == CHIPS["tiny"]
@@ -169,7 +175,7 @@ def test_counts_never_overflow_and_the_reference_is_within_the_limit(input_bits,
     config = TINY.replace(input_bits=input_bits, increment_bits=increment_bits)
     largest = config.increment_max * config.window_cycles
     assert largest < 1 << (config.count_bits - 1)
-    per_cycle = config.reference_current / 2**config.range_min
+    per_cycle = config.reference_current / 2**config.lsb_log2_min
     assert per_cycle * config.window_cycles == 1 << config.reference_count_log2
     # Gains of up to 1.5 and an offset, or two counts of noise.
     assert 1.5 * per_cycle + 2 < config.increment_max

@@ -18,11 +18,11 @@ from phasecore.rtl.spec.registers.core import (
 )
 from phasecore.rtl.spec.registers.table import (
     ADDRESS_BITS,
-    ERROR_COUNTERS,
+    FAULT_COUNTERS,
     Access,
-    ErrorCode,
-    ErrorCounter,
-    error_counter,
+    FaultCode,
+    FaultCounter,
+    fault_counter,
 )
 
 LARGEST = CoreConfig(
@@ -62,7 +62,7 @@ def test_names_are_unique_and_everything_has_a_text():
 
 def test_host_software_relies_on_these_addresses():
     table = offsets(DEFAULT)
-    fixed = {"ID": 0, "CONTROL": 8, "STATUS": 0xC, "START": 0x10, "ERROR_CODE": 0x30}
+    fixed = {"ID": 0, "CONTROL": 8, "STATUS": 0xC, "START": 0x10, "FAULT_CODE": 0x30}
     assert {name: table[name] for name in fixed} == fixed
     assert windows(DEFAULT)["SEGMENT"].address(2, 3) == 0x22C
     assert windows(DEFAULT)["PROGRAM"].address(1) == 0x2008
@@ -76,11 +76,11 @@ def test_configuration_can_be_read_back():
 
 
 def test_every_error_has_a_counter():
-    used = {error_counter(code) for code in ErrorCode if code is not ErrorCode.NONE}
-    assert used == set(ErrorCounter) == set(ERROR_COUNTERS)
-    assert error_counter(ErrorCode.LINE) is ErrorCounter.SLOT_LINE
-    assert error_counter(ErrorCode.FUNCTION) is ErrorCounter.ILLEGAL
-    assert error_counter(ErrorCode.REGISTER_LOCKED) is ErrorCounter.LOCKED
+    used = {fault_counter(code) for code in FaultCode if code is not FaultCode.NONE}
+    assert used == set(FaultCounter) == set(FAULT_COUNTERS)
+    assert fault_counter(FaultCode.LINE) is FaultCounter.SLOT_LINE
+    assert fault_counter(FaultCode.FUNCTION) is FaultCounter.ILLEGAL
+    assert fault_counter(FaultCode.REGISTER_LOCKED) is FaultCounter.LOCKED
 
 
 def test_event_widths_hold_one_event_per_lane():
@@ -105,7 +105,7 @@ def test_markdown_lists_everything():
         assert f"| 0x{register.offset:04x} | {register.name} | {register.access.value} |" in text
         if len(register.fields) > 1:
             assert f"## {register.name}" in text
-    for code in ErrorCode:
+    for code in FaultCode:
         assert f"| {int(code)} | {code.name} |" in text
     assert "| 0x2000..0x23ff | PROGRAM[128] | rw |" in text
 
@@ -114,9 +114,9 @@ def test_header_agrees_with_the_table():
     defines = dict(re.findall(r"#define (\w+) (\w+)", c_header(DEFAULT)))
     for register in registers(DEFAULT):
         assert int(defines[f"PHASECORE_{register.name}"], 16) == register.offset
-    assert defines["PHASECORE_STATUS_ERROR_SHIFT"] == "2"
-    assert defines["PHASECORE_STATUS_ERROR_MASK"] == "0x4u"
-    assert defines["PHASECORE_ERROR_WATCHDOG"] == "48"
+    assert defines["PHASECORE_STATUS_FAULT_SHIFT"] == "2"
+    assert defines["PHASECORE_STATUS_FAULT_MASK"] == "0x4u"
+    assert defines["PHASECORE_FAULT_WATCHDOG"] == "48"
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")
@@ -137,5 +137,5 @@ def test_only_strobes_and_settings_can_be_written():
     writable = {r.name for r in registers(DEFAULT) if r.access is not Access.READ_ONLY}
     assert writable == {
         "CONTROL", "START", "WATCHDOG", "REFRESH_HIGH", "REFRESH_LOW", "CALIBRATION_LINE",
-        "DRIFT_BASELINE", "TIME",
+        "DRIFT_BASELINE", "TIME_S",
     }  # fmt: skip

@@ -18,15 +18,15 @@ from phasecore.rtl.spec.instructions import (
     ObjectDescriptor,
     Opcode,
     PacketKind,
+    RouteDescriptor,
     Segment,
-    StreamDescriptor,
     decode,
     encode,
     pack,
     unpack,
 )
 from phasecore.rtl.spec.messages import message_head
-from phasecore.rtl.spec.packets import HEADER as ROUTE
+from phasecore.rtl.spec.packets import HEADER as FLIT_HEADER
 
 
 def values_of(fields):
@@ -78,7 +78,7 @@ def test_tables_have_the_sizes_that_registers_and_beats_have():
 def test_words_by_hand():
     assert encode(Opcode.HALT) == 0
     assert encode(Opcode.WAIT, units=0b100001) == 12 | 0b100001 << 5
-    assert encode(Opcode.READ, slot=3, start=8, length=16) == 2 | 3 << 5 | 8 << 10 | 16 << 20
+    assert encode(Opcode.READ, slot=3, first_line=8, length=16) == 2 | 3 << 5 | 8 << 10 | 16 << 20
     assert encode(Opcode.LOOP, counter=1, target=5, count=7) == 13 | 1 << 5 | 5 << 6 | 7 << 16
 
 
@@ -97,10 +97,13 @@ def test_negative_fields_are_twos_complement():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"slot": 0, "start": 0}, "READ: missing field 'length'"),
-        ({"slot": 32, "start": 0, "length": 8}, r"READ: slot must be in 0\.\.31, not 32"),
-        ({"slot": 0, "start": -1, "length": 8}, r"READ: start must be in 0\.\.1023, not -1"),
-        ({"slot": 0, "start": 0, "length": 8, "stop": 1}, "READ: unknown field 'stop'"),
+        ({"slot": 0, "first_line": 0}, "READ: missing field 'length'"),
+        ({"slot": 32, "first_line": 0, "length": 8}, r"READ: slot must be in 0\.\.31, not 32"),
+        (
+            {"slot": 0, "first_line": -1, "length": 8},
+            r"READ: first_line must be in 0\.\.1023, not -1",
+        ),
+        ({"slot": 0, "first_line": 0, "length": 8, "stop": 1}, "READ: unknown field 'stop'"),
     ],
 )
 def test_encode_names_instruction_field_and_value(values, message):
@@ -111,15 +114,15 @@ def test_encode_names_instruction_field_and_value(values, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: encode(Opcode.READ, slot=1.5, start=0, length=8), "READ: slot .*, not 1.5"),
-        (lambda: encode(Opcode.READ, slot="1", start=0, length=8), "READ: slot .*, not '1'"),
+        (lambda: encode(Opcode.READ, slot=1.5, first_line=0, length=8), "READ: slot .*, not 1.5"),
+        (lambda: encode(Opcode.READ, slot="1", first_line=0, length=8), "READ: slot .*, not '1'"),
         (lambda: Segment(row_start=0.0, row_count=8, col_start=0, col_count=8), "row_start .* 0.0"),
-        (lambda: ObjectDescriptor(x="0", y=0, stream=0), "x must be an integer, not '0'"),
-        (lambda: StreamDescriptor(object=None), "object must be an integer, not None"),
-        (lambda: ROUTE.pack(x=2.0), "x must be an integer, not 2.0"),
+        (lambda: ObjectDescriptor(x="0", y=0, route=0), "x must be an integer, not '0'"),
+        (lambda: RouteDescriptor(object=None), "object must be an integer, not None"),
+        (lambda: FLIT_HEADER.pack(x=2.0), "x must be an integer, not 2.0"),
         (lambda: message_head(0, start=1.5), "start must be an integer, not 1.5"),
         (lambda: header(PacketKind.VECTOR, start=8.0, length=8), "start must be an integer, not 8"),
-        (lambda: ROUTE.pack(z=1), "unknown header field 'z'; known: multicast, order, "),
+        (lambda: FLIT_HEADER.pack(z=1), "unknown header field 'z'; known: multicast, order, "),
         (lambda: message_head(0, z=1), "unknown message field 'z'; known: kind, object, "),
         (lambda: encode(99), "99 is not a valid Opcode"),
     ],
@@ -156,8 +159,8 @@ def test_legal_segment():
         ({"col_count": 0}, r"segment cols 8\.\.7 are outside 0\.\.15"),
         ({"threshold": 0}, r"threshold must be in 1\.\.32767, not 0"),
         ({"threshold": 32768}, r"threshold must be in 1\.\.32767, not 32768"),
-        ({"range_forward": 9}, r"range_forward must be in 10\.\.21, not 9"),
-        ({"range_backward": 22}, r"range_backward must be in 10\.\.21, not 22"),
+        ({"forward_lsb_log2": 9}, r"forward_lsb_log2 must be in 10\.\.21, not 9"),
+        ({"backward_lsb_log2": 22}, r"backward_lsb_log2 must be in 10\.\.21, not 22"),
     ],
 )
 def test_segment_check_names_what_is_wrong(change, message):

@@ -51,7 +51,7 @@ async def slow_pulses(macro: Any, cycles: int) -> None:
 
 def read_devices(macro: Any, crossbar: Any) -> None:
     """Take devices and window count of a golden crossbar from a macro."""
-    for name in ("g", "n", "e", "t"):
+    for name in ("conductance", "pulses_since_reset", "events", "event_time"):
         values, words = getattr(crossbar, name).reshape(-1), getattr(macro, name)
         for index in range(len(values)):
             values[index] = int(words[index].value)

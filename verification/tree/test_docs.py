@@ -34,7 +34,7 @@ def test_every_component_is_on_a_page() -> None:
     known = components()
     wanted = {name for name, item in known.items() if ".rtl.lib." not in item.__module__}
     assert named(DOCS / "contract") <= set(known)
-    assert wanted - named(DOCS / "contract") == {"Fabric"}
+    assert wanted - named(DOCS / "contract") == {"Network"}
 
 
 def test_tables_say_direction_width_and_meaning() -> None:

@@ -19,8 +19,8 @@ from phasecore.rtl.spec.instructions import (
     Drift,
     ObjectDescriptor,
     Opcode,
+    RouteDescriptor,
     Segment,
-    StreamDescriptor,
     encode,
 )
 
@@ -49,10 +49,10 @@ NONE_SENT = Sent()
 
 @dataclass(frozen=True)
 class Tables:
-    """Objects and streams of a node of a chip, by number."""
+    """Objects and routes of a node of a chip, by number."""
 
     objects: Sequence[ObjectDescriptor] = ()
-    streams: Sequence[StreamDescriptor] = ()
+    routes: Sequence[RouteDescriptor] = ()
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Perceptrons on a chip: places, segments, objects, streams, programs and packets of the host.
+"""Perceptrons on a chip: places, segments, objects, routes, programs and packets of the host.
 
 The first layer's rows are dealt out over a chain of tiles, the other layers share the head core
 (:class:`~phasecore.models.compiler.network.ChipNetwork`). Per image:
@@ -15,7 +15,7 @@ Nothing of an image starts before the devices have the pulses of the image befor
 those of a single core with as many rows, but for the tiles' roundings.
 
 Who writes what when: a tile's sums belong to its ACTIVATE until RELEASE, which lets the tile before
-add its own; so the object of the partial sums is occupied at the start (``arrived``) and the stream
+add its own; so the object of the partial sums is occupied at the start (``arrived``) and the route
 into it has no credit. The head's accumulators take new sums only after the RELEASE that follows the
 image's last use of them. X and target vectors come into rings of two slots, so that the host can be
 an image ahead: loops run over pairs of images, and jobs are told where the rings are.
@@ -41,8 +41,8 @@ from phasecore.models.compiler.network import ONE, ChipNetwork
 from phasecore.models.compiler.placement import check_tiles, place
 from phasecore.models.compiler.program import (
     activate,
+    delta,
     driven,
-    error,
     loop,
     outer,
     output_lines,
@@ -56,12 +56,13 @@ from phasecore.models.golden.device import DeviceProfile
 from phasecore.models.golden.packets import Result, header
 from phasecore.rtl.spec.chip import BRIDGE_FLITS, ChipConfig
 from phasecore.rtl.spec.instructions import (
+    Axis,
     Function,
     ObjectDescriptor,
     Opcode,
     PacketKind,
+    RouteDescriptor,
     Segment,
-    StreamDescriptor,
     encode,
 )
 from phasecore.rtl.spec.messages import LINES_PER_FLIT, PAYLOAD_FLITS, MessageKind
@@ -76,7 +77,7 @@ class TileObject(IntEnum):
     """Objects of a tile. The ring of X has the first slots, the error vector the next."""
 
     X = 0
-    ERRORS = 1
+    DELTAS = 1
     PARTIALS = 2
     """Partial sums of the tile before; the first tile has none."""
 
@@ -89,15 +90,15 @@ class HeadObject(IntEnum):
     PARTIALS = 2
 
 
-class TileStream(IntEnum):
-    """Streams of a tile."""
+class TileRoute(IntEnum):
+    """Routes of a tile."""
 
     SUMS = 0
     """Partial sums to the next tile, or to the head."""
 
 
-class HeadStream(IntEnum):
-    """Streams of the head."""
+class HeadRoute(IntEnum):
+    """Routes of the head."""
 
     BACK = 0
     """Error vectors to all tiles."""
@@ -142,7 +143,7 @@ class ChipMapping(Mapping):
         # Head: outputs of the hidden layers, a vector of zeros, the last output, errors, targets.
         self._zeros = layers - 1
         self._outputs = [*range(layers - 1), layers]
-        self._errors = [layers + 1 + layer for layer in range(layers)]
+        self._deltas = [layers + 1 + layer for layer in range(layers)]
         self._targets = 2 * layers + 1
         self._hidden = layers - 1
         self.tables = {
@@ -191,9 +192,9 @@ class ChipMapping(Mapping):
             ("slots", config.slots, max(self._targets, 1) + RING),
             ("segments", config.segments, layers),
             ("objects", config.objects, len(TileObject)),
-            ("streams", config.streams, len(HeadStream)),
+            ("routes", config.routes, len(HeadRoute)),
             ("host_objects", chip.host_objects, len(HostObject)),
-            ("host_streams", chip.host_streams, len(self.tables[chip.host].streams)),
+            ("host_routes", chip.host_routes, len(self.tables[chip.host].routes)),
             ("program_depth", config.program_depth, self._longest()),
         ]
         for what, size, needed in sizes:
@@ -202,14 +203,14 @@ class ChipMapping(Mapping):
         self._check_bridge()
 
     def _check_bridge(self) -> None:
-        """The bridge must hold what all streams to the host may send without a credit back."""
+        """The bridge must hold what all routes to the host may send without a credit back."""
         at_host = self.hardware.place(self.hardware.host)
         flits = vector_flits(self._read_lines[1], self.config)
         credits = sum(
-            stream.credits
+            route.credits
             for node in self.nodes
-            for stream in self.tables[node].streams
-            if not stream.multicast and (stream.x, stream.y) == at_host
+            for route in self.tables[node].routes
+            if not route.multicast and (route.x, route.y) == at_host
         )
         if credits * flits > BRIDGE_FLITS or not credits:
             raise ValueError(
@@ -225,24 +226,24 @@ class ChipMapping(Mapping):
 
     # Descriptors
 
-    def _object(self, producer: int, stream: int, **values: int) -> ObjectDescriptor:
+    def _object(self, producer: int, route: int, **values: int) -> ObjectDescriptor:
         x, y = self.hardware.place(producer)
-        return ObjectDescriptor(x=x, y=y, stream=stream, **values)
+        return ObjectDescriptor(x=x, y=y, route=route, **values)
 
-    def _stream(self, consumer: int, object_: int, **values: int) -> StreamDescriptor:
+    def _stream(self, consumer: int, object_: int, **values: int) -> RouteDescriptor:
         x, y = self.hardware.place(consumer)
-        return StreamDescriptor(x=x, y=y, object=object_, **values)
+        return RouteDescriptor(x=x, y=y, object=object_, **values)
 
     def _tile_tables(self, tile: int) -> Tables:
         """Partial sums go to the next tile when that has its own, to the head at once."""
         objects = [
             self._object(self.hardware.host, tile, slot=0, depth=RING),
-            self._object(self.head, HeadStream.BACK, slot=RING),
+            self._object(self.head, HeadRoute.BACK, slot=RING),
         ]
         if tile:
             before = self.tiles[tile - 1]
             # Its own sums are there first.
-            objects.append(self._object(before, TileStream.SUMS, partial=1, arrived=1))
+            objects.append(self._object(before, TileRoute.SUMS, partial=1, arrived=1))
         if tile + 1 < len(self.tiles):
             after = self._stream(self.tiles[tile + 1], TileObject.PARTIALS, credits=0)
         else:
@@ -258,28 +259,28 @@ class ChipMapping(Mapping):
                 host, tiles + 1, slot=0, depth=constants, height=constants,
                 kernel_height=constants,
             ),
-            self._object(self.tiles[-1], TileStream.SUMS, partial=1, replace=1),
+            self._object(self.tiles[-1], TileRoute.SUMS, partial=1, replace=1),
         ]  # fmt: skip
         places = [self.hardware.place(node) for node in self.tiles]
         flits = vector_flits(self._read_lines[1], self.config)
-        streams = [
-            StreamDescriptor(
-                object=TileObject.ERRORS, multicast=1,
+        routes = [
+            RouteDescriptor(
+                object=TileObject.DELTAS, multicast=1,
                 cols=sum(1 << x for x in {x for x, _ in places}),
                 rows=sum(1 << y for y in {y for _, y in places}),
                 credits=tiles, consumers=tiles, needed=tiles,
             ),
             self._stream(host, HostObject.OUTPUTS, credits=BRIDGE_FLITS // flits),
         ]  # fmt: skip
-        return Tables(objects, streams)
+        return Tables(objects, routes)
 
     def _host_tables(self) -> Tables:
-        streams = [
+        routes = [
             *(self._stream(node, TileObject.X, credits=RING) for node in self.tiles),
             self._stream(self.head, HeadObject.TARGETS, credits=RING),
             self._stream(self.head, HeadObject.CONSTANTS, credits=len(self.network.layers)),
         ]
-        return Tables([self._object(self.head, HeadStream.RESULTS)], streams)
+        return Tables([self._object(self.head, HeadRoute.RESULTS)], routes)
 
     # Jobs
 
@@ -290,12 +291,12 @@ class ChipMapping(Mapping):
         programs = {node: [calibrate, halt] for node in self.tiles}
         mask = 1 << HeadObject.CONSTANTS
         wait = [encode(Opcode.AWAIT, objects=mask), encode(Opcode.RELEASE, objects=mask)]
-        layers, stream = self.network.layers, len(self.tiles) + 1
+        layers, route = self.network.layers, len(self.tiles) + 1
         constants = [(layer.bias_line, np.array([ONE])) for layer in layers[1:]]
         constants.append((layers[1].row_start, np.zeros(layers[0].outputs, dtype=np.int64)))
         return Job(
             {**programs, self.head: [calibrate, *wait, halt]},
-            [vector(line, codes, self.config, slot=stream) for line, codes in constants],
+            [vector(line, codes, self.config, slot=route) for line, codes in constants],
             tables=self.tables,
         )
 
@@ -379,50 +380,52 @@ class ChipMapping(Mapping):
         if release:
             yield encode(Opcode.RELEASE, objects=release)
         yield encode(
-            Opcode.SEND, stream=TileStream.SUMS, partial=1, slot=0, start=first.col_start,
+            Opcode.SEND, route=TileRoute.SUMS, partial=1, slot=0, first_line=first.col_start,
             length=first.outputs, merge=int(tile > 0), object=TileObject.PARTIALS if tile else 0,
         )  # fmt: skip
 
     def _tile_backward(self, slot: int) -> Iterator[int]:
-        yield encode(Opcode.AWAIT, objects=1 << TileObject.ERRORS)
-        yield outer(0, slot=slot, error=RING)
-        yield encode(Opcode.RELEASE, objects=1 << TileObject.X | 1 << TileObject.ERRORS)
+        yield encode(Opcode.AWAIT, objects=1 << TileObject.DELTAS)
+        yield outer(0, slot=slot, delta=RING)
+        yield encode(Opcode.RELEASE, objects=1 << TileObject.X | 1 << TileObject.DELTAS)
 
     def _head_forward(self) -> Iterator[int]:
         """From the partial sums to the last layer's outputs; layer l has segment l - 1."""
         layers = self.network.layers
         yield encode(Opcode.AWAIT, objects=1 << HeadObject.PARTIALS)
         yield activate(
-            self._hidden, Function.SIGMOID, side=1, from_slot=1, slot=self._zeros, accumulate=1,
-            shift=self.recipe.shifts[0], destination=self._outputs[0], start=layers[1].row_start,
+            self._hidden, Function.SIGMOID, axis=Axis.ROWS, from_slot=1, slot=self._zeros,
+            accumulate=1,
+            shift=self.recipe.shifts[0], destination=self._outputs[0],
+            destination_line=layers[1].row_start,
         )  # fmt: skip
         for index in range(1, len(layers)):
             is_last = index == self.network.last
             slot = self._outputs[index - 1]
             yield product(Opcode.FORWARD, self.recipe, segment=index - 1, slot=slot)
+            line = layers[index].col_start if is_last else layers[index + 1].row_start
             yield activate(
                 index - 1, Function.SIGMOID, shift=self.recipe.shifts[index],
-                destination=self._outputs[index],
-                start=layers[index].col_start if is_last else layers[index + 1].row_start,
+                destination=self._outputs[index], destination_line=line,
             )  # fmt: skip
 
     def _head_backward(self, target: int, read: bool) -> Iterator[int]:
         """Error vectors down to the tiles', which leaves before the head's own update."""
         layers, last = self.network.layers, self.network.last
         yield encode(Opcode.AWAIT, objects=1 << HeadObject.TARGETS)
-        yield self._error(last, last - 1, from_slot=1, slot=self._targets + target)
+        yield self._delta(last, last - 1, from_slot=1, slot=self._targets + target)
         for index in reversed(range(last)):
-            slot = self._errors[index + 1]
+            slot = self._deltas[index + 1]
             yield product(Opcode.BACKWARD, self.recipe, segment=index, slot=slot)
-            yield self._error(index, index, side=1)
+            yield self._delta(index, index, axis=1)
         yield encode(
-            Opcode.SEND, stream=HeadStream.BACK, partial=0, slot=self._errors[0],
-            start=layers[0].col_start, length=layers[0].outputs, merge=0, object=0,
+            Opcode.SEND, route=HeadRoute.BACK, partial=0, slot=self._deltas[0],
+            first_line=layers[0].col_start, length=layers[0].outputs, merge=0, object=0,
         )  # fmt: skip
         if read:
             yield self._read()
         for index in reversed(range(1, last + 1)):
-            yield outer(index - 1, slot=self._outputs[index - 1], error=self._errors[index])
+            yield outer(index - 1, slot=self._outputs[index - 1], delta=self._deltas[index])
         done = 1 << HeadObject.TARGETS | 1 << HeadObject.PARTIALS
         yield encode(Opcode.RELEASE, objects=done)
 
@@ -434,10 +437,10 @@ class ChipMapping(Mapping):
             for segment in range(count)
         ]
 
-    def _error(self, layer: int, segment: int, **values: int) -> int:
-        return error(
+    def _delta(self, layer: int, segment: int, **values: int) -> int:
+        return delta(
             self.recipe, layer, segment=segment, output=self._outputs[layer],
-            destination=self._errors[layer], **values,
+            destination=self._deltas[layer], **values,
         )  # fmt: skip
 
     @property
@@ -448,7 +451,8 @@ class ChipMapping(Mapping):
     def _read(self) -> int:
         start, length = self._read_lines
         return encode(
-            Opcode.SEND, stream=HeadStream.RESULTS, partial=0, slot=self._outputs[-1], start=start,
+            Opcode.SEND, route=HeadRoute.RESULTS, partial=0, slot=self._outputs[-1],
+            first_line=start,
             length=length, merge=0, object=0,
         )  # fmt: skip
 
@@ -483,15 +487,15 @@ class ChipMapping(Mapping):
         hidden = [layer.outputs for layer in layers[:-1]]
         words = [-(-outputs // core.post_lanes) for outputs in hidden]
         last = -(-layers[-1].outputs // core.post_lanes)
-        # The tiles' sums, then ACTIVATE and ERROR of every layer.
+        # The tiles' sums, then ACTIVATE and DELTA of every layer.
         passes = words[0] + 2 * sum(words) + 2 * last
         sums = -(-hidden[0] // LINES_PER_FLIT[MessageKind.PARTIAL])
         return {
             "window": (2 * len(layers) - 1) * core.window_cycles,
             "post_processing": passes,
             "partial_sums": sums + -(-sums // PAYLOAD_FLITS),
-            "transfer": multicast_flits(hidden[0], core, self.hardware.fabric.depth - 1),
-            "update": counters["chi_blocks"] / len(self.nodes),
+            "transfer": multicast_flits(hidden[0], core, self.hardware.noc.depth - 1),
+            "update": counters["chi_words_updated"] / len(self.nodes),
         }
 
 

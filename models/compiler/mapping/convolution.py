@@ -27,10 +27,10 @@ from phasecore.models.golden.arithmetic import Int
 from phasecore.models.golden.device import DeviceProfile
 from phasecore.models.golden.packets import Result
 from phasecore.rtl.spec.core import CoreConfig
-from phasecore.rtl.spec.instructions import Function, Opcode, Segment, encode
+from phasecore.rtl.spec.instructions import Axis, Function, Opcode, Segment, encode
 
 __all__ = [
-    "ERROR_SLOT",
+    "DELTA_SLOT",
     "OUTPUT_SLOT",
     "STEPS",
     "TARGET_SLOT",
@@ -41,10 +41,10 @@ __all__ = [
     "Plan",
 ]
 
-X_SLOT, TARGET_SLOT, OUTPUT_SLOT, ERROR_SLOT = range(4)
+X_SLOT, TARGET_SLOT, OUTPUT_SLOT, DELTA_SLOT = range(4)
 """Slots of every core."""
 
-STEPS = ("forward", "activate", "backward", "sums", "error", "outer", "transfer", "refresh")
+STEPS = ("forward", "activate", "backward", "sums", "delta", "outer", "transfer", "refresh")
 """Instructions of every core, in the order of its program."""
 
 
@@ -150,25 +150,26 @@ class ConvMapping(Mapping):
         plan, precision = self.hardware.plans[index], self.config.input_bits
         function = plan.layer.function if tile == 0 else Function.NONE
         product = {"segment": 0, "precision": precision, "input_signs": 3, "polarities": 3}
-        post: dict[str, Any] = {"segment": 0, "from_slot": 0, "start": 0}
+        post: dict[str, Any] = {"segment": 0, "from_slot": 0, "destination_line": 0}
         scaled = {"accumulate": 0, "affine": 0, "table": 0}
         return [
             encode(Opcode.FORWARD, slot=X_SLOT, **product),
             encode(Opcode.ACTIVATE, **post | scaled | {
-                "side": 0, "slot": 0, "function": function, "destination": OUTPUT_SLOT,
+                "axis": Axis.COLS, "slot": 0, "function": function, "destination": OUTPUT_SLOT,
                 "shift": self.recipe.shifts[index],
                 "accumulate": int(tile == 0 and len(plan.tiles) > 1),
             }),
-            encode(Opcode.BACKWARD, slot=ERROR_SLOT, **product),
+            encode(Opcode.BACKWARD, slot=DELTA_SLOT, **product),
             encode(Opcode.ACTIVATE, **post | scaled | {
-                "side": 1, "slot": 0, "function": Function.NONE, "destination": 0, "shift": 0,
+                "axis": Axis.ROWS, "slot": 0, "function": Function.NONE, "destination": 0,
+                "shift": 0,
             }),
-            encode(Opcode.ERROR, **post | {
-                "side": 0, "from_slot": 1, "slot": TARGET_SLOT, "output": OUTPUT_SLOT,
+            encode(Opcode.DELTA, **post | {
+                "axis": Axis.COLS, "from_slot": 1, "slot": TARGET_SLOT, "output": OUTPUT_SLOT,
                 "function": plan.layer.function, "fixed": 0, "shift": 0,
-                "bias": self.recipe.biases[index], "destination": ERROR_SLOT,
+                "bias": self.recipe.biases[index], "destination": DELTA_SLOT,
             }),
-            encode(Opcode.OUTER, segment=0, slot=X_SLOT, error=ERROR_SLOT, transfer=1),
+            encode(Opcode.OUTER, segment=0, slot=X_SLOT, delta=DELTA_SLOT, transfer=1),
             encode(Opcode.TRANSFER, segment=0),
             encode(Opcode.REFRESH, segment=0, all_rows=0),
             encode(Opcode.HALT),

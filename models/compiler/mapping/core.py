@@ -11,8 +11,8 @@ from phasecore.models.compiler.network import ONE, Network
 from phasecore.models.compiler.placement import check_core
 from phasecore.models.compiler.program import (
     activate,
+    delta,
     driven,
-    error,
     loop,
     outer,
     output_lines,
@@ -25,7 +25,7 @@ from phasecore.models.golden.arithmetic import Int
 from phasecore.models.golden.device import DeviceProfile
 from phasecore.models.golden.packets import Result, vector_packet
 from phasecore.rtl.spec.core import CoreConfig
-from phasecore.rtl.spec.instructions import Function, Opcode, Segment, encode
+from phasecore.rtl.spec.instructions import Axis, Function, Opcode, Segment, encode
 
 __all__ = ["CoreMapping"]
 
@@ -82,7 +82,7 @@ class CoreMapping(Mapping):
         program += self._backward()
         # A layer's pulses leave after the backward product that still needs its weights.
         program += [
-            outer(layer, slot=self._input(layer), error=self._error(layer))
+            outer(layer, slot=self._input(layer), delta=self._delta(layer))
             for layer in reversed(layers)
         ]
         program += loop(len(images))
@@ -120,7 +120,7 @@ class CoreMapping(Mapping):
         """Slot of a layer's activations, where the next layer's rows (or its columns) are."""
         return TARGET + 1 + layer
 
-    def _error(self, layer: int) -> int:
+    def _delta(self, layer: int) -> int:
         """Slot of a layer's error vector, on its columns."""
         return TARGET + 1 + len(self.network.layers) + layer
 
@@ -133,7 +133,9 @@ class CoreMapping(Mapping):
 
     def _read(self) -> int:
         start, length = output_lines(self.network.layers[-1])
-        return encode(Opcode.READ, slot=self._output(self.network.last), start=start, length=length)
+        return encode(
+            Opcode.READ, slot=self._output(self.network.last), first_line=start, length=length
+        )
 
     def _forward(self) -> Iterator[int]:
         layers = self.network.layers
@@ -143,22 +145,22 @@ class CoreMapping(Mapping):
             yield activate(
                 index, Function.SIGMOID, shift=self.recipe.shifts[index],
                 destination=self._output(index),
-                start=layer.col_start if is_last else layers[index + 1].row_start,
+                destination_line=layer.col_start if is_last else layers[index + 1].row_start,
             )  # fmt: skip
 
     def _backward(self) -> Iterator[int]:
         last = self.network.last
-        yield error(
+        yield delta(
             self.recipe, last, segment=last, from_slot=1, slot=TARGET, output=self._output(last),
-            destination=self._error(last),
+            destination=self._delta(last),
         )  # fmt: skip
         for index in reversed(range(last)):
             yield product(
-                Opcode.BACKWARD, self.recipe, segment=index + 1, slot=self._error(index + 1)
+                Opcode.BACKWARD, self.recipe, segment=index + 1, slot=self._delta(index + 1)
             )
-            yield error(
-                self.recipe, index, segment=index + 1, side=1, output=self._output(index),
-                destination=self._error(index),
+            yield delta(
+                self.recipe, index, segment=index + 1, axis=Axis.ROWS, output=self._output(index),
+                destination=self._delta(index),
             )  # fmt: skip
 
     def _image_packets(self, images: Images) -> list[bytes]:

@@ -22,14 +22,14 @@ from phasecore.models.golden.device.tables import (
     DeviceTables,
 )
 from phasecore.models.golden.fixed_point import clip
-from phasecore.models.golden.hash import Stream, deviates, event_key, gauss, unlikely
+from phasecore.models.golden.hash import Draw, deviates, event_key, gauss, unlikely
 from phasecore.models.golden.state import (
     DEVICE_CONDUCTANCE,
-    DEVICE_E,
-    DEVICE_G,
-    DEVICE_N,
+    DEVICE_DRIFTED,
+    DEVICE_EVENT_TIME,
+    DEVICE_EVENTS,
+    DEVICE_PULSES,
     DEVICE_RESETS,
-    DEVICE_T,
     Cores,
     Geometry,
 )
@@ -41,7 +41,7 @@ __all__ = [
     "reset_device", "set_device",
 ]  # fmt: skip
 
-_SET, _RESET, _DRIFT = Stream.SET, Stream.RESET, Stream.DRIFT
+_SET, _RESET, _DRIFT = Draw.SET, Draw.RESET, Draw.DRIFT
 
 
 @compiled
@@ -51,18 +51,18 @@ def set_device(
     """One SET pulse."""
     devices, place = cores.devices[k], (row, col, negative, device)
     index = ((row * geometry.cols + col) * 2 + negative) * geometry.devices + device
-    pulses = devices[DEVICE_N][place]
+    pulses = devices[DEVICE_PULSES][place]
     if pulses != STUCK:
-        old = devices[DEVICE_G][place]
-        z = gauss(event_key(cores.scalars[k].seed, _SET, index, devices[DEVICE_E][place]))
+        old = devices[DEVICE_CONDUCTANCE][place]
+        z = gauss(event_key(cores.scalars[k].seed, _SET, index, devices[DEVICE_EVENTS][place]))
         mean = cores.mu_table[pulses] + (old * geometry.mu_slope >> 8)
         deviation = max(cores.sd_table[pulses] + (old * geometry.sd_slope >> 8), 0)
         delta = (mean * 256 + deviation * z + 2048) >> 12
-        devices[DEVICE_N][place] = min(pulses + 1, N_MAX)
+        devices[DEVICE_PULSES][place] = min(pulses + 1, N_MAX)
         new = clip(old + delta, geometry.g_min, geometry.g_max)
         _store(cores, k, place, new)
     _count(devices, place, cores.scalars[k].crossbar_time)
-    log_device(cores, k, index, 0, devices[DEVICE_G][place])
+    log_device(cores, k, index, 0, devices[DEVICE_CONDUCTANCE][place])
     cores.scalars[k].crossbar_set_pulses += 1
 
 
@@ -73,13 +73,13 @@ def reset_device(
     """One RESET pulse."""
     devices, place = cores.devices[k], (row, col, negative, device)
     index = ((row * geometry.cols + col) * 2 + negative) * geometry.devices + device
-    if devices[DEVICE_N][place] != STUCK:
-        z = gauss(event_key(cores.scalars[k].seed, _RESET, index, devices[DEVICE_E][place]))
+    if devices[DEVICE_PULSES][place] != STUCK:
+        z = gauss(event_key(cores.scalars[k].seed, _RESET, index, devices[DEVICE_EVENTS][place]))
         value = (geometry.reset_mean * 256 + geometry.reset_sd * z + 2048) >> 12
-        devices[DEVICE_N][place] = 0
+        devices[DEVICE_PULSES][place] = 0
         _store(cores, k, place, clip(value, 0, geometry.g_max))
     _count(devices, place, cores.scalars[k].crossbar_time)
-    log_device(cores, k, index, 1, devices[DEVICE_G][place])
+    log_device(cores, k, index, 1, devices[DEVICE_CONDUCTANCE][place])
     devices[DEVICE_RESETS][place] += 1
     cores.scalars[k].crossbar_reset_pulses += 1
 
@@ -89,18 +89,18 @@ def _store(cores: Cores, k: int, place: tuple[int, int, int, int], new: int) -> 
     """A device's new conductance code, which has not drifted yet, and its weight."""
     row, col, negative, _ = place
     devices, weights, peaks = cores.devices[k], cores.weights[k], cores.peaks[k]
-    change = new - devices[DEVICE_CONDUCTANCE][place]
+    change = new - devices[DEVICE_DRIFTED][place]
     weights[row, col] += -change if negative else change
     weight = abs(int(weights[row, col]))
     peaks[0, row], peaks[1, col] = max(peaks[0, row], weight), max(peaks[1, col], weight)
-    devices[DEVICE_G][place] = devices[DEVICE_CONDUCTANCE][place] = new
+    devices[DEVICE_CONDUCTANCE][place] = devices[DEVICE_DRIFTED][place] = new
 
 
 @compiled
 def _count(devices: Int, place: tuple[int, int, int, int], time: int) -> None:
     """A device's event."""
-    devices[DEVICE_E][place] = (devices[DEVICE_E][place] + 1) & 0xFFFFFFFF
-    devices[DEVICE_T][place] = time
+    devices[DEVICE_EVENTS][place] = (devices[DEVICE_EVENTS][place] + 1) & 0xFFFFFFFF
+    devices[DEVICE_EVENT_TIME][place] = time
 
 
 # Time
@@ -123,7 +123,7 @@ class DriftTables(NamedTuple):
 
 @compiled
 def drift(devices: Int, tables: DriftTables, seed: int, time: int, g_max: int) -> None:
-    """Make plane ``DEVICE_CONDUCTANCE`` what devices (planes, rows, cols, 2, N) conduct at
+    """Make plane ``DEVICE_DRIFTED`` what devices (planes, rows, cols, 2, N) conduct at
     ``time``, in seconds since power-up, if their profile drifts at all."""
     rows, cols, copies = devices.shape[1], devices.shape[2], devices.shape[4]
     for row in range(rows):
@@ -131,12 +131,12 @@ def drift(devices: Int, tables: DriftTables, seed: int, time: int, g_max: int) -
             for negative in range(2):
                 for device in range(copies):
                     place = (row, col, negative, device)
-                    g, t = devices[DEVICE_G][place], devices[DEVICE_T][place]
-                    if tables.nu[3] > 0 and time > t and devices[DEVICE_N][place] != STUCK:
+                    g, t = devices[DEVICE_CONDUCTANCE][place], devices[DEVICE_EVENT_TIME][place]
+                    if tables.nu[3] > 0 and time > t and devices[DEVICE_PULSES][place] != STUCK:
                         index = ((row * cols + col) * 2 + negative) * copies + device
-                        z = gauss(event_key(seed, _DRIFT, index, devices[DEVICE_E][place]))
+                        z = gauss(event_key(seed, _DRIFT, index, devices[DEVICE_EVENTS][place]))
                         g = drifted(tables, g_max, g, z, time - t)
-                    devices[DEVICE_CONDUCTANCE][place] = g
+                    devices[DEVICE_DRIFTED][place] = g
 
 
 @compiled
@@ -193,11 +193,11 @@ def line_errors(config: CoreConfig, profile: DeviceProfile, seed: int) -> tuple[
     """Gain (1/1024) and offset (1/1024 charge per cycle) of the converter of every line."""
     events = np.zeros(config.lines, dtype=np.int64)
     limit = math.floor(1024 * profile.adc_gain_limit)
-    error = (round(1024 * profile.adc_gain_sd) * deviates(seed, Stream.ADC_GAIN, events)) >> 8
+    error = (round(1024 * profile.adc_gain_sd) * deviates(seed, Draw.ADC_GAIN, events)) >> 8
     gain: Int = 1024 + np.clip(error, -limit, limit)
-    per_cycle = profile.adc_offset_sd * 2 ** (config.range_min + 10) / config.window_cycles
-    offset: Int = (round(per_cycle) * deviates(seed, Stream.ADC_OFFSET, events)) >> 8
-    dead = unlikely(seed, Stream.DEAD_ADC, config.lines, profile.dead_adcs)
+    per_cycle = profile.adc_offset_sd * 2 ** (config.lsb_log2_min + 10) / config.window_cycles
+    offset: Int = (round(per_cycle) * deviates(seed, Draw.ADC_OFFSET, events)) >> 8
+    dead = unlikely(seed, Draw.DEAD_ADC, config.lines, profile.dead_adcs)
     gain[dead] = offset[dead] = 0
     return gain, offset
 
@@ -224,12 +224,12 @@ def initial_state(
     codes = np.rint(draws * config.g_max / profile.g_full_scale).astype(np.int64)
     g: Int = np.clip(codes, profile.codes(config, profile.g_min), config.g_max)
     n = np.ones(shape, dtype=np.int64)
-    high = unlikely(seed, Stream.STUCK, g.size, profile.stuck_high).reshape(shape)
+    high = unlikely(seed, Draw.STUCK, g.size, profile.stuck_high).reshape(shape)
     stuck = profile.stuck_high + profile.stuck_low
-    low = unlikely(seed, Stream.STUCK, g.size, stuck).reshape(shape) & ~high
-    rows = unlikely(seed, Stream.DEAD_ROW, config.rows, profile.dead_rows)
+    low = unlikely(seed, Draw.STUCK, g.size, stuck).reshape(shape) & ~high
+    rows = unlikely(seed, Draw.DEAD_ROW, config.rows, profile.dead_rows)
     low |= rows[:, None, None, None]
-    low |= unlikely(seed, Stream.DEAD_COL, config.cols, profile.dead_cols)[:, None, None]
+    low |= unlikely(seed, Draw.DEAD_COL, config.cols, profile.dead_cols)[:, None, None]
     n[low | high] = STUCK
     g[high], g[low] = config.g_max, 0
     return g, n

@@ -209,7 +209,7 @@ class Calibration(wiring.Component):
             # The direction that senses all lines.
             command.backward.eq(int(config.rows > config.cols)),
             command.precision.eq(config.input_bits),
-            command.range.eq(Mux(measuring, config.range_min, config.drift_range)),
+            command.lsb_log2.eq(Mux(measuring, config.lsb_log2_min, config.drift_lsb_log2)),
             command.input_signs.eq(0b11),
             command.polarities.eq(Mux(measuring, 0b11, Mux(second, 0b10, 0b01))),
         ]

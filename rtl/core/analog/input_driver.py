@@ -60,7 +60,7 @@ class InputDriver(wiring.Component):
                 "backward": Out(1),
                 "polarities": Out(2),
                 "devices": Out(config.devices_per_polarity),
-                "range": Out(config.range_bits),
+                "lsb_log2": Out(config.lsb_log2_bits),
                 "first": Out(1),
                 "active": Out(1),
                 "reference": Out(1),
@@ -80,7 +80,7 @@ class InputDriver(wiring.Component):
         connect(m, loader.read, flipped(self.read))
         connect(m, driver.timing, flipped(self.timing))
         for name in (
-            "backward", "polarities", "range", "reference", "first", "active", "pwm_positive",
+            "backward", "polarities", "lsb_log2", "reference", "first", "active", "pwm_positive",
             "pwm_negative",
         ):  # fmt: skip
             m.d.comb += getattr(self, name).eq(getattr(driver, name))

@@ -13,7 +13,7 @@ __all__ = ["LineCounters", "count_shift_max"]
 
 def count_shift_max(config: CoreConfig) -> int:
     """Largest right shift of an offset register."""
-    return 4 + config.range_max - config.range_min + config.input_bits - 5
+    return 4 + config.lsb_log2_max - config.lsb_log2_min + config.input_bits - 5
 
 
 class LineCounters(wiring.Component):
@@ -62,7 +62,7 @@ class LineCounters(wiring.Component):
         with m.If(timing.active):
             m.d.sync += [
                 shift.eq(
-                    4 + config.input_bits - config.range_min + timing.range - timing.precision
+                    4 + config.input_bits - config.lsb_log2_min + timing.lsb_log2 - timing.precision
                 ),
                 exponent.eq(timing.exponent),
             ]

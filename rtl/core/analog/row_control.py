@@ -86,7 +86,7 @@ class RowControl(wiring.Component):
             self.mvm.p.count.eq(config.lines),
             self.mvm.p.line.eq(self.row),
             self.mvm.p.precision.eq(min(6, config.input_bits)),
-            self.mvm.p.range.eq(config.read_range),
+            self.mvm.p.lsb_log2.eq(config.read_lsb_log2),
             self.mvm.p.input_signs.eq(0b11),
             self.mvm.p.polarities.eq(Mux(self.negative, 0b10, 0b01)),
             self.exhausted.eq(iteration == config.verify_iterations),

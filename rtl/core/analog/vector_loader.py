@@ -72,7 +72,7 @@ class CodePlanes(wiring.Component):
         signs = command.input_signs
         kept, nonzero = Signal(lanes), Signal(lanes)
         m.d.comb += kept.eq(
-            lane_mask(self.block, command.start, self.last, lanes=lanes)
+            lane_mask(self.block, command.first_line, self.last, lanes=lanes)
             & (
                 (negative & signs[1].replicate(lanes))
                 | (~negative & (signs[0] | largest).replicate(lanes))
@@ -143,7 +143,7 @@ class VectorLoader(wiring.Component):
             self.i.ready.eq(~self.taken | self.start),
             self.read.valid.eq(request & ~all_lines),
             self.read.address.eq(Cat(block[: exact_log2(config.blocks)], command.slot)),
-            final_line.eq(command.start + command.count - 1),
+            final_line.eq(command.first_line + command.count - 1),
             planes.command.eq(command),
             planes.last.eq(final_line),
             planes.block.eq(arrived_block),
@@ -176,12 +176,12 @@ class VectorLoader(wiring.Component):
             self._take(m)
             m.d.sync += [
                 request.eq(offered.source.matches(MvmSource.SLOT, MvmSource.ALL)),
-                block.eq(offered.start[lane_bits:]),
+                block.eq(offered.first_line[lane_bits:]),
             ]
             # A one-hot vector is a segment of one line whose word needs no memory.
             with m.If(offered.source == MvmSource.ONE_HOT):
                 m.d.sync += [
-                    command.start.eq(offered.line),
+                    command.first_line.eq(offered.line),
                     command.count.eq(1),
                     arrived.eq(1),
                     arrived_final.eq(1),

@@ -42,7 +42,7 @@ class WindowDriver(wiring.Component):
                 "timing": Out(IncrementTiming(config)),
                 "backward": Out(1),
                 "polarities": Out(2),
-                "range": Out(config.range_bits),
+                "lsb_log2": Out(config.lsb_log2_bits),
                 "reference": Out(1),
                 "first": Out(1),
                 "active": Out(1),
@@ -70,7 +70,7 @@ class WindowDriver(wiring.Component):
             timing.first.eq(self.first),
             timing.active.eq(self.active),
             timing.last.eq(self.last),
-            timing.range.eq(self.range),
+            timing.lsb_log2.eq(self.lsb_log2),
         ]
         m.d.sync += [
             self.first.eq(self.start),
@@ -87,7 +87,7 @@ class WindowDriver(wiring.Component):
                 self.pwm_negative.eq(self.negative),
                 self.backward.eq(command.backward),
                 self.polarities.eq(command.polarities),
-                self.range.eq(command.range),
+                self.lsb_log2.eq(command.lsb_log2),
                 self.reference.eq(command.source == MvmSource.REFERENCE),
                 timing.precision.eq(command.precision),
                 timing.exponent.eq(self.exponent),

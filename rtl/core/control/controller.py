@@ -52,14 +52,14 @@ class Controller(wiring.Component):
     drift : Out(2)
         Drift of the calibration, with ``calibrate``.
     cancel : Out(1)
-        Strobe of an abort, for StreamIn.
+        Strobe of an abort, for LoadUnit.
     windows : In(2)
-        Commands that the input driver has taken, modulo 4: the tag of ACTIVATE and ERROR.
+        Commands that the input driver has taken, modulo 4: the tag of ACTIVATE and DELTA.
     busy : Out(6)
         Units that are busy, as in ``Unit``.
     events : Out(Events)
         What performance counters add up.
-    load, store : Out(stream)
+    load, read : Out(stream)
         Of AxiTransport.
     send, release, network : Out(stream), Out(stream), In(NetworkStatus)
         Of NocTransport, in their place, on a core with ``config.objects``.
@@ -117,7 +117,7 @@ class Controller(wiring.Component):
             dispatcher.segment.eq(sequencer.segment),
             dispatcher.tag.eq(self.windows),
             transport.table_read.eq(dispatcher.affine & self.units.post.busy),
-            transport.loading.eq(self.units.stream_in.busy),
+            transport.loading.eq(self.units.load.busy),
             sequencer.error.eq(decoder.error),
             sequencer.waiting.eq(waiting),
             sequencer.hazard.eq(hazard),

@@ -6,9 +6,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from phasecore.rtl.core.control.csr_parts import (
-    ErrorRecord,
     EventCounters,
     Events,
+    FaultRecord,
     MemoryWindow,
 )
 from phasecore.rtl.core.interfaces import TableWrite
@@ -17,10 +17,10 @@ from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import Unit
 from phasecore.rtl.spec.registers.core import events, registers, windows
 from phasecore.rtl.spec.registers.table import (
-    ERROR_COUNTERS,
+    FAULT_COUNTERS,
     WORD_BYTES,
     Access,
-    ErrorCode,
+    FaultCode,
     Origin,
     Register,
 )
@@ -89,7 +89,7 @@ class CsrFile(wiring.Component):
         Units that are busy, as in ``Unit``.
     calibrating : In(1)
     malformed, malformed_code : In(1), In(8)
-        A dropped packet and its ErrorCode, kept with the address in PC.
+        A dropped packet and its FaultCode, kept with the address in PC.
     calibration_errors : In
         Lines that could not be calibrated, this cycle.
     calibration_offset, calibration_gain : In
@@ -102,10 +102,10 @@ class CsrFile(wiring.Component):
         Starts the program like CONTROL.start.
     failed : Out(1)
         An error since the counters were cleared.
-    fabric_error, fabric_error_code : In(1), In(8)
+    noc_fault, noc_fault_code : In(1), In(8)
         Of the network interface, kept with the address in PC.
     table : Out(TableWrite)
-        A word of an object or stream descriptor is written.
+        A word of an object or route descriptor is written.
     """
 
     def __init__(self, config: CoreConfig):
@@ -129,8 +129,8 @@ class CsrFile(wiring.Component):
                 "drift_scale": In(config.drift_scale_bits),
                 "start": In(1),
                 "failed": Out(1),
-                "fabric_error": In(1),
-                "fabric_error_code": In(8),
+                "noc_fault": In(1),
+                "noc_fault_code": In(8),
                 "table": Out(TableWrite()),
             }
         )
@@ -160,14 +160,14 @@ class CsrFile(wiring.Component):
             self.sequencer.start_address.eq(self.settings.start),
             self.sequencer.watchdog.eq(self.settings.watchdog),
             bus.ready.eq(ready),
-            bus.error.eq(error != ErrorCode.NONE),
+            bus.error.eq(error != FaultCode.NONE),
             bus.r_data.eq(read_data),
         ]
         with m.If(self.drift_baselined):
             m.d.sync += values["DRIFT_BASELINE"].eq(self.drift_conductance)
         values |= self._event_counters(m, clear)
         values |= self._errors(m, clear, ready & bus.error, error)
-        m.d.comb += self.failed.eq(values["ERROR_CODE"] != ErrorCode.NONE)
+        m.d.comb += self.failed.eq(values["FAULT_CODE"] != FaultCode.NONE)
         values |= self._shown()
 
         memories = self._memories(m, write)
@@ -176,17 +176,17 @@ class CsrFile(wiring.Component):
                 m.d.comb += bus.r_data.eq(memories[name].r_data)
         m.d.sync += ready.eq(0)
         with m.If(bus.valid & ~ready):
-            m.d.sync += [ready.eq(1), error.eq(ErrorCode.NONE), read_data.eq(0)]
+            m.d.sync += [ready.eq(1), error.eq(FaultCode.NONE), read_data.eq(0)]
             m.d.sync += [answer.eq(0) for answer in answers.values()]
             with m.Switch(bus.address):
                 for register in registers(config):
                     with m.Case(register.offset // WORD_BYTES):
                         self._access(m, register, values[register.name], read_data, error)
                 with m.Default():
-                    m.d.sync += error.eq(ErrorCode.REGISTER_UNDEFINED)
+                    m.d.sync += error.eq(FaultCode.REGISTER_UNDEFINED)
                     for name, memory in memories.items():
                         with m.If(memory.selected):
-                            m.d.sync += error.eq(ErrorCode.NONE)
+                            m.d.sync += error.eq(FaultCode.NONE)
                             with m.If(~bus.write):
                                 m.d.sync += [answers[name].eq(1), ready.eq(~memory.fetch)]
                             with m.Else():
@@ -201,19 +201,19 @@ class CsrFile(wiring.Component):
             m.d.sync += read_data.eq(value)
         with m.If(self.bus.write):
             if register.access is Access.READ_ONLY:
-                m.d.sync += error.eq(ErrorCode.REGISTER_READ_ONLY)
+                m.d.sync += error.eq(FaultCode.REGISTER_READ_ONLY)
             else:
                 with m.If(self._partial):
-                    m.d.sync += error.eq(ErrorCode.REGISTER_PARTIAL)
+                    m.d.sync += error.eq(FaultCode.REGISTER_PARTIAL)
                 with m.Else():
                     m.d.sync += value.eq(self.bus.w_data)
 
     def _write(self, m: Module, write: Signal, error: Signal) -> None:
         """Write to a memory."""
         with m.If(self._partial):
-            m.d.sync += error.eq(ErrorCode.REGISTER_PARTIAL)
+            m.d.sync += error.eq(FaultCode.REGISTER_PARTIAL)
         with m.Elif(self.sequencer.running):
-            m.d.sync += error.eq(ErrorCode.REGISTER_LOCKED)
+            m.d.sync += error.eq(FaultCode.REGISTER_LOCKED)
         with m.Else():
             m.d.comb += write.eq(1)
 
@@ -252,7 +252,7 @@ class CsrFile(wiring.Component):
     ) -> dict[str, Value]:
         """Counters of errors and the first one, by name."""
         sequencer = self.sequencer
-        m.submodules.errors = errors = ErrorRecord(self.config)
+        m.submodules.errors = errors = FaultRecord(self.config)
         m.d.comb += [
             errors.clear.eq(clear),
             errors.illegal.eq(sequencer.illegal),
@@ -260,20 +260,20 @@ class CsrFile(wiring.Component):
             errors.illegal_address.eq(sequencer.illegal_address),
             errors.malformed.eq(self.malformed),
             errors.malformed_code.eq(self.malformed_code),
-            errors.fabric.eq(self.fabric_error),
-            errors.fabric_code.eq(self.fabric_error_code),
+            errors.noc.eq(self.noc_fault),
+            errors.noc_code.eq(self.noc_fault_code),
             errors.refused.eq(refused),
             errors.refused_code.eq(refused_code),
             errors.refused_address.eq(self.bus.address << 2),
             errors.calibration.eq(self.calibration_errors),
             errors.pc.eq(sequencer.pc),
         ]
-        names = (f"ERRORS_{counter.name}" for counter in ERROR_COUNTERS)
+        names = (f"FAULTS_{counter.name}" for counter in FAULT_COUNTERS)
         return {
             **dict(zip(names, errors.counts, strict=True)),
-            "ERROR_COUNT": errors.total,
-            "ERROR_CODE": errors.first,
-            "ERROR_ADDRESS": Mux(errors.first != ErrorCode.NONE, errors.address, 0),
+            "FAULT_COUNT": errors.total,
+            "FAULT_CODE": errors.first,
+            "FAULT_ADDRESS": Mux(errors.first != FaultCode.NONE, errors.address, 0),
         }
 
     def _memories(self, m: Module, write: Signal) -> dict[str, MemoryWindow]:
@@ -290,12 +290,12 @@ class CsrFile(wiring.Component):
                 memory.w_data.eq(bus.w_data),
             ]
             # Descriptors have copies of their own.
-            if name in ("OBJECT", "STREAM"):
+            if name in ("OBJECT", "ROUTE"):
                 word_bits = (window.words - 1).bit_length()
                 with m.If(write & memory.selected):
                     m.d.comb += [
                         self.table.en.eq(1),
-                        self.table.stream.eq(name == "STREAM"),
+                        self.table.route.eq(name == "ROUTE"),
                         self.table.index.eq(bus.address[word_bits:]),
                         self.table.word.eq(bus.address[:word_bits]),
                         self.table.data.eq(bus.w_data),

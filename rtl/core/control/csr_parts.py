@@ -9,15 +9,15 @@ from phasecore.rtl.lib.sram import Sram
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.registers.core import events
 from phasecore.rtl.spec.registers.table import (
-    ERROR_COUNTERS,
+    FAULT_COUNTERS,
     WORD_BYTES,
-    ErrorCode,
-    ErrorCounter,
+    FaultCode,
+    FaultCounter,
     Window,
-    error_counter,
+    fault_counter,
 )
 
-__all__ = ["ErrorRecord", "EventCounters", "Events", "MemoryWindow"]
+__all__ = ["EventCounters", "Events", "FaultRecord", "MemoryWindow"]
 
 
 def Events(config: CoreConfig, *, internal: bool) -> data.StructLayout:
@@ -56,7 +56,7 @@ class EventCounters(wiring.Component):
         return m
 
 
-class ErrorRecord(wiring.Component):
+class FaultRecord(wiring.Component):
     """Counters of errors by kind and the record of the first one.
 
     Members
@@ -64,7 +64,7 @@ class ErrorRecord(wiring.Component):
     clear : In(1)
     illegal, illegal_code, illegal_address : In
         Of the sequencer.
-    malformed, malformed_code, fabric, fabric_code : In
+    malformed, malformed_code, noc, noc_code : In
         Of packets, and of the network.
     refused, refused_code, refused_address : In
         Of the register bus, in bytes.
@@ -72,14 +72,14 @@ class ErrorRecord(wiring.Component):
         Lines that could not be calibrated.
     pc : In(16)
         Address of an error that has none of its own.
-    counts : Out(32) each, as in ``ERROR_COUNTERS``
+    counts : Out(32) each, as in ``FAULT_COUNTERS``
     total : Out(32)
     first, address : Out(8), Out(16)
-        ErrorCode and address of the first error since ``clear``.
+        FaultCode and address of the first error since ``clear``.
     """
 
     def __init__(self, config: CoreConfig):
-        codes = ("illegal", "malformed", "fabric", "refused")
+        codes = ("illegal", "malformed", "noc", "refused")
         super().__init__(
             {
                 "clear": In(1),
@@ -89,7 +89,7 @@ class ErrorRecord(wiring.Component):
                 "refused_address": In(16),
                 "calibration": In(config.lines.bit_length()),
                 "pc": In(16),
-                "counts": Out(32).array(len(ERROR_COUNTERS)),
+                "counts": Out(32).array(len(FAULT_COUNTERS)),
                 "total": Out(32),
                 "first": Out(8),
                 "address": Out(16),
@@ -101,16 +101,16 @@ class ErrorRecord(wiring.Component):
         sources = (
             (self.illegal, self.illegal_code),
             (self.malformed, self.malformed_code),
-            (self.fabric, self.fabric_code),
+            (self.noc, self.noc_code),
             (self.refused, self.refused_code),
         )
-        codes: dict[ErrorCounter, list[int]] = {counter: [] for counter in ERROR_COUNTERS}
-        for error in ErrorCode:
-            if error is not ErrorCode.NONE:
-                codes[error_counter(error)].append(int(error))
+        codes: dict[FaultCounter, list[int]] = {counter: [] for counter in FAULT_COUNTERS}
+        for error in FaultCode:
+            if error is not FaultCode.NONE:
+                codes[fault_counter(error)].append(int(error))
         amounts = []
         for (counter, members), count in zip(codes.items(), self.counts, strict=True):
-            if counter is ErrorCounter.CALIBRATION:
+            if counter is FaultCounter.CALIBRATION:
                 amount = self.calibration
             else:
                 amount = sum(strobe & code.matches(*members) for strobe, code in sources)
@@ -120,17 +120,17 @@ class ErrorRecord(wiring.Component):
 
         first, address = self.first, self.address
         with m.If(self.clear):
-            m.d.sync += [first.eq(ErrorCode.NONE), address.eq(0)]
-        with m.Elif(first == ErrorCode.NONE):
+            m.d.sync += [first.eq(FaultCode.NONE), address.eq(0)]
+        with m.Elif(first == FaultCode.NONE):
             m.d.sync += address.eq(self.pc)
             with m.If(self.illegal):
                 m.d.sync += [first.eq(self.illegal_code), address.eq(self.illegal_address)]
             with m.Elif(self.malformed):
                 m.d.sync += first.eq(self.malformed_code)
-            with m.Elif(self.fabric):
-                m.d.sync += first.eq(self.fabric_code)
+            with m.Elif(self.noc):
+                m.d.sync += first.eq(self.noc_code)
             with m.Elif(self.calibration.any()):
-                m.d.sync += first.eq(ErrorCode.CALIBRATION)
+                m.d.sync += first.eq(FaultCode.CALIBRATION)
             with m.Elif(self.refused):
                 m.d.sync += [first.eq(self.refused_code), address.eq(self.refused_address)]
         return m

@@ -18,7 +18,7 @@ from phasecore.rtl.spec.instructions import (
     Function,
     Opcode,
 )
-from phasecore.rtl.spec.registers.table import ErrorCode
+from phasecore.rtl.spec.registers.table import FaultCode
 
 __all__ = [
     "EXCLUSIVE",
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 MVMS = (Opcode.FORWARD, Opcode.BACKWARD)
-POSTS = (Opcode.ACTIVATE, Opcode.ERROR)
+POSTS = (Opcode.ACTIVATE, Opcode.DELTA)
 UPDATES = (Opcode.OUTER, Opcode.TRANSFER)
 ROWS = (Opcode.REFRESH, Opcode.PROGRAM)
 EXCLUSIVE = (*ROWS, Opcode.CALIBRATE)
@@ -83,7 +83,7 @@ class Decoder(wiring.Component):
     segment : In(SegmentLayout)
         The segment that the instruction names, if it names one.
     error : Out(8)
-        The first ErrorCode that applies, NONE if the instruction is legal.
+        The first FaultCode that applies, NONE if the instruction is legal.
     """
 
     def __init__(self, config: CoreConfig, opcodes: Container[Opcode]):
@@ -106,26 +106,26 @@ class Decoder(wiring.Component):
                     continue
                 view = fields[code]
                 unused = self.word[OPCODE_BITS + view.shape().size :]
-                checks = [(unused.any(), ErrorCode.UNUSED_BITS)]
+                checks = [(unused.any(), FaultCode.UNUSED_BITS)]
                 if code in WITH_SEGMENT:
                     undefined = view.segment >= self.config.segments
-                    checks.append((undefined | bad_segment, ErrorCode.SEGMENT))
+                    checks.append((undefined | bad_segment, FaultCode.SEGMENT))
                 checks += self._field_checks(code, view)
                 with m.Case(code):
                     for position, (condition, reason) in enumerate(checks):
                         with m.If(condition) if position == 0 else m.Elif(condition):
                             m.d.comb += self.error.eq(reason)
             with m.Default():
-                m.d.comb += self.error.eq(ErrorCode.OPCODE)
+                m.d.comb += self.error.eq(FaultCode.OPCODE)
         return m
 
     def _bad_segment(self) -> Value:
         """The segment does not fit the core."""
         config, segment = self.config, self.segment
-        ranges = (segment.range_forward, segment.range_backward)
+        ranges = (segment.forward_lsb_log2, segment.backward_lsb_log2)
         bad = (segment.threshold == 0) | (segment.threshold >= 1 << (config.chi_bits - 1))
         for value in ranges:
-            bad |= (value < config.range_min) | (value > config.range_max)
+            bad |= (value < config.lsb_log2_min) | (value > config.lsb_log2_max)
         for start, count, size in (
             (segment.row_start, segment.row_count, config.rows),
             (segment.col_start, segment.col_count, config.cols),
@@ -133,49 +133,52 @@ class Decoder(wiring.Component):
             bad |= (count == 0) | (start + count > size)
         return bad
 
-    def _field_checks(self, code: Opcode, view: data.View) -> list[tuple[Value, ErrorCode]]:
+    def _field_checks(self, code: Opcode, view: data.View) -> list[tuple[Value, FaultCode]]:
         """Conditions that make a field of an instruction illegal."""
         config, segment = self.config, self.segment
         checks = self._slot_checks(code, view)
         if code in POSTS:
-            lowest = Function.IDENTITY if code is Opcode.ERROR else Function.NONE
+            lowest = Function.IDENTITY if code is Opcode.DELTA else Function.NONE
             bad = (view.function < lowest) | (view.function > Function.TANH)
-            checks += [(view.start >= config.lines, ErrorCode.LINE), (bad, ErrorCode.FUNCTION)]
+            checks += [
+                (view.destination_line >= config.lines, FaultCode.LINE),
+                (bad, FaultCode.FUNCTION),
+            ]
         elif code in (Opcode.READ, Opcode.SEND):
-            outside = (view.length == 0) | (view.start + view.length > config.lines)
-            checks.append((view.start[:3].any() | outside, ErrorCode.LINE))
+            outside = (view.length == 0) | (view.first_line + view.length > config.lines)
+            checks.append((view.first_line[:3].any() | outside, FaultCode.LINE))
         if code is Opcode.SEND:
-            bad = (view.stream >= config.streams) | (view.object >= config.objects)
-            checks.append((bad, ErrorCode.OBJECT))
+            bad = (view.route >= config.routes) | (view.object >= config.objects)
+            checks.append((bad, FaultCode.OBJECT))
         elif code in (Opcode.AWAIT, Opcode.RELEASE):
-            checks.append((view.objects[config.objects :].any(), ErrorCode.OBJECT))
+            checks.append((view.objects[config.objects :].any(), FaultCode.OBJECT))
         elif code in MVMS:
             bad = (view.precision < 5) | (view.precision > config.input_bits)
-            checks.append((bad, ErrorCode.PRECISION))
+            checks.append((bad, FaultCode.PRECISION))
         elif code is Opcode.CALIBRATE:
-            checks.append((view.drift > max(Drift), ErrorCode.FUNCTION))
+            checks.append((view.drift > max(Drift), FaultCode.FUNCTION))
         elif code is Opcode.PROGRAM:
             below = view.row < segment.row_start
             above = view.row >= segment.row_start + segment.row_count
-            checks.append((below | above, ErrorCode.LINE))
+            checks.append((below | above, FaultCode.LINE))
         elif code is Opcode.LOOP:
             checks += [
-                (view.count == 0, ErrorCode.LOOP_COUNT),
-                (view.target >= config.program_depth, ErrorCode.TARGET),
+                (view.count == 0, FaultCode.LOOP_COUNT),
+                (view.target >= config.program_depth, FaultCode.TARGET),
             ]
         return checks
 
-    def _slot_checks(self, code: Opcode, view: data.View) -> list[tuple[Value, ErrorCode]]:
+    def _slot_checks(self, code: Opcode, view: data.View) -> list[tuple[Value, FaultCode]]:
         """Slots and affine tables that do not exist."""
         config = self.config
         names = [field.name for field in INSTRUCTIONS[code]]
         checks = []
-        for name in ("slot", "output", "error", "destination"):
+        for name in ("slot", "output", "delta", "destination"):
             if name in names:
                 bad = view[name] >= config.slots
                 if code is Opcode.LOAD:
                     bad = Mux(view.affine, view.slot >= config.affine_tables, bad)
-                checks.append((bad, ErrorCode.SLOT))
+                checks.append((bad, FaultCode.SLOT))
         if "table" in names:
-            checks.append((view.table >= config.affine_tables, ErrorCode.SLOT))
+            checks.append((view.table >= config.affine_tables, FaultCode.SLOT))
         return checks

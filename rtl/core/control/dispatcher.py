@@ -73,7 +73,7 @@ class Dispatcher(wiring.Component):
     segment : In(SegmentLayout)
         Of the instruction.
     tag : In(2)
-        Windows issued so far, modulo 4; the tag of ACTIVATE and ERROR.
+        Windows issued so far, modulo 4; the tag of ACTIVATE and DELTA.
     mvm, post, update, rows : Out(stream)
         Commands.
     drift : Out(2)
@@ -125,9 +125,9 @@ class Dispatcher(wiring.Component):
         m.d.comb += [
             payload.source.eq(MvmSource.SLOT),
             payload.backward.eq(backward),
-            payload.start.eq(Mux(backward, segment.col_start, segment.row_start)),
+            payload.first_line.eq(Mux(backward, segment.col_start, segment.row_start)),
             payload.count.eq(Mux(backward, segment.col_count, segment.row_count)),
-            payload.range.eq(Mux(backward, segment.range_backward, segment.range_forward)),
+            payload.lsb_log2.eq(Mux(backward, segment.backward_lsb_log2, segment.forward_lsb_log2)),
             *(
                 payload[name].eq(forward[name])
                 for name in ("slot", "precision", "input_signs", "polarities")
@@ -141,13 +141,13 @@ class Dispatcher(wiring.Component):
             with m.If(opcode_of(self.issue.word) == code):
                 view = fields_of(self.issue.word)[code]
                 m.d.comb += [
-                    payload.error.eq(code == Opcode.ERROR),
-                    payload.start.eq(Mux(view.side, segment.row_start, segment.col_start)),
-                    payload.count.eq(Mux(view.side, segment.row_count, segment.col_count)),
-                    payload.first.eq(view.start),
+                    payload.delta.eq(code == Opcode.DELTA),
+                    payload.first_line.eq(Mux(view.axis, segment.row_start, segment.col_start)),
+                    payload.count.eq(Mux(view.axis, segment.row_count, segment.col_count)),
+                    payload.destination_line.eq(view.destination_line),
                 ]
                 for field in INSTRUCTIONS[code]:
-                    if field.name not in ("segment", "side", "start"):
+                    if field.name not in ("segment", "axis", "destination_line"):
                         m.d.comb += payload[field.name].eq(view[field.name])
 
     def _weights(self, m: Module) -> None:
@@ -165,7 +165,7 @@ class Dispatcher(wiring.Component):
             update.outer.eq(is_outer),
             update.transfer.eq(~is_outer | outer.transfer),
             update.x_slot.eq(outer.slot),
-            update.d_slot.eq(outer.error),
+            update.d_slot.eq(outer.delta),
             of_segment(update, "threshold", "chi_shift"),
             rows.program.eq(is_program),
             rows.all_rows.eq(~is_program & fields[Opcode.REFRESH].all_rows),

@@ -15,10 +15,10 @@ BUSY = {
     "post_busy": Unit.POST,
     "update_busy": Unit.UPDATE,
     "programmer_busy": Unit.PROGRAMMER,
-    "load_busy": Unit.STREAM_IN,
-    "store_busy": Unit.STREAM_OUT,
+    "load_busy": Unit.LOAD,
+    "read_busy": Unit.READ,
 }
-STALLS = ("crossbar", "post", "update", "programmer", "load", "store", "hazard", "object")
+STALLS = ("crossbar", "post", "update", "programmer", "load", "read", "hazard", "object")
 """Causes of a stall, the units first; a cycle counts for the first that applies."""
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LOAD engine: checks and stages one packet of the input stream, then commits it to a LOAD."""
+"""LOAD unit: checks and stages one packet of the input stream, then commits it to a LOAD."""
 
 from amaranth.hdl import Const, Module, Mux, ResetSignal, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
@@ -10,9 +10,9 @@ from phasecore.rtl.lib.sram import Sram
 from phasecore.rtl.lib.trees import lane_mask
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import GROUP, HEADER, PACKET_MAGIC, PacketKind
-from phasecore.rtl.spec.registers.table import ErrorCode
+from phasecore.rtl.spec.registers.table import FaultCode
 
-__all__ = ["AxiStream", "LoadCommand", "PacketCommit", "PacketHeader", "PacketReceiver", "StreamIn"]
+__all__ = ["AxiStream", "LoadCommand", "LoadUnit", "PacketCommit", "PacketHeader", "PacketReceiver"]
 
 
 class AxiStream(wiring.Signature):
@@ -21,8 +21,8 @@ class AxiStream(wiring.Signature):
     def __init__(self, config: CoreConfig):
         super().__init__(
             {
-                "tdata": Out(8 * config.stream_bytes),
-                "tkeep": Out(config.stream_bytes),
+                "tdata": Out(8 * config.axis_bytes),
+                "tkeep": Out(config.axis_bytes),
                 "tlast": Out(1),
                 "tvalid": Out(1),
                 "tready": In(1),
@@ -61,7 +61,7 @@ class PacketReceiver(wiring.Component):
     staged, release : Out(1), In(1)
         The packet has come whole and is well-formed; it is done with.
     error : Out(8)
-        ErrorCode of a packet that is dropped, in one cycle.
+        FaultCode of a packet that is dropped, in one cycle.
     """
 
     def __init__(self, config: CoreConfig):
@@ -98,28 +98,28 @@ class PacketReceiver(wiring.Component):
                 ]
                 with m.If(transfer):
                     m.d.comb += error.eq(_header_error(config, header, full, axis.tlast))
-                    with m.If(error == ErrorCode.NONE):
+                    with m.If(error == FaultCode.NONE):
                         m.next = "PAYLOAD"
                     with m.Elif(~axis.tlast):
                         m.next = "DROP"
             with m.State("PAYLOAD"):
                 m.d.comb += axis.tready.eq(awake)
-                last = remaining <= config.stream_bytes
-                keep = Signal(config.stream_bytes)
-                m.d.comb += keep.eq(~(Const(-1, config.stream_bytes) << remaining[:4]))
+                last = remaining <= config.axis_bytes
+                keep = Signal(config.axis_bytes)
+                m.d.comb += keep.eq(~(Const(-1, config.axis_bytes) << remaining[:4]))
                 with m.If(transfer):
                     m.d.sync += [
                         self.place.eq(self.place + 1),
-                        remaining.eq(remaining - config.stream_bytes),
+                        remaining.eq(remaining - config.axis_bytes),
                     ]
                     m.d.comb += self.write.eq(1)
                     with m.If(axis.tlast & ~last):
-                        m.d.comb += error.eq(ErrorCode.PACKET_EARLY)
+                        m.d.comb += error.eq(FaultCode.PACKET_EARLY)
                     with m.Elif(~axis.tlast & last):
-                        m.d.comb += error.eq(ErrorCode.PACKET_LATE)
+                        m.d.comb += error.eq(FaultCode.PACKET_LATE)
                     with m.Elif(Mux(last, axis.tkeep != keep, ~full)):
-                        m.d.comb += error.eq(ErrorCode.PACKET_KEEP)
-                    with m.If(error != ErrorCode.NONE):
+                        m.d.comb += error.eq(FaultCode.PACKET_KEEP)
+                    with m.If(error != FaultCode.NONE):
                         m.next = "DROP"
                         with m.If(axis.tlast):
                             m.next = "HEADER"
@@ -150,7 +150,7 @@ class PacketCommit(wiring.Component):
         In the next cycle.
     write, exponent_write, affine_write, status : Out
     error : Out(8)
-        ErrorCode of a packet of the wrong kind, in one cycle.
+        FaultCode of a packet of the wrong kind, in one cycle.
     """
 
     def __init__(self, config: CoreConfig):
@@ -211,7 +211,7 @@ class PacketCommit(wiring.Component):
                     with m.If((packet.kind == PacketKind.AFFINE) == command.affine):
                         m.next = "READ"
                     with m.Else():
-                        m.d.comb += [self.release.eq(1), self.error.eq(ErrorCode.PACKET_UNWANTED)]
+                        m.d.comb += [self.release.eq(1), self.error.eq(FaultCode.PACKET_UNWANTED)]
             with m.State("READ"):
                 m.d.comb += [self.read.eq(1), self.exponent_write.valid.eq(~command.affine)]
                 m.d.sync += [self.block.eq(self.block + 1), written.eq(self.block)]
@@ -231,7 +231,7 @@ class PacketCommit(wiring.Component):
         return m
 
 
-class StreamIn(wiring.Component):
+class LoadUnit(wiring.Component):
     """Takes packets at one beat per cycle into a buffer of one packet.
 
     The buffered packet waits for a LOAD (so the next image arrives during computation) and is
@@ -253,7 +253,7 @@ class StreamIn(wiring.Component):
     status : Out(UnitStatus)
         Busy from acceptance of a command to its last write; writes its slot.
     malformed, error : Out(1), Out(8)
-        Strobe of a dropped packet and its ErrorCode.
+        Strobe of a dropped packet and its FaultCode.
     """
 
     def __init__(self, config: CoreConfig):
@@ -279,7 +279,7 @@ class StreamIn(wiring.Component):
         m.submodules.stage = stage = Sram(
             width=16 * config.post_lanes,
             depth=max(2, config.blocks),
-            granularity=8 * config.stream_bytes,
+            granularity=8 * config.axis_bytes,
         )
         m.submodules.receiver = receiver = PacketReceiver(config)
         m.submodules.commit = commit = PacketCommit(config)
@@ -302,26 +302,26 @@ class StreamIn(wiring.Component):
             commit.staged.eq(receiver.staged),
             commit.cancel.eq(self.cancel),
             receiver.release.eq(commit.release),
-            self.malformed.eq((receiver.error | commit.error) != ErrorCode.NONE),
+            self.malformed.eq((receiver.error | commit.error) != FaultCode.NONE),
             self.error.eq(receiver.error | commit.error),
         ]
         return m
 
 
 def _header_error(config: CoreConfig, header: data.View, full: Value, last: Value) -> Value:
-    """ErrorCode of a header beat, 0 if it is good (combinational)."""
+    """FaultCode of a header beat, 0 if it is good (combinational)."""
     lines = header.start + header.length
     checks = (
-        (~full, ErrorCode.PACKET_KEEP),
-        (header.magic != PACKET_MAGIC, ErrorCode.PACKET_MAGIC),
-        (~header.kind.matches(PacketKind.VECTOR, PacketKind.AFFINE), ErrorCode.PACKET_KIND),
+        (~full, FaultCode.PACKET_KEEP),
+        (header.magic != PACKET_MAGIC, FaultCode.PACKET_MAGIC),
+        (~header.kind.matches(PacketKind.VECTOR, PacketKind.AFFINE), FaultCode.PACKET_KIND),
         (
             header.start[:3].any() | (header.length == 0) | (lines > config.lines),
-            ErrorCode.PACKET_RANGE,
+            FaultCode.PACKET_RANGE,
         ),
-        (last, ErrorCode.PACKET_EARLY),
+        (last, FaultCode.PACKET_EARLY),
     )
-    result: Value = Const(ErrorCode.NONE, unsigned(8))
+    result: Value = Const(FaultCode.NONE, unsigned(8))
     for condition, code in reversed(checks):
         result = Mux(condition, Const(code, 8), result)
     return result

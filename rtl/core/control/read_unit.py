@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""READ engine: sends lines of a slot as one RESULT packet."""
+"""READ unit: sends lines of a slot as one RESULT packet."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -10,23 +10,23 @@ from phasecore.rtl.core.interfaces import UnitStatus, VectorRead
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import HEADER, PACKET_MAGIC, PacketKind
 
-__all__ = ["StoreCommand", "StreamOut"]
+__all__ = ["ReadCommand", "ReadUnit"]
 
 
-class StoreCommand(data.StructLayout):
-    """READ of lines ``start .. start + length - 1`` of ``slot``; start a multiple of 8."""
+class ReadCommand(data.StructLayout):
+    """READ of ``length`` lines of ``slot`` from ``first_line``, a multiple of 8."""
 
     def __init__(self, config: CoreConfig):
         super().__init__(
             {
                 "slot": config.slot_bits,
-                "start": config.line_bits,
+                "first_line": config.line_bits,
                 "length": config.line_bits + 1,
             }
         )
 
 
-class StreamOut(wiring.Component):
+class ReadUnit(wiring.Component):
     """Sends a header and ``ceil(length / 8)`` payload beats, one per cycle within a block.
 
     Each block costs two cycles more for the read of its word. Bytes outside ``tkeep`` are bytes of
@@ -34,7 +34,7 @@ class StreamOut(wiring.Component):
 
     Members
     -------
-    i : In(stream of StoreCommand)
+    i : In(stream of ReadCommand)
         Taken while not busy.
     read : Out(VectorRead)
     axis : Out(AxiStream)
@@ -47,7 +47,7 @@ class StreamOut(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "i": In(stream.Signature(StoreCommand(config))),
+                "i": In(stream.Signature(ReadCommand(config))),
                 "read": Out(VectorRead(config)),
                 "axis": Out(AxiStream(config)),
                 "status": Out(UnitStatus(config)),
@@ -57,10 +57,10 @@ class StreamOut(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         config, axis = self.config, self.axis
         m = Module()
-        group_bits = (config.post_lanes // config.stream_bytes).bit_length() - 1
-        command = Signal(StoreCommand(config))
+        group_bits = (config.post_lanes // config.axis_bytes).bit_length() - 1
+        command = Signal(ReadCommand(config))
         # Beats of the vector memory: a block of 2**group_bits of them is one word.
-        beat = Signal(range(config.lines // config.stream_bytes + 1))
+        beat = Signal(range(config.lines // config.axis_bytes + 1))
         remaining, word = Signal(config.line_bits + 1), Signal(8 * config.post_lanes)
         reading, last = Signal(), Signal()
         header = Signal(data.StructLayout({field.name: field.width for field in HEADER}))
@@ -69,7 +69,7 @@ class StreamOut(wiring.Component):
         m.d.comb += [
             self.i.ready.eq(~self.status.busy),
             self.read.address.eq(Cat(beat[group_bits:][:address_bits], command.slot)),
-            last.eq(remaining <= config.stream_bytes),
+            last.eq(remaining <= config.axis_bytes),
         ]
         _fill(m, header, command)
         with m.If(reading):
@@ -80,7 +80,7 @@ class StreamOut(wiring.Component):
                 m.d.sync += [
                     command.eq(self.i.payload),
                     remaining.eq(self.i.payload.length),
-                    beat.eq(self.i.payload.start >> 3),
+                    beat.eq(self.i.payload.first_line >> 3),
                     reading.eq(1),
                 ]
                 m.next = "HEADER"
@@ -101,12 +101,12 @@ class StreamOut(wiring.Component):
             with m.State("SEND"):
                 m.d.comb += [
                     axis.tvalid.eq(1),
-                    axis.tdata.eq(word.word_select(beat[:group_bits], 8 * config.stream_bytes)),
+                    axis.tdata.eq(word.word_select(beat[:group_bits], 8 * config.axis_bytes)),
                     axis.tlast.eq(last),
                     axis.tkeep.eq(Mux(last, ~(Const(-1, 8) << remaining[:4]), Const(-1, 8))),
                 ]
                 with m.If(axis.tready):
-                    m.d.sync += [beat.eq(beat + 1), remaining.eq(remaining - config.stream_bytes)]
+                    m.d.sync += [beat.eq(beat + 1), remaining.eq(remaining - config.axis_bytes)]
                     with m.If(last):
                         m.next = "IDLE"
                     with m.Elif((beat + 1)[:group_bits] == 0):
@@ -119,7 +119,7 @@ def _fill(m: Module, header: data.View, command: data.View) -> None:
     m.d.comb += [
         header.kind.eq(PacketKind.RESULT),
         header.slot.eq(command.slot),
-        header.start.eq(command.start),
+        header.start.eq(command.first_line),
         header.length.eq(command.length),
         header.magic.eq(PACKET_MAGIC),
     ]

@@ -27,8 +27,8 @@ NEEDS = (
     (MVMS, (Unit.UPDATE, Unit.PROGRAMMER)),
     (POSTS, (Unit.POST,)),
     (UPDATES, (Unit.UPDATE,)),
-    ((Opcode.LOAD,), (Unit.STREAM_IN,)),
-    ((Opcode.READ,), (Unit.STREAM_OUT,)),
+    ((Opcode.LOAD,), (Unit.LOAD,)),
+    ((Opcode.READ,), (Unit.READ,)),
     ((Opcode.RELEASE,), (Unit.POST,)),
     ((*EXCLUSIVE, Opcode.HALT), tuple(Unit)),
 )
@@ -135,12 +135,12 @@ class Scoreboard(wiring.Component):
                     sources.eq(bit(activate.slot, activate.from_slot)),
                     destination.eq(bit(activate.destination, activate.function != Function.NONE)),
                 ]
-            with m.Case(Opcode.ERROR):
-                error = fields[Opcode.ERROR]
+            with m.Case(Opcode.DELTA):
+                delta = fields[Opcode.DELTA]
                 m.d.comb += [
-                    sources.eq(bit(error.slot, error.from_slot) | bit(error.output)),
-                    destination.eq(bit(error.destination)),
+                    sources.eq(bit(delta.slot, delta.from_slot) | bit(delta.output)),
+                    destination.eq(bit(delta.destination)),
                 ]
             with m.Case(Opcode.OUTER):
                 outer = fields[Opcode.OUTER]
-                m.d.comb += sources.eq(bit(outer.slot) | bit(outer.error))
+                m.d.comb += sources.eq(bit(outer.slot) | bit(outer.delta))

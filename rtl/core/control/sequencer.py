@@ -9,7 +9,7 @@ from phasecore.rtl.core.control.csr_file import SequencerPort
 from phasecore.rtl.core.control.decoder import EXCLUSIVE, SegmentLayout, fields_of, opcode_of
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import INSTRUCTION_BITS, OPCODE_BITS, Opcode
-from phasecore.rtl.spec.registers.table import ErrorCode
+from phasecore.rtl.spec.registers.table import FaultCode
 
 __all__ = ["LoopCounters", "Sequencer", "StopControl"]
 
@@ -111,7 +111,7 @@ class Sequencer(wiring.Component):
     word, segment : Out(64), Out(SegmentLayout)
         The instruction from its check on, and from its issue on the segment that it names.
     error : In(8)
-        ErrorCode of ``word`` with the segment now on ``port``.
+        FaultCode of ``word`` with the segment now on ``port``.
     waiting : In(1)
         A unit must become idle before ``word`` can be issued, or before what follows it.
     hazard : In(1)
@@ -198,11 +198,11 @@ class Sequencer(wiring.Component):
             self._block(m, control, step, blocked)
             with m.State("END"):
                 m.d.comb += port.running.eq(1)
-                self._report(m, ErrorCode.PROGRAM_END)
+                self._report(m, FaultCode.PROGRAM_END)
                 m.next = "IDLE"
         return m
 
-    def _report(self, m: Module, code: Value | ErrorCode) -> None:
+    def _report(self, m: Module, code: Value | FaultCode) -> None:
         m.d.comb += [self.port.illegal.eq(1), self.port.illegal_code.eq(code)]
 
     def _check(self, m: Module, control: StopControl, step) -> None:
@@ -213,7 +213,7 @@ class Sequencer(wiring.Component):
             m.d.sync += self.segment.eq(port.segment)
             with m.If(control.stop):
                 m.next = "IDLE"
-            with m.Elif(self.error == ErrorCode.NONE):
+            with m.Elif(self.error == FaultCode.NONE):
                 m.next = "ISSUE"
             with m.Else():
                 self._report(m, self.error)
@@ -249,7 +249,7 @@ class Sequencer(wiring.Component):
                 with m.Else():
                     step()
             with m.Elif(control.expired):
-                self._report(m, ErrorCode.WATCHDOG)
+                self._report(m, FaultCode.WATCHDOG)
                 m.d.comb += control.reported.eq(1)
 
     def _block(self, m: Module, control: StopControl, step, blocked: Signal) -> None:
@@ -261,5 +261,5 @@ class Sequencer(wiring.Component):
             with m.Elif(~blocked):
                 step()
             with m.Elif(control.expired):
-                self._report(m, ErrorCode.WATCHDOG)
+                self._report(m, FaultCode.WATCHDOG)
                 m.d.comb += control.reported.eq(1)

@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 from phasecore.rtl.core.control.decoder import POSTS, fields_of, opcode_of
 from phasecore.rtl.core.control.dispatcher import IssuePort, offer
 from phasecore.rtl.core.control.load_unit import LoadCommand
-from phasecore.rtl.core.control.read_unit import StoreCommand
+from phasecore.rtl.core.control.read_unit import ReadCommand
 from phasecore.rtl.core.interfaces import SendCommand
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import INSTRUCTIONS, Opcode, Unit
@@ -47,7 +47,7 @@ class Transport(wiring.Component):
     table_read : In(1)
         Post-processing is reading an affine table.
     loading : In(1)
-        ``Unit.STREAM_IN`` is busy.
+        ``Unit.LOAD`` is busy.
     hazard : Out(1)
         Something other than a slot that the instruction needs is in use.
     arrived : Out(1)
@@ -80,34 +80,34 @@ class AxiTransport(Transport):
 
     Members
     -------
-    load, store : Out(stream)
-        Commands of StreamIn and StreamOut.
+    load, read : Out(stream)
+        Commands of LoadUnit and ReadUnit.
     """
 
     def __init__(self, config: CoreConfig):
         outward = {
             "load": Out(stream.Signature(LoadCommand(config))),
-            "store": Out(stream.Signature(StoreCommand(config))),
+            "read": Out(stream.Signature(ReadCommand(config))),
         }
         super().__init__(config, STREAMED, outward)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        load, store = self.load, self.store
+        load, read = self.load, self.read
         opcode, fields = opcode_of(self.issue.word), fields_of(self.issue.word)
         offer(
             m,
             self.issue,
-            ((Unit.STREAM_IN, load, (Opcode.LOAD,)), (Unit.STREAM_OUT, store, (Opcode.READ,))),
+            ((Unit.LOAD, load, (Opcode.LOAD,)), (Unit.READ, read, (Opcode.READ,))),
         )
-        wanted, read = fields[Opcode.LOAD], fields[Opcode.READ]
+        wanted, wish = fields[Opcode.LOAD], fields[Opcode.READ]
         m.d.comb += [
             load.payload.affine.eq(wanted.affine),
             load.payload.slot.eq(wanted.slot),
-            *(store.payload[name].eq(read[name]) for name in ("slot", "start", "length")),
+            *(read.payload[name].eq(wish[name]) for name in ("slot", "first_line", "length")),
             self.arrived.eq(1),
             self.loads.eq(load.valid & load.ready),
-            self.reads.eq(store.valid & store.ready),
+            self.reads.eq(read.valid & read.ready),
         ]
         # The last LOAD fills an affine table.
         affine = Signal()
@@ -146,8 +146,8 @@ class NocTransport(Transport):
             m,
             self.issue,
             (
-                (Unit.STREAM_OUT, send, (Opcode.SEND,)),
-                (Unit.STREAM_OUT, release, (Opcode.RELEASE,)),
+                (Unit.READ, send, (Opcode.SEND,)),
+                (Unit.READ, release, (Opcode.RELEASE,)),
             ),
         )
         wanted = fields[Opcode.AWAIT].objects[: self.config.objects]

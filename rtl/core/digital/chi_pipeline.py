@@ -89,7 +89,7 @@ class ChiPipeline(wiring.Component):
     def __init__(self, config: CoreConfig):
         self.config = config
         lanes, words = config.update_lanes, config.cols // config.post_lanes
-        block, address = range(max(2, config.chi_blocks)), range(max(2, config.chi_depth))
+        block, address = range(max(2, config.chi_words_per_row)), range(max(2, config.chi_depth))
         super().__init__(
             {
                 "command": In(UpdateCommand(config)),
@@ -119,7 +119,7 @@ class ChiPipeline(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        block_bits = (config.chi_blocks - 1).bit_length()
+        block_bits = (config.chi_words_per_row - 1).bit_length()
         valid_read, valid_store = Signal(), Signal()
         row_read, block_read = Signal.like(self.row), Signal.like(self.block)
         element = Signal(signed(8), reset_less=True)
@@ -154,7 +154,7 @@ class ChiPipeline(wiring.Component):
 
     def _of_block(self, value: Value, block: Value) -> Value:
         """What ``value`` has for the lanes of a chi word."""
-        count = self.config.chi_blocks
+        count = self.config.chi_words_per_row
         return select([value.word_select(i, len(value) // count) for i in range(count)], block)
 
     def _lanes(

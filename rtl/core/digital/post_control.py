@@ -82,7 +82,7 @@ class PostControl(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         command = self.command
-        offered_block = self.i.payload.start[exact_log2(self.config.post_lanes) :]
+        offered_block = self.i.payload.first_line[exact_log2(self.config.post_lanes) :]
         writing, direct, missed = Signal(), Signal(), Signal()
         resume = Signal(self.config.block_bits)
         normalised = Signal(5)
@@ -90,8 +90,8 @@ class PostControl(wiring.Component):
             with m.If(self.peak[length - 1]):
                 m.d.comb += normalised.eq(length - 7)
         m.d.comb += [
-            writing.eq(command.error | (command.function != Function.NONE)),
-            direct.eq(writing & ~command.error & ~command.from_slot),
+            writing.eq(command.delta | (command.function != Function.NONE)),
+            direct.eq(writing & ~command.delta & ~command.from_slot),
             self.first_block.eq(Mux(self.i.ready, offered_block, resume)),
         ]
         with m.FSM() as fsm:
@@ -119,7 +119,7 @@ class PostControl(wiring.Component):
                     with m.If(writing & (~direct | missed)):
                         m.d.comb += self.begin.eq(1)
                         m.next = "WRITE"
-                    with m.If(command.error & ~command.fixed):
+                    with m.If(command.delta & ~command.fixed):
                         m.d.sync += self.shift.eq(normalised)
             with m.State("WRITE"):
                 m.d.comb += [self.recalling.eq(1), self.take.eq(self.sum_valid)]
@@ -140,12 +140,12 @@ class PostControl(wiring.Component):
         total = self.exponent + self.shift + command.bias
         m.d.comb += [
             self.exponent_write.slot.eq(command.destination),
-            self.exponent_write.exponent.eq(Mux(command.error, saturate(total, EXPONENT_BITS), 0)),
+            self.exponent_write.exponent.eq(Mux(command.delta, saturate(total, EXPONENT_BITS), 0)),
         ]
         with m.If(status.busy):
             m.d.comb += [
                 status.reads.eq(
-                    (command.from_slot << command.slot) | (command.error << command.output)
+                    (command.from_slot << command.slot) | (command.delta << command.output)
                 ),
                 status.writes.eq(writing << command.destination),
             ]

@@ -85,19 +85,19 @@ class PostIssue(wiring.Component):
         current, ready, step, last = Signal(), Signal(), Signal(), Signal()
         # The outputs of the block have been asked for.
         second = Signal()
-        slot = Mux(command.error & ~second, command.output, command.slot)
+        slot = Mux(command.delta & ~second, command.output, command.slot)
         m.d.comb += [
             ready.eq(self.started | command.from_slot | (self.latched == command.tag)),
             current.eq(self.accumulating & self.asking & ready),
             self.waiting.eq(self.accumulating & self.asking & ~ready),
-            self.read.valid.eq(current & (command.error | command.from_slot)),
+            self.read.valid.eq(current & (command.delta | command.from_slot)),
             self.read.address.eq(Cat(self.block[: exact_log2(config.blocks)], slot)),
             step.eq(current & (self.read.ready | ~self.read.valid)),
-            last.eq(step & ~(command.error & command.from_slot & ~second)),
+            last.eq(step & ~(command.delta & command.from_slot & ~second)),
             self.adc.en.eq(last & ~command.from_slot),
             self.adc.block.eq(self.block),
             self.adc.mask.eq(
-                lane_mask(self.block, command.start, self.last, lanes=config.post_lanes)
+                lane_mask(self.block, command.first_line, self.last, lanes=config.post_lanes)
             ),
             self.recall.eq(self.recalling & self.asking & self.move),
         ]
@@ -124,7 +124,7 @@ class PostIssue(wiring.Component):
         m.d.sync += [
             self.asked.eq(self.adc.en),
             adc_block.eq(self.block),
-            self.output_valid.eq(step & command.error & ~second),
+            self.output_valid.eq(step & command.delta & ~second),
             self.codes_valid.eq(self.fetch),
             self.codes_block.eq(self.fetch_block),
         ]

@@ -81,7 +81,7 @@ class PostProducts(wiring.Component):
         ]
         subtract = Signal()
         outputs = Signal(8 * lanes, reset_less=True)
-        m.d.comb += subtract.eq(command.error & command.from_slot)
+        m.d.comb += subtract.eq(command.delta & command.from_slot)
         with m.If(self.output_valid):
             m.d.sync += outputs.eq(self.word)
         for lane, output_port in enumerate(self.products):
@@ -98,9 +98,9 @@ class PostProducts(wiring.Component):
             scale = Mux(command.affine, table[:8], Const(128, 8))
             offset = Mux(command.affine, table[8:].as_signed(), ~command.from_slot)
             # An error is 2 (target - output) or 2 code + 1 times the factor.
-            multiplier = Mux(command.error, Cat(Const(0, 1), factor).as_signed(), scale)
+            multiplier = Mux(command.delta, Cat(Const(0, 1), factor).as_signed(), scale)
             addend = Mux(
-                command.error,
+                command.delta,
                 Mux(command.from_slot, 0, factor),
                 Cat(Const(0, 6), offset).as_signed(),
             )
@@ -185,10 +185,10 @@ class PostAccumulators(wiring.Component):
             asked_block.eq(Mux(self.recall, self.block, self.codes_block)),
             memory.r_en.eq((self.codes_valid & command.accumulate) | self.recall),
             memory.r_address.eq(asked_block),
-            add.eq(~self.accumulating | (command.accumulate & ~command.error)),
+            add.eq(~self.accumulating | (command.accumulate & ~command.delta)),
             load.eq(self.advance & self.product_valid),
             keep.eq(self.accumulating & self.sum_valid),
-            self.mask.eq(lane_mask(self.sum_block, command.start, self.last, lanes=lanes)),
+            self.mask.eq(lane_mask(self.sum_block, command.first_line, self.last, lanes=lanes)),
         ]
         with m.If(self.advance):
             m.d.sync += [
@@ -216,7 +216,7 @@ class PostAccumulators(wiring.Component):
             self.saturations.eq(count.count),
         ]
         self._keep(m, memory, keep)
-        with m.If(keep & command.error):
+        with m.If(keep & command.delta):
             m.d.sync += self.peak.eq(self.peak | _any_magnitude(self.sums, self.mask))
         with m.If(self.begin):
             m.d.sync += self.peak.eq(0)

@@ -92,7 +92,7 @@ class PostProcessing(wiring.Component):
         m.submodules.write_back = write_back = PostWriteBack(config)
         command = control.command
         last = Signal(config.line_bits)
-        m.d.comb += last.eq(command.start + command.count - 1)
+        m.d.comb += last.eq(command.first_line + command.count - 1)
         connect(m, flipped(self.i), control.i)
         connect(m, control.status, flipped(self.status))
         connect(m, control.exponent_write, flipped(self.exponent_write))

@@ -97,7 +97,7 @@ class PostWriteBack(wiring.Component):
             m.d.comb += activation.values[lane].eq(value)
         m.d.comb += [
             activation.enable.eq(self.valid),
-            activation.function.eq(Mux(command.error, Function.IDENTITY, command.function)),
+            activation.function.eq(Mux(command.delta, Function.IDENTITY, command.function)),
             rotator.valid.eq(self.valid),
             rotator.codes.eq(activation.codes),
             rotator.mask.eq(mask),
@@ -110,10 +110,10 @@ class PostWriteBack(wiring.Component):
         """Where the rotator puts what line of the command."""
         command = self.command
         lane_bits = exact_log2(self.config.post_lanes)
-        distance = (command.first - command.start)[: self.config.line_bits]
+        distance = (command.destination_line - command.first_line)[: self.config.line_bits]
         m.d.comb += [
             rotator.rotation.eq(distance[:lane_bits]),
-            rotator.word.eq(command.start[lane_bits:] + distance[lane_bits:]),
+            rotator.word.eq(command.first_line[lane_bits:] + distance[lane_bits:]),
             rotator.slot.eq(command.destination),
             rotator.begin.eq(self.begin),
             rotator.flush.eq(self.flush),

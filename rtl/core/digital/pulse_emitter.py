@@ -36,7 +36,7 @@ class PulseEmitter(wiring.Component):
             {
                 "stored": In(1),
                 "row": In(config.row_bits),
-                "block": In(range(max(2, config.chi_blocks))),
+                "block": In(range(max(2, config.chi_words_per_row))),
                 "codes": In(data.ArrayLayout(PulseCode(config), lanes)),
                 "chi_saturated": In(lanes),
                 "transfer_saturated": In(lanes),

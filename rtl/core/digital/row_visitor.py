@@ -40,7 +40,7 @@ class RowVisitor(wiring.Component):
                 "advance": In(1),
                 "valid": Out(1),
                 "row": Out(config.row_bits),
-                "block": Out(range(max(2, config.chi_blocks))),
+                "block": Out(range(max(2, config.chi_words_per_row))),
                 "element": Out(signed(8)),
                 "busy": Out(1),
             }

@@ -9,11 +9,11 @@ from phasecore.rtl.spec.chip import BRIDGE_FLITS, ChipConfig
 from phasecore.rtl.spec.registers.table import ADDRESS_BITS as PAGE_BITS
 from phasecore.rtl.spec.registers.table import (
     OBJECT_WORDS,
-    STREAM_WORDS,
+    ROUTE_WORDS,
     WORD_BYTES,
     Access,
     BitField,
-    ErrorCounter,
+    FaultCounter,
     Origin,
     Register,
     Window,
@@ -23,8 +23,8 @@ from phasecore.rtl.spec.registers.table import (
 
 __all__ = [
     "ADDRESS_BITS",
-    "ERROR_COUNTERS",
     "EVENTS",
+    "FAULT_COUNTERS",
     "ID",
     "MASK_NODES",
     "PAGE_BITS",
@@ -40,49 +40,49 @@ ADDRESS_BITS = PAGE_BITS + 6
 """Bits of a byte address: a page for every node of the largest mesh."""
 
 ID = 0x50434850
-VERSION = 0x0001_0000
+VERSION = 0x0002_0000
 
 MASK_NODES = 32
 """Nodes of a register with one bit per node; the ``_HIGH`` ones have the nodes from here on."""
 
-ERROR_COUNTERS = {
-    ErrorCounter.PACKET: "stream packets of the host dropped",
-    ErrorCounter.REGISTER: "accesses to undefined pages or chip registers, writes to read-only ones"
+FAULT_COUNTERS = {
+    FaultCounter.PACKET: "stream packets of the host dropped",
+    FaultCounter.REGISTER: "accesses to undefined pages or chip registers, writes to read-only ones"
     " or partial",
-    ErrorCounter.FABRIC: "messages dropped by the host bridge, packets for undefined streams",
+    FaultCounter.NOC: "messages dropped by the host bridge, packets for undefined routes",
 }
 """Errors that the chip itself counts; those of cores are on their pages."""
 
 EVENTS = {
     "flits_sent": "flits sent by the host bridge",
     "flits_received": "flits received by the host bridge",
-    "credit_stalled": "cycles a packet of the host waited for credits of its stream",
+    "credit_stalled": "cycles a packet of the host waited for credits of its route",
 }
 """Performance counters of the host bridge."""
 
-_ERROR_COUNTERS = 0x040
+_FAULT_COUNTERS = 0x040
 _CONFIGURATION = 0x080
 _EVENTS = 0x100
 _OBJECTS = 0x400
-_STREAMS = 0x500
+_ROUTES = 0x500
 _ROUTERS = 0x600
 
 
 def masks(name: str, config: ChipConfig) -> tuple[str, ...]:
     """Names of the registers that together have one bit per node."""
-    return (name,) if config.fabric.nodes <= MASK_NODES else (name, f"{name}_HIGH")
+    return (name,) if config.noc.nodes <= MASK_NODES else (name, f"{name}_HIGH")
 
 
 def windows(config: ChipConfig) -> dict[str, Window]:
-    """Tables of the host's objects and streams, by name; they can be written at any time."""
+    """Tables of the host's objects and routes, by name; they can be written at any time."""
     found = (
         Window(
             name="OBJECT", offset=_OBJECTS, words=OBJECT_WORDS, depth=config.host_objects,
-            doc="objects of the host, four words each; only enable, vc, x, y, stream are used",
+            doc="objects of the host, four words each; only enable, vc, x, y, route are used",
         ),
         Window(
-            name="STREAM", offset=_STREAMS, words=STREAM_WORDS, depth=config.host_streams,
-            doc="streams of the host, two words each; a write restarts the stream's credits",
+            name="ROUTE", offset=_ROUTES, words=ROUTE_WORDS, depth=config.host_routes,
+            doc="routes of the host, two words each; a write restarts the route's credits",
         ),
     )  # fmt: skip
     return {window.name: window for window in found}
@@ -93,19 +93,19 @@ def _word(doc: str, width: int = 32) -> tuple[BitField, ...]:
 
 
 def _constants(config: ChipConfig) -> tuple[Register, ...]:
-    fabric = config.fabric
+    noc = config.noc
     values = [("ID", 0x000, ID, '"PCHP"'), ("VERSION", 0x004, VERSION, "major (16), minor (16)")]
     sizes = {
-        "width": (fabric.width, "columns of the mesh"),
-        "height": (fabric.height, "rows of the mesh"),
+        "width": (noc.width, "columns of the mesh"),
+        "height": (noc.height, "rows of the mesh"),
         "host": (config.host, "node of the host bridge: the page of these registers"),
-        "host_streams": (config.host_streams, "streams of the host"),
+        "host_routes": (config.host_routes, "routes of the host"),
         "host_objects": (config.host_objects, "objects of the host"),
         "bridge_flits": (BRIDGE_FLITS, "flits that the bridge holds for the host"),
-        "flit_bits": (fabric.flit_bits, "data bits of a flit"),
-        "virtual_channels": (fabric.virtual_channels, "virtual channels of a link"),
-        "depth": (fabric.depth, "flits that a virtual channel buffers"),
-        "timeout": (fabric.timeout, "idle cycles after which a router ends a packet"),
+        "flit_bits": (noc.flit_bits, "data bits of a flit"),
+        "virtual_channels": (noc.virtual_channels, "virtual channels of a link"),
+        "depth": (noc.depth, "flits that a virtual channel buffers"),
+        "timeout": (noc.timeout, "idle cycles after which a router ends a packet"),
     }
     for position, (name, (value, doc)) in enumerate(sizes.items()):
         values.append(
@@ -126,18 +126,18 @@ def _control(config: ChipConfig) -> tuple[Register, ...]:
             name="CONTROL", offset=0x008, access=Access.STROBE, origin=Origin.HARDWARE,
             doc="commands of the host",
             # Where it is in a core's CONTROL.
-            fields=(BitField("clear", 2, 1, "clear the counters of this page and ERROR_CODE"),),
+            fields=(BitField("clear", 2, 1, "clear the counters of this page and FAULT_CODE"),),
         )
     ]  # fmt: skip
     for name, offset, access, doc in (
         ("START", 0x010, Access.STROBE, "starts the program of each core at its START"),
         ("RUNNING", 0x018, Access.READ_ONLY, "a program runs"),
         ("HALTED", 0x020, Access.READ_ONLY, "the last program ended with HALT, all units idle"),
-        ("ERROR", 0x028, Access.READ_ONLY, "an error since the counters were cleared"),
+        ("FAULT", 0x028, Access.READ_ONLY, "a fault since the counters were cleared"),
     ):
         for position, part in enumerate(masks(name, config)):
             first = position * MASK_NODES
-            width = min(config.fabric.nodes - first, MASK_NODES)
+            width = min(config.noc.nodes - first, MASK_NODES)
             nodes = f"bit n: node {first} + n" if first else "bit n: node n"
             found.append(
                 Register(
@@ -150,20 +150,20 @@ def _control(config: ChipConfig) -> tuple[Register, ...]:
 
 def _counters(config: ChipConfig) -> tuple[Register, ...]:
     values = [
-        ("ERROR_CODE", 0x030, 8, Origin.ERROR, "first error that the chip itself counted"),
-        ("ERROR_ADDRESS", 0x034, ADDRESS_BITS, Origin.ERROR, "byte address of a refused access"),
-        ("ERROR_COUNT", 0x038, 32, Origin.ERROR, "errors of all kinds of this page (wraps)"),
+        ("FAULT_CODE", 0x030, 8, Origin.FAULT, "first fault that the chip itself counted"),
+        ("FAULT_ADDRESS", 0x034, ADDRESS_BITS, Origin.FAULT, "byte address of a refused access"),
+        ("FAULT_COUNT", 0x038, 32, Origin.FAULT, "faults of all kinds of this page (wraps)"),
     ]
-    for counter, doc in ERROR_COUNTERS.items():
-        offset = _ERROR_COUNTERS + WORD_BYTES * counter
-        values.append((f"ERRORS_{counter.name}", offset, 32, Origin.ERROR, f"{doc} (wraps)"))
+    for counter, doc in FAULT_COUNTERS.items():
+        offset = _FAULT_COUNTERS + WORD_BYTES * counter
+        values.append((f"FAULTS_{counter.name}", offset, 32, Origin.FAULT, f"{doc} (wraps)"))
     for position, (name, doc) in enumerate(EVENTS.items()):
         offset = _EVENTS + WORD_BYTES * position
         values.append((f"COUNT_{name.upper()}", offset, 32, Origin.COUNTER, f"{doc} (wraps)"))
-    for node in range(config.fabric.nodes):
+    for node in range(config.noc.nodes):
         doc = f"malformed packets injected at node {node} since reset (saturates)"
         offset = _ROUTERS + WORD_BYTES * node
-        values.append((f"ERRORS_ROUTER_{node}", offset, 16, Origin.HARDWARE, doc))
+        values.append((f"FAULTS_ROUTER_{node}", offset, 16, Origin.HARDWARE, doc))
     return tuple(
         Register(
             name=name, offset=offset, access=Access.READ_ONLY, origin=origin,

@@ -10,21 +10,21 @@ from dataclasses import dataclass, fields
 from phasecore.rtl.spec.core import DRIFT_FRACTION, GAIN_FRACTION, CoreConfig
 from phasecore.rtl.spec.instructions import INSTRUCTION_BITS, Unit
 from phasecore.rtl.spec.registers.table import (
-    ERROR_COUNTERS,
-    ERROR_DOCS,
+    FAULT_COUNTERS,
+    FAULT_DOCS,
     OBJECT_WORDS,
+    ROUTE_WORDS,
     SEGMENT_WORDS,
-    STREAM_WORDS,
     WORD_BYTES,
     Access,
     BitField,
-    ErrorCode,
+    FaultCode,
     Origin,
     Register,
     Window,
     defines,
     describe,
-    error_counter,
+    fault_counter,
     markdown_table,
 )
 
@@ -41,15 +41,15 @@ __all__ = [
 ]
 
 ID = 0x50434F52
-VERSION = 0x0001_0001
+VERSION = 0x0002_0000
 INSTRUCTION_WORDS = INSTRUCTION_BITS // 32
 
-_ERROR_COUNTERS = 0x040
+_FAULT_COUNTERS = 0x040
 _CONFIGURATION = 0x080
 _EVENTS = 0x100
 _SEGMENTS = 0x200
 _OBJECTS = 0x400
-_STREAMS = 0x500
+_ROUTES = 0x500
 _PROGRAM = 0x2000
 
 
@@ -81,8 +81,8 @@ def events(config: CoreConfig) -> tuple[Event, ...]:
             ("post", "post-processing"),
             ("update", "update unit"),
             ("programmer", "programmer or its queue"),
-            ("load", "LOAD engine"),
-            ("store", "READ engine or the network interface's sender"),
+            ("load", "LOAD unit"),
+            ("read", "READ unit or the network interface's sender"),
         )
     ]
     stalls = [
@@ -92,8 +92,8 @@ def events(config: CoreConfig) -> tuple[Event, ...]:
             ("post", "post-processing"),
             ("update", "the update unit"),
             ("programmer", "the programmer or its queue"),
-            ("load", "the LOAD engine"),
-            ("store", "the READ engine or the network interface's sender"),
+            ("load", "the LOAD unit"),
+            ("read", "the READ unit or the network interface's sender"),
             ("hazard", "a slot, a table or the accumulators in use"),
             ("object", "an object to arrive"),
         )
@@ -108,7 +108,7 @@ def events(config: CoreConfig) -> tuple[Event, ...]:
         Event(name="window", doc="cycles of integration windows"),
         Event(name="mvms", doc="matrix-vector multiplications (windows)"),
         Event(name="update_stalled", doc="cycles the update unit waited for the pulse queue"),
-        Event(name="chi_blocks", doc="chi words updated by OUTER"),
+        Event(name="chi_words_updated", doc="chi words updated by OUTER"),
         Event(name="set_pulses", doc="SET pulses", width=line),
         Event(name="reset_pulses", doc="RESET pulses", width=line),
         Event(name="refreshed_pairs", doc="worn pairs refreshed", width=line),
@@ -123,11 +123,11 @@ def events(config: CoreConfig) -> tuple[Event, ...]:
             doc="ADC codes of lines that were at their limit in a cycle",
             width=post,
         ),
-        *(_fabric_events() if config.objects else ()),
+        *(_noc_events() if config.objects else ()),
     )
 
 
-def _fabric_events() -> tuple[Event, ...]:
+def _noc_events() -> tuple[Event, ...]:
     return (
         Event(name="flits_sent", doc="flits sent"),
         Event(name="flits_received", doc="flits received"),
@@ -154,8 +154,8 @@ def windows(config: CoreConfig) -> dict[str, Window]:
                 doc="object descriptors, four words each; a write restarts the object",
             ),
             Window(
-                name="STREAM", offset=_STREAMS, words=STREAM_WORDS, depth=config.streams,
-                doc="stream descriptors, two words each; a write restarts the stream",
+                name="ROUTE", offset=_ROUTES, words=ROUTE_WORDS, depth=config.routes,
+                doc="route descriptors, two words each; a write restarts the route",
             ),
         )  # fmt: skip
     return {window.name: window for window in found}
@@ -173,7 +173,7 @@ def _control() -> tuple[Register, ...]:
             fields=(
                 BitField("start", 0, 1, "run from START; ignored while running"),
                 BitField("abort", 1, 1, "stop the sequencer and cancel a LOAD without its packet"),
-                BitField("clear", 2, 1, "clear all counters and ERROR_CODE"),
+                BitField("clear", 2, 1, "clear all counters and FAULT_CODE"),
             ),
         ),
         Register(
@@ -182,7 +182,7 @@ def _control() -> tuple[Register, ...]:
             fields=(
                 BitField("running", 0, 1, "a program runs"),
                 BitField("halted", 1, 1, "the last program ended with HALT, all units idle"),
-                BitField("error", 2, 1, "an error since the counters were cleared"),
+                BitField("fault", 2, 1, "a fault since the counters were cleared"),
                 BitField("calibrating", 3, 1, "CALIBRATE runs"),
                 *(
                     BitField(f"{unit.name.lower()}_busy", 8 + unit, 1, "unit has work")
@@ -209,7 +209,7 @@ def _settings(config: CoreConfig) -> tuple[Register, ...]:
             "what the array conducted at BASELINE; 0: none",
         ),
         (
-            "TIME",
+            "TIME_S",
             0x078,
             32,
             0,
@@ -220,8 +220,8 @@ def _settings(config: CoreConfig) -> tuple[Register, ...]:
         ("PC", 0x014, program_bits, 0, "address of the instruction that is issued next"),
         ("CALIBRATION_OFFSET", 0x028, config.calibration_offset_bits, 0, "1/16 count"),
         ("CALIBRATION_GAIN", 0x02C, config.gain_bits, 1 << GAIN_FRACTION, "1/256"),
-        ("ERROR_CODE", 0x030, 8, 0, "first error since the counters were cleared"),
-        ("ERROR_ADDRESS", 0x034, 16, 0, "its instruction, or its register's byte offset"),
+        ("FAULT_CODE", 0x030, 8, 0, "first fault since the counters were cleared"),
+        ("FAULT_ADDRESS", 0x034, 16, 0, "its instruction, or its register's byte offset"),
         (
             "DRIFT_SCALE",
             0x074,
@@ -265,10 +265,10 @@ def _constants(config: CoreConfig) -> tuple[Register, ...]:
 
 
 def _counters(config: CoreConfig) -> tuple[Register, ...]:
-    values = [("ERROR_COUNT", 0x038, Origin.ERROR, "errors of all kinds")]
-    for counter, doc in ERROR_COUNTERS.items():
-        offset = _ERROR_COUNTERS + WORD_BYTES * counter
-        values.append((f"ERRORS_{counter.name}", offset, Origin.ERROR, doc))
+    values = [("FAULT_COUNT", 0x038, Origin.FAULT, "faults of all kinds")]
+    for counter, doc in FAULT_COUNTERS.items():
+        offset = _FAULT_COUNTERS + WORD_BYTES * counter
+        values.append((f"FAULTS_{counter.name}", offset, Origin.FAULT, doc))
     for position, event in enumerate(events(config)):
         offset = _EVENTS + WORD_BYTES * position
         values.append((event.register, offset, Origin.COUNTER, event.doc))
@@ -302,12 +302,12 @@ def markdown(config: CoreConfig) -> str:
         *describe(registers(config), windows(config).values()),
     ]  # fmt: skip
     codes = [
-        [str(int(code)), code.name, error_counter(code).name if code else "-", doc]
-        for code, doc in ERROR_DOCS.items()
+        [str(int(code)), code.name, fault_counter(code).name if code else "-", doc]
+        for code, doc in FAULT_DOCS.items()
     ]
     lines += [
         "",
-        "## Error codes",
+        "## Fault codes",
         "",
         *markdown_table(["code", "name", "counter", "meaning"], codes),
     ]
@@ -315,10 +315,10 @@ def markdown(config: CoreConfig) -> str:
 
 
 def c_header(config: CoreConfig) -> str:
-    """C header with the offsets, masks and error codes of a core of ``config``."""
+    """C header with the offsets, masks and fault codes of a core of ``config``."""
     lines = ["/* SPDX-License-Identifier: Apache-2.0 */",
              "/* Made from rtl/spec/registers/core.py. Offsets in bytes. */",
              "#ifndef PHASECORE_H", "#define PHASECORE_H", "",
              *defines("PHASECORE", registers(config), windows(config).values())]  # fmt: skip
-    lines += [f"#define PHASECORE_ERROR_{code.name} {int(code)}" for code in ErrorCode]
+    lines += [f"#define PHASECORE_FAULT_{code.name} {int(code)}" for code in FaultCode]
     return "\n".join([*lines, "", "#endif"]) + "\n"

@@ -8,26 +8,26 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
-from phasecore.rtl.spec.instructions import OBJECT, SEGMENT, STREAM, Field
+from phasecore.rtl.spec.instructions import OBJECT, ROUTE, SEGMENT, Field
 
 __all__ = [
     "ADDRESS_BITS",
-    "ERROR_COUNTERS",
-    "ERROR_DOCS",
+    "FAULT_COUNTERS",
+    "FAULT_DOCS",
     "OBJECT_WORDS",
+    "ROUTE_WORDS",
     "SEGMENT_WORDS",
-    "STREAM_WORDS",
     "WORD_BYTES",
     "Access",
     "BitField",
-    "ErrorCode",
-    "ErrorCounter",
+    "FaultCode",
+    "FaultCounter",
     "Origin",
     "Register",
     "Window",
     "defines",
     "describe",
-    "error_counter",
+    "fault_counter",
     "markdown_table",
 ]
 
@@ -36,7 +36,7 @@ ADDRESS_BITS = 14
 WORD_BYTES = 4
 SEGMENT_WORDS = 4
 OBJECT_WORDS = 4
-STREAM_WORDS = 2
+ROUTE_WORDS = 2
 
 
 class Access(Enum):
@@ -55,11 +55,11 @@ class Origin(Enum):
     STORED = "stored"
     HARDWARE = "hardware"
     COUNTER = "counter"
-    ERROR = "error"
+    FAULT = "fault"
 
 
-class ErrorCode(IntEnum):
-    """Value of ERROR_CODE: the first error since the counters were cleared."""
+class FaultCode(IntEnum):
+    """Value of FAULT_CODE: the first fault since the counters were cleared."""
 
     NONE = 0
     OPCODE = 1
@@ -80,10 +80,10 @@ class ErrorCode(IntEnum):
     PACKET_LATE = 20
     PACKET_KEEP = 21
     PACKET_UNWANTED = 22
-    FABRIC_OBJECT = 24
-    FABRIC_RANGE = 25
-    FABRIC_CREDIT = 26
-    FABRIC_CANCELLED = 27
+    NOC_OBJECT = 24
+    NOC_RANGE = 25
+    NOC_CREDIT = 26
+    NOC_CANCELLED = 27
     REGISTER_UNDEFINED = 32
     REGISTER_READ_ONLY = 33
     REGISTER_PARTIAL = 34
@@ -92,7 +92,7 @@ class ErrorCode(IntEnum):
     CALIBRATION = 49
 
 
-class ErrorCounter(IntEnum):
+class FaultCounter(IntEnum):
     """Index of the counter that an error adds to."""
 
     ILLEGAL = 0
@@ -103,68 +103,68 @@ class ErrorCounter(IntEnum):
     LOCKED = 5
     WATCHDOG = 6
     CALIBRATION = 7
-    FABRIC = 8
+    NOC = 8
 
 
-ERROR_DOCS = {
-    ErrorCode.NONE: "no error since the counters were cleared",
-    ErrorCode.OPCODE: "unknown opcode",
-    ErrorCode.UNUSED_BITS: "unused bits of an instruction are not zero",
-    ErrorCode.SEGMENT: "segment undefined, outside the array, or with a bad threshold or range",
-    ErrorCode.SLOT: "slot or affine table does not exist",
-    ErrorCode.LINE: "line, length or row out of range",
-    ErrorCode.FUNCTION: "unknown function, or NONE for ERROR; unknown drift",
-    ErrorCode.PRECISION: "precision not in 5..input_bits",
-    ErrorCode.LOOP_COUNT: "LOOP with count 0",
-    ErrorCode.TARGET: "LOOP target outside the program memory",
-    ErrorCode.PROGRAM_END: "ran past the last instruction; the sequencer has stopped",
-    ErrorCode.OBJECT: "object or stream does not exist",
-    ErrorCode.PACKET_MAGIC: "header without the magic number",
-    ErrorCode.PACKET_KIND: "kind is neither VECTOR nor AFFINE",
-    ErrorCode.PACKET_RANGE: "start not a multiple of 8, length 0, or lines outside the vector",
-    ErrorCode.PACKET_EARLY: "tlast before the last beat",
-    ErrorCode.PACKET_LATE: "no tlast on the last beat",
-    ErrorCode.PACKET_KEEP: "tkeep not full, or on the last beat not the bytes left",
-    ErrorCode.PACKET_UNWANTED: "well-formed packet of another kind than its LOAD takes",
-    ErrorCode.FABRIC_OBJECT: "message to or SEND from an undefined object, stream or table, or of"
+FAULT_DOCS = {
+    FaultCode.NONE: "no error since the counters were cleared",
+    FaultCode.OPCODE: "unknown opcode",
+    FaultCode.UNUSED_BITS: "unused bits of an instruction are not zero",
+    FaultCode.SEGMENT: "segment undefined, outside the array, or with a bad threshold or range",
+    FaultCode.SLOT: "slot or affine table does not exist",
+    FaultCode.LINE: "line, length or row out of range",
+    FaultCode.FUNCTION: "unknown function, or NONE for DELTA; unknown drift",
+    FaultCode.PRECISION: "precision not in 5..input_bits",
+    FaultCode.LOOP_COUNT: "LOOP with count 0",
+    FaultCode.TARGET: "LOOP target outside the program memory",
+    FaultCode.PROGRAM_END: "ran past the last instruction; the sequencer has stopped",
+    FaultCode.OBJECT: "object or route does not exist",
+    FaultCode.PACKET_MAGIC: "header without the magic number",
+    FaultCode.PACKET_KIND: "kind is neither VECTOR nor AFFINE",
+    FaultCode.PACKET_RANGE: "start not a multiple of 8, length 0, or lines outside the vector",
+    FaultCode.PACKET_EARLY: "tlast before the last beat",
+    FaultCode.PACKET_LATE: "no tlast on the last beat",
+    FaultCode.PACKET_KEEP: "tkeep not full, or on the last beat not the bytes left",
+    FaultCode.PACKET_UNWANTED: "well-formed packet of another kind than its LOAD takes",
+    FaultCode.NOC_OBJECT: "message to or SEND from an undefined object, route or table, or of"
     " another kind than the object's",
-    ErrorCode.FABRIC_RANGE: "message with lines outside the vector, or with too many or no flits",
-    ErrorCode.FABRIC_CREDIT: "vector without room in its ring, or more than 255 credits",
-    ErrorCode.FABRIC_CANCELLED: "message cancelled on its way",
-    ErrorCode.REGISTER_UNDEFINED: "access to an undefined register",
-    ErrorCode.REGISTER_READ_ONLY: "write to a read-only register",
-    ErrorCode.REGISTER_PARTIAL: "write without all four byte strobes",
-    ErrorCode.REGISTER_LOCKED: "write to a segment or the program while running",
-    ErrorCode.WATCHDOG: "no instruction issued for WATCHDOG cycles; the sequencer has stopped",
-    ErrorCode.CALIBRATION: "a line's gain, or the drift, could not be measured",
+    FaultCode.NOC_RANGE: "message with lines outside the vector, or with too many or no flits",
+    FaultCode.NOC_CREDIT: "vector without room in its ring, or more than 255 credits",
+    FaultCode.NOC_CANCELLED: "message cancelled on its way",
+    FaultCode.REGISTER_UNDEFINED: "access to an undefined register",
+    FaultCode.REGISTER_READ_ONLY: "write to a read-only register",
+    FaultCode.REGISTER_PARTIAL: "write without all four byte strobes",
+    FaultCode.REGISTER_LOCKED: "write to a segment or the program while running",
+    FaultCode.WATCHDOG: "no instruction issued for WATCHDOG cycles; the sequencer has stopped",
+    FaultCode.CALIBRATION: "a line's gain, or the drift, could not be measured",
 }
 
-ERROR_COUNTERS = {
-    ErrorCounter.ILLEGAL: "illegal instructions skipped (opcode, unused bits, function, precision,"
+FAULT_COUNTERS = {
+    FaultCounter.ILLEGAL: "illegal instructions skipped (opcode, unused bits, function, precision,"
     " loop) and programs without an end",
-    ErrorCounter.SEGMENT: "instructions skipped for their segment",
-    ErrorCounter.SLOT_LINE: "instructions skipped for a slot, table, line or row",
-    ErrorCounter.PACKET: "packets dropped",
-    ErrorCounter.REGISTER: "accesses to undefined registers, writes to read-only ones or partial",
-    ErrorCounter.LOCKED: "writes to segments or the program while running",
-    ErrorCounter.WATCHDOG: "watchdog expiries",
-    ErrorCounter.CALIBRATION: "lines whose gain, and arrays whose drift, could not be measured",
-    ErrorCounter.FABRIC: "messages dropped by the network interface",
+    FaultCounter.SEGMENT: "instructions skipped for their segment",
+    FaultCounter.SLOT_LINE: "instructions skipped for a slot, table, line or row",
+    FaultCounter.PACKET: "packets dropped",
+    FaultCounter.REGISTER: "accesses to undefined registers, writes to read-only ones or partial",
+    FaultCounter.LOCKED: "writes to segments or the program while running",
+    FaultCounter.WATCHDOG: "watchdog expiries",
+    FaultCounter.CALIBRATION: "lines whose gain, and arrays whose drift, could not be measured",
+    FaultCounter.NOC: "messages dropped by the network interface",
 }
 
 
-def error_counter(code: ErrorCode) -> ErrorCounter:
+def fault_counter(code: FaultCode) -> FaultCounter:
     """Counter that ``code`` adds to."""
-    if code in (ErrorCode.SLOT, ErrorCode.LINE):
-        return ErrorCounter.SLOT_LINE
-    if code in (ErrorCode.SEGMENT, ErrorCode.WATCHDOG, ErrorCode.CALIBRATION):
-        return ErrorCounter[code.name]
-    if code == ErrorCode.REGISTER_LOCKED:
-        return ErrorCounter.LOCKED
-    for prefix in ("PACKET", "REGISTER", "FABRIC"):
+    if code in (FaultCode.SLOT, FaultCode.LINE):
+        return FaultCounter.SLOT_LINE
+    if code in (FaultCode.SEGMENT, FaultCode.WATCHDOG, FaultCode.CALIBRATION):
+        return FaultCounter[code.name]
+    if code == FaultCode.REGISTER_LOCKED:
+        return FaultCounter.LOCKED
+    for prefix in ("PACKET", "REGISTER", "NOC"):
         if code.name.startswith(prefix):
-            return ErrorCounter[prefix]
-    return ErrorCounter.ILLEGAL
+            return FaultCounter[prefix]
+    return FaultCounter.ILLEGAL
 
 
 @dataclass(frozen=True)
@@ -267,7 +267,7 @@ def describe(registers: Collection[Register], windows: Collection[Window]) -> li
                 "",
                 *markdown_table(["bits", "field", "meaning"], rows),
             ]
-    entries = {"SEGMENT": SEGMENT, "OBJECT": OBJECT, "STREAM": STREAM}
+    entries = {"SEGMENT": SEGMENT, "OBJECT": OBJECT, "ROUTE": ROUTE}
     for window in windows:
         if window.name in entries:
             lines += _entry(window.name, entries[window.name])

@@ -126,7 +126,7 @@ module chip_top;
         .m_axis_tvalid(m_tvalid), .m_axis_tready(m_tready)
     );
 
-    // The host's streams, with stalls if wanted; a beat that is offered stays until it is taken.
+    // The host's routes, with stalls if wanted; a beat that is offered stays until it is taken.
     integer stall = 0;
     reg [31:0] random = 1;
     always @(posedge clk) begin

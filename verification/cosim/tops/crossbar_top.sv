@@ -3,11 +3,11 @@
 module crossbar_top (
     input                             clk,
     input                             rst,
-    input  [31:0]                     elapsed,
+    input  [31:0]                     time_s,
     input                             backward,
     input  [1:0]                      polarities,
     input  [`DEVICES-1:0]             devices,
-    input  [`RANGE_BITS-1:0]          range,
+    input  [`LSB_LOG2_BITS-1:0]          lsb_log2,
     input                             first,
     input                             active,
     input                             reference,
@@ -30,8 +30,8 @@ module crossbar_top (
     output [31:0]                     errors
 );
     crossbar dut (
-        .clk(clk), .rst(rst), .elapsed(elapsed), .backward(backward),
-        .polarities(polarities), .devices(devices), .range(range), .first(first), .active(active), .reference(reference),
+        .clk(clk), .rst(rst), .time_s(time_s), .backward(backward),
+        .polarities(polarities), .devices(devices), .lsb_log2(lsb_log2), .first(first), .active(active), .reference(reference),
         .pwm_positive(pwm_positive), .pwm_negative(pwm_negative), .increments(increments),
         .program__valid(program_valid), .program__ready(program_ready),
         .program__row(program_row), .program__col(program_col),

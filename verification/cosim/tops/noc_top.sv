@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Traffic on a fabric: a source with queues and a sink at every node, measured and checked.
+// Traffic on a noc: a source with queues and a sink at every node, measured and checked.
 //
 // Every packet is checked on arrival (destination, network, length, order, nothing interleaved),
 // and at the end every flit and credit is accounted for. One JSON line tells the result.
 //
-// Macros: FABRIC is the module under test; bit n * N + k of NEAR tells that node n reaches node k
-// (of a mesh, all), of FORWARD that there is an edge from n to k in the table of a direct fabric.
+// Macros: NOC is the module under test; bit n * N + k of NEAR tells that node n reaches node k
+// (of a mesh, all), of FORWARD that there is an edge from n to k in the table of a direct noc.
 //
 // +rate=R      a node makes a packet with probability R / 2**32 per cycle
 // +pattern=P   0 uniform (mesh: self included; direct links: the neighbours), 1 transpose,
@@ -41,7 +41,7 @@ module noc_top;
     wire [N*6-1:0] error;
     wire [N*16-1:0] errors;
 
-    `FABRIC fabric (
+    `NOC noc (
         .clk(clk), .rst(rst), .i_valid(i_valid), .i_vc(i_vc), .i_head(i_head), .i_tail(i_tail),
         .i_data(i_data), .i_credit(i_credit), .o_valid(o_valid), .o_vc(o_vc), .o_head(o_head),
         .o_tail(o_tail), .o_data(o_data), .o_credit(o_credit), .error(error), .errors(errors)
@@ -63,8 +63,8 @@ module noc_top;
     reg [8*256-1:0] trace_name;
     integer trace = 0;
 
-    function automatic [31:0] key(input [31:0] stream, input [31:0] index, input [31:0] event_);
-        return mix(mix(mix(seed ^ (stream * 32'h9e3779b9)) ^ index) ^ event_);
+    function automatic [31:0] key(input [31:0] draw, input [31:0] index, input [31:0] event_);
+        return mix(mix(mix(seed ^ (draw * 32'h9e3779b9)) ^ index) ^ event_);
     endfunction
 
     // Sources: one queue per channel; a queued packet is its header and its birth.

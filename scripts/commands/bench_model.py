@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``phasecore speed``: training images per second of the golden model.
+"""``phasecore bench model``: training images per second of the golden model.
 
 The images are learnt with refreshes. Times are CPU times of one thread; they belong to the machine.
 """
@@ -29,7 +29,7 @@ WARM_UP = 50
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
-        "speed",
+        "bench model",
         help="measure training images per second of the golden model",
         description=(
             "Train and measure how long it takes. --out names the folder of the JSON result"

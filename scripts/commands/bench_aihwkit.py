@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``phasecore compare``: training speed beside IBM's aihwkit, in turns, on one thread.
+"""``phasecore bench aihwkit``: training speed beside IBM's aihwkit, in turns, on one thread.
 
 Both train the same network on the same images, one at a time, with mixed precision on PCM devices.
 CPU times of one run are compared, so the ratios hold on a busy machine; the absolute numbers
@@ -55,7 +55,7 @@ one thread, CPU time, turns in one process""".splitlines()
 
 DIFFERENT = """\
 phasecore computes what its RTL computes, bit for bit: 8-bit codes through windows of five \
-crossbars, calibrated converters, integer post-processing, 16-bit chi, packets on a fabric
+crossbars, calibrated converters, integer post-processing, 16-bit chi, packets on a NoC
 aihwkit rounds at its converters, too; scales, activations, errors and chi are 32-bit floats
 phasecore has two devices per polarity that follow Nandakumar et al., 2018; aihwkit's preset is \
 its own fit to the same kind of device, with one per polarity and spread between devices
@@ -113,7 +113,7 @@ SETTINGS: Mapping[str, Callable[[Any], None]] = {
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
-        "compare",
+        "bench aihwkit",
         help="measure training speed beside IBM's aihwkit",
         description=(
             "Train with the golden model and with aihwkit's MixedPrecisionPCMPreset in several"

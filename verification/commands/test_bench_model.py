@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``phasecore speed``: a rate, and what it is of."""
+"""``phasecore bench model``: a rate, and what it is of."""
 
 import json
 
@@ -8,7 +8,7 @@ from phasecore.scripts.cli import main
 
 
 def test_command(tmp_path, capsys):
-    arguments = ["speed", "--network", "mlp-8-6-10", "--images", "150", "--json"]
+    arguments = ["bench", "model", "--network", "mlp-8-6-10", "--images", "150", "--json"]
     assert main([*arguments, "--out", str(tmp_path)]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["compiled"] == COMPILED

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects and streams of all nodes in arrays: network interfaces, local control, host bridge.
+"""Objects and routes of all nodes in arrays: network interfaces, local control, host bridge.
 
 Nodes are numbered as the cores are; the host is behind the last of them.
 """
@@ -13,32 +13,40 @@ import numpy as np
 from phasecore.models.engine.jit import record, records
 from phasecore.models.golden.arithmetic import Int
 from phasecore.rtl.spec.chip import ChipConfig
-from phasecore.rtl.spec.instructions import ObjectDescriptor, StreamDescriptor
+from phasecore.rtl.spec.instructions import ObjectDescriptor, RouteDescriptor
 from phasecore.rtl.spec.messages import PAYLOAD_FLITS
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.spec.noc import NocConfig
 
 __all__ = [
-    "CREDITS_MAX", "NUMBERS", "Fabric", "FabricError", "FabricState", "Node", "Route",
-    "destinations", "nothing", "payload_flits",
+    "CREDITS_MAX",
+    "NUMBERS",
+    "Destination",
+    "Noc",
+    "NocFault",
+    "NocState",
+    "Node",
+    "destinations",
+    "nothing",
+    "payload_flits",
 ]  # fmt: skip
 
 CREDITS_MAX = 255
-"""Most credits of one message, and of a stream's counter."""
+"""Most credits of one message, and of a route's counter."""
 
 NUMBERS = 16
-"""Objects and streams that a message can name; entry ``NUMBERS`` of every table is undefined."""
+"""Objects and routes that a message can name; entry ``NUMBERS`` of every table is undefined."""
 
-Route = ObjectDescriptor | StreamDescriptor
-"""Where a message goes: a stream's consumers, or the producer of an object."""
+Destination = ObjectDescriptor | RouteDescriptor
+"""Where a message goes: a route's consumers, or the producer of an object."""
 
 
-class FabricError(Enum):
+class NocFault(Enum):
     """Why a message was dropped; names as the core's error codes."""
 
-    FABRIC_OBJECT = "object, stream or table undefined or of another kind"
-    FABRIC_RANGE = "lines beyond the vector, no data flits, or a credit with data"
-    FABRIC_CREDIT = "ring full, or more than 255 credits"
-    FABRIC_CANCELLED = "cancelled on the way"
+    NOC_OBJECT = "object, route or table undefined or of another kind"
+    NOC_RANGE = "lines beyond the vector, no data flits, or a credit with data"
+    NOC_CREDIT = "ring full, or more than 255 credits"
+    NOC_CANCELLED = "cancelled on the way"
 
 
 _COUNTERS = ("arrived", "dead", "row", "col", "position", "lines")
@@ -49,26 +57,26 @@ sums that have come since the last merging SEND, counted from line 0."""
 
 OBJECT = record(
     "enable", "partial", "replace", "slot", "depth", "frame", "width", "height", "table",
-    "producer", "stream", *_COUNTERS,
+    "producer", "route", *_COUNTERS,
 )  # fmt: skip
 """``frame``: vectors of one; ``width``, ``height``: iterations of a row, and rows; ``table``: where
-these begin in ``Fabric.need`` and ``.dead``; ``producer``: node, -1 if there is none."""
+these begin in ``Noc.need`` and ``.dead``; ``producer``: node, -1 if there is none."""
 
-STREAM = record("enable", "object", "consumers", "needed", "credits", "first", "count", "flits")
-"""``first``, ``count``: its part of ``Fabric.nodes``; ``flits``: most data flits of a packet."""
+ROUTE = record("enable", "object", "consumers", "needed", "credits", "first", "count", "flits")
+"""``first``, ``count``: its part of ``Noc.nodes``; ``flits``: most data flits of a packet."""
 
 
-class Fabric(NamedTuple):
+class Noc(NamedTuple):
     """Tables by node and number, and what messages carry."""
 
     objects: Any
-    streams: Any
+    routes: Any
     need: Int
     dead: Int
     nodes: Int
-    """Consumers of all streams."""
-    errors: Int
-    """Packets dropped, by node and ``FabricError``."""
+    """Consumers of all routes."""
+    faults: Int
+    """Packets dropped, by node and ``NocFault``."""
     refused: Int
     """By node."""
     malformed: Int
@@ -83,20 +91,20 @@ class Fabric(NamedTuple):
     """Node of the host; -1: there is none."""
 
 
-def nothing() -> Fabric:
+def nothing() -> Noc:
     """Of a core that stands alone."""
     return _empty(0, 0, -1)
 
 
-def _empty(nodes: int, lines: int, host: int) -> Fabric:
+def _empty(nodes: int, lines: int, host: int) -> Noc:
     def numbers(*shape: int) -> Int:
         return np.zeros(shape, dtype=np.int64)
 
-    return Fabric(
+    return Noc(
         objects=records((nodes, NUMBERS + 1), OBJECT),
-        streams=records((nodes, NUMBERS + 1), STREAM),
+        routes=records((nodes, NUMBERS + 1), ROUTE),
         need=numbers(0), dead=numbers(0), nodes=numbers(0),
-        errors=numbers(nodes, len(FabricError)), refused=numbers(nodes), malformed=numbers(1),
+        faults=numbers(nodes, len(NocFault)), refused=numbers(nodes), malformed=numbers(1),
         undeliverable=numbers(1), values=numbers(lines), exponent=numbers(1),
         host=host,
     )  # fmt: skip
@@ -114,16 +122,16 @@ def _closed_forms(descriptor: ObjectDescriptor) -> tuple[list[int], list[int]]:
     )
 
 
-def payload_flits(fabric: FabricConfig, route: Route) -> int:
+def payload_flits(noc: NocConfig, route: Destination) -> int:
     """Most data flits of a packet with this route."""
-    if isinstance(route, StreamDescriptor) and route.multicast:
-        return min(PAYLOAD_FLITS, fabric.depth - 1)
+    if isinstance(route, RouteDescriptor) and route.multicast:
+        return min(PAYLOAD_FLITS, noc.depth - 1)
     return PAYLOAD_FLITS
 
 
-def destinations(mesh: FabricConfig, route: Route) -> tuple[int, ...]:
+def destinations(mesh: NocConfig, route: Destination) -> tuple[int, ...]:
     """Nodes that a message with this route comes to."""
-    if isinstance(route, StreamDescriptor) and route.multicast:
+    if isinstance(route, RouteDescriptor) and route.multicast:
         return tuple(
             node
             for node in range(mesh.nodes)
@@ -133,7 +141,7 @@ def destinations(mesh: FabricConfig, route: Route) -> tuple[int, ...]:
     return (route.y * mesh.width + route.x,) if inside else ()
 
 
-class FabricState:
+class NocState:
     """Tables of all nodes of a chip, and what has happened to them.
 
     Attributes
@@ -144,9 +152,9 @@ class FabricState:
     def __init__(self, config: ChipConfig):
         self.config = config
         self.numbers = {node: at for at, node in enumerate((*config.cores, config.host))}
-        self._fabric = _empty(len(self.numbers), config.core.lines, len(config.cores))
+        self._noc = _empty(len(self.numbers), config.core.lines, len(config.cores))
         self._objects: dict[tuple[int, int], ObjectDescriptor] = {}
-        self._streams: dict[tuple[int, int], StreamDescriptor] = {}
+        self._routes: dict[tuple[int, int], RouteDescriptor] = {}
         self._stale = False
 
     def define_object(self, node: int, index: int, descriptor: ObjectDescriptor) -> None:
@@ -158,75 +166,75 @@ class FabricState:
         most = self.config.host_objects if at_host else self.config.core.objects
         if not 0 <= index < most:
             raise ValueError(f"object must be in 0..{most - 1}, not {index}")
-        exists = not at_host or descriptor.vc < self.config.fabric.virtual_channels
+        exists = not at_host or descriptor.vc < self.config.noc.virtual_channels
         number = self.numbers[node]
-        target = self._fabric.objects[number, index]
+        target = self._noc.objects[number, index]
         for name in OBJECT.names or ():
             target[name] = 0
         target["arrived"] = descriptor.arrived
         self._objects.pop((number, index), None)
         if descriptor.enable and exists:
             self._objects[number, index] = descriptor
-            producers = destinations(self.config.fabric, descriptor)
+            producers = destinations(self.config.noc, descriptor)
             for name in ("enable", "partial", "replace", "slot", "depth"):
                 target[name] = getattr(descriptor, name)
             target["frame"] = descriptor.height * descriptor.width
             target["width"], target["height"] = descriptor.out_width, descriptor.out_height
             target["producer"] = self.numbers[producers[0]] if producers else -1
-            target["stream"] = min(descriptor.stream, NUMBERS)
+            target["route"] = min(descriptor.route, NUMBERS)
         self._stale = True
 
-    def define_stream(self, node: int, index: int, descriptor: StreamDescriptor) -> None:
-        """Write a stream's descriptor, which restarts its credits.
+    def define_route(self, node: int, index: int, descriptor: RouteDescriptor) -> None:
+        """Write a route's descriptor, which restarts its credits.
 
         ``enable = 0``, or a channel that does not exist, undefines it.
         """
         at_host = node == self.config.host
-        most = self.config.host_streams if at_host else self.config.core.streams
+        most = self.config.host_routes if at_host else self.config.core.routes
         if not 0 <= index < most:
-            raise ValueError(f"stream must be in 0..{most - 1}, not {index}")
-        exists = descriptor.vc < self.config.fabric.virtual_channels
+            raise ValueError(f"route must be in 0..{most - 1}, not {index}")
+        exists = descriptor.vc < self.config.noc.virtual_channels
         number = self.numbers[node]
-        target = self._fabric.streams[number, index]
-        for name in STREAM.names or ():
+        target = self._noc.routes[number, index]
+        for name in ROUTE.names or ():
             target[name] = 0
         target["credits"] = descriptor.credits
-        self._streams.pop((number, index), None)
+        self._routes.pop((number, index), None)
         if descriptor.enable and exists:
-            self._streams[number, index] = descriptor
+            self._routes[number, index] = descriptor
             target["enable"] = 1
             for name in ("consumers", "needed"):
                 target[name] = getattr(descriptor, name)
             target["object"] = min(descriptor.object, NUMBERS)
-            target["flits"] = payload_flits(self.config.fabric, descriptor)
+            target["flits"] = payload_flits(self.config.noc, descriptor)
         self._stale = True
 
-    def fabric(self) -> Fabric:
+    def noc(self) -> Noc:
         """The tables as kernels take them."""
         if self._stale:
             need: list[int] = []
             dead: list[int] = []
             for where, entry in self._objects.items():
-                self._fabric.objects[where]["table"] = len(need)
+                self._noc.objects[where]["table"] = len(need)
                 forms = _closed_forms(entry)
                 need, dead = need + forms[0], dead + forms[1]
             nodes: list[int] = []
-            for where, route in self._streams.items():
-                consumers = destinations(self.config.fabric, route)
-                target = self._fabric.streams[where]
+            for where, route in self._routes.items():
+                consumers = destinations(self.config.noc, route)
+                target = self._noc.routes[where]
                 target["first"], target["count"] = len(nodes), len(consumers)
                 nodes += [self.numbers[node] for node in consumers]
-            self._fabric = self._fabric._replace(
+            self._noc = self._noc._replace(
                 need=np.array(need, dtype=np.int64), dead=np.array(dead, dtype=np.int64),
                 nodes=np.array(nodes, dtype=np.int64),
             )  # fmt: skip
             self._stale = False
-        return self._fabric
+        return self._noc
 
     @property
     def undeliverable(self) -> int:
         """Messages to places outside the mesh."""
-        return int(self._fabric.undeliverable[0])
+        return int(self._noc.undeliverable[0])
 
     def node(self, node: int) -> "Node":
         """Views of a node's tables."""
@@ -254,8 +262,8 @@ class Objects:
         return int(self._refused[0])
 
 
-class Streams:
-    """A node's streams; ``credits``: int64 array by stream."""
+class Routes:
+    """A node's routes; ``credits``: int64 array by route."""
 
     credits: Int
 
@@ -269,23 +277,23 @@ class Node:
     Attributes
     ----------
     local : :class:`Objects`
-    streams : :class:`Streams`
+    routes : :class:`Routes`
     """
 
-    def __init__(self, state: FabricState, node: int):
+    def __init__(self, state: NocState, node: int):
         config, number = state.config, state.numbers[node]
         at_host = node == config.host
         objects = config.host_objects if at_host else config.core.objects
-        streams = config.host_streams if at_host else config.core.streams
-        tables = state.fabric()
+        routes = config.host_routes if at_host else config.core.routes
+        tables = state.noc()
         self.local = Objects(tables.objects[number, :objects], tables.refused[number : number + 1])
-        self.streams = Streams(tables.streams[number, :streams])
-        self._errors, self._malformed = tables.errors[number], tables.malformed
+        self.routes = Routes(tables.routes[number, :routes])
+        self._faults, self._malformed = tables.faults[number], tables.malformed
 
     @property
-    def errors(self) -> dict[FabricError, int]:
+    def faults(self) -> dict[NocFault, int]:
         """Packets dropped, by reason."""
-        return dict(zip(FabricError, self._errors.tolist(), strict=True))
+        return dict(zip(NocFault, self._faults.tolist(), strict=True))
 
     @property
     def malformed(self) -> int:

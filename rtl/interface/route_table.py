@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stream descriptors and their credits."""
+"""Route descriptors and their credits."""
 
 from amaranth.hdl import Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, memory, wiring
@@ -7,40 +7,40 @@ from amaranth.lib.wiring import In, Out
 
 from phasecore.rtl.core.interfaces import CreditGrant, TableWrite, table_depth
 from phasecore.rtl.interface.descriptor_table import DescriptorTable
-from phasecore.rtl.interface.head import StreamRoute
-from phasecore.rtl.spec.noc import FabricConfig
+from phasecore.rtl.interface.head import Destination
+from phasecore.rtl.spec.noc import NocConfig
 
-__all__ = ["StreamTable"]
+__all__ = ["RouteTable"]
 
 
-class StreamTable(wiring.Component):
-    """Table of ``streams`` descriptors, written word by word; a write restarts the credits.
+class RouteTable(wiring.Component):
+    """Table of ``routes`` descriptors, written word by word; a write restarts the credits.
 
-    A stream is enabled if its descriptor says so and its virtual channel exists.
+    A route is enabled if its descriptor says so and its virtual channel exists.
 
     Members
     -------
     table : In(TableWrite)
     index : In(4)
-        Stream that is asked for.
-    enabled, route : Out(1), Out(StreamRoute)
-        Of that stream.
+        Route that is asked for.
+    enabled, route : Out(1), Out(Destination)
+        Of that route.
     sendable, pay : Out(1), In(1)
-        The stream has the credits for a vector; take them. Not in a cycle with ``credit_en``.
+        The route has the credits for a vector; take them. Not in a cycle with ``credit_en``.
     credit_en, credit : In(1), In(CreditGrant)
-        The stream ``credit.object`` gets credits; at most 255 stay.
+        The route ``credit.object`` gets credits; at most 255 stay.
     credit_known, credit_excess : Out(1), Out(1)
-        ``credit`` is for a stream that is enabled; it would have more than 255.
+        ``credit`` is for a route that is enabled; it would have more than 255.
     """
 
-    def __init__(self, streams: int, fabric: FabricConfig):
-        self.streams, self.fabric = streams, fabric
+    def __init__(self, routes: int, noc: NocConfig):
+        self.routes, self.noc = routes, noc
         super().__init__(
             {
                 "table": In(TableWrite()),
                 "index": In(4),
                 "enabled": Out(1),
-                "route": Out(StreamRoute()),
+                "route": Out(Destination()),
                 "sendable": Out(1),
                 "pay": In(1),
                 "credit_en": In(1),
@@ -52,12 +52,12 @@ class StreamTable(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        table, depth = self.table, table_depth(self.streams)
+        table, depth = self.table, table_depth(self.routes)
         m.submodules.routes = routes = DescriptorTable(
-            stream=True, word=0, entries=self.streams, kept=StreamRoute()
+            route=True, word=0, entries=self.routes, kept=Destination()
         )
         m.submodules.counts = counts = DescriptorTable(
-            stream=True, word=1, entries=self.streams, reads=2
+            route=True, word=1, entries=self.routes, reads=2
         )
         m.submodules.credits = credits = memory.Memory(shape=unsigned(8), depth=depth, init=[])
         own, other = credits.read_port(domain="comb"), credits.read_port(domain="comb")
@@ -104,6 +104,6 @@ class StreamTable(wiring.Component):
         word = data.View(routes.source, table.data)
         with m.If(routes.written):
             m.d.sync += enabled.bit_select(table.index, 1).eq(
-                word.enable & (word.vc < self.fabric.virtual_channels)
+                word.enable & (word.vc < self.noc.virtual_channels)
             )
         return m

@@ -4,7 +4,7 @@
 import pytest
 
 from phasecore.rtl.spec.core import DEFAULT, TINY
-from phasecore.scripts.commands.bench import Row, cycle_rows, with_targets
+from phasecore.scripts.commands.bench_core import Row, cycle_rows, with_targets
 from phasecore.verification.cosim import core_timing
 from phasecore.verification.cosim.core import build_top
 from phasecore.verification.cosim.core_timing import Events
@@ -34,7 +34,7 @@ def test_post_processing(cycles):
 
 
 def test_update(cycles):
-    words = TINY.rows * TINY.chi_blocks
+    words = TINY.rows * TINY.chi_words_updated
     loads = (TINY.rows + TINY.cols) // TINY.post_lanes
     assert cycles["update_cycles"] == words + loads + 3
     assert cycles["update_half_cycles"] == cycles["update_cycles"] - words // 2

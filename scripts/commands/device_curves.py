@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``phasecore devices``: what the model's devices do, beside the equations they are made from.
+"""``phasecore device-curves``: the model's devices beside the equations they are made from.
 
 Everything measured comes out of the integers of the golden crossbar, which are those of the macro;
 the equations are evaluated in floating point.
@@ -59,7 +59,7 @@ Floats = NDArray[np.float64]
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
-        "devices",
+        "device-curves",
         help="show what devices do over pulses and time, beside the equations",
         description=(
             "Measure conductance over pulses, drift, read noise and the error of programming in the"
@@ -121,8 +121,10 @@ def programming(profile: DeviceProfile, seed: int) -> dict[str, Any]:
     rows, cols, polarities = np.ogrid[: _ARRAY.rows, : _ARRAY.cols, :2]
     model.program(rows, cols, polarities, reset=True)
     random = np.random.default_rng(seed)
-    reference = np.maximum(random.normal(profile.reset_mean, profile.reset_sd, model.g.size), 0)
-    found = [_moments(model.g * _unit(profile))]
+    reference = np.maximum(
+        random.normal(profile.reset_mean, profile.reset_sd, model.conductance.size), 0
+    )
+    found = [_moments(model.conductance * _unit(profile))]
     expected = [_moments(reference)]
     for pulse in range(1, PULSES + 1):
         model.program(rows, cols, polarities)
@@ -132,7 +134,7 @@ def programming(profile: DeviceProfile, seed: int) -> dict[str, Any]:
         mean, sd = mean + profile.set_mean_memory * memory, sd + profile.set_sd_memory * memory
         reference = reference + mean + np.maximum(sd, 0) * random.standard_normal(reference.size)
         reference = np.clip(reference, profile.g_min, profile.g_full_scale)
-        found.append(_moments(model.g * _unit(profile)))
+        found.append(_moments(model.conductance * _unit(profile)))
         expected.append(_moments(reference))
     (mean_, sd_), (mean_0, sd_0) = np.transpose(found), np.transpose(expected)
     return {
@@ -146,11 +148,11 @@ def programming(profile: DeviceProfile, seed: int) -> dict[str, Any]:
 def drift(profile: DeviceProfile, seed: int) -> dict[str, Any]:
     """Mean and deviation of G(t)/G(0) by time and conductance (uS), measured and by equation."""
     model, levels = _levels(profile, seed)
-    before = model.conductances.astype(np.float64).reshape(LEVELS, -1)
+    before = model.drifted.astype(np.float64).reshape(LEVELS, -1)
     found, expected = [], []
     for time in TIMES:
         model.set_time(time)
-        ratio = model.conductances.reshape(LEVELS, -1) / before
+        ratio = model.drifted.reshape(LEVELS, -1) / before
         found.append([ratio.mean(axis=1), ratio.std(axis=1)])
         expected.append(np.transpose([_drift_moments(profile, level, time) for level in levels]))
     (mean, sd), (mean_0, sd_0) = (np.swapaxes(values, 0, 1) for values in (found, expected))
@@ -188,12 +190,12 @@ def read_noise(profile: DeviceProfile, seed: int) -> dict[str, Any]:
     quiet = replace(profile, adc_noise=0.0, adc_gain_sd=0.0, adc_offset_sd=0.0, dead_adcs=0.0)
     model = Crossbar(_ARRAY, quiet, seed, g=0)
     # A count of the finest range is worth this many conductance codes of one weight.
-    codes = 2**_ARRAY.range_min / (64 * math.sqrt(_ARRAY.rows))
+    codes = 2**_ARRAY.lsb_log2_min / (64 * math.sqrt(_ARRAY.rows))
     drive = np.full(_ARRAY.lines, 64)
     found = []
     for time in TIMES:
         model.set_time(time)
-        counts = [model.window(drive, range=_ARRAY.range_min) for _ in range(100)]
+        counts = [model.window(drive, lsb_log2=_ARRAY.lsb_log2_min) for _ in range(100)]
         found.append(float(np.std(counts)) * codes * _unit(profile) / math.sqrt(2))
     level = profile.read_noise_conductance
     expected = [float(profile.read_deviation(level, time)) for time in TIMES]
@@ -210,7 +212,7 @@ def write_verify(profile: DeviceProfile, seed: int) -> dict[str, Any]:
     model, levels = _levels(profile, seed)
     targets = np.repeat(np.rint(levels / _unit(profile)).astype(np.int64), _ARRAY.rows // LEVELS)
     model.write_verified(np.broadcast_to(targets[:, None], (_ARRAY.rows, _ARRAY.cols)))
-    errors = (model.g[:, :, 0, 0] - targets[:, None]).reshape(LEVELS, -1) * _unit(profile)
+    errors = (model.conductance[:, :, 0, 0] - targets[:, None]).reshape(LEVELS, -1) * _unit(profile)
     deviation, expected = errors.std(axis=1), profile.program_deviation(levels)
     # At full scale the device ends where the error begins.
     inner = slice(0, LEVELS - 1)
@@ -233,7 +235,7 @@ def program_instruction(profile: DeviceProfile, seed: int) -> dict[str, Any]:
     core = Core(config, profile, seed)
     core.run([encode(Opcode.CALIBRATE, drift=Drift.NONE), encode(Opcode.HALT)])
     # A row read drives 31 cycles; a code is worth this many conductance codes.
-    code = 2**config.read_range / 31
+    code = 2**config.read_lsb_log2 / 31
     wanted = np.arange(1, LEVELS + 1) * 7 / 8 * config.g_max / LEVELS
     targets = np.repeat(np.floor(wanted / code), config.rows // LEVELS).astype(np.int64)
     segment = Segment(row_start=0, row_count=config.rows, col_start=0, col_count=config.cols)
@@ -242,7 +244,9 @@ def program_instruction(profile: DeviceProfile, seed: int) -> dict[str, Any]:
         core.slots[0] = target
         core.run([encode(Opcode.PROGRAM, segment=0, row=row, slot=0), encode(Opcode.HALT)])
     unit = profile.g_full_scale / config.g_max
-    errors = (core.crossbar.g[:, :, 0, 0] - targets[:, None] * code).reshape(LEVELS, -1) * unit
+    errors = (core.crossbar.conductance[:, :, 0, 0] - targets[:, None] * code).reshape(
+        LEVELS, -1
+    ) * unit
     return {
         "conductance": _rounded(targets[:: config.rows // LEVELS] * code * unit),
         "mean": _rounded(errors.mean(axis=1)),

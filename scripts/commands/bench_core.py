@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``phasecore bench``: cycles per operation and simulation speed, against targets and literature.
+"""``phasecore bench core``: cycles per operation, simulation speed, targets, literature.
 
 Cycles are counted on the RTL in Verilator (``verification/cosim/core_timing.py``). Simulation speed
 is CPU time of the simulator processes, with and without Python, taking turns in one run: the ratio
@@ -234,7 +234,7 @@ def speed_rows(
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
-        "bench",
+        "bench core",
         help="measure cycles per operation and simulation speed",
         description=(
             "Measure the RTL: cycles of every operation, and how fast it simulates. Writes"

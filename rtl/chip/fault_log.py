@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors of a chip, counted by kind, with a record of the first."""
+"""Faults of a chip, counted by kind, with a record of the first."""
 
 from amaranth.hdl import Module, Mux
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from phasecore.rtl.spec.registers.chip import ADDRESS_BITS
-from phasecore.rtl.spec.registers.table import ErrorCode
+from phasecore.rtl.spec.registers.table import FaultCode
 
-__all__ = ["ErrorLog"]
+__all__ = ["FaultLog"]
 
 
-class ErrorLog(wiring.Component):
+class FaultLog(wiring.Component):
     """Counts errors of several sources; of those of one cycle the first source's is the first.
 
     Parameters
@@ -23,7 +23,7 @@ class ErrorLog(wiring.Component):
     clear : In(1)
         Forget all.
     code, address : In(8), In, one per source
-        ErrorCode of an error in this cycle, or NONE; the address that belongs to it.
+        FaultCode of an error in this cycle, or NONE; the address that belongs to it.
     count : Out(32), one per source
     total : Out(32)
     first, first_address : Out(8), Out
@@ -52,8 +52,8 @@ class ErrorLog(wiring.Component):
         ]
         m.d.sync += self.total.eq(Mux(self.clear, 0, self.total + sum(errors)))
         for code, address in reversed(list(zip(self.code, self.address, strict=True))):
-            with m.If((self.first == ErrorCode.NONE) & code.any()):
+            with m.If((self.first == FaultCode.NONE) & code.any()):
                 m.d.sync += [self.first.eq(code), self.first_address.eq(address)]
         with m.If(self.clear):
-            m.d.sync += [self.first.eq(ErrorCode.NONE), self.first_address.eq(0)]
+            m.d.sync += [self.first.eq(FaultCode.NONE), self.first_address.eq(0)]
         return m

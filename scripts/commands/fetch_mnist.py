@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``phasecore data``: download the MNIST files and check them."""
+"""``phasecore fetch mnist``: download the MNIST files and check them."""
 
 import argparse
 import hashlib
@@ -30,7 +30,7 @@ log = logging.getLogger("phasecore")
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
-        "data",
+        "fetch mnist",
         help="download MNIST and check its checksums",
         description=(
             "Download the four MNIST files from public mirrors into the folder given with --out,"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``phasecore compare``: fair turns, right ratios, and what it says without aihwkit."""
+"""``phasecore bench aihwkit``: fair turns, right ratios, and what it says without aihwkit."""
 
 import json
 import time
@@ -9,8 +9,15 @@ import pytest
 
 from phasecore.models.training.datasets import load
 from phasecore.scripts.cli import main
-from phasecore.scripts.commands import compare
-from phasecore.scripts.commands.compare import OURS, SETTINGS, TARGET, WARM_UP, report, take_turns
+from phasecore.scripts.commands import bench_aihwkit
+from phasecore.scripts.commands.bench_aihwkit import (
+    OURS,
+    SETTINGS,
+    TARGET,
+    WARM_UP,
+    report,
+    take_turns,
+)
 from phasecore.scripts.report.results import RESULTS
 
 
@@ -47,20 +54,20 @@ def test_turns_are_fair():
 
 
 def test_ratios_are_of_the_same_turns():
-    ratios = compare._ratios([10, 30, 24], [1, 2, 2])
+    ratios = bench_aihwkit._ratios([10, 30, 24], [1, 2, 2])
     assert ratios == {"low": 10, "median": 12, "high": 15}
 
 
 def test_without_aihwkit(monkeypatch, capsys):
-    monkeypatch.setattr(compare, "find_spec", lambda name: None)
-    assert main(["compare"]) == 1
+    monkeypatch.setattr(bench_aihwkit, "find_spec", lambda name: None)
+    assert main(["bench", "aihwkit"]) == 1
     assert "pip install -e '.[aihwkit]'" in capsys.readouterr().err
 
 
 def test_with_aihwkit(tmp_path, capsys):
     pytest.importorskip("aihwkit")
     arguments = [
-        "compare", "--network", "mlp-64-50-10", "--images", "50", "--repeats", "2",
+        "bench", "aihwkit", "--network", "mlp-64-50-10", "--images", "50", "--repeats", "2",
         "--out", str(tmp_path), "--json",
     ]  # fmt: skip
     status = main(arguments)
