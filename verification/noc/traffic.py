@@ -79,7 +79,7 @@ def build(config: NocConfig) -> Path:
 
 
 def _compile(executable: Path, text: str, arguments: list[str], macros: list[Path]) -> None:
-    """Make ``executable`` of a fabric's Verilog."""
+    """Make ``executable`` of a NoC's Verilog."""
     check_tools("verilator", executable.parent.resolve(), TOP, *macros)
     with tempfile.TemporaryDirectory(dir=executable.parent) as scratch:
         source = Path(scratch) / "noc.v"
