@@ -48,7 +48,7 @@ UNITS = {
     "load": Unit.LOAD, "read": Unit.READ, "send": Unit.READ,
     "release": Unit.READ,
 }  # fmt: skip
-CAUSES = ("CROSSBAR", "POST", "UPDATE", "PROGRAMMER", "LOAD", "STORE", "HAZARD", "OBJECT")
+CAUSES = ("CROSSBAR", "POST", "UPDATE", "PROGRAMMER", "LOAD", "READ", "HAZARD", "OBJECT")
 """What an instruction waits for; a cycle counts for one of them."""
 
 
