@@ -40,7 +40,7 @@ from phasecore.verification.cosim.machine import Machine
 from phasecore.verification.cosim.simulation import Simulation
 from phasecore.verification.support import build as harness
 
-__all__ = ["Row", "add_parser", "cycle_rows", "report", "run"]
+__all__ = ["Row", "add_parser", "cycle_rows", "earlier", "report", "run", "table"]
 
 PROFILE = "pcm"
 
@@ -250,6 +250,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--repeats", type=positive, default=3, metavar="N", help="turns of the speed (default 3)"
     )
     parser.add_argument("--cycles-only", action="store_true", help="do not measure speed")
+    parser.add_argument(
+        "--before", type=Path, metavar="FILE",
+        help="bench.json that another commit wrote, for a column beside; its speeds compare only if"
+        " it was measured on this machine, in the same hour",
+    )  # fmt: skip
     add_data(parser)
     return parser
 
@@ -257,6 +262,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     config: CoreConfig = args.config
     path = results.destination(args, args.out or results.ROOT / "build" / "results", "bench")
+    before = earlier(args.before)
     simulation = None if args.cycles_only else _simulation(args)
     with working("building the simulation, kept for the next run"):
         top = build_top(config, sim="verilator")
@@ -276,11 +282,24 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         command=args.command, config=config, seed=args.seed,
         network=simulation and simulation.network.name, profile=PROFILE,
         images=simulation and simulation.images, cycles=cycles,
-        rows=[{**asdict(row), "verdict": row.verdict} for row in rows],
+        rows=[
+            {**asdict(row), "before": before.get(row.name), "verdict": row.verdict} for row in rows
+        ],
+        before=results.read(args.before)["commit"] if args.before else None,
     )  # fmt: skip
     results.write(path, result, args)
     passed = all(row.verdict != "fail" for row in rows)
     return {**result, "ok": passed, "out": str(path)}
+
+
+def earlier(path: Path | None) -> dict[str, float]:
+    """Values by row of a result of this command; none without one."""
+    if path is None:
+        return {}
+    try:
+        return {row["name"]: float(row["value"]) for row in results.read(path)["rows"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"--before {path} is no result of bench core: {error!r}") from error
 
 
 def _simulation(args: argparse.Namespace) -> Simulation:
@@ -302,19 +321,25 @@ def report(result: dict[str, Any]) -> str:
 
 def table(result: Mapping[str, Any]) -> str:
     """The rows of a result as a Markdown table."""
+    old = result.get("before")
+    beside = (f" {old[:7]} |", "--:|") if old else ("", "")
     lines = [
-        "| operation | measured | unit | target | reference | source | |",
-        "|---|--:|---|--:|--:|---|---|",
+        f"| operation | measured |{beside[0]} unit | target | reference | source | |",
+        f"|---|--:|{beside[1]}---|--:|--:|---|---|",
     ]
     for row in result["rows"]:
         bounds = (("≥", row["at_least"]), ("≤", row["at_most"]))
         target = " ".join(f"{sign} {_number(value)}" for sign, value in bounds if value is not None)
         reference = "" if row["reference"] is None else _number(row["reference"])
         lines.append(
-            f"| {row['name']} | {_number(row['value'])} | {row['unit']} | {target} | {reference} |"
-            f" {row['source']} | {row['verdict']} |"
+            f"| {row['name']} | {_number(row['value'])} |{_cell(row) if old else ''}"
+            f" {row['unit']} | {target} | {reference} | {row['source']} | {row['verdict']} |"
         )
     return "\n".join(lines)
+
+
+def _cell(row: Mapping[str, Any]) -> str:
+    return f" {'' if row['before'] is None else _number(row['before'])} |"
 
 
 def _number(value: float) -> str:

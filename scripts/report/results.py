@@ -34,7 +34,7 @@ FIGURES = (
 """Keys that every result has, whatever was run."""
 
 NEUTRAL = {
-    "checkpoint", "command", "config", "config_name", "data", "debug", "jobs", "json",
+    "before", "checkpoint", "command", "config", "config_name", "data", "debug", "jobs", "json",
     "list", "name", "out", "overwrite", "resume", "seed_given", "timeout", "tree",
     "version", "waves",
 }  # fmt: skip

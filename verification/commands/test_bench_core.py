@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cycles per operation as formulas of the configuration, and the verdicts of the table."""
 
+import json
+from dataclasses import asdict
+
 import pytest
 
 from phasecore.rtl.spec.core import DEFAULT, TINY
+from phasecore.scripts.commands import bench_core
 from phasecore.scripts.commands.bench_core import Row, cycle_rows, with_targets
 from phasecore.verification.cosim import core_timing
 from phasecore.verification.cosim.core import build_top
@@ -34,7 +38,7 @@ def test_post_processing(cycles):
 
 
 def test_update(cycles):
-    words = TINY.rows * TINY.chi_words_updated
+    words = TINY.rows * TINY.chi_words_per_row
     loads = (TINY.rows + TINY.cols) // TINY.post_lanes
     assert cycles["update_cycles"] == words + loads + 3
     assert cycles["update_half_cycles"] == cycles["update_cycles"] - words // 2
@@ -87,3 +91,26 @@ def test_default_targets():
     others = with_targets(several, TINY)
     assert {row.verdict for row in others} == {""}
     assert [row.value for row in others] == [row.value for row in several]
+
+
+def test_another_commit_stands_beside(tmp_path):
+    """By the names of the rows; a file of another command is refused before the work."""
+    old = tmp_path / "old.json"
+    rows = [{"name": "Transfer of the whole array", "value": 530.0}, {"name": "gone", "value": 1}]
+    old.write_text(json.dumps({"commit": "54c8114" + 33 * "0", "rows": rows}), encoding="utf-8")
+    assert bench_core.earlier(old) == {"Transfer of the whole array": 530.0, "gone": 1.0}
+    result = {
+        "before": "54c8114" + 33 * "0",
+        "rows": [
+            {**asdict(Row(name="Transfer of the whole array", value=521, unit="cycles")),
+             "before": 530.0, "verdict": ""},
+            {**asdict(Row(name="new", value=2, unit="")), "before": None, "verdict": ""},
+        ],
+    }  # fmt: skip
+    lines = bench_core.table(result).splitlines()
+    assert lines[0].startswith("| operation | measured | 54c8114 | unit |")
+    assert lines[2].startswith("| Transfer of the whole array | 521 | 530 | cycles |")
+    assert lines[3].startswith("| new | 2 |  |  |")
+    old.write_text('{"rows": [1]}', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"old\.json is no result of bench core"):
+        bench_core.earlier(old)
