@@ -127,11 +127,16 @@ def build_plain(config: CoreConfig) -> Path:
     """The simulation as a program of its own, without Python or anything visible to it."""
     verilog = harness.core_verilog(config)
     sources = [*MACRO_SOURCES, core_session.TOP]
+    headers = sorted(core_session.TOP.parent.glob("*.svh"))
     arguments = [
         "--binary", "--timing", "-fno-inline", *harness.VERILATOR_TEST, "--timescale", "1ns/1ps",
         "--top-module", "core_top", f"-GPOST_LANES={config.post_lanes}", "-o", "core_top",
     ]  # fmt: skip
-    texts = [verilog, *arguments, *(path.read_text(encoding="utf-8") for path in sources)]
+    texts = [
+        verilog,
+        *arguments,
+        *(path.read_text(encoding="utf-8") for path in [*sources, *headers]),
+    ]
     digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
     folder: Path = harness.BUILD_ROOT.resolve() / f"core_top-plain-{digest}"
     program = folder / "core_top"
@@ -141,7 +146,8 @@ def build_plain(config: CoreConfig) -> Path:
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             (Path(scratch) / "dut.v").write_text(verilog, encoding="utf-8")
             built = subprocess.run(
-                ["verilator", *arguments, "--Mdir", scratch, "dut.v", *map(str, sources)],
+                ["verilator", *arguments, f"-I{core_session.TOP.parent}", "--Mdir", scratch,
+                 "dut.v", *map(str, sources)],
                 cwd=scratch, env={**os.environ, **harness.verilator_environment()},
                 encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
             )  # fmt: skip

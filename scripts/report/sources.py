@@ -47,7 +47,7 @@ def digest(folder: Path) -> str:
     Comments, docstrings, layout and imports do not count.
     """
     found = [_python(path) for path in folder.resolve().rglob("*.py")]
-    found += [_verilog(path) for path in folder.resolve().rglob("*.sv")]
+    found += [_verilog(path) for path in folder.resolve().rglob("*.sv*")]
     return hashlib.sha256("\0".join(sorted(found)).encode()).hexdigest()[:16]
 
 

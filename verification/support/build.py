@@ -197,17 +197,19 @@ def build(
 ) -> Path:
     """Compile Verilog text, the macros it uses and ``sources`` for ``sim``; return the folder.
 
-    The folder is named after everything that goes in, so equal designs compile once, also under
-    several test workers.
+    Sources may include headers (``.svh``) beside them. The folder is named after everything that
+    goes in, so equal designs compile once, also under several test workers.
     """
     if build_args is None:
         build_args = VERILATOR_TEST if sim == "verilator" else []
     macros = [path for path in MACRO_SOURCES if f"phasecore_{path.stem}" in verilog]
     sources = [*macros, *sources]
+    folders = sorted({Path(source).parent for source in sources})
+    headers = [header for folder in folders for header in sorted(folder.glob("*.svh"))]
     tools = verilator_environment() if sim == "verilator" else {}
     digest = hashlib.sha256("\0".join([
         verilog, top, sim, str(waves), str(parameters), *build_args, tools.get("MAKEFLAGS", ""),
-        *(Path(source).read_text(encoding="utf-8") for source in sources),
+        *(Path(source).read_text(encoding="utf-8") for source in [*sources, *headers]),
     ]).encode()).hexdigest()[:16]  # fmt: skip
     folder = BUILD_ROOT / f"{top}-{sim}-{digest}"
     with locked(folder):
@@ -218,6 +220,7 @@ def build(
                 try:
                     get_runner(sim).build(
                         sources=[folder / "dut.v", *sources],
+                        includes=folders,
                         hdl_toplevel=top,
                         build_dir=folder,
                         build_args=[*build_args, *(["-g2012"] if sim == "icarus" else [])],

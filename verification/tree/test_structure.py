@@ -24,7 +24,7 @@ ARROWS = {
 }
 PACKAGE = "phasecore"
 SPDX = "SPDX-License-Identifier: Apache-2.0"
-SOURCES = {".py", ".sv", ".v", ".vlt", ".sh"}
+SOURCES = {".py", ".sv", ".svh", ".v", ".vlt", ".sh"}
 FAULTS = faults.load(ROOT)
 
 

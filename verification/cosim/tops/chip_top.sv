@@ -3,7 +3,8 @@
 //
 // The same batches as in core_top.sv: Python raises `go`, batch k reads script_k.hex (register
 // transactions, in order) and stream_k.hex (input stream beats, offered once the cores have been
-// started, because the tables must be written by then) and `done` rises at its end. trace_k.txt has what the host saw (M, R, E lines) and the cycles of the batch by phase
+// started, because the tables must be written by then) and `done` rises at its end. trace_k.txt has
+// what the host saw (M, R, E lines) and the cycles of the batch by phase
 // (C lines); trace_k_<node>.txt what a core did (A, V, P lines).
 //
 // script word: {op[7:0], address[31:0], data[31:0]}; op 0 ends the batch, 1 writes, 2 reads and
@@ -78,23 +79,7 @@ module chip_top;
     parameter SCRIPT_DEPTH = 16384;
     parameter STREAM_DEPTH = 131072;
 
-    reg clk = 0;
-    reg rst = 1;
-    reg go = 0;
-    reg done = 0;
-    reg failed = 0;
-    reg trace = 1;
-    integer batches = 0;
-    integer batch = 0;
-    integer cycle_limit = 100000000;
-
-    always #5 clk = ~clk;
-
-    reg [31:0] awaddr = 0, wdata = 0, araddr = 0;
-    reg awvalid = 0, wvalid = 0, arvalid = 0;
-    wire awready, wready, arready, bvalid, rvalid, halted;
-    wire [31:0] rdata;
-    wire [1:0] bresp, rresp;
+    `include "host.svh"
 
     reg [79:0] stream [0:STREAM_DEPTH-1];
     reg [71:0] script [0:SCRIPT_DEPTH-1];
@@ -126,7 +111,7 @@ module chip_top;
         .m_axis_tvalid(m_tvalid), .m_axis_tready(m_tready)
     );
 
-    // The host's routes, with stalls if wanted; a beat that is offered stays until it is taken.
+    // The host's stream, with stalls if wanted; a beat that is offered stays until it is taken.
     integer stall = 0;
     reg [31:0] random = 1;
     always @(posedge clk) begin
@@ -218,38 +203,6 @@ module chip_top;
             $fwrite(fd, "C programming %0d\n", cycles[5]);
             $fwrite(fd, "C transfer %0d\n", cycles[6]);
             $fwrite(fd, "C stall %0d\n", cycles[7]);
-        end
-    endtask
-
-    // The host changes its signals at falling edges, so that nothing races with the chip.
-    task axil_write(input [31:0] address, input [31:0] value);
-        reg address_taken, data_taken;
-        begin
-            awaddr = address; wdata = value; awvalid = 1; wvalid = 1;
-            while (awvalid || wvalid) begin
-                address_taken = awready; data_taken = wready;
-                @(negedge clk);
-                if (address_taken) awvalid = 0;
-                if (data_taken) wvalid = 0;
-            end
-            while (!bvalid) @(negedge clk);
-            if (bresp != 0) $fwrite(fd, "E write %h %h\n", address, bresp);
-            @(negedge clk);
-        end
-    endtask
-
-    task axil_read(input [31:0] address);
-        reg taken;
-        begin
-            araddr = address; arvalid = 1;
-            while (arvalid) begin
-                taken = arready;
-                @(negedge clk);
-                if (taken) arvalid = 0;
-            end
-            while (!rvalid) @(negedge clk);
-            $fwrite(fd, "R %h %h %h\n", address, rdata, rresp);
-            @(negedge clk);
         end
     endtask
 
@@ -378,17 +331,6 @@ module chip_top;
         if ($value$plusargs("phasecore_macros=%s", prefix)) load_macros;
         rst = 0;
         @(negedge clk);
-        if (batches != 0) begin
-            while (batch < batches && !failed) run_batch;
-            $display("batches %0d failed %0d", batch, failed);
-            $finish;
-        end
-        else forever begin
-            while (!go) @(negedge clk);
-            done = 0;
-            run_batch;
-            done = 1;
-            while (go) @(negedge clk);
-        end
+        run_batches;
     end
 endmodule

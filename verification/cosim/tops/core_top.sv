@@ -8,7 +8,7 @@
 // script word: {op[7:0], address[31:0], data[31:0]}; op 0 ends the batch, 1 writes, 2 reads
 // and traces, 3 waits until the core has halted, 4 dumps chi and conductances.
 // +events=1 also writes events_k.txt, for measuring: a line "cycle hex" whenever the flags of
-// `flags` change; scripts/commands/bench.py names them.
+// `flags` change; scripts/commands/bench_core.py names them.
 // stream word: {unused, last, keep[7:0], data[63:0]}; word 0 is the number of beats.
 `timescale 1ns / 1ps
 module core_top;
@@ -16,23 +16,7 @@ module core_top;
     parameter SCRIPT_DEPTH = 4096;
     parameter STREAM_DEPTH = 65536;
 
-    reg clk = 0;
-    reg rst = 1;
-    reg go = 0;
-    reg done = 0;
-    reg failed = 0;
-    reg trace = 1;
-    integer batches = 0;
-    integer batch = 0;
-    integer cycle_limit = 100000000;
-
-    always #5 clk = ~clk;
-
-    reg [31:0] awaddr = 0, wdata = 0, araddr = 0;
-    reg awvalid = 0, wvalid = 0, arvalid = 0;
-    wire awready, wready, arready, bvalid, rvalid, halted;
-    wire [31:0] rdata;
-    wire [1:0] bresp, rresp;
+    `include "host.svh"
 
     reg [79:0] stream [0:STREAM_DEPTH-1];
     reg [71:0] script [0:SCRIPT_DEPTH-1];
@@ -110,38 +94,6 @@ module core_top;
             flags_before = flags;
         end
 
-    // The host changes its signals at falling edges, so that nothing races with the core.
-    task axil_write(input [31:0] address, input [31:0] value);
-        reg address_taken, data_taken;
-        begin
-            awaddr = address; wdata = value; awvalid = 1; wvalid = 1;
-            while (awvalid || wvalid) begin
-                address_taken = awready; data_taken = wready;
-                @(negedge clk);
-                if (address_taken) awvalid = 0;
-                if (data_taken) wvalid = 0;
-            end
-            while (!bvalid) @(negedge clk);
-            if (bresp != 0) $fwrite(fd, "E write %h %h\n", address, bresp);
-            @(negedge clk);
-        end
-    endtask
-
-    task axil_read(input [31:0] address);
-        reg taken;
-        begin
-            araddr = address; arvalid = 1;
-            while (arvalid) begin
-                taken = arready;
-                @(negedge clk);
-                if (taken) arvalid = 0;
-            end
-            while (!rvalid) @(negedge clk);
-            $fwrite(fd, "R %h %h %h\n", address, rdata, rresp);
-            @(negedge clk);
-        end
-    endtask
-
     integer index, waited;
     string name;
     task run_batch;
@@ -202,17 +154,6 @@ module core_top;
         repeat (4) @(negedge clk);
         rst = 0;
         @(negedge clk);
-        if (batches != 0) begin
-            while (batch < batches && !failed) run_batch;
-            $display("batches %0d failed %0d", batch, failed);
-            $finish;
-        end
-        else forever begin
-            while (!go) @(negedge clk);
-            done = 0;
-            run_batch;
-            done = 1;
-            while (go) @(negedge clk);
-        end
+        run_batches;
     end
 endmodule
