@@ -39,8 +39,9 @@ def phasecore(
 def test_help_lists_all_commands(tmp_path: Path) -> None:
     result = phasecore("--help", cwd=tmp_path)
     assert result.returncode == 0
+    text = " ".join(result.stdout.split())
     for name, summary in COMMANDS.items():
-        assert re.search(rf"^ +{name} +{re.escape(summary)}$", result.stdout, re.MULTILINE)
+        assert f" {name} {summary}" in text
 
 
 @pytest.mark.parametrize("name", ["generate", "synth", "faults"])
@@ -293,11 +294,13 @@ def test_a_terminated_command_cleans_up(tmp_path, monkeypatch, capsys):
 
 def test_record_has_the_common_keys(tmp_path: Path) -> None:
     curve = [{"images": 1, "loss": 0.5}, {"images": 5, "loss": 0.25}]
-    result = results.record(command="phasecore x", seed=3, images=5, curve=curve, empty={})
-    args = argparse.Namespace(command="phasecore x --out y", overwrite=False, images=5, out="y")
+    result = results.record(command="phasecore bench core", seed=3, images=5, curve=curve, empty={})
+    args = argparse.Namespace(
+        command="phasecore bench core --out y", overwrite=False, images=5, out="y"
+    )
     path = results.destination(args, tmp_path / "new", "x")
     results.write(path, result, args)
-    inputs = {"command": "x", "images": 5}
+    inputs = {"command": "bench core", "images": 5}
     text = path.read_text(encoding="utf-8")
     assert json.loads(text) == {**result, "inputs": inputs}
     # A line for every point of a curve.

@@ -226,7 +226,7 @@ class Session:
 
     async def expect(self, code, address=None):
         """Check that exactly one error is recorded, and forget it."""
-        errors = await self.host.errors()
+        errors = await self.host.faults()
         assert errors.code is code, f"error {errors.code!r}, expected {code!r}"
         assert errors.counts == {fault_counter(code): 1}, f"{code!r}: {errors.counts}"
         assert await self.host.read_register("FAULT_COUNT") == 1
@@ -234,13 +234,13 @@ class Session:
         if address is not None:
             assert errors.address == address, f"{code!r} at {errors.address}, expected {address}"
         await self.clear()
-        assert await self.host.errors() == NO_FAULTS
+        assert await self.host.faults() == NO_FAULTS
 
     async def close(self):
         """The state is still the model's, and nothing was reported."""
         await self.probe()
         await self.check_counters()
-        assert await self.host.errors() == NO_FAULTS
+        assert await self.host.faults() == NO_FAULTS
         self.compare_devices()
 
 

@@ -46,7 +46,7 @@ ARRAYS = {
         "event_time",
         "resets",
         "time",
-        "conductances",
+        "drifted",
         "weights",
         "gain",
         "offset",
@@ -95,8 +95,8 @@ def assert_same_chip(one: OracleChip, other: Chip) -> None:
             assert np.array_equal(*(getattr(local, name) for local in locals_)), (node, name)
         routes = [chip.interfaces[node].routes.credits for chip in (one, other)]
         assert np.array_equal(*routes), f"core {node}"
-        assert one.interfaces[node].errors == other.interfaces[node].errors, f"core {node}"
-    assert one.host.errors == other.host.errors
+        assert one.interfaces[node].faults == other.interfaces[node].faults, f"core {node}"
+    assert one.host.faults == other.host.faults
     assert np.array_equal(one.host.routes.credits, other.host.routes.credits)
     assert one.host.malformed == other.host.malformed
     assert one.undeliverable == other.undeliverable
@@ -134,7 +134,7 @@ def error(function=Function.IDENTITY, **fields):
     values = {
         "segment": 0, "axis": Axis.COLS, "from_slot": 0, "slot": 0, "output": 2,
         "function": function,
-        "fixed": 1, "shift": 3, "bias": 0, "destination": 1, "start": 0,
+        "fixed": 1, "shift": 3, "bias": 0, "destination": 1, "destination_line": 0,
     }  # fmt: skip
     return encode(Opcode.DELTA, **{**values, **fields})
 

@@ -39,7 +39,7 @@ LINES = CHIP.core.lines
 
 
 def send(route, **values):
-    defaults = {"partial": 0, "slot": 0, "start": 0, "length": LINES, "merge": 0, "object": 0}
+    defaults = {"partial": 0, "slot": 0, "first_line": 0, "length": LINES, "merge": 0, "object": 0}
     return encode(Opcode.SEND, route=route, **{**defaults, **values})
 
 
@@ -98,7 +98,7 @@ def test_everything_that_fabrics_drop():
     programs = {
         0: [
             send(0, slot=3), send(0), send(0, partial=1), send(1), send(1, partial=1, length=9),
-            send(1, partial=1, start=8, length=8), send(2), send(3), send(2, partial=1), HALT,
+            send(1, partial=1, first_line=8, length=8), send(2), send(3), send(2, partial=1), HALT,
         ],
     }  # fmt: skip
     codes = np.arange(16)

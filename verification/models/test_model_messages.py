@@ -260,7 +260,7 @@ def test_messages_are_refused(packet, error):
     found.routes.define(1, RouteDescriptor(object=0, credits=7))
     for cancelled in (False, True):
         assert found.receive(packet, cancelled=cancelled) is NocFault[error]
-    assert found.errors == dict.fromkeys(NocFault, 0) | {NocFault[error]: 2}
+    assert found.faults == dict.fromkeys(NocFault, 0) | {NocFault[error]: 2}
     core = found.core
     assert not core.slots.any()
     assert not core.post.accumulators.any()
@@ -281,7 +281,7 @@ def test_a_cancelled_packet_leaves_bytes_but_no_vector():
     assert found.receive(vector(1, kind=1)[:1], cancelled=True) is NocFault.NOC_CANCELLED
     assert found.receive(packet) is None
     assert found.local.ready(0)
-    assert found.errors[NocFault.NOC_CANCELLED] == 3
+    assert found.faults[NocFault.NOC_CANCELLED] == 3
 
 
 def test_credits_stop_at_255():
