@@ -121,6 +121,24 @@ async def vectors_wait_for_credits(dut, duty, pauses):
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
+@cocotb.parametrize(duty=[1.0, 0.5])
+async def credits_and_payments_meet(dut, duty):
+    """No payment is lost while credits of another route come: as many vectors go as were paid."""
+    bench = await start(dut, duty=duty)
+    await bench.define(0, random_route(credits=6))
+    await bench.define(1, random_route(credits=0))
+    packets = [vector(0) for _ in range(8)]
+    for packet, _ in packets:
+        bench.give(packet)
+    for _ in range(120):
+        bench.credit(1)
+    await bench.settle()
+    expected = [messages(bench.routes[0], codes, 0) for _, codes in packets[:6]]
+    compare(bench.router.packets, list(itertools.chain(*expected)))
+    assert bench.router.faults == []
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def a_write_restarts_the_credits(dut):
     """Either word of a descriptor; without a route a packet that waits is dropped."""
     bench = await start(dut)
