@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reductions of many bits or items, all combinational: count, selection, search, mask of lanes."""
+"""Many bits or items at once, all combinational: count, select, search, mask, rotate."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-__all__ = ["FirstOne", "OnesCounter", "lane_mask", "select"]
+__all__ = ["FirstOne", "OnesCounter", "lane_mask", "rotate_lanes", "select"]
 
 
 def select(items: Sequence[Value], index: Value) -> Value:
@@ -48,6 +48,20 @@ def lane_mask(block: Value, first: Value, last: Value, *, lanes: int) -> Value:
         Mux(block > low, ones, Mux(block == low, from_first, 0))
         & Mux(block < high, ones, Mux(block == high, to_last, 0))
     )[:lanes]
+
+
+def rotate_lanes(value: Value, amount: Value, width: int) -> Value:
+    """``value`` with lane l moved to lane ``l + amount`` modulo the lanes.
+
+    Parameters
+    ----------
+    value : a power of two of lanes, ``width`` bits each
+    amount : as many bits as number a lane
+    width : bits of a lane
+    """
+    for bit, moved in enumerate(amount):
+        value = Mux(moved, Value.cast(value).rotate_left(width << bit), value)
+    return value
 
 
 class OnesCounter(wiring.Component):

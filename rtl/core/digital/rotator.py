@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lane rotator: puts a vector that comes by blocks at any line of its destination slot."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from phasecore.rtl.core.interfaces import VectorWrite
+from phasecore.rtl.lib.trees import rotate_lanes
 from phasecore.rtl.spec.core import CoreConfig
 
 __all__ = ["Rotator"]
@@ -69,8 +70,8 @@ class Rotator(wiring.Component):
         codes = Signal(8 * lanes)
         mask = Signal(lanes)
         m.d.comb += [
-            codes.eq(self._rotate(self.codes, 8)),
-            mask.eq(self._rotate(Mux(self.valid, self.mask, 0), 1)),
+            codes.eq(rotate_lanes(self.codes, self.rotation, 8)),
+            mask.eq(rotate_lanes(Mux(self.valid, self.mask, 0), self.rotation, 1)),
             self.move.eq(~self.write.valid | self.write.ready),
             step.eq(self.move & (self.valid | self.flush)),
         ]
@@ -116,9 +117,3 @@ class Rotator(wiring.Component):
             self.idle.eq(self.move & ~wait_mask.any()),
         ]
         return m
-
-    def _rotate(self, value: Value, width: int) -> Value:
-        """``value`` with lane l moved to lane ``l + rotation`` modulo the lanes."""
-        for bit, amount in enumerate(self.rotation):
-            value = Mux(amount, Value.cast(value).rotate_left(width << bit), value)
-        return value
