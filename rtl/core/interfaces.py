@@ -4,6 +4,7 @@
 from amaranth.hdl import signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from phasecore.rtl.spec.core import EXPONENT_BITS, CoreConfig
 from phasecore.rtl.spec.instructions import Field, Unit
@@ -29,6 +30,7 @@ __all__ = [
     "UpdateCommand",
     "VectorRead",
     "VectorWrite",
+    "WindowCommand",
     "descriptor_word",
     "table_depth",
 ]
@@ -175,31 +177,85 @@ class VectorRead(wiring.Signature):
     """Read channel of the vector memory, seen from the client.
 
     A read is taken in a cycle with ``valid & ready``; its word (``post_lanes`` signed bytes, lane
-    0 lowest) is on ``data`` in the next cycle only.
+    0 lowest) is on ``data`` in the next cycle only. ``address_bits`` are those of the slots, or
+    of a memory with more words behind them.
     """
 
-    def __init__(self, config: CoreConfig):
+    def __init__(self, config: CoreConfig, address_bits: int | None = None):
         super().__init__(
             {
                 "valid": Out(1),
                 "ready": In(1),
-                "address": Out(config.vector_address_bits),
+                "address": Out(address_bits or config.vector_address_bits),
                 "data": In(8 * config.post_lanes),
             }
         )
 
 
 class VectorWrite(wiring.Signature):
-    """Write channel of the vector memory, seen from the client; ``mask`` has one bit per byte."""
+    """Write channel of the vector memory, seen from the client; ``mask`` has one bit per byte.
 
-    def __init__(self, config: CoreConfig):
+    ``address_bits`` as in VectorRead.
+    """
+
+    def __init__(self, config: CoreConfig, address_bits: int | None = None):
         super().__init__(
             {
                 "valid": Out(1),
                 "ready": In(1),
-                "address": Out(config.vector_address_bits),
+                "address": Out(address_bits or config.vector_address_bits),
                 "mask": Out(config.post_lanes),
                 "data": Out(8 * config.post_lanes),
+            }
+        )
+
+
+class WindowCommand(data.StructLayout):
+    """GATHER: ``count`` lines of ``slot`` from word ``block`` on, out of an object on a ring.
+
+    The ring is ``ring_size`` words of the vector memory from word ``ring_base`` on; addresses in
+    it, and their steps, are in bytes modulo the ring. ``row``, ``col`` (signed) and ``pointer`` are
+    coordinates and address of the first pixel that is read, at position (0, 0) of a pooled block;
+    position (``block_row``, ``block_col``) is as many pixels further. The object has ``height`` by
+    ``width`` pixels of ``segment`` bytes; the next one in a row is ``pitch`` bytes further, the
+    one below ``row_pitch`` bytes. The window has ``rows``, from the first one that is read on, by
+    ``cols`` pixels; the first pixel read is in its column ``first_col``, and ``skip`` bytes of it
+    are left out. ``largest`` takes the largest of all pixels, each from byte ``skip`` on.
+
+    Parameters
+    ----------
+    config : CoreConfig
+    words : words of the vector memory, a power of two
+    """
+
+    PIXEL_BITS = 10
+    COORDINATE_BITS = 12
+
+    def __init__(self, config: CoreConfig, words: int):
+        address = exact_log2(words * config.post_lanes)
+        coordinate, pixel = signed(self.COORDINATE_BITS), self.PIXEL_BITS
+        super().__init__(
+            {
+                "largest": 1,
+                "slot": config.slot_bits,
+                "block": config.block_bits,
+                "count": config.line_bits + 1,
+                "row": coordinate,
+                "col": coordinate,
+                "block_row": 3,
+                "block_col": 3,
+                "pointer": address,
+                "ring_base": exact_log2(words),
+                "ring_size": exact_log2(words) + 1,
+                "height": 10,
+                "width": 10,
+                "rows": 4,
+                "cols": 4,
+                "first_col": 4,
+                "segment": pixel,
+                "skip": pixel,
+                "pitch": pixel,
+                "row_pitch": address,
             }
         )
 

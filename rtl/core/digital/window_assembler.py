@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Second stage of the window unit: chunks become words of the slot."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from phasecore.rtl.core.digital.window_walk import WindowChunk
+from phasecore.rtl.core.interfaces import VectorWrite
+from phasecore.rtl.lib.trees import rotate_lanes
+from phasecore.rtl.spec.core import CoreConfig
+
+__all__ = ["LaneMerger", "WindowAssembler"]
+
+
+class LaneMerger(wiring.Component):
+    """Puts the bytes of a chunk where they belong.
+
+    Members
+    -------
+    largest : In(1)
+        Bytes are compared with those before them, instead of taking their place.
+    chunk : In(WindowChunk)
+    take : In(1)
+        Without, ``merged`` is ``before``.
+    word : In
+        The memory's word.
+    before : In
+        The word as it is so far.
+    turned, merged : Out
+        The chunk in its lanes, 0 where it is padding (-128 where it is compared); the word with it.
+    """
+
+    def __init__(self, config: CoreConfig, words: int):
+        self.lanes = config.post_lanes
+        super().__init__(
+            {
+                "largest": In(1),
+                "chunk": In(WindowChunk(config, words)),
+                "take": In(1),
+                "word": In(8 * config.post_lanes),
+                "before": In(8 * config.post_lanes),
+                "turned": Out(8 * config.post_lanes),
+                "merged": Out(8 * config.post_lanes),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        chunk, lanes = self.chunk, self.lanes
+        ones = Const((1 << lanes) - 1, lanes)
+        padding = Cat(Const(0, 7), self.largest).replicate(lanes)
+        here = Signal(lanes)
+        m.d.comb += [
+            self.turned.eq(Mux(chunk.read, rotate_lanes(self.word, chunk.rotation, 8), padding)),
+            here.eq(
+                (ones << chunk.lane)[:lanes]
+                & first_lanes(chunk.end, lanes)
+                & self.take.replicate(lanes)
+            ),
+        ]
+        for lane in range(lanes):
+            new, old = (value.word_select(lane, 8) for value in (self.turned, self.before))
+            better = chunk.first | (new.as_signed() > old.as_signed())
+            m.d.comb += self.merged.word_select(lane, 8).eq(Mux(here[lane] & better, new, old))
+        return m
+
+
+class WindowAssembler(wiring.Component):
+    """Puts words together in a register; complete ones go to the memory from another one.
+
+    A chunk that is taken comes with its word in the next cycle and is never refused then: a
+    complete word that finds the write register full waits in the first one.
+
+    Members
+    -------
+    begin : In(1)
+        A command begins: its first word is ``block`` of ``slot``, stable until not ``busy``.
+    block, slot : In
+    largest : In(1)
+    chunk : In(WindowChunk)
+    take : In(1)
+        The chunk is taken, in a cycle with ``ready``.
+    ready : Out(1)
+        There will be room for the chunk.
+    data : In
+        Word of the chunk that was taken in the cycle before.
+    busy : Out(1)
+        A chunk or a word is on its way.
+    write : Out(VectorWrite)
+    """
+
+    def __init__(self, config: CoreConfig, words: int):
+        self.config, self.words = config, words
+        super().__init__(
+            {
+                "begin": In(1),
+                "block": In(config.block_bits),
+                "slot": In(config.slot_bits),
+                "largest": In(1),
+                "chunk": In(WindowChunk(config, words)),
+                "take": In(1),
+                "ready": Out(1),
+                "data": In(8 * config.post_lanes),
+                "busy": Out(1),
+                "write": Out(VectorWrite(config, exact_log2(words))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, write = self.config, self.write
+        lanes = config.post_lanes
+        m.submodules.merger = merger = LaneMerger(config, self.words)
+        arrived, chunk = Signal(), Signal(WindowChunk(config, self.words))
+        word = Signal(8 * lanes, reset_less=True)
+        waits, wait_end = Signal(), Signal(range(lanes + 1))
+        data = Signal(8 * lanes, reset_less=True)
+        block = Signal(config.block_bits)
+        complete, free = Signal(), Signal()
+        m.d.comb += [
+            merger.largest.eq(self.largest),
+            merger.chunk.eq(chunk),
+            merger.take.eq(arrived),
+            merger.word.eq(self.data),
+            merger.before.eq(word),
+            complete.eq(arrived & chunk.full),
+            free.eq(~write.valid | write.ready),
+            # What crosses needs the register for its rest, so its first word must not wait there.
+            self.ready.eq(~waits & (free | ~complete) & (~self.chunk.crosses | (free & ~complete))),
+            self.busy.eq(arrived | waits | write.valid),
+            write.data.eq(data),
+        ]
+        m.d.sync += arrived.eq(self.take)
+        with m.If(self.take):
+            m.d.sync += chunk.eq(self.chunk)
+        with m.If(arrived):
+            m.d.sync += [
+                word.eq(Mux(chunk.crosses, merger.turned, merger.merged)),
+                waits.eq(complete & (~free | (chunk.crosses & chunk.last))),
+                wait_end.eq(Mux(chunk.crosses, chunk.end - lanes, chunk.end)),
+            ]
+        with m.If(free):
+            m.d.sync += write.valid.eq(complete | waits)
+            with m.If(complete | waits):
+                m.d.sync += [
+                    data.eq(merger.merged),
+                    write.address.eq(Cat(block[: exact_log2(config.blocks)], self.slot)),
+                    write.mask.eq(first_lanes(Mux(waits, wait_end, chunk.end), lanes)),
+                    block.eq(block + 1),
+                ]
+            with m.If(waits):
+                m.d.sync += waits.eq(0)
+        with m.If(self.begin):
+            m.d.sync += block.eq(self.block)
+        return m
+
+
+def first_lanes(count: Value, lanes: int) -> Value:
+    """The first ``count`` lanes, all from ``lanes`` on."""
+    return Cat(count > lane for lane in range(lanes))

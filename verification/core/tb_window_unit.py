@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cocotb bench of the window unit: vector memory in Python, results from the golden kernel."""
+
+import os
+import random
+
+import cocotb
+import numpy as np
+from cocotb.triggers import RisingEdge
+
+from phasecore.models.golden.window import Window, gather, gather_cycles
+from phasecore.rtl.core.interfaces import WindowCommand
+from phasecore.verification.support.build import config_from_env
+from phasecore.verification.support.streams import reset
+from phasecore.verification.support.windows import Geometry, random_case
+
+CONFIG = config_from_env()
+WORDS = int(os.environ["WORDS"])
+COMMANDS = int(os.environ.get("COMMANDS", "500"))
+LINES, LANES = CONFIG.lines, CONFIG.post_lanes
+GEOMETRY = Geometry(LINES, LANES, WORDS, CONFIG.slots)
+COMMAND = WindowCommand(CONFIG, WORDS)
+IN_WORDS = {"block": "start", "ring_base": "ring_base", "ring_size": "ring_size"}
+"""Fields of the command in words, and the names of the same in bytes."""
+LONGEST = 2000
+"""Cycles after which a command hangs."""
+
+
+def payload(window):
+    """Integer of the command of a golden record."""
+    fields = {name: int(window[name]) for name in COMMAND.members if name in window.dtype.names}
+    fields |= {field: int(window[name]) // LANES for field, name in IN_WORDS.items()}
+    return COMMAND.const(fields).as_value().value
+
+
+def covered(window):
+    """One bit for every slot that a part of the ring lies in."""
+    first, last = window.ring_base // LINES, (window.ring_base + window.ring_size - 1) // LINES
+    return sum(1 << slot for slot in range(CONFIG.slots) if first <= slot <= last)
+
+
+class Memory:
+    """Vector memory with stalls, and what it must hold; one step per clock cycle."""
+
+    def __init__(self, dut, duty):
+        self.dut, self.duty = dut, duty
+        seed = random.getrandbits(32)
+        self.bytes = np.random.default_rng(seed).integers(-128, 128, WORDS * LANES)
+        self.expected = self.bytes.copy()
+        self.written = []
+        self.window = None
+        self.held = {"read": None, "write": None}
+        self.busy_cycles = self.idle_cycles = 0
+
+    async def run(self):
+        while True:
+            await RisingEdge(self.dut.clk)
+            self.step()
+
+    def offer(self, name, members):
+        """What a channel offers, which must not change or go away while it waits."""
+        valid = int(getattr(self.dut, f"{name}__valid").value)
+        ready = int(getattr(self.dut, f"{name}__ready").value)
+        found = None
+        if valid:
+            found = tuple(int(getattr(self.dut, f"{name}__{key}").value) for key in members)
+        assert self.held[name] in (None, found), f"{name} changed before it was taken"
+        self.held[name] = None if ready or int(self.dut.rst.value) else found
+        return found if ready else None
+
+    def step(self):
+        dut = self.dut
+        self.busy_cycles += int(dut.status__busy.value)
+        self.idle_cycles += 1 - int(dut.status__busy.value)
+        self.check_status()
+        read = self.offer("read", ["address"])
+        write = self.offer("write", ["address", "mask", "data"])
+        # A read of a word that is being written has the old one; without a read there is anything.
+        dut.read__data.value = random.getrandbits(8 * LANES)
+        if read:
+            dut.read__data.value = self.read(*read)
+        if write:
+            self.write(*write)
+        dut.read__ready.value = random.random() < self.duty
+        dut.write__ready.value = random.random() < self.duty
+
+    def check_status(self):
+        busy, window = int(self.dut.status__busy.value), self.window
+        reads, writes = int(self.dut.status__reads.value), int(self.dut.status__writes.value)
+        if not busy:
+            assert (reads, writes) == (0, 0), "hazards while not busy"
+        else:
+            assert writes == 1 << int(window.slot), "writes"
+            assert reads in (0, covered(window)), "reads"
+
+    def read(self, address):
+        assert (
+            self.window.ring_base <= address * LANES < self.window.ring_base + self.window.ring_size
+        ), "read"
+        assert int(self.dut.status__reads.value) == covered(self.window), "read after its hazard"
+        word = self.bytes[address * LANES : (address + 1) * LANES].astype(np.int8)
+        return int.from_bytes(word.tobytes(), "little")
+
+    def write(self, address, mask, data):
+        assert mask, "write without a byte"
+        word = np.frombuffer(data.to_bytes(LANES, "little"), dtype=np.int8)
+        for lane in range(LANES):
+            if mask >> lane & 1:
+                self.bytes[address * LANES + lane] = word[lane]
+                self.written.append(address * LANES + lane)
+
+    def accept(self, window):
+        """A command is taken."""
+        self.check_memory()
+        self.window = window
+        gather(self.expected, LINES, window)
+
+    def check_memory(self):
+        """All of a command is there, every line written once, when the next one is taken."""
+        if self.window is not None:
+            first = int(self.window.slot) * LINES + int(self.window.start)
+            assert self.written == list(range(first, first + self.window.count)), "lines written"
+            wrong = np.flatnonzero(self.bytes != self.expected)
+            assert not len(wrong), f"bytes {wrong[:8]} of {self.window}"
+        self.written = []
+        self.window = None
+
+
+async def start(dut, duty):
+    await reset(
+        dut, i__valid=0, i__payload=0, read__ready=0, read__data=0, write__ready=0
+    )  # fmt: skip
+    memory = Memory(dut, duty)
+    cocotb.start_soon(memory.run())
+    return memory
+
+
+async def give(dut, memory, window):
+    """Offer a command until it is taken; from then on the memory expects it."""
+    dut.i__payload.value = payload(window)
+    dut.i__valid.value = 1
+    for _ in range(LONGEST):
+        await RisingEdge(dut.clk)
+        if int(dut.i__ready.value):
+            break
+    else:
+        raise AssertionError(f"hangs before {window}")
+    dut.i__valid.value = 0
+    memory.accept(window)
+
+
+async def finish(dut, memory):
+    """Wait until the unit is idle; return the busy cycles since the last time."""
+    await RisingEdge(dut.clk)
+    for _ in range(LONGEST):
+        if not int(dut.status__busy.value):
+            break
+        await RisingEdge(dut.clk)
+    else:
+        raise AssertionError(f"hangs in {memory.window}")
+    memory.check_memory()
+    cycles, memory.busy_cycles = memory.busy_cycles, 0
+    return cycles
+
+
+def random_window():
+    case = random_case(random, GEOMETRY)
+    return case.window.at(**case.position)
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.parametrize(duty=[1.0, 0.6, 0.25])
+async def windows_are_those_of_the_model(dut, duty):
+    """Random windows one behind the other, with stalls on both ports."""
+    memory = await start(dut, duty)
+    for _ in range(-(-COMMANDS // 3)):
+        await give(dut, memory, random_window())
+        if random.random() < 0.2:
+            await finish(dut, memory)
+    await finish(dut, memory)
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+async def cycles_are_those_of_the_closed_form(dut):
+    """Without stalls, and another command is taken in the cycle after the last one of a window."""
+    memory = await start(dut, 1.0)
+    for _ in range(-(-COMMANDS // 5)):
+        windows = random_window(), random_window()
+        expected = [gather_cycles(LANES, window) for window in windows]
+        await give(dut, memory, windows[0])
+        memory.idle_cycles = 0
+        await give(dut, memory, windows[1])
+        assert memory.idle_cycles == 1, "the second one was taken late"
+        assert await finish(dut, memory) == sum(expected), windows
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+async def reset_ends_a_command(dut):
+    """At any time; lines of that command may be written or not, and the next one is not hurt."""
+    memory = await start(dut, 0.6)
+    for _ in range(30):
+        window = random_window()
+        await give(dut, memory, window)
+        for _ in range(random.randint(1, 30)):
+            await RisingEdge(dut.clk)
+        dut.rst.value = 1
+        await RisingEdge(dut.clk)
+        dut.rst.value = 0
+        await RisingEdge(dut.clk)
+        assert not int(dut.status__busy.value)
+        assert int(dut.i__ready.value)
+        first = int(window.slot) * LINES + int(window.start)
+        others = np.ones(WORDS * LANES, dtype=bool)
+        others[first : first + window.count] = False
+        assert np.array_equal(memory.bytes[others], memory.expected[others])
+        memory.expected, memory.written, memory.window = memory.bytes.copy(), [], None
+        await give(dut, memory, random_window())
+        await finish(dut, memory)
+
+
+def pixels(channels, rows, cols, *, padding=0, **changes):
+    """A window into the middle of an object of eight by eight pixels."""
+    pitch = -(-channels // 8) * 8
+    size = -(-8 * 8 * pitch // LANES) * LANES
+    count = rows * cols * channels
+    return Window(**{
+        "height": 8, "width": 8, "segment": channels, "pitch": pitch, "row_pitch": 8 * pitch,
+        "ring_base": CONFIG.slots * LINES, "ring_size": size, "rows": rows, "cols": cols,
+        "padding_row": padding, "padding_col": padding, "count": min(count, LINES),
+    } | changes)  # fmt: skip
+
+
+def packed(channels, side):
+    """Rows of 28 pixels of an image, each as one pixel of the object."""
+    row_pitch = -(-28 * channels // 8) * 8
+    return Window(
+        height=28, width=1, segment=side * channels, pitch=channels,
+        row_pitch=row_pitch, ring_base=CONFIG.slots * LINES,
+        ring_size=-(-28 * row_pitch // LANES) * LANES, rows=side, cols=1, stride_col=0,
+        col_step=channels, count=side * side * channels,
+    )  # fmt: skip
+
+
+LIMITS = {
+    "5x5 packed, C 1": (lambda: packed(1, 5), 12),
+    "7x7 packed, C 3": (lambda: packed(3, 7), 16),
+    "5x5, C 6": (lambda: pixels(6, 5, 5), 27),
+    "5x5, C 8": (lambda: pixels(8, 5, 5), 27),
+    "3x3, C 16": (lambda: pixels(16, 3, 3), 14),
+    "3x3, C 24": (lambda: pixels(24, 3, 3), 14),
+    "1x1, C 256": (lambda: pixels(256, 1, 1), 8),
+    "tile of 3x3, C 64": (lambda: pixels(64, 3, 3, count=192), 14),
+    "tile of 3x3, C 128": (lambda: pixels(128, 3, 3), 14),
+    "tile of 3x3, C 96": (lambda: pixels(96, 3, 3, first_row=1, skip=32, count=256), 14),
+    "tile of 3x3, C 512": (lambda: pixels(512, 3, 3, ring_size=16384, row_pitch=0, skip=256), 14),
+    "MAX 2x2, C 64": (lambda: pixels(64, 2, 2, largest=True, count=64), 14),
+    "MAX 3x3, C 64": (lambda: pixels(64, 3, 3, largest=True, count=64), 14),
+    "MAX 3x3, C 128": (lambda: pixels(128, 3, 3, largest=True, count=128), 21),
+    "MAX 3x3, C 256": (lambda: pixels(256, 3, 3, largest=True, count=256), 39),
+    "MAX 5x5, C 64": (lambda: pixels(64, 5, 5, largest=True, count=64), 27),
+}  # fmt: skip
+"""Windows of layers, and the cycles that each may take."""
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms", skip=LANES != 64)
+async def windows_take_no_more_cycles_than_they_may(dut):
+    """At all places of an object, in the padding too: a window of the crossbar is 128 cycles."""
+    memory = await start(dut, 1.0)
+    for name, (make, limit) in LIMITS.items():
+        window, found = make(), []
+        for row, col in np.ndindex(3, 3):
+            await give(dut, memory, window.at(row, col, slot=0))
+            found.append(await finish(dut, memory))
+        dut._log.info("%s: %d..%d cycles", name, min(found), max(found))
+        assert max(found) <= limit, (name, found)
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms", skip=LANES != 64)
+async def any_256_lines_of_25_pixels_take_at_most_27_cycles(dut):
+    memory = await start(dut, 1.0)
+    for _ in range(100):
+        channels = random.randint(11, 256)
+        window = pixels(
+            channels, 5, 5, ring_size=16384, row_pitch=8 * -(-channels // 8) * 8 % 16384
+        )
+        place = random.randrange(4), random.randrange(4)
+        await give(dut, memory, window.at(*place, slot=random.randrange(CONFIG.slots)))
+        assert await finish(dut, memory) <= 27, window

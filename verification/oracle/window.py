@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Oracle of GATHER (docs/contract/window_unit.md): byte by byte, as the text has it."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["gather"]
+
+
+def gather(
+    ring: NDArray[np.int8],
+    slot: NDArray[np.int8],
+    *,
+    origin: int,
+    frame: tuple[int, int],
+    pixel: tuple[int, int],
+    pitches: tuple[int, int],
+    kernel: tuple[int, int],
+    segment: int,
+    first: tuple[int, int] = (0, 0),
+    skip: int = 0,
+    start: int = 0,
+    count: int,
+    largest: bool = False,
+) -> None:
+    """Write the window into lines ``start .. start + count - 1`` of ``slot``.
+
+    Parameters
+    ----------
+    ring : bytes of the ring that holds the object
+    slot : lines, of which the others are kept
+    origin : byte of the object's pixel (0, 0)
+    frame : height and width of the object
+    pixel : row and column, in the object, of the window's pixel (0, 0)
+    pitches : bytes from a pixel to the one below, and to the one right of it
+    kernel : rows and columns of the window
+    segment : bytes of a pixel
+    first, skip : row and column of the first pixel that is taken, bytes of it that are left out
+    start, count : lines
+    largest : the largest of all pixels, of each its bytes from ``skip`` on
+    """
+    window = []
+    for row in range(kernel[0]):
+        for col in range(kernel[1]):
+            y, x = pixel[0] + row, pixel[1] + col
+            inside = 0 <= y < frame[0] and 0 <= x < frame[1]
+            address = origin + y * pitches[0] + x * pitches[1]
+            values = [int(ring[(address + byte) % len(ring)]) for byte in range(segment)]
+            window.append(values if inside else None)
+    if largest:
+        seen = [values for values in window if values is not None]
+        for line in range(count):
+            slot[start + line] = max((values[skip + line] for values in seen), default=-128)
+        return
+    line = -skip
+    for values in window[first[0] * kernel[1] + first[1] :]:
+        for value in values or [0] * segment:
+            if 0 <= line < count:
+                slot[start + line] = value
+            line += 1
