@@ -287,6 +287,12 @@ async def every_kind_of_bad_message_is_counted_and_dropped(dut):
     session.send(1)
     await session.drain()
     assert session.dropped == 1
+    # SENDs are dropped while bad messages come: each of both is counted.
+    for _ in range(40):
+        session.give(0, packet(VECTOR, 0, flits_=0, last=1))
+        session.send(1)
+    await session.drain()
+    assert session.dropped == 41
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
