@@ -276,7 +276,8 @@ def _pytest(copy: Path, target: str, timeout: float) -> str:
         return "timeout"
     if process.returncode == _PASSED:
         return "survived"
-    if process.returncode == _FAILED:
+    # Below 0: killed by a signal, as machine code that writes outside of its arrays is.
+    if process.returncode == _FAILED or process.returncode < 0:
         return "caught"
     log.info("%s", output[-2000:])
     return "broken"

@@ -88,6 +88,12 @@ def test_verdicts(tree: Path) -> None:
     assert (tree / "rtl" / "toy.py").read_text(encoding="utf-8") == SOURCE
 
 
+def test_a_test_that_is_killed_has_noticed(tree: Path) -> None:
+    """As by machine code that writes where it must not."""
+    plant(tree, old="return a + b", new="import os; os.abort()")
+    assert sweep(tree) == {"toy": "caught"}
+
+
 def test_endless_loop_is_noticed(tree: Path) -> None:
     plant(tree, name="endless", old="seconds < 0", new="seconds > 0")
     assert sweep(tree, timeout=5) == {"endless": "timeout"}
