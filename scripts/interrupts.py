@@ -51,7 +51,6 @@ _came = Stop()
 @contextmanager
 def raised() -> Iterator[None]:
     """Signals kill every :func:`child` and raise :class:`Interrupted`, so that all cleans up."""
-    _came.number = 0
 
     def handle(number: int, _: FrameType | None) -> None:
         _came.number = number
@@ -66,6 +65,8 @@ def raised() -> Iterator[None]:
         except Exception:
             _came.check()
             raise
+        finally:
+            _came.number = 0
 
 
 @contextmanager

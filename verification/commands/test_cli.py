@@ -18,6 +18,7 @@ import pytest
 
 from phasecore import files
 from phasecore.paths import IMPORT_PATH
+from phasecore.scripts import interrupts
 from phasecore.scripts.cli import main
 from phasecore.scripts.commands import COMMANDS, device_curves
 from phasecore.scripts.report import results
@@ -287,6 +288,8 @@ def test_a_terminated_command_cleans_up(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(device_curves, "run", work)
     before = signal.getsignal(signal.SIGTERM)
     assert main(["device-curves"]) == 143
+    with interrupts.deferred() as stop:
+        assert stop.number == 0, "the next command of this process is stopped, too"
     assert capsys.readouterr().err == "phasecore: error: interrupted\n"
     assert list(tmp_path.iterdir()) == []
     assert signal.getsignal(signal.SIGTERM) is before
