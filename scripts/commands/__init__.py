@@ -4,7 +4,7 @@
 import re
 from collections.abc import Sequence
 
-__all__ = ["COMMANDS", "module_of", "name_of"]
+__all__ = ["COMMANDS", "command_of", "module_of", "name_of"]
 
 COMMANDS = {
     "generate": "write Verilog, register map and C header of a core or a chip",
@@ -31,6 +31,11 @@ def name_of(words: Sequence[str]) -> str:
     plain = [word for word in words if not word.startswith("-")]
     names = (" ".join(plain[:count]) for count in (2, 1))
     return next((name for name in names if name in COMMANDS), "")
+
+
+def command_of(line: str) -> str:
+    """Command of a line that begins with ``phasecore``, or of a function: ``phasecore.train``."""
+    return name_of(re.split(r"[ .]", line)[1:])
 
 
 def module_of(name: str) -> str:

@@ -7,9 +7,7 @@ holds on a busy machine, the absolute numbers belong to the machine.
 """
 
 import argparse
-import hashlib
 import logging
-import os
 import resource
 import subprocess
 import tempfile
@@ -125,37 +123,13 @@ def with_targets(rows: list[Row], config: CoreConfig) -> list[Row]:
 
 def build_plain(config: CoreConfig) -> Path:
     """The simulation as a program of its own, without Python or anything visible to it."""
-    verilog = harness.core_verilog(config)
-    sources = [*MACRO_SOURCES, core_session.TOP]
-    headers = sorted(core_session.TOP.parent.glob("*.svh"))
-    arguments = [
-        "--binary", "--timing", "-fno-inline", *harness.VERILATOR_TEST, "--timescale", "1ns/1ps",
-        "--top-module", "core_top", f"-GPOST_LANES={config.post_lanes}", "-o", "core_top",
-    ]  # fmt: skip
-    texts = [
-        verilog,
-        *arguments,
-        *(path.read_text(encoding="utf-8") for path in [*sources, *headers]),
-    ]
-    digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
-    folder: Path = harness.BUILD_ROOT.resolve() / f"core_top-plain-{digest}"
-    program = folder / "core_top"
-    if not program.exists():
-        harness.check_tools("verilator", folder, *sources)
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            (Path(scratch) / "dut.v").write_text(verilog, encoding="utf-8")
-            built = subprocess.run(
-                ["verilator", *arguments, f"-I{core_session.TOP.parent}", "--Mdir", scratch,
-                 "dut.v", *map(str, sources)],
-                cwd=scratch, env={**os.environ, **harness.verilator_environment()},
-                encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
-            )  # fmt: skip
-            if built.returncode:
-                reason = harness.cause(built.stdout)
-                raise RuntimeError(f"Verilator does not compile core_top: {reason}")
-            # A build that is stopped leaves no half of a program.
-            (Path(scratch) / "core_top").rename(program)
+    program: Path = harness.build_program(
+        harness.core_verilog(config), top="core_top", sources=[*MACRO_SOURCES, core_session.TOP],
+        arguments=[
+            "-fno-inline", *harness.VERILATOR_TEST, "--timescale", "1ns/1ps",
+            f"-GPOST_LANES={config.post_lanes}",
+        ],
+    )  # fmt: skip
     return program
 
 
@@ -268,7 +242,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     config: CoreConfig = args.config
     path = results.destination(args, args.out or results.ROOT / "build" / "results", "bench")
-    before = earlier(args.before)
+    commit, before = earlier(args.before) if args.before else (None, {})
     simulation = None if args.cycles_only else _simulation(args)
     with working("building the simulation, kept for the next run"):
         top = build_top(config, sim="verilator")
@@ -291,19 +265,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         rows=[
             {**asdict(row), "before": before.get(row.name), "verdict": row.verdict} for row in rows
         ],
-        before=results.read(args.before)["commit"] if args.before else None,
+        before=commit,
     )  # fmt: skip
     results.write(path, result, args)
     passed = all(row.verdict != "fail" for row in rows)
     return {**result, "ok": passed, "out": str(path)}
 
 
-def earlier(path: Path | None) -> dict[str, float]:
-    """Values by row of a result of this command; none without one."""
-    if path is None:
-        return {}
+def earlier(path: Path) -> tuple[str, dict[str, float]]:
+    """Commit and values by row of a result of this command."""
     try:
-        return {row["name"]: float(row["value"]) for row in results.read(path)["rows"]}
+        result = results.read(path)
+        return str(result["commit"]), {row["name"]: float(row["value"]) for row in result["rows"]}
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"--before {path} is no result of bench core: {error!r}") from error
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from phasecore import files
-from phasecore.scripts.commands import module_of, name_of
+from phasecore.scripts.commands import command_of, module_of
 from phasecore.scripts.report import results
 
 __all__ = ["add_parser", "draw", "run"]
@@ -45,7 +45,7 @@ def report(result: dict[str, Any]) -> str:
 def draw(source: Path, folder: Path) -> Path:
     """Draw the picture of a result file into a folder; return its path."""
     result = results.read(source)
-    command = name_of(str(result.get("command", "")).split()[1:])
+    command = command_of(str(result.get("command", "")))
     if command not in DRAWING:
         raise ValueError(f"{source} has no picture: its 'command' is none of {', '.join(DRAWING)}")
     path = folder / f"{source.stem}.png"

@@ -26,7 +26,7 @@ from phasecore.paths import IMPORT_PATH
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.core import PRESETS, CoreConfig
 from phasecore.scripts import interrupts
-from phasecore.scripts.commands import name_of
+from phasecore.scripts.commands import command_of
 from phasecore.scripts.report import results
 from phasecore.scripts.report.sources import rooms, sources
 
@@ -90,7 +90,7 @@ def _contradictions(record: Record, result: Mapping[str, Any]) -> Iterator[str]:
         yield f"its command is none any more: {mine}"
     elif record.commands and mine != _inputs(record.command):
         yield f"it is of {command!r}, not of {record.command!r}"
-    kind = name_of(command.split()[1:])
+    kind = command_of(command)
     if kind in ARITHMETICAL and result.get("arithmetic") != ARITHMETIC:
         yield f"arithmetic {result.get('arithmetic', 'before 2')}, now {ARITHMETIC}"
     if result.get("complete") is False:
@@ -148,7 +148,7 @@ def _inputs(command: str) -> dict[str, Any] | str:
 
 def outdated(result: Mapping[str, Any]) -> list[str]:
     """Sources under a result that have changed since: by its digests, or else by git."""
-    command = name_of(str(result.get("command", "")).split()[1:])
+    command = command_of(str(result.get("command", "")))
     if "sources" in result:
         now = sources(command)
         then = result["sources"]

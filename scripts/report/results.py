@@ -4,7 +4,6 @@
 import argparse
 import json
 import logging
-import re
 import subprocess
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, is_dataclass
@@ -18,7 +17,7 @@ from phasecore.paths import CHECKOUT
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.core import PRESETS, CoreConfig
 from phasecore.rtl.spec.parameters import file_text, to_object
-from phasecore.scripts.commands import name_of
+from phasecore.scripts.commands import command_of
 from phasecore.scripts.report.sources import sources
 
 __all__ = [
@@ -106,14 +105,9 @@ def record(
         "seed": seed,
         **dict.fromkeys(FIGURES),
         "arithmetic": ARITHMETIC,
-        "sources": sources(_name(command)),
+        "sources": sources(command_of(command)),
         **values,
     }
-
-
-def _name(command: str) -> str:
-    """Of a command line, or of a function of the package: ``phasecore.simulate``."""
-    return name_of(re.split(r"[ .]", command)[1:])
 
 
 def rates(recipe: Recipe) -> dict[str, Any]:
@@ -136,7 +130,7 @@ def inputs(args: argparse.Namespace) -> dict[str, Any]:
     chosen = {name: value for name, value in vars(args).items() if name not in NEUTRAL}
     if getattr(args, "config_name", None):
         chosen["config"] = args.config
-    text = json.dumps({"command": _name(args.command), **chosen}, default=_plain)
+    text = json.dumps({"command": command_of(args.command), **chosen}, default=_plain)
     found: dict[str, Any] = json.loads(text)
     return found
 

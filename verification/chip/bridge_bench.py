@@ -62,7 +62,7 @@ class Router:
     queues : flits (head, tail, word) to send, by channel
     packets : packets that came, each a channel and its words, in order of their tails
     heads : channels of the heads that were sent, in order
-    errors : codes that the bridge reported
+    faults : codes that the bridge reported
     frozen : takes nothing more than its buffers
     cycles, stalled, quiet : cycles so far, those with a packet that waits for credits, those
         since anything has moved

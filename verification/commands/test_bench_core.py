@@ -98,7 +98,8 @@ def test_another_commit_stands_beside(tmp_path):
     old = tmp_path / "old.json"
     rows = [{"name": "Transfer of the whole array", "value": 530.0}, {"name": "gone", "value": 1}]
     old.write_text(json.dumps({"commit": "54c8114" + 33 * "0", "rows": rows}), encoding="utf-8")
-    assert bench_core.earlier(old) == {"Transfer of the whole array": 530.0, "gone": 1.0}
+    values = {"Transfer of the whole array": 530.0, "gone": 1.0}
+    assert bench_core.earlier(old) == ("54c8114" + 33 * "0", values)
     result = {
         "before": "54c8114" + 33 * "0",
         "rows": [
@@ -111,6 +112,7 @@ def test_another_commit_stands_beside(tmp_path):
     assert lines[0].startswith("| operation | measured | 54c8114 | unit |")
     assert lines[2].startswith("| Transfer of the whole array | 521 | 530 | cycles |")
     assert lines[3].startswith("| new | 2 |  |  |")
-    old.write_text('{"rows": [1]}', encoding="utf-8")
-    with pytest.raises(ValueError, match=r"old\.json is no result of bench core"):
-        bench_core.earlier(old)
+    for bad in ('{"commit": "x", "rows": [1]}', '{"rows": []}'):
+        old.write_text(bad, encoding="utf-8")
+        with pytest.raises(ValueError, match=r"old\.json is no result of bench core"):
+            bench_core.earlier(old)

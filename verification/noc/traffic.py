@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Traffic on a network in Verilator: runs ``tops/noc_top.sv``, and says what to expect."""
 
-import hashlib
 import importlib
 import json
 import logging
-import os
 import subprocess
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -18,13 +15,7 @@ from phasecore.models.noc.cycle_model import LOCAL, STEP, Traffic, path
 from phasecore.paths import PACKAGE
 from phasecore.rtl.lib.verilog import MACRO_SOURCES
 from phasecore.rtl.spec.noc import NocConfig
-from phasecore.verification.support.build import (
-    BUILD_ROOT,
-    cause,
-    check_tools,
-    locked,
-    verilator_environment,
-)
+from phasecore.verification.support.build import build_program
 
 __all__ = [
     "ORDERS",
@@ -48,9 +39,9 @@ ORDERS = ("xy", "yx", "alternate", "route")
 
 TOP = PACKAGE / "verification" / "cosim" / "tops" / "noc_top.sv"
 VERILATOR = [
-    "--binary", "--timing", "-O3", "-fno-inline", "--unroll-count", "1",
+    "-O3", "-fno-inline", "--unroll-count", "1",
     "--x-assign", "fast", "--x-initial", "fast",
-    "-Wno-lint", "-Wno-style", "--top-module", "noc_top",
+    "-Wno-lint", "-Wno-style",
 ]  # fmt: skip
 
 log = logging.getLogger("phasecore")
@@ -62,42 +53,11 @@ def build(config: NocConfig) -> Path:
         raise ValueError(f"traffic is made of flits of 64 bits, not {config.flit_bits}")
     text, arguments = _design(config)
     macros = [path for path in MACRO_SOURCES if f"phasecore_{path.stem}" in text]
-    sources = [path.read_text(encoding="utf-8") for path in (TOP, *macros)]
-    flags = verilator_environment()["MAKEFLAGS"]
-    content = "\0".join([text, *sources, *VERILATOR, *arguments, flags])
-    name = f"noc-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
-    executable: Path = BUILD_ROOT / name / "noc_top"
-    with locked(executable.parent):
-        if not executable.exists():
-            log.info(
-                "building the %d x %d %s, %d virtual channels, %s (kept for the next run)",
-                config.width, config.height, config.topology, config.virtual_channels,
-                config.arbiter,
-            )  # fmt: skip
-            _compile(executable, text, arguments, macros)
-    return executable
-
-
-def _compile(executable: Path, text: str, arguments: list[str], macros: list[Path]) -> None:
-    """Make ``executable`` of a NoC's Verilog."""
-    check_tools("verilator", executable.parent.resolve(), TOP, *macros)
-    with tempfile.TemporaryDirectory(dir=executable.parent) as scratch:
-        source = Path(scratch) / "noc.v"
-        source.write_text(text, encoding="utf-8")
-        command = [
-            "verilator", *VERILATOR, *arguments, "-Mdir", scratch, "-o", "noc_top",
-            str(source), str(TOP), *map(str, macros),
-        ]  # fmt: skip
-        done = subprocess.run(
-            command, env={**os.environ, **verilator_environment()}, check=False,
-            capture_output=True, encoding="utf-8",
-        )  # fmt: skip
-        if done.returncode:
-            raise RuntimeError(
-                f"Verilator cannot build the NoC: {cause(done.stderr + done.stdout)}"
-            )
-        # The whole file or none, should the build be stopped.
-        (Path(scratch) / "noc_top").rename(executable)
+    return build_program(
+        text, top="noc_top", sources=[TOP, *macros], arguments=[*VERILATOR, *arguments],
+        news=f"building the {config.width} x {config.height} {config.topology},"
+        f" {config.virtual_channels} virtual channels, {config.arbiter} (kept for the next run)",
+    )  # fmt: skip
 
 
 def _design(config: NocConfig) -> tuple[str, list[str]]:

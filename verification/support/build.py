@@ -8,7 +8,9 @@ import logging
 import os
 import re
 import shutil
+import subprocess
 import sys
+import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,12 +30,12 @@ __all__ = [
     "VERILATOR_FAST",
     "BenchError",
     "build",
+    "build_program",
     "cause",
     "check_tools",
     "chip_verilog",
     "config_from_env",
     "core_verilog",
-    "locked",
     "run_bench",
     "verilator_environment",
     "wave_file",
@@ -55,6 +57,8 @@ VERILATOR_FAST = [
     "--timing", "--no-public-flat-rw", "--public-depth", "1", "-fno-inline", *VERILATOR_TEST,
 ]  # fmt: skip
 """The top makes its own clock; only its own signals are visible to Python."""
+
+log = logging.getLogger("phasecore")
 
 QUICK_BUILDS = "PHASECORE_QUICK_BUILDS"
 """Environment variable: models of Verilator are for short runs.
@@ -168,7 +172,7 @@ def _kept(key: str, make: Callable[[], str]) -> str:
     texts = [path.read_text(encoding="utf-8") for path in sources]
     digest = hashlib.sha256("\0".join([key, *texts]).encode()).hexdigest()[:16]
     folder = BUILD_ROOT / f"verilog-{digest}"
-    with locked(folder):
+    with _locked(folder):
         path = folder / "core.v"
         if not path.exists():
             path.with_suffix(".tmp").write_text(make(), encoding="utf-8")
@@ -177,7 +181,7 @@ def _kept(key: str, make: Callable[[], str]) -> str:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Iterator[None]:
     """Folder ``path``, made if need be, for this process alone."""
     path.mkdir(parents=True, exist_ok=True)
     with open(path / "lock", "w", encoding="utf-8") as lock:
@@ -204,15 +208,14 @@ def build(
         build_args = VERILATOR_TEST if sim == "verilator" else []
     macros = [path for path in MACRO_SOURCES if f"phasecore_{path.stem}" in verilog]
     sources = [*macros, *sources]
-    folders = sorted({Path(source).parent for source in sources})
-    headers = [header for folder in folders for header in sorted(folder.glob("*.svh"))]
+    folders = _folders(sources)
     tools = verilator_environment() if sim == "verilator" else {}
-    digest = hashlib.sha256("\0".join([
+    digest = _digest(
+        sources,
         verilog, top, sim, str(waves), str(parameters), *build_args, tools.get("MAKEFLAGS", ""),
-        *(Path(source).read_text(encoding="utf-8") for source in [*sources, *headers]),
-    ]).encode()).hexdigest()[:16]  # fmt: skip
+    )  # fmt: skip
     folder = BUILD_ROOT / f"{top}-{sim}-{digest}"
-    with locked(folder):
+    with _locked(folder):
         if not (folder / "done").exists():
             check_tools(sim, folder.resolve(), *sources)
             (folder / "dut.v").write_text(verilog, encoding="utf-8")
@@ -233,6 +236,50 @@ def build(
                     raise _failed(f"{sim} does not compile {top}", folder / "build.log") from error
             (folder / "done").touch()
     return folder
+
+
+def build_program(
+    verilog: str, *, top: str, sources: Sequence[Path], arguments: Sequence[str], news: str = ""
+) -> Path:
+    """Compile Verilog text and ``sources`` to a program of its own with Verilator; return it.
+
+    It is kept like what :func:`build` makes. ``news`` is logged if it must be made.
+    """
+    tools = verilator_environment()
+    arguments = ["--binary", "--timing", *arguments, "--top-module", top, "-o", top]
+    digest = _digest(sources, verilog, *arguments, tools["MAKEFLAGS"])
+    program = BUILD_ROOT.resolve() / f"{top}-program-{digest}" / top
+    with _locked(program.parent):
+        if program.exists():
+            return program
+        check_tools("verilator", program.parent, *sources)
+        if news:
+            log.info("%s", news)
+        with tempfile.TemporaryDirectory(dir=program.parent) as scratch:
+            (Path(scratch) / "dut.v").write_text(verilog, encoding="utf-8")
+            built = subprocess.run(
+                ["verilator", *arguments, *(f"-I{folder}" for folder in _folders(sources)),
+                 "--Mdir", scratch, "dut.v", *map(str, sources)],
+                cwd=scratch, env={**os.environ, **tools}, encoding="utf-8",
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+            )  # fmt: skip
+            if built.returncode:
+                raise RuntimeError(f"Verilator does not compile {top}: {cause(built.stdout)}")
+            # A build that is stopped leaves no half of a program.
+            (Path(scratch) / top).rename(program)
+    return program
+
+
+def _folders(sources: Sequence[Path]) -> list[Path]:
+    """Where the sources find what they include."""
+    return sorted({Path(source).parent for source in sources})
+
+
+def _digest(sources: Sequence[Path], *texts: str) -> str:
+    """Of texts, of the sources and of all headers beside them."""
+    headers = [header for folder in _folders(sources) for header in sorted(folder.glob("*.svh"))]
+    read = (Path(source).read_text(encoding="utf-8") for source in [*sources, *headers])
+    return hashlib.sha256("\0".join([*texts, *read]).encode()).hexdigest()[:16]
 
 
 def _failed(what: str, log: Path) -> BenchError:

@@ -9,7 +9,7 @@ import pytest
 from phasecore.models.golden.arithmetic import ARITHMETIC
 from phasecore.rtl.spec.core import PRESETS
 from phasecore.scripts.cli import main, parsed
-from phasecore.scripts.commands import name_of
+from phasecore.scripts.commands import command_of
 from phasecore.scripts.report import records, results
 from phasecore.scripts.report.records import Record
 from phasecore.scripts.report.results import RESULTS
@@ -32,7 +32,7 @@ def test_results_are_summaries() -> None:
 def test_recorded_commands_are_commands(record: Record) -> None:
     for command in record.commands:
         _, args = parsed(command.split())
-        assert name_of(args.command.split()[1:]) in ROOMS
+        assert command_of(args.command) in ROOMS
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.name)
