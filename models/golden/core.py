@@ -3,6 +3,7 @@
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from phasecore.models.engine.programs import NO_HALT, Programs
@@ -20,6 +21,8 @@ from phasecore.models.golden.trace import Trace
 from phasecore.models.golden.update_unit import UpdateUnit
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import Segment
+from phasecore.rtl.spec.registers.core import AFFINE_BIT
+from phasecore.rtl.spec.registers.table import WORD_BYTES
 
 __all__ = ["Core", "Trace"]
 
@@ -91,6 +94,33 @@ class Core(Block):
         if outcome.finished:
             return outcome.results
         raise ValueError(_reason(outcome.programs))
+
+    def write_memory(self, address: int, data: bytes) -> None:
+        """What a host writes through MEMORY_DATA, beginning with ``address`` in MEMORY_ADDRESS.
+
+        Slots that are written get exponent 0. Raises ``ValueError`` for an address that is none of
+        a word, for bytes that are no whole words, and for what the hardware would refuse.
+        """
+        in_affine, first = divmod(address, 1 << AFFINE_BIT)
+        end = first + len(data)
+        size = self.config.affine_bytes if in_affine else self.config.vector_bytes
+        if first % WORD_BYTES or len(data) % WORD_BYTES:
+            raise ValueError(
+                f"address and length must be multiples of {WORD_BYTES},"
+                f" not 0x{address:x} and {len(data)}"
+            )
+        if in_affine not in (0, 1) or end > size:
+            raise ValueError(f"0x{address:x} and {len(data)} bytes from there are not in a memory")
+        values = np.frombuffer(data, dtype=np.int8).astype(np.int64)
+        if in_affine:
+            self.post.scales.reshape(-1)[first // 2 : end // 2] = values[0::2] & 0xFF
+            self.post.offsets.reshape(-1)[first // 2 : end // 2] = values[1::2]
+            return
+        lines = self.config.lines
+        self.slots.reshape(-1)[first:end] = values
+        self.exponents[first // lines : -(-end // lines)] = 0
+        slots, within = np.divmod(np.arange(first, end), lines)
+        self.trace = self.trace.extended(Trace(vectors=np.stack([slots, within, values], axis=1)))
 
 
 def _reason(programs: Programs) -> str:

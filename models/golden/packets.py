@@ -11,7 +11,8 @@ from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import GROUP, HEADER, PACKET_MAGIC, PacketKind, pack, unpack
 
 __all__ = [
-    "Packet", "Result", "affine_packet", "header", "parse_input", "parse_result", "vector_packet",
+    "Packet", "Result", "affine_bytes", "affine_packet", "header", "parse_input", "parse_result",
+    "vector_bytes", "vector_packet",
 ]  # fmt: skip
 
 HEADER_BYTES = sum(field.width for field in HEADER) // 8
@@ -66,21 +67,13 @@ def _check_lines(start: int, length: int, config: CoreConfig) -> None:
         raise ValueError(f"lines {start}..{start + length - 1} are outside 0..{config.lines - 1}")
 
 
-def vector_packet(codes: ArrayLike, *, config: CoreConfig, start: int = 0, slot: int = 0) -> bytes:
-    """VECTOR packet of ``codes`` (-127..127) for lines ``start`` and up.
-
-    On a chip ``slot`` is the host's route.
-    """
-    values = _values("codes", codes, -config.code_max, config.code_max)
-    _check_lines(start, len(values), config)
-    payload = values.astype("i1").tobytes()
-    return header(PacketKind.VECTOR, start=start, length=len(values), slot=slot) + payload
+def vector_bytes(codes: ArrayLike, *, config: CoreConfig) -> bytes:
+    """``codes`` (-127..127) as they are in the vector memory and in packets, a byte each."""
+    return _values("codes", codes, -config.code_max, config.code_max).astype("i1").tobytes()
 
 
-def affine_packet(
-    scale: ArrayLike, offset: ArrayLike, *, config: CoreConfig, start: int = 0, slot: int = 0
-) -> bytes:
-    """AFFINE packet for lines ``start`` and up; on a chip ``slot`` is the host's route.
+def affine_bytes(scale: ArrayLike, offset: ArrayLike) -> bytes:
+    """Lines of an affine table as they are in its memory and in packets, two bytes each.
 
     Parameters
     ----------
@@ -90,10 +83,30 @@ def affine_packet(
     scales, shifts = _values("scale", scale, 0, 255), _values("offset", offset, -128, 127)
     if len(scales) != len(shifts):
         raise ValueError(f"{len(scales)} scales and {len(shifts)} offsets")
-    _check_lines(start, len(scales), config)
-    pairs = np.stack([scales, shifts & 0xFF], axis=1).astype("u1")
-    head = header(PacketKind.AFFINE, start=start, length=len(scales), slot=slot)
-    return head + pairs.tobytes()
+    return np.stack([scales, shifts & 0xFF], axis=1).astype("u1").tobytes()
+
+
+def vector_packet(codes: ArrayLike, *, config: CoreConfig, start: int = 0, slot: int = 0) -> bytes:
+    """VECTOR packet of ``codes`` (-127..127) for lines ``start`` and up.
+
+    On a chip ``slot`` is the host's route.
+    """
+    payload = vector_bytes(codes, config=config)
+    _check_lines(start, len(payload), config)
+    return header(PacketKind.VECTOR, start=start, length=len(payload), slot=slot) + payload
+
+
+def affine_packet(
+    scale: ArrayLike, offset: ArrayLike, *, config: CoreConfig, start: int = 0, slot: int = 0
+) -> bytes:
+    """AFFINE packet for lines ``start`` and up, of what :func:`affine_bytes` takes.
+
+    On a chip ``slot`` is the host's route.
+    """
+    payload = affine_bytes(scale, offset)
+    length = len(payload) // 2
+    _check_lines(start, length, config)
+    return header(PacketKind.AFFINE, start=start, length=length, slot=slot) + payload
 
 
 def parse_result(packet: bytes) -> Result:

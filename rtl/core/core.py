@@ -11,6 +11,7 @@ from phasecore.rtl.core.analog.programmer import Programmer
 from phasecore.rtl.core.control.controller import Controller
 from phasecore.rtl.core.control.csr_file import CsrFile
 from phasecore.rtl.core.control.load_unit import AxiStream, LoadUnit
+from phasecore.rtl.core.control.memory_access import MemoryAccess
 from phasecore.rtl.core.control.read_unit import ReadUnit
 from phasecore.rtl.core.digital.post_processing import PostProcessing
 from phasecore.rtl.core.digital.update_unit import UpdateUnit
@@ -33,6 +34,7 @@ class CoreBlocks:
         m.submodules.crossbar = self.crossbar = Crossbar(config)
         m.submodules.controller = self.controller = Controller(config)
         m.submodules.csr = self.csr = CsrFile(config)
+        m.submodules.access = self.access = MemoryAccess(config)
         self.driver, self.adc = InputDriver(config), AdcInterface(config)
         self.post, self.update = PostProcessing(config), UpdateUnit(config)
         self.programmer = Programmer(config)
@@ -64,17 +66,29 @@ class CoreBlocks:
         )  # fmt: skip
 
     def share_vectors(self, m: Module, reader: wiring.Component, writer: wiring.Component) -> None:
-        """Vector memory for all units and those two; the order is the priority."""
-        readers = (self.post, self.driver, self.update, self.programmer, reader)
-        m.submodules.vectors = vectors = VectorMemory(self.config, readers=len(readers), writers=2)
+        """Vector memory for all units, those two and the host; the order is the priority."""
+        readers = (self.post, self.driver, self.update, self.programmer, reader, self.access)
+        m.submodules.vectors = vectors = VectorMemory(self.config, readers=len(readers), writers=3)
         for index, unit in enumerate(readers):
             connect(m, unit.read, vectors.read[index])
-        for index, unit in enumerate((self.post, writer)):
+        for index, unit in enumerate((self.post, writer, self.access)):
             connect(m, unit.write, vectors.write[index])
             connect(m, unit.exponent_write, vectors.exponent_write[index])
         self.exponents = vectors.exponents
         for unit in (self.driver, self.update):
             m.d.comb += unit.exponents.eq(vectors.exponents)
+
+    def share_tables(self, m: Module, writer: wiring.Component) -> None:
+        """Affine tables for that writer and, when it writes none, for the host."""
+        tables, first, last = self.post.affine_write, writer.affine_write, self.access.affine_write
+        m.d.comb += [
+            self.access.affine_ready.eq(~first.en),
+            tables.en.eq(first.en | last.en),
+            *(
+                getattr(tables, name).eq(Mux(first.en, getattr(first, name), getattr(last, name)))
+                for name in ("address", "mask", "data")
+            ),
+        ]
 
     def _analog(self, m: Module) -> None:
         """The macro between driver, converters and programmer."""
@@ -134,6 +148,7 @@ class CoreBlocks:
         csr, adc, post = self.csr, self.adc, self.post
         update, programmer = self.update, self.programmer
         connect(m, self.controller.sequencer, csr.sequencer)
+        connect(m, csr.memory, self.access.port)
         m.d.comb += [
             programmer.refresh_high.eq(csr.settings.refresh_high),
             programmer.refresh_low.eq(csr.settings.refresh_low),
@@ -203,11 +218,11 @@ class Core(wiring.Component):
         m.submodules.load_unit = load_unit = LoadUnit(self.config)
         m.submodules.read_unit = read_unit = ReadUnit(self.config)
         units.share_vectors(m, read_unit, load_unit)
+        units.share_tables(m, load_unit)
         connect(m, controller.load, load_unit.i)
         connect(m, controller.read, read_unit.i)
         connect(m, load_unit.status, controller.units.load)
         connect(m, read_unit.status, controller.units.read)
-        connect(m, load_unit.affine_write, units.post.affine_write)
         connect(m, axil.bus, csr.bus)
         m.d.comb += [
             load_unit.cancel.eq(controller.cancel),

@@ -18,6 +18,7 @@ __all__ = [
     "Exponents",
     "IncrementTiming",
     "MacroProgram",
+    "MemoryPort",
     "MvmCommand",
     "MvmSource",
     "PostCommand",
@@ -51,6 +52,28 @@ class UnitsStatus(wiring.Signature):
 
     def __init__(self, config: CoreConfig):
         super().__init__({unit.name.lower(): Out(UnitStatus(config)) for unit in Unit})
+
+
+class MemoryPort(wiring.Signature):
+    """Access of the host to the memories of a core, seen from the register file.
+
+    ``address`` is that of the register MEMORY_ADDRESS, ``known`` if it is inside its memory: only
+    then is a ``read`` or ``write`` asked for. It is taken in a cycle with ``ready``; what is read
+    is on ``r_data`` in the next cycle only.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "address": Out(32),
+                "known": In(1),
+                "read": Out(1),
+                "write": Out(1),
+                "w_data": Out(32),
+                "ready": In(1),
+                "r_data": In(32),
+            }
+        )
 
 
 class MvmSource:

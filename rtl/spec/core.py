@@ -221,6 +221,16 @@ class CoreConfig(Parameters):
         return _log2(self.slots * self.blocks)
 
     @property
+    def vector_bytes(self) -> int:
+        """Bytes of the vector memory; the slots come first, a byte per line."""
+        return self.slots * self.lines
+
+    @property
+    def affine_bytes(self) -> int:
+        """Bytes of the affine tables: per line a scale and an offset."""
+        return self.affine_tables * self.lines * 2
+
+    @property
     def code_max(self) -> int:
         """Largest magnitude of an activation or error mantissa; codes are symmetric."""
         return (1 << (self.output_bits - 1)) - 1

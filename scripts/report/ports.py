@@ -35,7 +35,7 @@ CHIP = CHIPS["default"]
 DIRECT = NocConfig(topology="prism", width=4, height=2)
 
 NUMBERS = {
-    "readers": 5, "writers": 2, "lanes": DEFAULT.post_lanes, "vc": 0, "port": 0,
+    "readers": 6, "writers": 3, "lanes": DEFAULT.post_lanes, "vc": 0, "port": 0,
     "n": 10, "age_bits": 10, "routes": CHIP.core.routes, "header": HEADER, "route": False,
     "word": 0, "entries": CHIP.core.objects, "channels": CHIP.noc.virtual_channels,
     "sources": 3,

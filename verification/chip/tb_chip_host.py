@@ -8,6 +8,7 @@ needs fresh arrays, so ``test_chip_host.py`` runs one per simulation.
 import itertools
 import os
 import random
+from copy import deepcopy
 
 import cocotb
 import pytest
@@ -15,7 +16,12 @@ from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
 
 from phasecore.models.golden.chip import Chip
 from phasecore.models.golden.device import IDEAL
-from phasecore.models.golden.packets import affine_packet, vector_packet
+from phasecore.models.golden.packets import (
+    affine_bytes,
+    affine_packet,
+    vector_bytes,
+    vector_packet,
+)
 from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.instructions import (
     Axis,
@@ -27,6 +33,7 @@ from phasecore.rtl.spec.instructions import (
     encode,
 )
 from phasecore.rtl.spec.registers.chip import PAGE_BITS
+from phasecore.rtl.spec.registers.core import affine_address, vector_address
 from phasecore.rtl.spec.registers.table import FaultCode, FaultCounter
 from phasecore.verification.drivers.chip_host import ChipHost
 from phasecore.verification.drivers.host import Faults, RegisterError, RunError, reset_again
@@ -72,18 +79,26 @@ def relay(count):
     return [AWAIT, send(), RELEASE, loop(count), HALT]
 
 
+def program_row(row, slot):
+    return encode(Opcode.PROGRAM, segment=0, row=row, slot=slot)
+
+
 def layer(count):
     """Program rows from a first vector, then a layer for ``count`` vectors, with table 0."""
-    rows = [encode(Opcode.PROGRAM, segment=0, row=row, slot=0) for row in range(3)]
-    setup = [AWAIT, *rows, RELEASE]
+    setup = [AWAIT, *(program_row(row, 0) for row in range(3)), RELEASE]
+    return [*setup, *product(0), loop(count, len(setup)), HALT]
+
+
+def product(table):
+    """A layer for a vector, with a table."""
     forward = encode(
         Opcode.FORWARD, segment=0, slot=0, precision=CONFIG.input_bits, input_signs=3, polarities=3
     )
     activate = encode(
         Opcode.ACTIVATE, segment=0, axis=Axis.COLS, from_slot=0, slot=0, accumulate=0,
-        function=Function.TANH, shift=7, affine=1, table=0, destination=1, destination_line=0,
+        function=Function.TANH, shift=7, affine=1, table=table, destination=1, destination_line=0,
     )  # fmt: skip
-    return [*setup, AWAIT, forward, activate, send(slot=1), RELEASE, loop(count, len(setup)), HALT]
+    return [AWAIT, forward, activate, send(slot=1), RELEASE]
 
 
 class Session:
@@ -114,8 +129,11 @@ class Session:
         await self.join((CHIP.host, 0), (FIRST, 0), depth=1)
         await self.join((FIRST, 0), (SECOND, 0), depth=1, vc=CHIP.noc.virtual_channels - 1)
         await self.join((SECOND, 0), (CHIP.host, 1), credits=4)
-        # A table's route: its object is the number of the table, credits are not needed.
-        x, y = CHIP.place(SECOND)
+        await self.join_table(SECOND)
+
+    async def join_table(self, node):
+        """A table's route: its object is the number of the table, credits are not needed."""
+        x, y = CHIP.place(node)
         table = RouteDescriptor(x=x, y=y, object=0, credits=0)
         await self.host.define(3, table)
         self.model.define_route(CHIP.host, 3, table)
@@ -203,6 +221,65 @@ async def vectors_through_two_cores(dut):
     vector, affine = LINES // 8 + words, LINES // 4 + words
     assert await host.read_register("COUNT_FLITS_SENT") == 2 * (6 * vector + affine + 5)
     assert await host.read_register("COUNT_FLITS_RECEIVED") == 2 * (5 * vector + 6)
+    await session.close()
+
+
+class Memory:
+    """Memories of a core written by registers, in RTL and model."""
+
+    def __init__(self, session, node):
+        self._page, self._core = session.host.cores[node], session.model.cores[node]
+
+    async def write_vector(self, slot):
+        vector = codes()
+        await self._page.write_vector(slot, vector)
+        self._core.write_memory(vector_address(CONFIG, slot), vector_bytes(vector, config=CONFIG))
+
+    async def write_affine(self, number):
+        scale, offset = [random.randrange(256) for _ in range(LINES)], codes()
+        await self._page.write_affine(number, scale, offset)
+        self._core.write_memory(affine_address(CONFIG, number), affine_bytes(scale, offset))
+
+
+@cocotb.test(timeout_time=600, timeout_unit="us")
+async def registers_reach_what_packets_do_not(dut):
+    """On a ring of direct links the core opposite the host gets rows and a table by registers.
+
+    Vectors come to it, and go from it, through the host's neighbours. One of those gets a table
+    while many packets with another one arrive.
+    """
+    session = await connect(dut)
+    near = set(CHIP.noc.neighbours[CHIP.host])
+    (far,) = set(CHIP.cores) - near
+    before, after = random.sample(sorted(near), 2)
+    await session.join((CHIP.host, 0), (before, 0))
+    await session.join((before, 0), (far, 0))
+    await session.join((far, 0), (after, 0))
+    await session.join((after, 0), (CHIP.host, 1), credits=4)
+    await session.join_table(before)
+    tables = [table() for _ in range(20)]
+    for packet in tables:
+        session.host.send(packet)
+    await Memory(session, before).write_affine(1)
+    await session.host.source.wait()
+    session.model.run({}, tables)
+
+    memory, slots = Memory(session, far), range(2, 5)
+    for slot in slots:
+        await memory.write_vector(slot)
+    await memory.write_affine(0)
+    rows = random.sample(range(CONFIG.rows), len(slots))
+    program = [program_row(row, slot) for row, slot in zip(rows, slots, strict=True)]
+    await session.run({far: [*program, HALT]})
+    crossbar = session.model.cores[far].crossbar
+    found = deepcopy(crossbar)
+    read_devices(session.macros[far], found)
+    assert (found.conductance == crossbar.conductance).all()
+    assert crossbar.set_pulses
+
+    both = [*product(0), *product(1), HALT]
+    far_program = [*product(0), loop(2), HALT]
+    await session.run({before: both, far: far_program, after: relay(2)}, vectors(2))
     await session.close()
 
 

@@ -50,6 +50,13 @@ def test_direct_links(simulate, tmp_path, seed):
     run(simulate, tmp_path, seed, TINY.replace(noc=prism), "vectors_through_two_cores")
 
 
+def test_memories_on_direct_links(simulate, tmp_path, seed):
+    ring = NocConfig(
+        topology="table", width=2, height=2, networks=1, links=((0, 1), (1, 3), (3, 2), (2, 0))
+    )
+    run(simulate, tmp_path, seed, TINY.replace(noc=ring), "registers_reach_what_packets_do_not")
+
+
 def test_tiles_and_routers_are_one_module_each():
     text = harness.chip_verilog(TINY)
     for name, instances in ((TILE, 3), (ROUTER, 4), (CHIP, 0)):

@@ -6,14 +6,20 @@ import random
 
 import cocotb
 from amaranth.lib.wiring import Out
-from cocotb.triggers import ClockCycles, RisingEdge
+from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
 from phasecore.rtl.core.control.csr_file import SequencerPort, Settings
 from phasecore.rtl.core.control.csr_parts import Events
 from phasecore.rtl.core.interfaces import TableWrite
 from phasecore.rtl.spec.registers.core import offsets, registers, windows
-from phasecore.rtl.spec.registers.table import FaultCode, FaultCounter, Origin, fault_counter
+from phasecore.rtl.spec.registers.table import (
+    Access,
+    FaultCode,
+    FaultCounter,
+    Origin,
+    fault_counter,
+)
 from phasecore.verification.support.build import config_from_env
 from phasecore.verification.support.streams import reset
 
@@ -65,7 +71,7 @@ async def start(dut, stalls=False):
         dut, **inputs, events=0, malformed=0, malformed_code=0, calibration_errors=0,
         calibration_offset=0, calibration_gain=256, drift_conductance=0, drift_baselined=0,
         drift_scale=1024, start=0, controller_events=0, busy=0, calibrating=0,
-        noc_fault=0, noc_fault_code=0,
+        noc_fault=0, noc_fault_code=0, memory__known=1, memory__ready=1, memory__r_data=0,
     )  # fmt: skip
     return Host(dut, stalls=stalls)
 
@@ -83,12 +89,12 @@ async def registers_behave_as_the_table_says(dut, stalls):
         value = random.getrandbits(32)
         if register.origin is Origin.STORED:
             assert not await host.write(register.offset, value)
-            mask = (1 << register.width) - 1
+            mask = sum((1 << field.width) - 1 << field.low for field in register.fields)
             assert await host.get(register.name) == value & mask, register.name
             assert await host.write(register.offset, 0, size=2), "partial write accepted"
             assert await host.get(register.name) == value & mask, register.name
             refusals += 1
-        elif register.name != "CONTROL":
+        elif register.access is Access.READ_ONLY:
             assert await host.write(register.offset, value), register.name
             refusals += 1
             if register.origin is Origin.CONSTANT:
@@ -150,6 +156,89 @@ async def windows_are_memories_and_lock_while_running(dut, stalls):
     dut.sequencer__segment_en.value = 0
     for address, value in contents.items():
         assert await host.read(address) == (value, False), hex(address)
+
+
+class Memory:
+    """Words behind MEMORY_DATA, of which those below ``size`` are known; it is often in use."""
+
+    def __init__(self, dut, size):
+        self.dut, self.words = dut, {}
+        self.size, self.duty = size, 1.0
+        self.taken = []
+        cocotb.start_soon(self._run())
+
+    async def _run(self):
+        dut = self.dut
+        while True:
+            await FallingEdge(dut.clk)
+            address = int(dut.memory__address.value)
+            dut.memory__known.value = address < self.size
+            dut.memory__ready.value = random.random() < self.duty
+            await RisingEdge(dut.clk)
+            read, write = int(dut.memory__read.value), int(dut.memory__write.value)
+            assert not (read and write)
+            # What is read is there in one cycle only.
+            dut.memory__r_data.value = random.getrandbits(32)
+            if not (read or write):
+                continue
+            assert address < self.size, "asked for what is not known"
+            if int(dut.memory__ready.value):
+                self.taken.append((address, write))
+                if write:
+                    self.words[address] = int(dut.memory__w_data.value)
+                else:
+                    dut.memory__r_data.value = self.words.get(address, 0)
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+@cocotb.parametrize(duty=[1.0, 0.2])
+async def a_memory_is_read_and_written_word_by_word(dut, duty):
+    """The address moves on with every access that is taken, and with no other one."""
+    host = await start(dut, stalls=duty < 1)
+    memory = Memory(dut, 0x80)
+    memory.duty = duty
+    address, data = OFFSETS["MEMORY_ADDRESS"], OFFSETS["MEMORY_DATA"]
+    values = [random.getrandbits(32) for _ in range(4)]
+    await host.set("MEMORY_ADDRESS", 0x70)
+    for value in values:
+        assert not await host.write(data, value)
+    assert await host.get("MEMORY_ADDRESS") == 0x80
+    for access in (host.read(data), host.write(data, 1)):
+        assert (await access) in ((0, True), True), "access behind the end accepted"
+    assert await host.get("FAULT_CODE") == FaultCode.REGISTER_RANGE
+    assert await host.get("FAULT_ADDRESS") == data
+    assert await host.get("MEMORY_ADDRESS") == 0x80
+    # Two more bits, which are in no field.
+    assert not await host.write(address, 0x73)
+    assert await host.write(data, 1, size=2), "partial write accepted"
+    for value in values[:2]:
+        assert await host.read(data) == (value, False)
+
+    dut.sequencer__running.value = 1
+    assert await host.write(data, 1), "write while running accepted"
+    for value in values[2:]:
+        assert await host.read(data) == (value, False)
+    expected = [(at, kind) for kind in (1, 0) for at in range(0x70, 0x80, 4)]
+    assert memory.taken == expected
+    counters = ("FAULTS_REGISTER", "FAULTS_LOCKED", "FAULT_COUNT")
+    assert [await host.get(name) for name in counters] == [3, 1, 4]
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def a_program_that_starts_locks_a_write_that_waits(dut):
+    """A write that the memory has not taken when a program begins is refused."""
+    host = await start(dut)
+    memory = Memory(dut, 0x80)
+    memory.duty = 0
+    write = cocotb.start_soon(host.write(OFFSETS["MEMORY_DATA"], 1))
+    await ClockCycles(dut.clk, 50)
+    assert not write.done()
+    dut.sequencer__running.value = 1
+    await ClockCycles(dut.clk, 10)
+    assert await write, "write while running accepted"
+    memory.duty = 1
+    assert await host.get("FAULT_CODE") == FaultCode.REGISTER_LOCKED
+    assert not memory.taken
 
 
 async def _fetch(dut):

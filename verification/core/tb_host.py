@@ -23,7 +23,13 @@ from phasecore.rtl.spec.instructions import (
     encode,
     pack,
 )
-from phasecore.rtl.spec.registers.core import offsets, windows
+from phasecore.rtl.spec.registers.core import (
+    AFFINE_BIT,
+    affine_address,
+    offsets,
+    vector_address,
+    windows,
+)
 from phasecore.rtl.spec.registers.table import FaultCode
 from phasecore.verification.core.host_session import (
     BEAT,
@@ -39,6 +45,7 @@ from phasecore.verification.core.host_session import (
     WHOLE,
     activate,
     affine,
+    codes,
     connect,
     error,
     load,
@@ -256,6 +263,62 @@ async def refused_register_accesses(dut):
             await access
         await session.expect(code, address)
     assert before == [await host.read_word(address) for address in written]
+    await session.close()
+
+
+@cocotb.test(timeout_time=4, timeout_unit="ms")
+async def memories_over_registers(dut):
+    """Slots and tables written by registers are those of the model; what is refused changes none.
+
+    An error vector leaves an exponent in slot 3, which a write of any of its lines makes 0.
+    """
+    session = await connect(dut)
+    host, model = session.host, session.model
+    await session.run([mvm(), error()])
+    assert model.exponents[3]
+
+    async def write(address, data):
+        await host.write_memory(address, data)
+        model.write_memory(address, data)
+
+    await write(vector_address(CONFIG, 3, 8), random.randbytes(4))
+    await session.run([outer(), mvm(), activate(), read(1)])
+    await write(vector_address(CONFIG, 6, 12), random.randbytes(8))
+    await write(affine_address(CONFIG, 0), random.randbytes(2 * LINES))
+    await write(affine_address(CONFIG, 1, 6), random.randbytes(8))
+    assert await host.read_memory(affine_address(CONFIG, 0), 8) == bytes(8)
+    slots = model.slots.astype("i1").tobytes()
+    assert await host.read_memory(0, CONFIG.vector_bytes) == slots
+    await host.write_vector(0, slot := codes(LINES))
+    model.slots[0], model.exponents[0] = slot, 0
+    assert await host.read_register("MEMORY_ADDRESS") == LINES
+
+    with pytest.raises(ValueError, match=r"multiples of 4, not 0x2 and 4$"):
+        await host.write_memory(2, bytes(4))
+    data = offsets(CONFIG)["MEMORY_DATA"]
+    for address in (CONFIG.vector_bytes, 1 << AFFINE_BIT | CONFIG.affine_bytes, 1 << 20):
+        await host.write_register("MEMORY_ADDRESS", address)
+        for access in (host.read_word(data), host.write_word(data, 1)):
+            with pytest.raises(RegisterError, match="refused"):
+                await access
+            await session.expect(FaultCode.REGISTER_RANGE, data)
+        assert await host.read_register("MEMORY_ADDRESS") == address
+
+    # A program that waits for a packet: words can be read, not written.
+    await host.load_program([load(6), HALT])
+    await host.start()
+    for address, size in ((LINES, 4), (1 << AFFINE_BIT, 4), (LINES, 1)):
+        await host.write_register("MEMORY_ADDRESS", address)
+        response = await host.registers.write(data, b"\x55" * size)
+        assert response.resp, "write while running accepted"
+        locked, partial = FaultCode.REGISTER_LOCKED, FaultCode.REGISTER_PARTIAL
+        await session.expect(locked if size == 4 else partial, data)
+        assert await host.read_register("MEMORY_ADDRESS") == address
+    assert await host.read_memory(0, LINES) == model.slots[0].astype("i1").tobytes()
+    packet = vector()
+    host.send(packet)
+    await host.finish()
+    await session.compare([load(6), HALT], [packet])
     await session.close()
 
 

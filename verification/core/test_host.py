@@ -20,6 +20,7 @@ PROFILE = "pcm"
         ("bad_packets_are_dropped_whole", True),
         ("illegal_instructions_are_skipped", False),
         ("refused_register_accesses", True),
+        ("memories_over_registers", False),
         ("programs_that_do_not_end", False),
         ("programs_that_do_not_end", True),
         ("abort_during_a_refresh", False),

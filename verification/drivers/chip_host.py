@@ -15,6 +15,9 @@ host and the second answers::
     host.send_vector(0, codes)
     await host.run([first, second])
     result = await host.receive()
+
+Packets go to nodes that the host's node has a way to; registers reach every core, and its memories
+through them (``host.cores[node].write_vector``, ``write_affine``).
 """
 
 from collections.abc import Callable, Iterable, Iterator

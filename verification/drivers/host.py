@@ -28,11 +28,24 @@ from cocotbext.axi import (
 )
 from numpy.typing import ArrayLike
 
-from phasecore.models.golden.packets import Result, affine_packet, parse_result, vector_packet
+from phasecore.models.golden.packets import (
+    Result,
+    affine_bytes,
+    affine_packet,
+    parse_result,
+    vector_bytes,
+    vector_packet,
+)
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import ObjectDescriptor, RouteDescriptor, Segment
-from phasecore.rtl.spec.registers.core import registers, windows
-from phasecore.rtl.spec.registers.table import FaultCode, FaultCounter, Register, Window
+from phasecore.rtl.spec.registers.core import affine_address, registers, vector_address, windows
+from phasecore.rtl.spec.registers.table import (
+    WORD_BYTES,
+    FaultCode,
+    FaultCounter,
+    Register,
+    Window,
+)
 from phasecore.verification.support.streams import reset
 
 __all__ = [
@@ -103,6 +116,13 @@ async def reset_again(dut: Any, host: Any, cycles: int) -> None:
     host.sink.clear()
     dut.rst.value = 0
     await RisingEdge(dut.clk)
+
+
+def _check_words(address: int, length: int) -> None:
+    if address % WORD_BYTES or length % WORD_BYTES:
+        raise ValueError(
+            f"address and length must be multiples of {WORD_BYTES}, not 0x{address:x} and {length}"
+        )
 
 
 class Page:
@@ -205,6 +225,42 @@ class CorePage(Page):
             await self.write_entry("PROGRAM", index, word)
         for index, segment in enumerate(segments):
             await self.write_entry("SEGMENT", index, segment.pack())
+
+    async def write_memory(self, address: int, data: bytes) -> None:
+        """Write whole words of four bytes from ``address`` in MEMORY_ADDRESS on.
+
+        No program may run.
+        """
+        _check_words(address, len(data))
+        await self.write_register("MEMORY_ADDRESS", address)
+        for at in range(0, len(data), WORD_BYTES):
+            word = int.from_bytes(data[at : at + WORD_BYTES], "little")
+            await self.write_register("MEMORY_DATA", word)
+
+    async def read_memory(self, address: int, length: int) -> bytes:
+        """Read ``length`` bytes, whole words of four, from ``address`` in MEMORY_ADDRESS on."""
+        _check_words(address, length)
+        await self.write_register("MEMORY_ADDRESS", address)
+        words = [await self.read_register("MEMORY_DATA") for _ in range(length // WORD_BYTES)]
+        return b"".join(word.to_bytes(WORD_BYTES, "little") for word in words)
+
+    async def write_vector(self, slot: int, codes: ArrayLike, *, start: int = 0) -> None:
+        """Write codes (-127..127) to lines ``start`` and up of a slot, without any packet.
+
+        Start and number of lines are multiples of 4.
+        """
+        address = vector_address(self.config, slot, start)
+        await self.write_memory(address, vector_bytes(codes, config=self.config))
+
+    async def write_affine(
+        self, table: int, scale: ArrayLike, offset: ArrayLike, *, start: int = 0
+    ) -> None:
+        """Write scales (1.7) and offsets (7.1) to lines ``start`` and up of an affine table.
+
+        Start and number of lines are even.
+        """
+        address = affine_address(self.config, table, start)
+        await self.write_memory(address, affine_bytes(scale, offset))
 
     async def check_running(self) -> None:
         """Raise ``RunError`` if the program has stopped without its HALT."""

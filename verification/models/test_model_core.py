@@ -8,6 +8,12 @@ from hypothesis import strategies as st
 
 from phasecore.models.golden.core import Core
 from phasecore.models.golden.device import IDEAL, PCM
+from phasecore.models.golden.packets import (
+    affine_bytes,
+    affine_packet,
+    vector_bytes,
+    vector_packet,
+)
 from phasecore.rtl.spec.core import TINY
 from phasecore.rtl.spec.instructions import Axis, Drift, Function, Opcode, Segment, encode
 
@@ -76,6 +82,41 @@ SHAPES = {
     "wide": TINY.replace(rows=8, cols=64, devices_per_polarity=2),
     "tall": TINY.replace(rows=64, input_bits=6),
 }
+
+
+def test_memory_written_by_registers_is_that_of_packets():
+    """Also where a slot had an exponent, and lines of two slots are written at once."""
+    rng = np.random.default_rng(3)
+    vectors, offsets = rng.integers(-127, 128, (2, 16)), rng.integers(-128, 128, 16)
+    scales = rng.integers(0, 256, 16)
+    loaded, written = Core(TINY, IDEAL, 1), Core(TINY, IDEAL, 1)
+    for core in (loaded, written):
+        core.exponents[:] = -3
+    packets = [*(vector_packet(codes, config=TINY) for codes in vectors)]
+    packets.append(affine_packet(scales, offsets, config=TINY))
+    loads = [encode(Opcode.LOAD, affine=0, slot=slot) for slot in (4, 5)]
+    loaded.run([*loads, encode(Opcode.LOAD, affine=1, slot=1), HALT], packets)
+    written.write_memory(64, vector_bytes(vectors.reshape(-1), config=TINY))
+    written.write_memory(0x8000_0020, affine_bytes(scales, offsets))
+    for name in ("slots", "exponents", "scales", "offsets"):
+        assert (getattr(written.cores, name) == getattr(loaded.cores, name)).all(), name
+    assert (written.trace.vectors == loaded.trace.vectors).all()
+
+
+@pytest.mark.parametrize(
+    ("address", "length", "message"),
+    [
+        (2, 4, r"^address and length must be multiples of 4, not 0x2 and 4$"),
+        (0, 3, r"^address and length must be multiples of 4, not 0x0 and 3$"),
+        (124, 8, r"^0x7c and 8 bytes from there are not in a memory$"),
+        (0x8000_0040, 4, r"^0x80000040 and 4 bytes from there are not in a memory$"),
+        (1 << 32, 4, r"^0x100000000 and 4 bytes from there are not in a memory$"),
+    ],
+    ids=["address", "length", "slots", "tables", "space"],
+)
+def test_memory_outside_is_refused(address, length, message):
+    with pytest.raises(ValueError, match=message):
+        Core(TINY, IDEAL, 1).write_memory(address, bytes(length))
 
 
 def products(core, slot=0):

@@ -9,11 +9,13 @@ import pytest
 
 from phasecore.rtl.spec.core import DEFAULT, PRESETS, TINY, CoreConfig
 from phasecore.rtl.spec.registers.core import (
+    affine_address,
     c_header,
     events,
     markdown,
     offsets,
     registers,
+    vector_address,
     windows,
 )
 from phasecore.rtl.spec.registers.table import (
@@ -99,6 +101,28 @@ def test_window_refuses_what_is_outside(index, word):
         windows(DEFAULT)["SEGMENT"].address(index, word)
 
 
+def test_addresses_in_memories():
+    """Slots follow each other, and so do tables, with two bytes per line."""
+    assert vector_address(TINY, 2, 4) == 36
+    assert affine_address(TINY, 1, 2) == 0x8000_0024
+    assert vector_address(TINY, 7, 12) + 4 == TINY.vector_bytes
+    assert affine_address(TINY, 1, 14) + 4 == 0x8000_0000 + TINY.affine_bytes
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        (lambda: vector_address(TINY, 8), r"^slot must be in 0\.\.7, not 8$"),
+        (lambda: vector_address(TINY, 0, 16), r"^line must be in 0\.\.15, not 16$"),
+        (lambda: affine_address(TINY, -1), r"^table must be in 0\.\.1, not -1$"),
+    ],
+    ids=["slot", "line", "table"],
+)
+def test_addresses_outside_of_memories_are_refused(address, message):
+    with pytest.raises(ValueError, match=message):
+        address()
+
+
 def test_markdown_lists_everything():
     text = markdown(DEFAULT)
     for register in registers(DEFAULT):
@@ -137,5 +161,5 @@ def test_only_strobes_and_settings_can_be_written():
     writable = {r.name for r in registers(DEFAULT) if r.access is not Access.READ_ONLY}
     assert writable == {
         "CONTROL", "START", "WATCHDOG", "REFRESH_HIGH", "REFRESH_LOW", "CALIBRATION_LINE",
-        "DRIFT_BASELINE", "TIME_S",
+        "DRIFT_BASELINE", "TIME_S", "MEMORY_ADDRESS", "MEMORY_DATA",
     }  # fmt: skip

@@ -11,7 +11,7 @@ from phasecore.rtl.core.control.csr_parts import (
     FaultRecord,
     MemoryWindow,
 )
-from phasecore.rtl.core.interfaces import TableWrite
+from phasecore.rtl.core.interfaces import MemoryPort, TableWrite
 from phasecore.rtl.lib.axi_lite import RegisterBus
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import Unit
@@ -75,8 +75,9 @@ class CsrFile(wiring.Component):
 
     An access takes two cycles, one to the program or the segments waits for a cycle in which the
     sequencer does not fetch. Undefined addresses, writes to read-only registers, writes without
-    all four strobes and, while ``running``, writes to program or segments answer with an error,
-    are counted and change nothing.
+    all four strobes and, while ``running``, writes to program, segments or MEMORY_DATA answer with
+    an error, are counted and change nothing; so do accesses to MEMORY_DATA behind the end of a
+    memory. Others wait until the memory is free.
 
     Members
     -------
@@ -106,6 +107,8 @@ class CsrFile(wiring.Component):
         Of the network interface, kept with the address in PC.
     table : Out(TableWrite)
         A word of an object or route descriptor is written.
+    memory : Out(MemoryPort)
+        Accesses to MEMORY_DATA.
     """
 
     def __init__(self, config: CoreConfig):
@@ -132,6 +135,7 @@ class CsrFile(wiring.Component):
                 "noc_fault": In(1),
                 "noc_fault_code": In(8),
                 "table": Out(TableWrite()),
+                "memory": Out(MemoryPort()),
             }
         )
 
@@ -150,15 +154,14 @@ class CsrFile(wiring.Component):
                 stored = Signal(register.width, init=register.reset, name=name)
                 m.d.comb += self.settings[name].eq(stored)
                 values[register.name] = stored
-        # Windows that answer the read in work.
-        answers = {name: Signal(name=f"reads_{name.lower()}") for name in windows(config)}
+        # Memories that answer the read in work.
+        answers = {
+            name: Signal(name=f"reads_{name.lower()}") for name in (*windows(config), "MEMORY")
+        }
         m.d.sync += control.eq(0)
+        self._command(m, control)
         m.d.comb += [
             clear.eq(control[2]),
-            self.sequencer.start.eq(control[0] | self.start),
-            self.sequencer.abort.eq(control[1]),
-            self.sequencer.start_address.eq(self.settings.start),
-            self.sequencer.watchdog.eq(self.settings.watchdog),
             bus.ready.eq(ready),
             bus.error.eq(error != FaultCode.NONE),
             bus.r_data.eq(read_data),
@@ -167,13 +170,13 @@ class CsrFile(wiring.Component):
             m.d.sync += values["DRIFT_BASELINE"].eq(self.drift_conductance)
         values |= self._event_counters(m, clear)
         values |= self._errors(m, clear, ready & bus.error, error)
-        m.d.comb += self.failed.eq(values["FAULT_CODE"] != FaultCode.NONE)
         values |= self._shown()
 
         memories = self._memories(m, write)
+        words = {name: memory.r_data for name, memory in memories.items()}
         for name, answer in answers.items():
             with m.If(answer):
-                m.d.comb += bus.r_data.eq(memories[name].r_data)
+                m.d.comb += bus.r_data.eq(words.get(name, self.memory.r_data))
         m.d.sync += ready.eq(0)
         with m.If(bus.valid & ~ready):
             m.d.sync += [ready.eq(1), error.eq(FaultCode.NONE), read_data.eq(0)]
@@ -181,7 +184,11 @@ class CsrFile(wiring.Component):
             with m.Switch(bus.address):
                 for register in registers(config):
                     with m.Case(register.offset // WORD_BYTES):
-                        self._access(m, register, values[register.name], read_data, error)
+                        if register.name == "MEMORY_DATA":
+                            address = values["MEMORY_ADDRESS"]
+                            self._memory_data(m, address, answers["MEMORY"], ready, error)
+                        else:
+                            self._access(m, register, values[register.name], read_data, error)
                 with m.Default():
                     m.d.sync += error.eq(FaultCode.REGISTER_UNDEFINED)
                     for name, memory in memories.items():
@@ -206,7 +213,24 @@ class CsrFile(wiring.Component):
                 with m.If(self._partial):
                     m.d.sync += error.eq(FaultCode.REGISTER_PARTIAL)
                 with m.Else():
-                    m.d.sync += value.eq(self.bus.w_data)
+                    m.d.sync += value.eq(self.bus.w_data & _writable(register))
+
+    def _memory_data(
+        self, m: Module, address: Signal, answer: Signal, ready: Signal, error: Signal
+    ) -> None:
+        """Read and write MEMORY_DATA."""
+        memory = self.memory
+        with m.If(~memory.known):
+            m.d.sync += error.eq(FaultCode.REGISTER_RANGE)
+        with m.Elif(self.bus.write):
+            self._write(m, memory.write, error)
+        with m.Else():
+            m.d.comb += memory.read.eq(1)
+            m.d.sync += answer.eq(1)
+        with m.If(memory.read | memory.write):
+            m.d.sync += ready.eq(memory.ready)
+            with m.If(memory.ready):
+                m.d.sync += address.eq(address + WORD_BYTES)
 
     def _write(self, m: Module, write: Signal, error: Signal) -> None:
         """Write to a memory."""
@@ -216,6 +240,18 @@ class CsrFile(wiring.Component):
             m.d.sync += error.eq(FaultCode.REGISTER_LOCKED)
         with m.Else():
             m.d.comb += write.eq(1)
+
+    def _command(self, m: Module, control: Signal) -> None:
+        """To the sequencer, and what the memories are asked."""
+        sequencer, memory = self.sequencer, self.memory
+        m.d.comb += [
+            sequencer.start.eq(control[0] | self.start),
+            sequencer.abort.eq(control[1]),
+            sequencer.start_address.eq(self.settings.start),
+            sequencer.watchdog.eq(self.settings.watchdog),
+            memory.address.eq(self.settings.memory_address),
+            memory.w_data.eq(self.bus.w_data),
+        ]
 
     @property
     def _partial(self) -> Value:
@@ -267,6 +303,7 @@ class CsrFile(wiring.Component):
             errors.refused_address.eq(self.bus.address << 2),
             errors.calibration.eq(self.calibration_errors),
             errors.pc.eq(sequencer.pc),
+            self.failed.eq(errors.first != FaultCode.NONE),
         ]
         names = (f"FAULTS_{counter.name}" for counter in FAULT_COUNTERS)
         return {
@@ -308,3 +345,8 @@ class CsrFile(wiring.Component):
                 getattr(sequencer, port).eq(memory.entry),
             ]
         return memories
+
+
+def _writable(register: Register) -> int:
+    """Mask of the bits that are in a field."""
+    return sum((1 << field.width) - 1 << field.low for field in register.fields)

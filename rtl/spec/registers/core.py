@@ -29,20 +29,26 @@ from phasecore.rtl.spec.registers.table import (
 )
 
 __all__ = [
+    "AFFINE_BIT",
     "ID",
     "VERSION",
     "Event",
+    "affine_address",
     "c_header",
     "events",
     "markdown",
     "offsets",
     "registers",
+    "vector_address",
     "windows",
 ]
 
 ID = 0x50434F52
 VERSION = 0x0002_0000
 INSTRUCTION_WORDS = INSTRUCTION_BITS // 32
+
+AFFINE_BIT = 31
+"""Bit of MEMORY_ADDRESS that names the affine tables instead of the vector memory."""
 
 _FAULT_COUNTERS = 0x040
 _CONFIGURATION = 0x080
@@ -193,6 +199,24 @@ def _control() -> tuple[Register, ...]:
     )  # fmt: skip
 
 
+def _memory() -> tuple[Register, ...]:
+    return (
+        Register(
+            name="MEMORY_ADDRESS", offset=0x068, access=Access.READ_WRITE, origin=Origin.STORED,
+            doc="where MEMORY_DATA is: a byte address, multiple of 4",
+            fields=(
+                BitField("word", 2, AFFINE_BIT - 2, "byte address in the memory, divided by 4"),
+                BitField("affine", AFFINE_BIT, 1, "0: the vector memory, 1: the affine tables"),
+            ),
+        ),
+        Register(
+            name="MEMORY_DATA", offset=0x06C, access=Access.READ_WRITE, origin=Origin.HARDWARE,
+            doc="four bytes at MEMORY_ADDRESS, which then grows by 4; affine tables read 0",
+            fields=_word("lowest address in the lowest byte; locked for writes while running"),
+        ),
+    )  # fmt: skip
+
+
 def _settings(config: CoreConfig) -> tuple[Register, ...]:
     program_bits = (config.program_depth - 1).bit_length()
     stored = (
@@ -283,8 +307,28 @@ def _counters(config: CoreConfig) -> tuple[Register, ...]:
 
 def registers(config: CoreConfig) -> tuple[Register, ...]:
     """All single registers by ascending offset (the memory windows are in :func:`windows`)."""
-    found = (*_constants(config), *_control(), *_settings(config), *_counters(config))
+    found = (
+        *_constants(config), *_control(), *_memory(), *_settings(config), *_counters(config),
+    )  # fmt: skip
     return tuple(sorted(found, key=lambda register: register.offset))
+
+
+def vector_address(config: CoreConfig, slot: int, line: int = 0) -> int:
+    """MEMORY_ADDRESS of a line of a slot, a byte each."""
+    _check(slot=(slot, config.slots), line=(line, config.lines))
+    return slot * config.lines + line
+
+
+def affine_address(config: CoreConfig, table: int, line: int = 0) -> int:
+    """MEMORY_ADDRESS of a line of an affine table: scale and offset, a byte each."""
+    _check(table=(table, config.affine_tables), line=(line, config.lines))
+    return 1 << AFFINE_BIT | (table * config.lines + line) * 2
+
+
+def _check(**values: tuple[int, int]) -> None:
+    for name, (value, count) in values.items():
+        if not 0 <= value < count:
+            raise ValueError(f"{name} must be in 0..{count - 1}, not {value}")
 
 
 def offsets(config: CoreConfig) -> dict[str, int]:

@@ -88,6 +88,7 @@ class FaultCode(IntEnum):
     REGISTER_READ_ONLY = 33
     REGISTER_PARTIAL = 34
     REGISTER_LOCKED = 35
+    REGISTER_RANGE = 36
     WATCHDOG = 48
     CALIBRATION = 49
 
@@ -134,7 +135,8 @@ FAULT_DOCS = {
     FaultCode.REGISTER_UNDEFINED: "access to an undefined register",
     FaultCode.REGISTER_READ_ONLY: "write to a read-only register",
     FaultCode.REGISTER_PARTIAL: "write without all four byte strobes",
-    FaultCode.REGISTER_LOCKED: "write to a segment or the program while running",
+    FaultCode.REGISTER_LOCKED: "write to a segment, the program or MEMORY_DATA while running",
+    FaultCode.REGISTER_RANGE: "MEMORY_DATA with MEMORY_ADDRESS behind the end of the memory",
     FaultCode.WATCHDOG: "no instruction issued for WATCHDOG cycles; the sequencer has stopped",
     FaultCode.CALIBRATION: "a line's gain, or the drift, could not be measured",
 }
@@ -145,8 +147,9 @@ FAULT_COUNTERS = {
     FaultCounter.SEGMENT: "instructions skipped for their segment",
     FaultCounter.SLOT_LINE: "instructions skipped for a slot, table, line or row",
     FaultCounter.PACKET: "packets dropped",
-    FaultCounter.REGISTER: "accesses to undefined registers, writes to read-only ones or partial",
-    FaultCounter.LOCKED: "writes to segments or the program while running",
+    FaultCounter.REGISTER: "accesses to undefined registers or behind the end of a memory, writes"
+    " to read-only ones or partial",
+    FaultCounter.LOCKED: "writes to segments, the program or MEMORY_DATA while running",
     FaultCounter.WATCHDOG: "watchdog expiries",
     FaultCounter.CALIBRATION: "lines whose gain, and arrays whose drift, could not be measured",
     FaultCounter.NOC: "messages dropped by the network interface",
