@@ -32,13 +32,15 @@ def product(opcode: Opcode, recipe: Recipe, *, segment: int, slot: int) -> int:
 
 
 def activate(segment: int, function: Function, **values: int) -> int:
-    """ACTIVATE of a segment without an affine table; fields that are not given are 0."""
+    """ACTIVATE of a segment; fields that are not given are 0."""
     unused = dict.fromkeys(
-        ("axis", "from_slot", "slot", "accumulate", "shift", "destination", "destination_line"), 0
-    )
-    return encode(
-        Opcode.ACTIVATE, segment=segment, function=function, affine=0, table=0, **unused | values
-    )
+        (
+            "axis", "from_slot", "slot", "accumulate", "shift", "affine", "table", "destination",
+            "destination_line",
+        ),
+        0,
+    )  # fmt: skip
+    return encode(Opcode.ACTIVATE, segment=segment, function=function, **unused | values)
 
 
 def delta(recipe: Recipe, layer: int, **values: int) -> int:

@@ -34,8 +34,8 @@ INSTRUCTION = record("opcode", *sorted(_FIELDS), *_SEGMENT, "live_start", "live_
 """The fields of all opcodes, those of the segment named, and of a product the lines that may be
 read out before the next window."""
 
-PLACE = record("pc", "loop0", "loop1", "sending", "status", "steps")
-"""Where a program is: address of the next instruction, passes of both loops, address of a SEND that
+PLACE = record("pc", "loop0", "loop1", "loop2", "loop3", "sending", "status", "steps")
+"""Where a program is: address of the next instruction, passes of the loops, address of a SEND that
 is under way or -1, how it stands, instructions done."""
 
 HALTED, WAITS, NO_HALT = range(3)
@@ -62,7 +62,7 @@ _OPCODE, _LIVE, _TARGET, _SIDE, _FROM_SLOT, _ROW_START, _COL_START = map(
 _STAND_ALONE = (Opcode.LOAD, Opcode.READ)
 """Instructions of AXI-Streams, which a core on a chip does not have."""
 
-_ON_A_CHIP = (Opcode.SEND, Opcode.AWAIT, Opcode.RELEASE)
+_ON_A_CHIP = (Opcode.SEND, Opcode.AWAIT, Opcode.RELEASE, Opcode.GATHER)
 """Instructions of a network interface."""
 
 REMEMBERED = 4096
@@ -163,6 +163,7 @@ def checked(word: int, config: CoreConfig, segments: Segments) -> tuple[Opcode, 
         "drift": (0, max(Drift)),
         "count": (1, 0xFFFF),
         "target": (0, config.program_depth - 1),
+        "block": (0, config.blocks - 1),
         "route": (0, config.routes - 1),
         "object": (0, config.objects - 1),
         "objects": (0, (1 << config.objects) - 1),
@@ -224,14 +225,27 @@ def next_instruction(code: Any, place: Any) -> int:
         i = code[place.pc]
         if i.opcode != _LOOP:
             return place.pc
-        passes = (place.loop1 if i.counter else place.loop0) + 1
+        passes = _passes(place, i.counter) + 1
         if passes < i.count:
             place.pc = i.target
         else:
             place.pc += 1
             passes = 0
-        if i.counter:
-            place.loop1 = passes
-        else:
+        if i.counter == 0:
             place.loop0 = passes
+        elif i.counter == 1:
+            place.loop1 = passes
+        elif i.counter == 2:
+            place.loop2 = passes
+        else:
+            place.loop3 = passes
     return -1
+
+
+@compiled
+def _passes(place: Any, counter: int) -> int:
+    if counter == 0:
+        return place.loop0
+    if counter == 1:
+        return place.loop1
+    return place.loop2 if counter == 2 else place.loop3

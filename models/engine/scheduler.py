@@ -27,13 +27,13 @@ from phasecore.models.golden.packets import Result
 from phasecore.models.golden.state import Cores, CoreState, Geometry
 from phasecore.rtl.spec.instructions import Opcode, Unit
 
-__all__ = ["Engine", "RunResult"]
+__all__ = ["Engine", "RunResult", "waits_for_send"]
 
 _HALT, _LOAD, _READ = int(Opcode.HALT), int(Opcode.LOAD), int(Opcode.READ)
 _ACTIVATE, _DELTA, _WAIT = int(Opcode.ACTIVATE), int(Opcode.DELTA), int(Opcode.WAIT)
 _SEND, _AWAIT, _RELEASE = int(Opcode.SEND), int(Opcode.AWAIT), int(Opcode.RELEASE)
 _REFRESH, _PROGRAM = int(Opcode.REFRESH), int(Opcode.PROGRAM)
-_CALIBRATE = int(Opcode.CALIBRATE)
+_CALIBRATE, _GATHER = int(Opcode.CALIBRATE), int(Opcode.GATHER)
 _SENDER = int(Unit.READ)
 
 
@@ -58,16 +58,18 @@ class Engine:
         self._state = state
         self._decoder = Decoder(state.config)
 
-    def run(
-        self, words: Sequence[Sequence[int] | None], segments: Sequence[Segments], noc: Noc,
-        packets: Packets, *, traced: bool,
-    ) -> RunResult:  # fmt: skip
-        """Run a program on every core but those with None.
+    def programs(
+        self, words: Sequence[Sequence[int] | None], segments: Sequence[Segments]
+    ) -> Programs:
+        """Programs to run on every core but those with None.
 
-        ``ValueError`` for an instruction that the hardware would refuse, before anything is done.
+        ``ValueError`` for an instruction that the hardware would refuse.
         """
+        return Programs.of(self._decoder, segments, words)
+
+    def run(self, programs: Programs, noc: Noc, packets: Packets, *, traced: bool) -> RunResult:
+        """Run them from where they are."""
         state = self._state
-        programs = Programs.of(self._decoder, segments, words)
         room, progress = Results.room(state.geometry.lines), Progress.start()
         log = trace.larger(trace.no_log(), 0) if traced else trace.no_log()
         state.cores.logged[0] = 0
@@ -79,7 +81,9 @@ class Engine:
             room = room.larger()
             if traced:
                 log = trace.larger(log, int(cores.logged[0]))
-        events = trace.traces(log[: int(state.cores.logged[0])], len(words)) if traced else []
+        events = []
+        if traced:
+            events = trace.traces(log[: int(state.cores.logged[0])], len(programs.places))
         results = room.packets(int(progress.result[0]))
         return RunResult(finished, results, programs, int(progress.packet[0]), events)
 
@@ -136,13 +140,16 @@ def _advance(
             if network_interface.send(cores, geometry, noc, k, pending, results, progress):
                 place.sending = -1
                 place.steps += 1
-            elif _conflicts(i, pending):
+            elif waits_for_send(noc, geometry, k, i, pending):
                 return
         if i.opcode == _HALT:
             place.status = HALTED
             return
         if i.opcode == _AWAIT:
             if not network_interface.all_ready(noc, k, i.objects):
+                return
+        elif i.opcode == _GATHER:
+            if not network_interface.gather(cores, geometry, noc, k, i):
                 return
         elif i.opcode == _RELEASE:
             network_interface.release(noc, k, i.objects)
@@ -161,13 +168,17 @@ def _advance(
 
 
 @compiled
-def _conflicts(i: Any, pending: Any) -> bool:
-    """An instruction must wait until a SEND has finished."""
+def waits_for_send(noc: Noc, geometry: Geometry, k: int, i: Any, pending: Any) -> bool:
+    """An instruction of core ``k`` must wait until a SEND has finished."""
     if i.opcode == _ACTIVATE or i.opcode == _DELTA:
         return pending.partial == 1 or i.destination == pending.slot
+    if i.opcode == _GATHER:
+        return pending.partial == 0 and i.destination == pending.slot
     if i.opcode == _WAIT:
         return i.units >> _SENDER & 1 == 1
+    if i.opcode == _RELEASE:
+        return network_interface.read_by_all(noc, geometry, k, i.objects)
     return (
-        i.opcode == _SEND or i.opcode == _RELEASE or i.opcode == _REFRESH
-        or i.opcode == _PROGRAM or i.opcode == _CALIBRATE or i.opcode == _HALT
+        i.opcode == _SEND or i.opcode == _REFRESH or i.opcode == _PROGRAM
+        or i.opcode == _CALIBRATE or i.opcode == _HALT
     )  # fmt: skip

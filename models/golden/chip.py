@@ -8,18 +8,27 @@ at once.
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+
 from phasecore.models.engine.programs import HALTED, NO_HALT, Programs
-from phasecore.models.engine.scheduler import Engine, RunResult
+from phasecore.models.engine.scheduler import Engine, RunResult, waits_for_send
 from phasecore.models.golden.core import Core
 from phasecore.models.golden.device.profiles import DeviceProfile
 from phasecore.models.golden.noc import Noc, NocState
 from phasecore.models.golden.packet_arrays import Packets
 from phasecore.models.golden.packets import Result
-from phasecore.models.golden.state import CoreState
+from phasecore.models.golden.state import CoreState, Geometry
 from phasecore.rtl.spec.chip import ChipConfig
-from phasecore.rtl.spec.instructions import ObjectDescriptor, Opcode, RouteDescriptor
+from phasecore.rtl.spec.instructions import (
+    INSTRUCTIONS,
+    ObjectDescriptor,
+    Opcode,
+    RouteDescriptor,
+)
 
 __all__ = ["Chip"]
+
+_GATHER = [field.name for field in INSTRUCTIONS[Opcode.GATHER]]
 
 
 class Chip:
@@ -46,6 +55,7 @@ class Chip:
         state = CoreState(config.core, profile, [seed + node for node in config.cores])
         self.cores = {node: Core.of(state, at) for at, node in enumerate(config.cores)}
         self._engine, self._noc = Engine(state), NocState(config)
+        self._geometry = state.geometry
         self.interfaces = {node: self._noc.node(node) for node in config.cores}
         self.host = self._noc.node(config.host)
 
@@ -77,19 +87,35 @@ class Chip:
         Raises
         ------
         ValueError
-            for an instruction that the hardware would refuse, and when everybody waits, with
-            what for; held windows are undefined then
+            for an instruction that the hardware would refuse, before anything is done, and when
+            everybody waits, with what for; held windows are undefined then
         """
         words = [programs.get(node) for node in self.cores]
-        segments = [core.segments for core in self.cores.values()]
+        ready = self._engine.programs(words, [core.segments for core in self.cores.values()])
+        self._check_windows(ready)
         noc = self._noc.noc()
-        outcome = self._engine.run(words, segments, noc, Packets.of(packets), traced=self.traced)
+        outcome = self._engine.run(ready, noc, Packets.of(packets), traced=self.traced)
         if self.traced:
             for core, trace in zip(self.cores.values(), outcome.traces, strict=True):
                 core.trace = core.trace.extended(trace)
         if not outcome.finished:
             raise ValueError(self._reason(list(programs), outcome, noc, packets))
         return outcome.results
+
+    def _check_windows(self, programs: Programs) -> None:
+        """Refuse a GATHER of an object that has no such window."""
+        for at in np.flatnonzero(programs.code["opcode"] == Opcode.GATHER):
+            k = int(np.searchsorted(programs.ends, at, side="right")) - 1
+            gather = {name: int(programs.code[name][at]) for name in _GATHER}
+            index = gather["object"]
+            descriptor = self._noc.descriptor(k, index)
+            try:
+                if descriptor is None:
+                    raise ValueError("it is not enabled")
+                descriptor.check_gather(self.config.core, gather)
+            except ValueError as error:
+                text = f"GATHER of object {index} of core {self.config.cores[k]}: {error}"
+                raise ValueError(text) from error
 
     def _reason(
         self, nodes: Sequence[int], outcome: RunResult, noc: Noc, packets: Sequence[bytes]
@@ -103,7 +129,7 @@ class Chip:
         waits = [
             f"core {node} waits for {wait}"
             for node in nodes
-            for wait in _core_waits(programs, numbers[node])
+            for wait in _core_waits(programs, noc, self._geometry, numbers[node])
         ]
         if outcome.packets < len(packets):
             waits.append(f"host waits for credits of route {packets[outcome.packets][1]}")
@@ -115,18 +141,18 @@ class Chip:
         return f"deadlock: {'; '.join(waits)}"
 
 
-def _core_waits(programs: Programs, k: int) -> Iterator[str]:
+def _core_waits(programs: Programs, noc: Noc, geometry: Geometry, k: int) -> Iterator[str]:
     """What a core waits for, if it does."""
-    place = programs.places[k]
+    place, part = programs.places[k], programs.part(k)
     if place["status"] == HALTED:
         return
-    i = programs.part(k)[int(place["pc"])]
-    if i["opcode"] == Opcode.AWAIT:
-        mask = int(i["objects"])
-        numbers = [str(index) for index in range(mask.bit_length()) if mask >> index & 1]
-        yield f"objects {', '.join(numbers)}"
-    else:
+    i, sending = part[int(place["pc"])], int(place["sending"])
+    if sending >= 0 and waits_for_send(noc, geometry, k, i, part[sending]):
         yield "its SEND"
+        return
+    mask = 1 << int(i["object"]) if i["opcode"] == Opcode.GATHER else int(i["objects"])
+    numbers = [str(index) for index in range(mask.bit_length()) if mask >> index & 1]
+    yield f"objects {', '.join(numbers)}"
 
 
 def _send_waits(programs: Programs, noc: Noc, k: int) -> Iterator[str]:

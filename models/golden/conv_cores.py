@@ -100,7 +100,8 @@ class ConvCores:
         if not isinstance(job, ConvJob):
             words = [job.programs.get(node) for node in self.cores]
             segments = [core.segments for core in self.cores.values()]
-            self._engine.run(words, segments, nothing(), Packets.of([]), traced=False)
+            programs = self._engine.programs(words, segments)
+            self._engine.run(programs, nothing(), Packets.of([]), traced=False)
             return []
         maps = self._maps._replace(code=self._code(job))
         found = np.zeros((len(job.images), self._outputs), dtype=np.int8)

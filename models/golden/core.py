@@ -40,7 +40,7 @@ class Core(Block):
 
     Attributes
     ----------
-    slots : int64 array (slots, lines), signed bytes
+    slots : int64 array (vector_rows, lines), signed bytes; rings are behind the first ``slots``
     exponents : int64 array (slots,)
     segments : segment descriptors, None where undefined
     crossbar, adc, post, update, programmer : views of the blocks' state
@@ -86,9 +86,8 @@ class Core(Block):
         dropped and counted. Raises ``ValueError`` for an instruction that the hardware would
         refuse, and where no HALT or packet comes, which leaves the held window undefined.
         """
-        outcome = self._engine.run(
-            [program], [self.segments], nothing(), Packets.of(packets), traced=self.traced
-        )
+        programs = self._engine.programs([program], [self.segments])
+        outcome = self._engine.run(programs, nothing(), Packets.of(packets), traced=self.traced)
         for trace in outcome.traces:
             self.trace = self.trace.extended(trace)
         if outcome.finished:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from phasecore.models.engine.jit import compiled
+from phasecore.models.golden import window as window_unit
 from phasecore.models.golden.fixed_point import clip, copy, round_shift
 from phasecore.models.golden.noc import CREDITS_MAX, NUMBERS, Noc, NocFault
 from phasecore.models.golden.packet_arrays import (
@@ -27,7 +28,7 @@ from phasecore.rtl.spec.core import PARTIAL_BITS, PARTIAL_SHIFT
 from phasecore.rtl.spec.instructions import PacketKind
 from phasecore.rtl.spec.messages import LINES_PER_FLIT, MessageKind
 
-__all__ = ["all_ready", "feed", "release", "send"]
+__all__ = ["all_ready", "feed", "gather", "read_by_all", "release", "send"]
 
 _OBJECT, _RANGE, _CREDIT, _ = range(len(NocFault))
 _NONE = -1
@@ -65,10 +66,38 @@ def release(noc: Noc, k: int, mask: int) -> None:
             entry.row, entry.col = entry.row + 1, 0
         if entry.row == entry.height:
             entry.row = entry.dead = 0
+            entry.frame_number += 1
             entry.arrived -= entry.frame
-        while died > 0:
+        while died > 0 and not entry.cursor:
             _give(noc, entry, min(died, CREDITS_MAX))
             died -= CREDITS_MAX
+
+
+@compiled
+def read_by_all(noc: Noc, geometry: Geometry, k: int, mask: int) -> bool:
+    """Any unit may read one of a mask's objects: partial sums, or a ring that begins in a slot.
+
+    Others are read by the window unit alone.
+    """
+    for index in range(NUMBERS):
+        entry = noc.objects[k, index]
+        in_slots = entry.ring_base < geometry.slots * geometry.lines
+        if mask >> index & 1 and entry.enable and (entry.partial or in_slots):
+            return True
+    return False
+
+
+@compiled
+def gather(cores: Cores, geometry: Geometry, noc: Noc, k: int, i: Any) -> bool:
+    """GATHER with the fields ``i``; False if it must wait."""
+    entry, w = noc.objects[k, i.object], noc.window[0]
+    if not _ready(noc, entry):
+        return False
+    window_unit.place(w, entry, i, geometry.lines, geometry.post_lanes)
+    window_unit.gather(cores.slots[k].reshape(-1), geometry.lines, w)
+    for line in range(w.start, w.start + w.count):
+        log_vector(cores, k, w.slot, line, cores.slots[k, w.slot, line])
+    return True
 
 
 @compiled
@@ -174,10 +203,13 @@ def _refusal(
     elif at_host:
         known = kind == _KIND_VECTOR and entry.enable == 1
     else:
-        known = entry.enable == 1 and entry.partial == (kind == _KIND_PARTIAL)
+        known = entry.enable == 1 and entry.cursor == 0
+        known &= entry.partial == (kind == _KIND_PARTIAL)
     if not known:
         return _OBJECT
     if start + length > geometry.lines:
+        return _RANGE
+    if kind == _KIND_VECTOR and not at_host and start + length > entry.pitch:
         return _RANGE
     if kind != _KIND_AFFINE and not at_host and entry.arrived - entry.dead >= entry.depth:
         return _CREDIT
@@ -198,16 +230,32 @@ def _take(
         return
     entry = noc.objects[k, number]
     if kind == _KIND_VECTOR:
-        slot = (entry.slot + entry.position) % geometry.slots
-        copy(cores.slots[k, slot, start:], values)
-        for at in range(length):
-            log_vector(cores, k, slot, start + at, values[at])
-        cores.exponents[k, slot] = noc.exponent[0]
+        _store(cores, geometry, noc, k, entry, start, length)
     else:
         _add_sums(cores.accumulators[k, start:], noc.values, length, entry.replace, geometry)
         entry.lines = start + length
     entry.arrived += 1
-    entry.position = (entry.position + 1) % entry.depth
+    if entry.cursors:
+        for index in range(NUMBERS):
+            other = noc.objects[k, index]
+            other.arrived += other.cursor == 1 and other.source == number
+
+
+@compiled
+def _store(
+    cores: Cores, geometry: Geometry, noc: Noc, k: int, entry: Any, start: int, length: int
+) -> None:
+    """Write ``noc.values`` into the ring of an object, and go on in it."""
+    memory = cores.slots[k]
+    for line in range(length):
+        byte = entry.ring_base + (entry.at + start + line) % entry.ring_size
+        slot, place = byte // geometry.lines, byte % geometry.lines
+        memory[slot, place] = noc.values[line]
+        log_vector(cores, k, slot, place, noc.values[line])
+    slot = (entry.ring_base + entry.at) // geometry.lines
+    if slot < geometry.slots:
+        cores.exponents[k, slot] = noc.exponent[0]
+    entry.at = (entry.at + entry.pitch) % entry.ring_size
 
 
 @compiled

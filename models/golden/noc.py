@@ -12,7 +12,9 @@ import numpy as np
 
 from phasecore.models.engine.jit import record, records
 from phasecore.models.golden.arithmetic import Int
+from phasecore.models.golden.window import WINDOW
 from phasecore.rtl.spec.chip import ChipConfig
+from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import ObjectDescriptor, RouteDescriptor
 from phasecore.rtl.spec.messages import PAYLOAD_FLITS
 from phasecore.rtl.spec.noc import NocConfig
@@ -26,6 +28,7 @@ __all__ = [
     "NocState",
     "Node",
     "destinations",
+    "fill",
     "nothing",
     "payload_flits",
 ]  # fmt: skip
@@ -49,18 +52,26 @@ class NocFault(Enum):
     NOC_CANCELLED = "cancelled on the way"
 
 
-_COUNTERS = ("arrived", "dead", "row", "col", "position", "lines")
+_COUNTERS = ("arrived", "dead", "row", "col", "frame_number", "at", "lines")
 """Of an object: vectors of the present frame and of later ones (negative while vectors that no
 iteration of the last frame needed have yet to come); vectors of the present frame that nobody needs
-any more; iteration; ring slot, counted from the object's first, that takes the next vector; partial
-sums that have come since the last merging SEND, counted from line 0."""
+any more; iteration, and frames before it; byte of the ring that takes the next vector; partial sums
+that have come since the last merging SEND, counted from line 0."""
+
+_GIVEN = (
+    "enable", "partial", "replace", "cursor", "source", "depth", "packed", "stride_row",
+    "stride_col", "padding_row", "padding_col", "segment", "rows", "cols", "first_col", "skip",
+    "count", "pixel_pitch", "row_pitch", "origin", "col_step", "row_step", "frame_step",
+)  # fmt: skip
+"""Fields of the descriptor that the tables have as they are."""
 
 OBJECT = record(
-    "enable", "partial", "replace", "slot", "depth", "frame", "width", "height", "table",
-    "producer", "route", *_COUNTERS,
+    *_GIVEN, "ring_base", "ring_size", "pitch", "frame", "frame_height", "frame_width", "width",
+    "height", "table", "producer", "route", "cursors", *_COUNTERS,
 )  # fmt: skip
-"""``frame``: vectors of one; ``width``, ``height``: iterations of a row, and rows; ``table``: where
-these begin in ``Noc.need`` and ``.dead``; ``producer``: node, -1 if there is none."""
+"""``ring_base``, ``ring_size``, ``pitch``: in bytes; ``frame``: vectors of one, ``frame_height`` by
+``frame_width``; ``width``, ``height``: iterations of a row, and rows; ``table``: where these begin
+in ``Noc.need`` and ``.dead``; ``producer``: node, -1 if there is none; ``cursors``: on its ring."""
 
 ROUTE = record("enable", "object", "consumers", "needed", "credits", "first", "count", "flits")
 """``first``, ``count``: its part of ``Noc.nodes``; ``flits``: most data flits of a packet."""
@@ -87,8 +98,23 @@ class Noc(NamedTuple):
     """Of the message under way, by line."""
     exponent: Int
     """Of a vector under way (1,)."""
+    window: Any
+    """Of the GATHER under way (1,), ``window.WINDOW``."""
     host: int
     """Node of the host; -1: there is none."""
+
+
+def fill(entry: Any, descriptor: ObjectDescriptor, config: CoreConfig) -> None:
+    """Write what an ``OBJECT`` record has of a descriptor alone."""
+    for name in _GIVEN:
+        entry[name] = getattr(descriptor, name)
+    lanes = config.post_lanes
+    entry["ring_base"], entry["ring_size"] = lanes * descriptor.base, lanes * descriptor.size
+    entry["pitch"] = 8 * descriptor.pitch
+    entry["frame"] = descriptor.height * descriptor.width
+    entry["frame_height"], entry["frame_width"] = descriptor.height, descriptor.width
+    entry["height"], entry["width"] = descriptor.out_height, descriptor.out_width
+    entry["route"] = min(descriptor.route, NUMBERS)
 
 
 def nothing() -> Noc:
@@ -106,7 +132,7 @@ def _empty(nodes: int, lines: int, host: int) -> Noc:
         need=numbers(0), dead=numbers(0), nodes=numbers(0),
         faults=numbers(nodes, len(NocFault)), refused=numbers(nodes), malformed=numbers(1),
         undeliverable=numbers(1), values=numbers(lines), exponent=numbers(1),
-        host=host,
+        window=records(1, WINDOW), host=host,
     )  # fmt: skip
 
 
@@ -160,12 +186,15 @@ class NocState:
     def define_object(self, node: int, index: int, descriptor: ObjectDescriptor) -> None:
         """Write an object's descriptor, which restarts it.
 
-        ``enable = 0``, or at the host a channel that does not exist, undefines it.
+        ``enable = 0``, or at the host a channel that does not exist, undefines it. ``ValueError``
+        for a ring or a window that cannot be, see :meth:`ObjectDescriptor.check`.
         """
         at_host = node == self.config.host
         most = self.config.host_objects if at_host else self.config.core.objects
         if not 0 <= index < most:
             raise ValueError(f"object must be in 0..{most - 1}, not {index}")
+        if not at_host:
+            descriptor.check(self.config.core)
         exists = not at_host or descriptor.vc < self.config.noc.virtual_channels
         number = self.numbers[node]
         target = self._noc.objects[number, index]
@@ -176,12 +205,8 @@ class NocState:
         if descriptor.enable and exists:
             self._objects[number, index] = descriptor
             producers = destinations(self.config.noc, descriptor)
-            for name in ("enable", "partial", "replace", "slot", "depth"):
-                target[name] = getattr(descriptor, name)
-            target["frame"] = descriptor.height * descriptor.width
-            target["width"], target["height"] = descriptor.out_width, descriptor.out_height
+            fill(target, descriptor, self.config.core)
             target["producer"] = self.numbers[producers[0]] if producers else -1
-            target["route"] = min(descriptor.route, NUMBERS)
         self._stale = True
 
     def define_route(self, node: int, index: int, descriptor: RouteDescriptor) -> None:
@@ -215,7 +240,8 @@ class NocState:
             need: list[int] = []
             dead: list[int] = []
             for where, entry in self._objects.items():
-                self._noc.objects[where]["table"] = len(need)
+                target = self._noc.objects[where]
+                target["table"], target["cursors"] = len(need), self._cursors(*where)
                 forms = _closed_forms(entry)
                 need, dead = need + forms[0], dead + forms[1]
             nodes: list[int] = []
@@ -230,6 +256,17 @@ class NocState:
             )  # fmt: skip
             self._stale = False
         return self._noc
+
+    def _cursors(self, number: int, index: int) -> int:
+        """Cursors on the ring of an object."""
+        return sum(
+            bool(other.cursor) and node == number and other.source == index
+            for (node, _), other in self._objects.items()
+        )
+
+    def descriptor(self, number: int, index: int) -> ObjectDescriptor | None:
+        """Descriptor of an enabled object of node ``number``."""
+        return self._objects.get((number, index))
 
     @property
     def undeliverable(self) -> int:
@@ -248,7 +285,8 @@ class Objects:
     dead: Int
     row: Int
     col: Int
-    position: Int
+    frame_number: Int
+    at: Int
     lines: Int
 
     def __init__(self, tables: Any, refused: Int):

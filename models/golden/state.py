@@ -135,6 +135,7 @@ class Geometry(NamedTuple):
     lines: int
     devices: int
     slots: int
+    vector_rows: int
     affine_tables: int
     post_lanes: int
     input_bits: int
@@ -166,7 +167,12 @@ class Geometry(NamedTuple):
 class Cores(NamedTuple):
     """Arrays of all cores, the core being the first index, and room for what passes by."""
 
-    slots: Annotated[Int, Declared("code", "slots lines", saved="slots", signed="output_bits")]
+    slots: Annotated[
+        Int,
+        Declared(
+            "code, slots first", "vector_rows lines", saved="slots", signed="output_bits"
+        ),
+    ]  # fmt: skip
     exponents: Annotated[Int, Declared("log2", "slots", saved="exponents", signed=EXPONENT_BITS)]
     accumulators: Annotated[Int, Declared("1/128 code", "lines")]
     scales: Annotated[Int, Declared("1/128", "affine_tables lines")]

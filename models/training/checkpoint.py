@@ -24,8 +24,8 @@ from phasecore.rtl.spec.core import CoreConfig
 
 __all__ = ["Checkpoint", "Run", "load", "save"]
 
-FORMAT = 2
-"""Of the files: 2 names fields and arrays as version 2 of the register map does."""
+FORMAT = 3
+"""Of the files: 2 named fields and arrays as version 2 of the register map does, 3 knows rings."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ __all__ = [
 Arrays = Mapping[str, NDArray[Any]]
 
 _INTERFACE_STATE = {
-    "local": ("arrived", "dead", "row", "col", "position", "lines"),
+    "local": ("arrived", "dead", "row", "col", "frame_number", "at", "lines"),
     "routes": ("credits",),
 }
 """Likewise of its network interface."""

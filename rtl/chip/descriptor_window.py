@@ -4,6 +4,7 @@
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from phasecore.rtl.core.interfaces import TableWrite
 from phasecore.rtl.lib.sram import Sram
@@ -53,10 +54,10 @@ class DescriptorWindow(wiring.Component):
         )
         shown = Signal()
         low, high = window.offset // WORD_BYTES, window.end // WORD_BYTES
-        word_bits = (window.words - 1).bit_length()
+        word_bits = exact_log2(window.stride)
         place, entry = self.offset[:word_bits], self.offset[word_bits:][:4]
         m.d.comb += [
-            self.selected.eq((self.offset >= low) & (self.offset < high)),
+            self.selected.eq((self.offset >= low) & (self.offset < high) & (place < window.words)),
             sram.r_en.eq(self.valid),
             sram.r_address.eq(entry),
             sram.w_en.eq(self.write & self.selected),

@@ -6,8 +6,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from phasecore.rtl.core.core import CoreBlocks
+from phasecore.rtl.core.digital.window_unit import WindowUnit
 from phasecore.rtl.interface.local_control import LocalControl
 from phasecore.rtl.interface.network_interface import NetworkInterface
+from phasecore.rtl.interface.window_table import WindowTable
 from phasecore.rtl.lib.axi_lite import RegisterBus
 from phasecore.rtl.lib.clock_gate import add_gated
 from phasecore.rtl.noc.link import Link
@@ -50,8 +52,9 @@ class Tile(wiring.Component):
         )
 
     def _gate(
-        self, m: Module, units: CoreBlocks, network: NetworkInterface, local: LocalControl
-    ) -> None:
+        self, m: Module, units: CoreBlocks, network: NetworkInterface, local: LocalControl,
+        window: WindowUnit,
+    ) -> None:  # fmt: skip
         """Clocks that run while there is work, as those of the other units."""
         controller, written = units.controller, units.csr.table.en
         coming = self.link_in.valid | self.link_out.credit.any()
@@ -65,18 +68,23 @@ class Tile(wiring.Component):
             m, "local", local,
             local.busy | controller.release.valid | network.arrived.any() | written,
         )  # fmt: skip
+        add_gated(m, "window", window, window.status.busy | window.i.valid)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         units = CoreBlocks(m, self.config)
         controller, csr, post = units.controller, units.csr, units.post
         network = NetworkInterface(self.config, self.noc)
-        local = LocalControl(self.config)
-        self._gate(m, units, network, local)
-        units.share_vectors(m, network, network)
+        local, window = LocalControl(self.config), WindowUnit(self.config)
+        m.submodules.windows = windows = WindowTable(self.config)
+        self._gate(m, units, network, local, window)
+        units.share_vectors(m, (window, network), (window, network))
         units.share_tables(m, network)
         connect(m, controller.send, network.i)
         connect(m, controller.release, local.release)
+        connect(m, controller.gather, windows.i)
+        connect(m, windows.o, window.i)
+        connect(m, window.status, controller.units.window)
         connect(m, local.grants, network.grants)
         connect(m, network.accumulators, post.accumulators)
         connect(m, flipped(self.bus), csr.bus)
@@ -86,10 +94,16 @@ class Tile(wiring.Component):
             network.exponents.eq(units.exponents),
             network.table.eq(csr.table),
             local.table.eq(csr.table),
+            windows.table.eq(csr.table),
+            local.object.eq(controller.gather.payload.object),
+            windows.place.eq(local.place),
             local.arrived.eq(network.arrived),
             network.full.eq(local.full),
             controller.network.ready.eq(local.ready),
             controller.network.partial.eq(network.partial),
+            controller.network.gathered.eq(windows.gathered),
+            controller.network.window.eq(windows.window),
+            controller.network.sources.eq(windows.sources),
             controller.units.read.busy.eq(network.busy | local.busy),
             controller.units.read.reads.eq(network.reads),
             csr.start.eq(self.start),

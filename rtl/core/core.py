@@ -65,14 +65,25 @@ class CoreBlocks:
             programmer.status.busy | programmer.pulses.valid | programmer.rows.valid,
         )  # fmt: skip
 
-    def share_vectors(self, m: Module, reader: wiring.Component, writer: wiring.Component) -> None:
-        """Vector memory for all units, those two and the host; the order is the priority."""
-        readers = (self.post, self.driver, self.update, self.programmer, reader, self.access)
-        m.submodules.vectors = vectors = VectorMemory(self.config, readers=len(readers), writers=3)
+    def share_vectors(
+        self,
+        m: Module,
+        readers: tuple[wiring.Component, ...],
+        writers: tuple[wiring.Component, ...],
+    ) -> None:
+        """Vector memory for all units, those and the host; the order is the priority.
+
+        The last one of ``writers`` writes exponents, too.
+        """
+        readers = (self.post, self.driver, self.update, self.programmer, *readers, self.access)
+        m.submodules.vectors = vectors = VectorMemory(
+            self.config, readers=len(readers), writers=2 + len(writers), exponent_writers=3
+        )
         for index, unit in enumerate(readers):
             connect(m, unit.read, vectors.read[index])
-        for index, unit in enumerate((self.post, writer, self.access)):
+        for index, unit in enumerate((self.post, *writers, self.access)):
             connect(m, unit.write, vectors.write[index])
+        for index, unit in enumerate((self.post, writers[-1], self.access)):
             connect(m, unit.exponent_write, vectors.exponent_write[index])
         self.exponents = vectors.exponents
         for unit in (self.driver, self.update):
@@ -217,7 +228,7 @@ class Core(wiring.Component):
         m.submodules.axil = axil = AxiLiteSlave()
         m.submodules.load_unit = load_unit = LoadUnit(self.config)
         m.submodules.read_unit = read_unit = ReadUnit(self.config)
-        units.share_vectors(m, read_unit, load_unit)
+        units.share_vectors(m, (read_unit,), (load_unit,))
         units.share_tables(m, load_unit)
         connect(m, controller.load, load_unit.i)
         connect(m, controller.read, read_unit.i)

@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Signatures and command layouts by which the blocks of a core are connected."""
 
-from amaranth.hdl import signed
+from amaranth.hdl import Shape, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from phasecore.rtl.spec.core import EXPONENT_BITS, CoreConfig
-from phasecore.rtl.spec.instructions import Field, Unit
+from phasecore.rtl.spec.instructions import INSTRUCTIONS, Opcode, Unit, Words
 
 __all__ = [
+    "COORDINATE",
     "AccumulatorPort",
     "AdcRead",
     "AffineWrite",
     "CreditGrant",
     "ExponentWrite",
     "Exponents",
+    "GatherCommand",
     "IncrementTiming",
     "MacroProgram",
     "MemoryPort",
@@ -32,6 +34,7 @@ __all__ = [
     "VectorRead",
     "VectorWrite",
     "WindowCommand",
+    "WindowPlace",
     "descriptor_word",
     "table_depth",
 ]
@@ -200,37 +203,53 @@ class VectorRead(wiring.Signature):
     """Read channel of the vector memory, seen from the client.
 
     A read is taken in a cycle with ``valid & ready``; its word (``post_lanes`` signed bytes, lane
-    0 lowest) is on ``data`` in the next cycle only. ``address_bits`` are those of the slots, or
-    of a memory with more words behind them.
+    0 lowest) is on ``data`` in the next cycle only.
     """
 
-    def __init__(self, config: CoreConfig, address_bits: int | None = None):
+    def __init__(self, config: CoreConfig):
         super().__init__(
             {
                 "valid": Out(1),
                 "ready": In(1),
-                "address": Out(address_bits or config.vector_address_bits),
+                "address": Out(config.vector_address_bits),
                 "data": In(8 * config.post_lanes),
             }
         )
 
 
 class VectorWrite(wiring.Signature):
-    """Write channel of the vector memory, seen from the client; ``mask`` has one bit per byte.
+    """Write channel of the vector memory, seen from the client; ``mask`` has one bit per byte."""
 
-    ``address_bits`` as in VectorRead.
-    """
-
-    def __init__(self, config: CoreConfig, address_bits: int | None = None):
+    def __init__(self, config: CoreConfig):
         super().__init__(
             {
                 "valid": Out(1),
                 "ready": In(1),
-                "address": Out(address_bits or config.vector_address_bits),
+                "address": Out(config.vector_address_bits),
                 "mask": Out(config.post_lanes),
                 "data": Out(8 * config.post_lanes),
             }
         )
+
+
+COORDINATE = signed(12)
+"""Row or column of an object, or of the padding around it."""
+
+
+class GatherCommand(data.StructLayout):
+    """One GATHER; the fields of the instruction."""
+
+    def __init__(self) -> None:
+        super().__init__({field.name: field.width for field in INSTRUCTIONS[Opcode.GATHER]})
+
+
+class WindowPlace(data.StructLayout):
+    """Address, in bytes of the ring, of the first pixel that is read of an object's window, and
+    coordinates of the window's pixel (0, 0)."""
+
+    def __init__(self, config: CoreConfig):
+        pointer = exact_log2(config.memory_words * config.post_lanes)
+        super().__init__({"pointer": pointer, "row": COORDINATE, "col": COORDINATE})
 
 
 class WindowCommand(data.StructLayout):
@@ -244,32 +263,25 @@ class WindowCommand(data.StructLayout):
     one below ``row_pitch`` bytes. The window has ``rows``, from the first one that is read on, by
     ``cols`` pixels; the first pixel read is in its column ``first_col``, and ``skip`` bytes of it
     are left out. ``largest`` takes the largest of all pixels, each from byte ``skip`` on.
-
-    Parameters
-    ----------
-    config : CoreConfig
-    words : words of the vector memory, a power of two
+    ``sources`` are the slots that the ring covers.
     """
 
     PIXEL_BITS = 10
-    COORDINATE_BITS = 12
 
-    def __init__(self, config: CoreConfig, words: int):
-        address = exact_log2(words * config.post_lanes)
-        coordinate, pixel = signed(self.COORDINATE_BITS), self.PIXEL_BITS
+    def __init__(self, config: CoreConfig):
+        words, pixel = config.vector_address_bits, self.PIXEL_BITS
+        place = WindowPlace(config)
         super().__init__(
             {
                 "largest": 1,
                 "slot": config.slot_bits,
                 "block": config.block_bits,
                 "count": config.line_bits + 1,
-                "row": coordinate,
-                "col": coordinate,
+                **{name: field.shape for name, field in place},
                 "block_row": 3,
                 "block_col": 3,
-                "pointer": address,
-                "ring_base": exact_log2(words),
-                "ring_size": exact_log2(words) + 1,
+                "ring_base": words,
+                "ring_size": words + 1,
                 "height": 10,
                 "width": 10,
                 "rows": 4,
@@ -278,7 +290,8 @@ class WindowCommand(data.StructLayout):
                 "segment": pixel,
                 "skip": pixel,
                 "pitch": pixel,
-                "row_pitch": address,
+                "row_pitch": place["pointer"].shape,
+                "sources": config.slots,
             }
         )
 
@@ -415,15 +428,14 @@ class TableWrite(data.StructLayout):
     """
 
     def __init__(self) -> None:
-        super().__init__({"en": 1, "route": 1, "index": 4, "word": 2, "data": 32})
+        super().__init__({"en": 1, "route": 1, "index": 4, "word": 4, "data": 32})
 
 
-def descriptor_word(fields: tuple[Field, ...], word: int) -> data.FlexibleLayout:
-    """Fields in one 32-bit word of a descriptor; none crosses a word."""
+def descriptor_word(words: Words, word: int) -> data.FlexibleLayout:
+    """Fields in one register of a descriptor."""
     low, found = 0, {}
-    for field in fields:
-        if low // 32 == word:
-            found[field.name] = data.Field(field.width, low % 32)
+    for field in words[word]:
+        found[field.name] = data.Field(Shape(field.width, field.signed), low)
         low += field.width
     return data.FlexibleLayout(32, found)
 

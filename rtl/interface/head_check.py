@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Check of the head flit of a message."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -21,6 +21,8 @@ class HeadCheck(wiring.Component):
     head : In(HeadFlit)
     known, partial, full : In(1)
         The object of the message is enabled, takes partial sums, has no room for another vector.
+    pitch : In(8)
+        Flits that a vector of the object may have.
     credit_known : In(1)
         The route of a CREDIT message is enabled.
     error : Out(8)
@@ -35,6 +37,7 @@ class HeadCheck(wiring.Component):
                 "known": In(1),
                 "partial": In(1),
                 "full": In(1),
+                "pitch": In(8),
                 "credit_known": In(1),
                 "error": Out(8),
             }
@@ -60,9 +63,10 @@ class HeadCheck(wiring.Component):
         }
         for kind in (MessageKind.VECTOR, MessageKind.PARTIAL):
             other = self.partial != int(kind is MessageKind.PARTIAL)
+            too_long = (end > self.pitch) if kind is MessageKind.VECTOR else Const(0)
             faults[kind] = [
                 (self.full, FaultCode.NOC_CREDIT),
-                (outside, FaultCode.NOC_RANGE),
+                (outside | too_long, FaultCode.NOC_RANGE),
                 (~self.known | other, FaultCode.NOC_OBJECT),
             ]
         with m.Switch(message.kind):

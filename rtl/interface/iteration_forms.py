@@ -5,24 +5,27 @@ from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from phasecore.rtl.core.interfaces import TableWrite, table_depth
+from phasecore.rtl.core.interfaces import TableWrite, WindowPlace, table_depth
 from phasecore.rtl.interface.descriptor_table import DescriptorTable
 from phasecore.rtl.spec.core import CoreConfig
 
 __all__ = ["BALANCE", "COUNT_BITS", "IterationForms"]
 
-COUNT_BITS = 17
-"""Bits of a count of vectors: a frame has at most 255 x 255, and a ring more may be there."""
+COUNT_BITS = 21
+"""Bits of a count of vectors: a frame has at most 1023 x 1023, and a ring more may be there."""
 
 BALANCE = signed(COUNT_BITS + 1)
 """A difference of counts: a vector that no iteration needs may be dead before it arrives."""
+
+_LINE = signed(16)
+"""Row or column of the object that an iteration sees: at most 1023 strides of 15 on."""
 
 
 class _Place(data.StructLayout):
     """Iteration of an object and vectors of the frame that nobody needs any more."""
 
     def __init__(self) -> None:
-        super().__init__({"row": 8, "col": 8, "dead": COUNT_BITS})
+        super().__init__({"row": 10, "col": 10, "dead": COUNT_BITS})
 
 
 class IterationForms(wiring.Component):
@@ -40,15 +43,17 @@ class IterationForms(wiring.Component):
         ``index``, the object in work.
     present : In(BALANCE)
         Vectors of the object that are there.
-    over : Out(1)
-        The iteration is the frame's last.
+    over, turn : Out(1)
+        The iteration is the frame's last, or its row's.
+    next_row, next_col : Out(signed 12)
+        First pixel that the next iteration sees.
     freed, lacks : Out, Out(BALANCE)
         Vectors that become free with the iteration's end; those that the next one still lacks.
     """
 
     def __init__(self, config: CoreConfig):
         self.config = config
-        index = range(max(2, config.objects))
+        index, place = range(max(2, config.objects)), WindowPlace(config)
         super().__init__(
             {
                 "table": In(TableWrite()),
@@ -59,6 +64,9 @@ class IterationForms(wiring.Component):
                 "index": In(index),
                 "present": In(BALANCE),
                 "over": Out(1),
+                "turn": Out(1),
+                "next_row": Out(place["row"].shape),
+                "next_col": Out(place["col"].shape),
                 "freed": Out(COUNT_BITS),
                 "lacks": Out(BALANCE),
             }
@@ -66,42 +74,48 @@ class IterationForms(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        sizes_kept, window_kept = (self._descriptor(m, word) for word in (1, 2))
+        words = [self._descriptor(m, word) for word in (3, 4, 5)]
         place, next_place = self._memory(m, "places", _Place(), self.store)
-        frame, next_frame = self._memory(m, "frames", 16, self.store & self.fresh)
-        sizes, window = Signal(sizes_kept.shape()), Signal(window_kept.shape())
-        s, size = Signal(_Place()), Signal(16)
+        frame, next_frame = self._memory(m, "frames", 20, self.store & self.fresh)
+        sizes, out, window = (Signal(word.shape()) for word in words)
+        s, size = Signal(_Place()), Signal(20)
         with m.If(self.take):
             m.d.sync += [
-                sizes.eq(sizes_kept), window.eq(window_kept), s.eq(place), size.eq(frame),
+                *(here.eq(word) for here, word in zip((sizes, out, window), words, strict=True)),
+                s.eq(place), size.eq(frame),
             ]  # fmt: skip
-        row, col, last_col = Signal(8), Signal(8), Signal()
+        row, col = Signal(10), Signal(10)
         m.d.comb += [
-            last_col.eq(s.col + 1 >= sizes.out_width),
-            self.over.eq(last_col & (s.row + 1 >= sizes.out_height) & ~self.fresh),
-            row.eq(Mux(self.fresh | self.over, 0, s.row + last_col)),
-            col.eq(Mux(self.fresh | last_col, 0, s.col + 1)),
+            self.turn.eq(s.col + 1 >= out.out_width),
+            self.over.eq(self.turn & (s.row + 1 >= out.out_height) & ~self.fresh),
+            row.eq(Mux(self.fresh | self.over, 0, s.row + self.turn)),
+            col.eq(Mux(self.fresh | self.turn, 0, s.col + 1)),
         ]
         # The first lines that this iteration needs, and the last ones of the next.
         top, right, bottom, end = (
-            Signal(signed(14), name=name) for name in ("top", "right", "bottom", "end")
+            Signal(_LINE, name=name) for name in ("top", "right", "bottom", "end")
         )
+        next_top, next_left = (
+            row * window.stride_row - out.padding_row, col * window.stride_col - out.padding_col,
+        )  # fmt: skip
         m.d.sync += [
-            top.eq(s.row * window.stride - window.padding),
-            right.eq(s.col * window.stride - window.padding + window.stride),
-            bottom.eq(row * window.stride - window.padding + window.kernel_height - 1),
-            end.eq(col * window.stride - window.padding + window.kernel_width - 1),
+            top.eq(s.row * window.stride_row - out.padding_row),
+            right.eq(s.col * window.stride_col - out.padding_col + window.stride_col),
+            bottom.eq(next_top + window.kernel_height - 1),
+            end.eq(next_left + window.kernel_width - 1),
+            self.next_row.eq(next_top),
+            self.next_col.eq(next_left),
         ]
         height, width = sizes.height, sizes.width
-        above, below = Signal(signed(20)), Signal(signed(20))
-        edge, needed_col = Signal(9), Signal(signed(10))
+        above, below = Signal(BALANCE), Signal(BALANCE)
+        edge, needed_col = Signal(10), Signal(signed(11))
         m.d.sync += [
             above.eq(Mux(self.fresh | (top > height), height, top) * width),
             below.eq(Mux(bottom < height - 1, bottom, height - 1) * width),
             edge.eq(Mux(right < 0, 0, Mux(right > width, width, right))),
             needed_col.eq(Mux(end < width - 1, end, width - 1)),
         ]
-        reached, dead, before = Signal(signed(20)), Signal(COUNT_BITS), Signal(COUNT_BITS)
+        reached, dead, before = Signal(BALANCE), Signal(COUNT_BITS), Signal(COUNT_BITS)
         m.d.comb += [
             reached.eq(Mux(top < 0, 0, above + edge)),
             dead.eq(Mux(self.over | (reached > size), size, reached)),

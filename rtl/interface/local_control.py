@@ -5,8 +5,9 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from phasecore.rtl.core.interfaces import CreditGrant, TableWrite, descriptor_word
+from phasecore.rtl.core.interfaces import CreditGrant, TableWrite, WindowPlace, descriptor_word
 from phasecore.rtl.interface.iteration_forms import BALANCE, COUNT_BITS, IterationForms
+from phasecore.rtl.interface.read_pointers import ReadPointers
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import OBJECT
 
@@ -35,6 +36,8 @@ class LocalControl(wiring.Component):
     grants : Out(stream of CreditGrant)
     busy : Out(1)
         Something of a RELEASE is left to do.
+    object, place : In(4), Out(WindowPlace)
+        Where the window of an object is that is ready (combinational).
     refused, counted : Out(1), In(1)
         An object was released that was not ready; stays until it is counted.
     """
@@ -49,6 +52,8 @@ class LocalControl(wiring.Component):
                 "ready": Out(config.objects),
                 "release": In(stream.Signature(config.objects)),
                 "grants": Out(stream.Signature(CreditGrant())),
+                "object": In(4),
+                "place": Out(WindowPlace(config)),
                 "busy": Out(1),
                 "refused": Out(1),
                 "counted": In(1),
@@ -64,11 +69,10 @@ class LocalControl(wiring.Component):
         index, pick = (Signal.like(forms.index) for _ in range(2))
         waiting, stale, complete = Signal(objects), Signal(objects), Signal(objects)
         written, wanted, picked = Signal(objects), Signal(objects), Signal(objects)
-        working, store, fresh, ending, spoiled = (Signal() for _ in range(5))
+        working, store, fresh, ending, spoiled, cursor = (Signal() for _ in range(6))
         # Whether an object is ready counts when the RELEASE is taken.
         released, due, was_due = Signal(objects), Signal(objects), Signal(objects)
         accepted = release.valid & release.ready
-        m.d.sync += was_due.eq(due)
         m.d.comb += [
             due.eq(Mux(accepted, complete, was_due)),
             released.eq(Mux(accepted, release.payload, 0)),
@@ -107,28 +111,35 @@ class LocalControl(wiring.Component):
         m.d.sync += [
             waiting.eq((waiting | released) & ~picked & ~written),
             stale.eq((stale & ~picked) | written),
+            was_due.eq(due),
         ]
-        self._objects(m, forms, index, store, complete)
+        self._objects(m, forms, index, store, complete, cursor)
         m.d.comb += [
-            forms.table.eq(table), forms.take.eq(picked.any()), forms.pick.eq(pick),
-            forms.fresh.eq(fresh), forms.store.eq(store), forms.index.eq(index),
-            payer.load.eq(store), payer.object.eq(index), payer.count.eq(forms.freed),
+            forms.take.eq(picked.any()), forms.pick.eq(pick), forms.fresh.eq(fresh),
+            forms.store.eq(store), forms.index.eq(index),
+            payer.load.eq(store & ~cursor), payer.object.eq(index), payer.count.eq(forms.freed),
         ]  # fmt: skip
         return m
 
     def _objects(
-        self, m: Module, forms: IterationForms, index: Signal, store: Signal, complete: Signal
-    ) -> None:
-        """A balance for each object; the forms see that of the one in work."""
+        self, m: Module, forms: IterationForms, index: Signal, store: Signal, complete: Signal,
+        cursor: Signal,
+    ) -> None:  # fmt: skip
+        """A balance for each object; the forms see that of the one in work, pointers go along."""
+        self._follow(m, forms)
         table = self.table
-        word = data.View(descriptor_word(OBJECT, 0), table.data)
+        words = [data.View(descriptor_word(OBJECT, word), table.data) for word in (0, 2)]
         for number in range(self.config.objects):
-            m.submodules[f"object_{number}"] = balance = ObjectBalance()
+            m.submodules[f"object_{number}"] = balance = ObjectBalance(number, self.config.objects)
             m.d.comb += [
                 balance.given.eq(table.en & ~table.route & (table.index == number)),
-                balance.written.eq(balance.given & (table.word == 0)),
-                *(balance.word[name].eq(word[name]) for name in ObjectBalance.RING.members),
-                balance.arrived.eq(self.arrived[number]),
+                *(
+                    written.eq(balance.given & (table.word == word))
+                    for written, word in ((balance.head_written, 0), (balance.ring_written, 2))
+                ),
+                *(balance.head[name].eq(words[0][name]) for name in ObjectBalance.HEAD.members),
+                *(balance.ring[name].eq(words[1][name]) for name in ObjectBalance.RING.members),
+                balance.arrived.eq(self.arrived),
                 balance.store.eq(store & (index == number)),
                 balance.freed.eq(forms.freed),
                 balance.lacks.eq(forms.lacks),
@@ -136,39 +147,66 @@ class LocalControl(wiring.Component):
                 complete[number].eq(balance.complete),
             ]
             with m.If(index == number):
-                m.d.comb += forms.present.eq(balance.present)
+                m.d.comb += [forms.present.eq(balance.present), cursor.eq(balance.cursor)]
+
+    def _follow(self, m: Module, forms: IterationForms) -> None:
+        """The pointers go on with the iterations."""
+        m.submodules.pointers = pointers = ReadPointers(self.config)
+        same = ("take", "pick", "index", "fresh", "over", "turn", "store")
+        m.d.comb += [
+            *(unit.table.eq(self.table) for unit in (forms, pointers)),
+            *(getattr(pointers, name).eq(getattr(forms, name)) for name in same),
+            pointers.row.eq(forms.next_row),
+            pointers.col.eq(forms.next_col),
+            pointers.object.eq(self.object),
+            self.place.eq(pointers.place),
+        ]
 
 
 class ObjectBalance(wiring.Component):
     """Vectors of one object that are there, and that its iteration lacks.
 
+    Parameters
+    ----------
+    number : of the object
+    objects : of the core
+
     Members
     -------
-    given, written, word : In(1), In(1), In(ring fields)
-        A word of the descriptor is written, and the object begins anew; it is the first word.
-    arrived : In(1)
-        Strobe: a vector is there.
+    given : In(1)
+        A word of the descriptor is written, and the object begins anew.
+    head_written, head, ring_written, ring : In(1), In(HEAD), In(1), In(RING)
+        It is the word with these fields.
+    arrived : In(objects)
+        Strobes: a vector of an object is there.
     store, freed, lacks : In(1), In, In(BALANCE)
         The next iteration begins: vectors that are free now, vectors that it lacks.
     present : Out(BALANCE)
         Vectors that are there.
+    cursor : Out(1)
+        As in the descriptor.
     full, complete : Out(1), Out(1)
         There is no room for another vector; the iteration lacks nothing.
     """
 
-    RING = data.StructLayout({"enable": 1, "depth": 5, "arrived": 5})
+    HEAD = data.StructLayout({"enable": 1, "source": 4, "cursor": 1})
+    RING = data.StructLayout({"depth": 12, "arrived": 12})
 
-    def __init__(self) -> None:
+    def __init__(self, number: int, objects: int) -> None:
+        self.number = number
         super().__init__(
             {
                 "given": In(1),
-                "written": In(1),
-                "word": In(self.RING),
-                "arrived": In(1),
+                "head_written": In(1),
+                "head": In(self.HEAD),
+                "ring_written": In(1),
+                "ring": In(self.RING),
+                "arrived": In(objects),
                 "store": In(1),
                 "freed": In(COUNT_BITS),
                 "lacks": In(BALANCE),
                 "present": Out(BALANCE),
+                "cursor": Out(1),
                 "full": Out(1),
                 "complete": Out(1),
             }
@@ -176,20 +214,26 @@ class ObjectBalance(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        ring, present, lacking = Signal(self.RING), self.present, Signal(BALANCE)
+        head, ring = Signal(self.HEAD), Signal(self.RING)
+        present, lacking, arrived = self.present, Signal(BALANCE), Signal()
+        followed = (self.arrived & (1 << head.source)).any()
         m.d.comb += [
-            self.full.eq(~ring.enable | (present >= Cat(ring.depth, 0).as_signed())),
-            self.complete.eq(ring.enable & (lacking <= 0)),
+            arrived.eq(Mux(head.cursor, followed, self.arrived[self.number])),
+            self.cursor.eq(head.cursor),
+            self.full.eq(~head.enable | (present >= Cat(ring.depth, 0).as_signed())),
+            self.complete.eq(head.enable & (lacking <= 0)),
         ]
         m.d.sync += [
-            present.eq(present + self.arrived - Mux(self.store, self.freed, 0)),
-            lacking.eq(Mux(self.store, self.lacks, lacking) - self.arrived),
+            present.eq(present + arrived - Mux(self.store, self.freed, 0)),
+            lacking.eq(Mux(self.store, self.lacks, lacking) - arrived),
         ]
         with m.If(self.given):
-            start = Mux(self.written, self.word.arrived, ring.arrived)
+            start = Mux(self.ring_written, self.ring.arrived, ring.arrived)
             m.d.sync += present.eq(Cat(start, 0).as_signed())
-        with m.If(self.written):
-            m.d.sync += ring.eq(self.word)
+        with m.If(self.head_written):
+            m.d.sync += head.eq(self.head)
+        with m.If(self.ring_written):
+            m.d.sync += ring.eq(self.ring)
         return m
 
 

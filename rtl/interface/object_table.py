@@ -4,20 +4,16 @@
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from phasecore.rtl.core.interfaces import TableWrite
 from phasecore.rtl.interface.descriptor_table import DescriptorTable
-from phasecore.rtl.interface.head import FOUR
+from phasecore.rtl.interface.head import EIGHT, FOUR
+from phasecore.rtl.interface.object_flags import ObjectFlags
+from phasecore.rtl.interface.ring_places import RingPlaces
 from phasecore.rtl.spec.core import CoreConfig
 
-__all__ = ["ObjectTable", "Target"]
-
-
-class Target(data.StructLayout):
-    """Fields of an object descriptor that a receiver needs."""
-
-    def __init__(self) -> None:
-        super().__init__({"partial": 1, "replace": 1, "slot": 5, "depth": 5})
+__all__ = ["ObjectTable"]
 
 
 class ObjectTable(wiring.Component):
@@ -28,10 +24,15 @@ class ObjectTable(wiring.Component):
     table : In(TableWrite)
     object : In(4)
         Which object the next members are about.
-    known, target : Out(1), Out(Target)
-        It is enabled; its descriptor.
-    slot : Out
-        Present slot of its ring.
+    known, partial, replace : Out(1)
+        It takes messages; of partial sums; these take the accumulators' place.
+    pitch : Out(8)
+        Flits that a vector of it may have.
+    unit, address, part : In(8), Out, Out
+        Flit of its present vector; the word of the vector memory that takes it, and its place
+        there.
+    begins : Out
+        Word that takes the vector's first flit.
     full, room : In(objects), Out(1)
         As of MessageReceiver; the object has room.
     vector_ends, arrived : In(1), Out(objects)
@@ -49,8 +50,13 @@ class ObjectTable(wiring.Component):
                 "table": In(TableWrite()),
                 "object": In(4),
                 "known": Out(1),
-                "target": Out(Target()),
-                "slot": Out(config.slot_bits),
+                "partial": Out(1),
+                "replace": Out(1),
+                "pitch": Out(8),
+                "unit": In(8),
+                "address": Out(config.vector_address_bits),
+                "part": Out(exact_log2(config.post_lanes // EIGHT)),
+                "begins": Out(config.vector_address_bits),
                 "full": In(config.objects),
                 "room": Out(1),
                 "vector_ends": In(1),
@@ -64,39 +70,42 @@ class ObjectTable(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        table, objects, target = self.table, self.config.objects, self.target
-        m.submodules.descriptors = descriptors = DescriptorTable(
-            route=False, word=0, entries=objects, kept=Target()
+        table, objects = self.table, self.config.objects
+        m.submodules.flags = flags = ObjectFlags(self.config)
+        m.submodules.heads = heads = DescriptorTable(
+            route=False, word=0, entries=objects, kept=data.StructLayout({"replace": 1})
         )
-        enabled, restart, one = Signal(objects), Signal(objects), Signal(objects)
-        rings = Signal(data.ArrayLayout(5, objects))
-        ring, following = Signal(5), Signal(5)
+        one, restart = Signal(objects), Signal(objects)
         counts = Signal(data.ArrayLayout(self.received_lines.shape(), objects))
         m.d.comb += [
-            descriptors.table.eq(table),
-            descriptors.index[0].eq(self.object),
-            target.eq(descriptors.entry[0]),
+            flags.table.eq(table),
+            heads.table.eq(table),
+            heads.index[0].eq(self.object),
+            self.replace.eq(heads.entry[0].replace),
             one.eq(1 << self.object),
-            self.known.eq((enabled & one).any()),
+            self.known.eq((flags.known & ~flags.cursor & one).any()),
+            self.partial.eq((flags.partial & one).any()),
             self.room.eq(~(self.full & one).any()),
-            restart.eq(Mux(descriptors.given, 1 << table.index, 0)),
-            ring.eq(rings[self.object]),
-            following.eq(Mux(ring + 1 >= target.depth, 0, ring + 1)),
-            self.slot.eq(target.slot + ring),
+            restart.eq(Mux(heads.given, 1 << table.index, 0)),
             self.arrived.eq(Mux(self.vector_ends, one, 0)),
             self.received_lines.eq(counts[self.merge_object]),
         ]
-        with m.If(descriptors.written):
-            enable = data.View(descriptors.source, table.data).enable
-            m.d.sync += enabled.eq((enabled & ~restart) | Mux(enable, restart, 0))
+        m.submodules.places = places = RingPlaces(self.config)
+        m.d.comb += [
+            places.table.eq(table),
+            places.restart.eq(restart),
+            places.arrived.eq(self.arrived),
+            places.object.eq(self.object),
+            places.unit.eq(self.unit),
+            *(
+                getattr(self, name).eq(getattr(places, name))
+                for name in ("pitch", "address", "part", "begins")
+            ),
+        ]
         for index in range(objects):
             count, base = counts[index], Signal.like(self.received_lines, name=f"base_{index}")
             again = restart[index] | (self.merge_done & (self.merge_object == index))
             more = self.lines & one[index]
             m.d.comb += base.eq(Mux(again, 0, count))
             m.d.sync += count.eq(base + (more & (base != self.config.lines // FOUR)))
-            with m.If(self.arrived[index]):
-                m.d.sync += rings[index].eq(following)
-            with m.If(restart[index]):
-                m.d.sync += rings[index].eq(0)
         return m

@@ -172,7 +172,8 @@ class MessageReceiver(wiring.Component):
             self.arrived.eq(objects.arrived),
             self.written_place.eq(adder.written_place),
             check.known.eq(objects.known),
-            check.partial.eq(objects.target.partial),
+            check.partial.eq(objects.partial),
+            check.pitch.eq(objects.pitch),
             check.full.eq(~objects.room),
             check.credit_known.eq(self.credit_known),
             self.credit.object.eq(check.head.message.object),
@@ -201,17 +202,21 @@ class MessageReceiver(wiring.Component):
         """A data flit's lines, of whatever kind, and where in a memory they go."""
         config, unit = self.config, packet.unit
         write, affine, exponent = self.write, self.affine_write, self.exponent_write
-        by_eight, by_four = (exact_log2(config.post_lanes // lines) for lines in (EIGHT, FOUR))
+        by_four = exact_log2(config.post_lanes // FOUR)
         block_bits = exact_log2(config.blocks)
         # Lines behind the vector's end do not count.
         lines = Mux(flit.tail, Const(0xFF, 8) >> packet.trim, 0xFF)[:8]
         four = Mux(flit.tail, Const(0xF, 4) >> packet.trim, 0xF)[:4]
         m.d.comb += [
-            write.address.eq(Cat(unit[by_eight:][:block_bits], objects.slot)),
-            write.mask.eq(spread(lines, unit[:by_eight], config.post_lanes)),
+            objects.unit.eq(unit),
+            write.address.eq(objects.address),
+            write.mask.eq(spread(lines, objects.part, config.post_lanes)),
             write.data.eq(flit.data.replicate(config.post_lanes // EIGHT)),
-            exponent.valid.eq(write.valid & flit.tail & packet.last),
-            exponent.slot.eq(objects.slot),
+            # What lies behind the slots has no exponent.
+            exponent.valid.eq(
+                write.valid & flit.tail & packet.last & (objects.begins < config.slot_words)
+            ),
+            exponent.slot.eq(objects.begins >> block_bits),
             exponent.exponent.eq(packet.value.as_signed()),
             affine.address.eq(Cat(unit[by_four:][:block_bits], packet.object)),
             affine.mask.eq(spread(four, unit[:by_four], config.post_lanes)),
@@ -219,5 +224,5 @@ class MessageReceiver(wiring.Component):
             adder.unit.eq(unit),
             adder.lanes.eq(four),
             adder.values.eq(flit.data),
-            adder.replace.eq(objects.target.replace),
+            adder.replace.eq(objects.replace),
         ]

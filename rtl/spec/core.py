@@ -112,6 +112,11 @@ class CoreConfig(Parameters):
     slots: int = integer(16, 4, 32, power_of_two=True)
     """Vectors in the vector memory."""
 
+    vector_words: int = integer(0, 0, 1024)
+    """Words of the vector memory, a power of two: slots, and rings of objects behind them.
+
+    0: the slots alone, as on a stand-alone core, which has no objects."""
+
     affine_tables: int = integer(4, 1, 8, power_of_two=True)
     """Per-line scale and offset tables."""
 
@@ -175,6 +180,17 @@ class CoreConfig(Parameters):
             raise ValueError(
                 f"routes must be 0 just when objects ({self.objects}) is, not {self.routes}"
             )
+        if self.vector_words & (self.vector_words - 1):
+            raise ValueError(f"vector_words must be a power of two, not {self.vector_words}")
+        if self.vector_words and not self.objects:
+            raise ValueError(
+                f"vector_words must be 0 on a core without objects, not {self.vector_words}"
+            )
+        if 0 < self.vector_words < self.slot_words:
+            raise ValueError(
+                f"vector_words must be 0 or at least slots * blocks ({self.slot_words}),"
+                f" not {self.vector_words}"
+            )
         if self.update_lanes > self.cols:
             raise ValueError(
                 f"update_lanes must be at most cols ({self.cols}), not {self.update_lanes}"
@@ -216,14 +232,29 @@ class CoreConfig(Parameters):
         return _log2(self.slots)
 
     @property
+    def slot_words(self) -> int:
+        """Words of all slots, the first of the vector memory."""
+        return self.slots * self.blocks
+
+    @property
+    def memory_words(self) -> int:
+        """Words of the vector memory."""
+        return self.vector_words or self.slot_words
+
+    @property
+    def vector_rows(self) -> int:
+        """The vector memory in pieces as long as a slot."""
+        return self.memory_words // self.blocks
+
+    @property
     def vector_address_bits(self) -> int:
         """Bits that address a word of the vector memory (``slot * blocks + block``)."""
-        return _log2(self.slots * self.blocks)
+        return _log2(self.memory_words)
 
     @property
     def vector_bytes(self) -> int:
         """Bytes of the vector memory; the slots come first, a byte per line."""
-        return self.slots * self.lines
+        return self.memory_words * self.post_lanes
 
     @property
     def affine_bytes(self) -> int:

@@ -15,6 +15,8 @@ from typing import SupportsIndex
 from phasecore.rtl.spec.core import CoreConfig
 
 __all__ = [
+    "BLOCK_MAX",
+    "COORDINATE_MAX",
     "GROUP",
     "HEADER",
     "INSTRUCTIONS",
@@ -32,9 +34,12 @@ __all__ = [
     "RouteDescriptor",
     "Segment",
     "Unit",
+    "Words",
     "decode",
     "encode",
     "pack",
+    "pack_words",
+    "slot_ring",
     "unpack",
     "whole",
 ]
@@ -63,6 +68,7 @@ class Opcode(IntEnum):
     SEND = 14
     AWAIT = 15
     RELEASE = 16
+    GATHER = 17
 
 
 class Function(IntEnum):
@@ -103,6 +109,8 @@ class Unit(IntEnum):
     """The LOAD unit; idle on a core with a network interface."""
     READ = 5
     """The READ unit, or the sender of the network interface with its credits."""
+    WINDOW = 6
+    """The window unit; idle on a core without objects."""
 
 
 class PacketKind(IntEnum):
@@ -141,6 +149,9 @@ class Field:
         if not low <= value <= high:
             raise ValueError(f"{self.name} must be in {low}..{high}, not {value}")
 
+
+Words = tuple[tuple[Field, ...], ...]
+"""Fields of a descriptor by 32-bit register, each packed from bit 0; bits above are ignored."""
 
 _SEGMENT = Field("segment", 4, "segment descriptor")
 _SLOT = Field("slot", 5, "source slot")
@@ -211,9 +222,9 @@ INSTRUCTIONS: Mapping[Opcode, tuple[Field, ...]] = {
         Field("slot", 5, "slot of signed target codes by column"),
     ),
     Opcode.CALIBRATE: (Field("drift", 2, "Drift", default=Drift.NONE),),
-    Opcode.WAIT: (Field("units", 6, "mask of Unit"),),
+    Opcode.WAIT: (Field("units", 7, "mask of Unit"),),
     Opcode.LOOP: (
-        Field("counter", 1, "loop counter 0 or 1"),
+        Field("counter", 2, "loop counter"),
         Field("target", 10, "instruction to go back to"),
         Field("count", 16, "times the body runs in all, at least 1"),
     ),
@@ -228,6 +239,14 @@ INSTRUCTIONS: Mapping[Opcode, tuple[Field, ...]] = {
     ),
     Opcode.AWAIT: (_OBJECTS,),
     Opcode.RELEASE: (_OBJECTS,),
+    Opcode.GATHER: (
+        Field("object", 4, "object whose window is copied; waits until its iteration is ready"),
+        Field("destination", 5, "slot written"),
+        Field("block", 4, "word of the slot that takes the window's first line"),
+        Field("block_row", 3, "rows of the object from the iteration's window to this one's"),
+        Field("block_col", 3, "columns"),
+        Field("largest", 1, "0: all pixels (im2col), 1: the largest of them (max pooling)"),
+    ),
 }
 
 SEGMENT: tuple[Field, ...] = (
@@ -242,44 +261,95 @@ SEGMENT: tuple[Field, ...] = (
 )
 """Segment descriptor, packed from bit 0 into four 32-bit registers (the last 8 bits unused)."""
 
-OBJECT: tuple[Field, ...] = (
-    Field("enable", 1, "0: packets for it are dropped and counted"),
-    Field("partial", 1, "0: VECTOR packets into slots, 1: PARTIAL packets into the accumulators"),
-    Field("replace", 1, "partial sums 0: are added, 1: take the accumulators' place"),
-    Field("vc", 2, "virtual channel of its credits"),
-    Field("x", 4, "column of the producer"),
-    Field("y", 4, "row of the producer"),
-    Field("route", 4, "route of the producer, which gets the credits"),
-    Field("slot", 5, "first slot of the ring"),
-    Field("depth", 5, "slots of the ring, at least 1; vector n goes to slot + n mod depth"),
-    Field("arrived", 5, "vectors that are there at the start"),
-    Field("height", 8, "rows of the object, H"),
-    Field("width", 8, "columns of the object, W; H x W vectors in raster order are one frame"),
-    Field("out_height", 8, "consumer iterations per frame: rows"),
-    Field("out_width", 8, "consumer iterations per frame: columns"),
-    Field("kernel_height", 8, "rows of the object that an iteration needs, KH"),
-    Field("kernel_width", 8, "columns that it needs, KW"),
-    Field("stride", 4, "S"),
-    Field("padding", 4, "P"),
-)
-"""Object descriptor, packed from bit 0 into four 32-bit registers (unused bits ignored)."""
+OBJECT: Words = (
+    (
+        Field("enable", 1, "0: packets for it are dropped and counted"),
+        Field("partial", 1, "0: VECTOR packets into the ring, 1: PARTIAL packets into the sums"),
+        Field("replace", 1, "partial sums 0: are added, 1: take the accumulators' place"),
+        Field("vc", 2, "virtual channel of its credits"),
+        Field("x", 4, "column of the producer"),
+        Field("y", 4, "row of the producer"),
+        Field("route", 4, "route of the producer, which gets the credits"),
+        Field("source", 4, "object whose vectors count as arrived: itself, or one on whose ring"
+              " this one is a cursor"),
+        Field("cursor", 1, "1: takes no messages and gives no credits"),
+        Field("packed", 1, "1: a vector is a row of pixels; a window's columns have no padding"),
+    ),
+    (
+        Field("base", 10, "first word of the ring in the vector memory"),
+        Field("size", 11, "words of the ring, at least 1"),
+        Field("pitch", 8, "from a vector to the next, 8 bytes; vector n begins at byte"
+              " 8 n pitch mod ring"),
+    ),
+    (
+        Field("depth", 12, "vectors that the ring holds, at least 1"),
+        Field("arrived", 12, "vectors that are there at the start"),
+    ),
+    (
+        Field("height", 10, "rows of the object, H"),
+        Field("width", 10, "vectors of a row, W; H x W vectors in raster order are one frame"),
+    ),
+    (
+        Field("out_height", 10, "consumer iterations per frame: rows"),
+        Field("out_width", 10, "consumer iterations per frame: columns"),
+        Field("padding_row", 5, "Ph: rows above the frame that the first iteration sees",
+              signed=True),
+        Field("padding_col", 5, "Pw: columns before the frame", signed=True),
+    ),
+    (
+        Field("kernel_height", 8, "rows of the object that an iteration needs, KH"),
+        Field("kernel_width", 8, "columns that it needs, KW"),
+        Field("stride_row", 4, "Sh"),
+        Field("stride_col", 4, "Sw"),
+    ),
+    (
+        Field("segment", 10, "bytes of a pixel of the window, C, at least 1"),
+        Field("rows", 4, "rows of the window"),
+        Field("cols", 4, "columns of the window"),
+        Field("first_col", 4, "column of the window of its first pixel"),
+    ),
+    (
+        Field("count", 11, "lines that a window fills"),
+        Field("skip", 10, "bytes of the first pixel that are left out"),
+        Field("pixel_pitch", 10, "bytes from a pixel to the next one in its row"),
+    ),
+    (
+        Field("row_pitch", 16, "bytes from a pixel to the one below, mod ring"),
+        Field("origin", 16, "byte of the ring with the first pixel of the first window"),
+    ),
+    (
+        Field("col_step", 16, "bytes from an iteration's window to the next one's, mod ring"),
+        Field("row_step", 16, "bytes from a row of iterations to the next, mod ring"),
+    ),
+    (Field("frame_step", 16, "bytes from a frame to the next, mod ring"),),
+)  # fmt: skip
+"""Object descriptor."""
 
-ROUTE: tuple[Field, ...] = (
-    Field("enable", 1, "0: a SEND to it is dropped and counted"),
-    Field("multicast", 1, "0: to (x, y), 1: to all nodes of cols x rows"),
-    Field("vc", 2, "virtual channel"),
-    Field("x", 4, "column of the consumer"),
-    Field("y", 4, "row of the consumer"),
-    Field("cols", 8, "multicast: one bit per column"),
-    Field("rows", 8, "multicast: one bit per row"),
-    Field("object", 4, "object of the consumers"),
-    Field("credits", 8, "credits at the start"),
-    Field("consumers", 8, "credits that a vector takes: one per consumer"),
-    Field("needed", 8, "credits that must be there to send a vector, at least ``consumers``"),
+ROUTE: Words = (
+    (
+        Field("enable", 1, "0: a SEND to it is dropped and counted"),
+        Field("multicast", 1, "0: to (x, y), 1: to all nodes of cols x rows"),
+        Field("vc", 2, "virtual channel"),
+        Field("x", 4, "column of the consumer"),
+        Field("y", 4, "row of the consumer"),
+        Field("cols", 8, "multicast: one bit per column"),
+        Field("rows", 8, "multicast: one bit per row"),
+        Field("object", 4, "object of the consumers"),
+    ),
+    (
+        Field("credits", 8, "credits at the start"),
+        Field("consumers", 8, "credits that a vector takes: one per consumer"),
+        Field("needed", 8, "credits that must be there to send a vector, at least ``consumers``"),
+    ),
 )
-"""Route descriptor, packed from bit 0 into two 32-bit registers (unused bits ignored). A ring of
-depth D at each of K consumers: credits = K D, consumers = K, needed = K D - D + 1, so that no ring
-can overflow whoever gives credits first."""
+"""Route descriptor. A ring of depth D at each of K consumers: credits = K D, consumers = K,
+needed = K D - D + 1, so that no ring can overflow whoever gives credits first."""
+
+BLOCK_MAX = 7
+"""Largest row or column in a pooled block."""
+
+COORDINATE_MAX = 2047
+"""Last row or column of an object that a window may lie in, most of them behind its end."""
 
 PACKET_MAGIC = 0x5043
 
@@ -316,6 +386,14 @@ def pack(fields: tuple[Field, ...], values: Mapping[str, int]) -> int:
         word |= (value & ((1 << field.width) - 1)) << position
         position += field.width
     return word
+
+
+def pack_words(words: Words, values: Mapping[str, int]) -> list[int]:
+    """Registers of a descriptor with ``values``; errors as :func:`pack`."""
+    unknown = set(values) - {field.name for word in words for field in word}
+    if unknown:
+        raise ValueError(f"unknown field {sorted(unknown)[0]!r}")
+    return [pack(word, {field.name: values[field.name] for field in word}) for word in words]
 
 
 def unpack(fields: tuple[Field, ...], word: int) -> dict[str, int]:
@@ -407,47 +485,176 @@ class ObjectDescriptor:
     The defaults make every vector a frame of its own, needed by one iteration.
     """
 
-    x: int
-    y: int
-    route: int
+    x: int = 0
+    y: int = 0
+    route: int = 0
     enable: int = 1
     partial: int = 0
     replace: int = 0
     vc: int = 0
-    slot: int = 0
+    source: int = 0
+    cursor: int = 0
+    packed: int = 0
+    base: int = 0
+    size: int = 1
+    pitch: int = 1
     depth: int = 1
     arrived: int = 0
     height: int = 1
     width: int = 1
     out_height: int = 1
     out_width: int = 1
+    padding_row: int = 0
+    padding_col: int = 0
     kernel_height: int = 1
     kernel_width: int = 1
-    stride: int = 1
-    padding: int = 0
+    stride_row: int = 1
+    stride_col: int = 1
+    segment: int = 1
+    rows: int = 1
+    cols: int = 1
+    first_col: int = 0
+    count: int = 1
+    skip: int = 0
+    pixel_pitch: int = 0
+    row_pitch: int = 0
+    origin: int = 0
+    col_step: int = 0
+    row_step: int = 0
+    frame_step: int = 0
 
     def __post_init__(self) -> None:
         _check_whole(self)
 
-    def pack(self) -> int:
-        """The descriptor as one integer."""
-        return pack(OBJECT, vars(self))
+    def pack(self) -> list[int]:
+        """The descriptor's registers."""
+        return pack_words(OBJECT, vars(self))
+
+    def check(self, config: CoreConfig) -> None:
+        """Raise ``ValueError`` for what does not fit the vector memory, or itself.
+
+        The hardware refuses some of it, message by message or GATHER by GATHER; with the rest it
+        reads and writes bytes of the ring that were not meant.
+        """
+        if self.stride_col and not self.stride_row and self.out_height > 1:
+            raise ValueError(f"stride_row must be at least 1 with {self.out_height} rows, not 0")
+        if self.partial:
+            return
+        words = config.memory_words
+        if self.size < 1 or self.base + self.size > words:
+            raise ValueError(
+                f"ring of words {self.base}..{self.base + self.size - 1} is outside 0..{words - 1}"
+            )
+        ring = self.size * config.post_lanes
+        if not self.cursor and not 1 <= self.depth * self.pitch * 8 <= ring:
+            raise ValueError(
+                f"depth * pitch must be in 1..{ring // 8} for a ring of {ring} bytes, not"
+                f" {self.depth} * {self.pitch}"
+            )
+        self._check_window(config.lines, ring)
+        self._check_iterations()
+
+    def _check_window(self, lines: int, ring: int) -> None:
+        """Pixels and steps of the window, on a ring of ``ring`` bytes."""
+        left = (self.rows * self.cols - self.first_col) * self.segment - self.skip
+        for name, low, high in (
+            ("segment", 1, min(ring, 1023)),
+            ("rows", 1, 15),
+            ("cols", 1, 15),
+            ("first_col", 0, self.cols - 1),
+            ("skip", 0, self.segment - 1),
+            ("count", 1, min(lines, left)),
+            ("pixel_pitch", 0, ring),
+            *((name, 0, ring - 1) for name in (
+                "row_pitch", "origin", "col_step", "row_step", "frame_step",
+            )),
+        ):  # fmt: skip
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} must be in {low}..{high}, not {getattr(self, name)}")
+        if self.rows > 1 and self.cols * self.pixel_pitch > ring:
+            raise ValueError(
+                f"cols * pixel_pitch must be at most {ring}, the ring, not"
+                f" {self.cols} * {self.pixel_pitch}"
+            )
+
+    def _check_iterations(self) -> None:
+        """Windows of all iterations have coordinates that the window unit can hold."""
+        for name in ("padding_col", "stride_col"):
+            if self.packed and getattr(self, name):
+                raise ValueError(f"{name} must be 0 of packed rows, not {getattr(self, name)}")
+        for name, count, stride, padding, size in (
+            ("out_height", self.out_height, self.stride_row, self.padding_row, self.rows),
+            ("out_width", self.out_width, self.stride_col, self.padding_col, self.cols),
+        ):
+            last = (count - 1) * stride - padding + BLOCK_MAX + size - 1
+            if last > COORDINATE_MAX:
+                raise ValueError(
+                    f"{name} must not lead beyond pixel {COORDINATE_MAX}, as {count} does"
+                )
+
+    def check_gather(self, config: CoreConfig, gather: Mapping[str, int]) -> None:
+        """Raise ``ValueError`` for a GATHER (its fields) that this object has no window for."""
+        if self.partial:
+            raise ValueError("it has partial sums, which have no window")
+        self.check_block(config, gather["block_row"], gather["block_col"])
+        if gather["largest"] and (self.first_col or self.count > self.segment - self.skip):
+            raise ValueError(
+                f"the largest of pixels has first_col 0 and count at most"
+                f" {self.segment - self.skip}, not {self.first_col} and {self.count}"
+            )
+        slot = gather["destination"]
+        first, last = self.base // config.blocks, (self.base + self.size - 1) // config.blocks
+        if first <= slot <= last:
+            raise ValueError(f"destination {slot} is in its ring, slots {first}..{last}")
+
+    def check_block(self, config: CoreConfig, row: int, col: int) -> None:
+        """Raise ``ValueError`` unless an iteration waits for the window at (row, col) in its block,
+        and the ring reaches as far.
+        """
+        for name, size, at in (("height", self.rows, row), ("width", self.cols, col)):
+            waits = getattr(self, f"kernel_{name}")
+            if at + size > waits and not (self.packed and name == "width"):
+                raise ValueError(
+                    f"window at ({row}, {col}) of a block has {at + size} pixels of its {name},"
+                    f" beyond kernel_{name} = {waits}"
+                )
+        ring = self.size * config.post_lanes
+        begins = row * self.row_pitch + col * self.pixel_pitch + self.skip
+        if begins >= ring:
+            raise ValueError(
+                f"window at ({row}, {col}) of a block begins {begins} bytes on, beyond the ring of"
+                f" {ring}"
+            )
 
     def need(self, row: int, col: int) -> int:
-        """Vectors of the frame that must have arrived for iteration (row, col)."""
-        last_row = min(self.height - 1, row * self.stride - self.padding + self.kernel_height - 1)
-        last_col = min(self.width - 1, col * self.stride - self.padding + self.kernel_width - 1)
+        """Vectors of the frame that must have arrived for iteration (row, col).
+
+        At most 0 for one that sees nothing but padding.
+        """
+        top = row * self.stride_row - self.padding_row
+        left = col * self.stride_col - self.padding_col
+        last_row = min(self.height - 1, top + self.kernel_height - 1)
+        last_col = min(self.width - 1, left + self.kernel_width - 1)
         return last_row * self.width + last_col + 1
 
     def dead(self, row: int, col: int) -> int:
         """Vectors of the frame that nobody needs after iteration (row, col)."""
         if (row, col) == (self.out_height - 1, self.out_width - 1):
             return self.height * self.width
-        top = row * self.stride - self.padding
+        top = row * self.stride_row - self.padding_row
         if top < 0:
             return 0
-        left = min(max(col * self.stride - self.padding + self.stride, 0), self.width)
-        return min(top * self.width + left, self.height * self.width)
+        left = col * self.stride_col - self.padding_col + self.stride_col
+        edge = min(max(left, 0), self.width)
+        return min(top * self.width + edge, self.height * self.width)
+
+
+def slot_ring(config: CoreConfig, slot: int, depth: int = 1) -> dict[str, int]:
+    """Fields of an object descriptor whose ring is ``depth`` slots from ``slot`` on."""
+    return {
+        "base": slot * config.blocks, "size": depth * config.blocks, "pitch": config.lines // 8,
+        "depth": depth,
+    }  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -469,6 +676,6 @@ class RouteDescriptor:
     def __post_init__(self) -> None:
         _check_whole(self)
 
-    def pack(self) -> int:
-        """The descriptor as one integer."""
-        return pack(ROUTE, vars(self))
+    def pack(self) -> list[int]:
+        """The descriptor's registers."""
+        return pack_words(ROUTE, vars(self))

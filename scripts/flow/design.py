@@ -158,9 +158,9 @@ class ChipDesign(Design):
             (page, theirs["ROUTE"], back, from_core),
         ]
         writes = [
-            (base + window.address(0, word), descriptor.pack() >> 32 * word & 0xFFFFFFFF, name)
+            (base + window.address(0, word), value, name)
             for base, window, descriptor, name in tables
-            for word in range(window.words)
+            for word, value in enumerate(descriptor.pack()[: window.words])
         ]
         start, bit = chip.masks("START", config)[node // chip.MASK_NODES], node % chip.MASK_NODES
         return (

@@ -38,7 +38,7 @@ NUMBERS = {
     "readers": 6, "writers": 3, "lanes": DEFAULT.post_lanes, "vc": 0, "port": 0,
     "n": 10, "age_bits": 10, "routes": CHIP.core.routes, "header": HEADER, "route": False,
     "word": 0, "entries": CHIP.core.objects, "channels": CHIP.noc.virtual_channels,
-    "sources": 3,
+    "sources": 3, "exponent_writers": 2, "number": 0, "objects": CHIP.core.objects,
 }  # fmt: skip
 """Parameters of components besides their configuration, as the default core and chip have them."""
 
@@ -63,7 +63,7 @@ def _argument(component: type[wiring.Component], name: str, annotation: Any) -> 
     if annotation is NocConfig:
         return DIRECT if component.__name__ == "Direct" else CHIP.noc
     if annotation is CoreConfig:
-        on_chip = re.search(r"\.(interface|chip)\.", component.__module__)
+        on_chip = re.search(r"\.(interface|chip)\.|vector_memory|window_", component.__module__)
         return CHIP.core if on_chip else DEFAULT
     if name == "flit":
         layout = importlib.import_module(component.__module__)

@@ -49,10 +49,11 @@ def instructions() -> str:
         lines += [*_fields(fields, OPCODE_BITS), ""] if fields else ["No fields.", ""]
     for title, values in (("Functions", Function), ("Units of WAIT, bits", Unit)):
         lines += [f"## {title}", "", *(f"- {int(v)}: {v.name}" for v in values), ""]
-    for title, fields in (
-        ("Segment", SEGMENT), ("Object", OBJECT), ("Route", ROUTE),
-        ("Header of a stream packet", HEADER),
-    ):  # fmt: skip
-        lines += [f"## {title}", "", *_fields(fields, 0), ""]
+    for title, words in (("Segment", (SEGMENT,)), ("Object", OBJECT), ("Route", ROUTE)):
+        lines += [f"## {title}", ""]
+        for number, fields in enumerate(words):
+            lines += [f"Register {number}:", ""] if len(words) > 1 else []
+            lines += [*_fields(fields, 0), ""]
+    lines += ["## Header of a stream packet", "", *_fields(HEADER, 0), ""]
     kinds = ", ".join(f"{kind.name} {int(kind):#04x}" for kind in PacketKind)
     return "\n".join([*lines, f"Kinds of packets: {kinds}.", ""])

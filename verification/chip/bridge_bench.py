@@ -178,8 +178,8 @@ class Bench:
     async def define(self, index, descriptor):
         """Write a whole descriptor."""
         route = isinstance(descriptor, RouteDescriptor)
-        for word in range(2 if route else 4):
-            await self.write(route, index, word, descriptor.pack() >> 32 * word & 0xFFFFFFFF)
+        for word, value in enumerate(descriptor.pack()):
+            await self.write(route, index, word, value)
         (self.routes if route else self.objects)[index] = descriptor
 
     def give(self, packet):

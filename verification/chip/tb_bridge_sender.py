@@ -153,7 +153,7 @@ async def a_write_restarts_the_credits(dut):
             expected.append(messages(route, codes, 0))
         await bench.settle()
         compare(bench.router.packets, expected[0])
-        await bench.write(1, 0, word, route.pack() >> 32 * word & 0xFFFFFFFF)
+        await bench.write(1, 0, word, route.pack()[word])
         await bench.settle()
         compare(bench.router.packets, expected[0] + expected[1])
         await bench.define(0, random_route(enable=0))

@@ -31,6 +31,7 @@ from phasecore.rtl.spec.instructions import (
     RouteDescriptor,
     Segment,
     encode,
+    slot_ring,
 )
 from phasecore.rtl.spec.registers.chip import PAGE_BITS
 from phasecore.rtl.spec.registers.core import affine_address, vector_address
@@ -144,8 +145,9 @@ class Session:
         (source, route), (target, number) = producer, consumer
         common = {"vc": values.get("vc", 0)}
         (px, py), (cx, cy) = CHIP.place(source), CHIP.place(target)
+        ring = slot_ring(CONFIG, values.get("slot", 0), values.get("depth", 1))
         self.model.define_object(
-            target, number, ObjectDescriptor(x=px, y=py, route=route, **common)
+            target, number, ObjectDescriptor(x=px, y=py, route=route, **common, **ring)
         )
         common["credits"] = values.get("credits", 1)
         self.model.define_route(source, route, RouteDescriptor(x=cx, y=cy, object=number, **common))

@@ -17,6 +17,7 @@ from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.scripts.cli import main
 from phasecore.verification.cosim import chip as chip_session
 from phasecore.verification.cosim.random_chip import SEGMENT, Pipeline
+from phasecore.verification.cosim.random_windows import RandomWindows
 
 TINY = CHIPS["tiny"]
 PIPELINES = TINY.replace(core=TINY.core.replace(slots=16, program_depth=128))
@@ -40,8 +41,8 @@ class Run:
         self.expected = []
         chip_session.write_macros(folder, self.chip)
 
-    def frame(self, pipeline: Pipeline) -> None:
-        """One frame through a pipeline; the first one writes the tables."""
+    def frame(self, pipeline: Pipeline | RandomWindows) -> None:
+        """The next frames through a pipeline; the first ones write the tables."""
         batch = chip_session.ChipBatch(self.config, pipeline.packets())
         nodes = [stage.node for stage in pipeline.stages]
         if not self.batches:
@@ -71,11 +72,11 @@ class Run:
         results = self.chip.run(programs, packets)
         return results, {node: core.trace for node, core in self.chip.cores.items()}
 
-    def compare(self, build: Path, *, stall: int) -> int:
+    def compare(self, build: Path, *, stall: int, settle: int = 0) -> int:
         """Simulate all batches, compare all that they left; vector bytes seen."""
         chip_session.simulate(
             build, self.folder, self.config, sim="icarus", seed=self.seed, batches=self.batches,
-            stall=stall,
+            stall=stall, settle=settle,
         )  # fmt: skip
         seen = 0
         for index, (nodes, (results, traces)) in enumerate(self.expected):
@@ -98,6 +99,18 @@ def test_random_pipelines(build, tmp_path, seed, stall):
     for _ in range(3):
         run.frame(pipeline)
     assert run.compare(build, stall=stall) > 0
+
+
+@pytest.mark.parametrize("stall", [0, 128])
+@pytest.mark.parametrize(
+    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.full) for seed in range(2, 20))]
+)
+def test_random_windows(build, tmp_path, seed, stall):
+    """Windows of random layers: tiles, cursors, packed rows, pooled blocks, the largest."""
+    run, windows = Run(PIPELINES, seed, tmp_path), RandomWindows(PIPELINES, seed)
+    for _ in range(3):
+        run.frame(windows)
+    assert run.compare(build, stall=stall, settle=1000) > 0
 
 
 def simulated(capsys, tmp_path, *options):

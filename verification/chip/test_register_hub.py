@@ -63,9 +63,9 @@ def test_host_software_relies_on_these_addresses():
     table = offsets(DEFAULT)
     fixed = {"ID": 0, "CONTROL": 8, "START": 0x10, "RUNNING": 0x18, "HALTED": 0x20, "FAULT": 0x28}
     assert {name: table[name] for name in fixed} == fixed
-    assert windows(DEFAULT)["OBJECT"].address(2, 3) == 0x42C
-    assert windows(DEFAULT)["ROUTE"].address(1) == 0x508
-    assert table["FAULTS_ROUTER_5"] == 0x614
+    assert windows(DEFAULT)["OBJECT"].address(2) == 0x408
+    assert windows(DEFAULT)["ROUTE"].address(1) == 0x808
+    assert table["FAULTS_ROUTER_5"] == 0x914
 
 
 def test_configuration_can_be_read_back():
@@ -78,7 +78,7 @@ def test_markdown_lists_everything():
     text = markdown(DEFAULT)
     for register in registers(DEFAULT):
         assert f"| 0x{register.offset:04x} | {register.name} | {register.access.value} |" in text
-    assert "| 0x0500..0x057f | ROUTE[16] | rw |" in text
+    assert "| 0x0800..0x087f | ROUTE[16] | rw |" in text
     assert "## OBJECT entry" in text
 
 
@@ -93,7 +93,7 @@ def test_header_compiles(tmp_path):
     (tmp_path / "phasecore_chip.h").write_text(c_header(DEFAULT), encoding="utf-8")
     (tmp_path / "use.c").write_text(
         '#include "phasecore_chip.h"\n'
-        '_Static_assert(PHASECORE_CHIP_ROUTE(1, 1) == 0x50c, "route");\n'
+        '_Static_assert(PHASECORE_CHIP_ROUTE(1, 1) == 0x80c, "route");\n'
         '_Static_assert(PHASECORE_CHIP_PAGE(3) == 0xc000, "page");\n'
         "int main(void) { return PHASECORE_CHIP_ID; }\n",
         encoding="utf-8",

@@ -17,7 +17,11 @@ __all__ = [
     "words",
 ]
 
-FOREIGN = (Opcode.LOAD, Opcode.READ) if NETWORKED else (Opcode.SEND, Opcode.AWAIT, Opcode.RELEASE)
+FOREIGN = (
+    (Opcode.LOAD, Opcode.READ)
+    if NETWORKED
+    else (Opcode.SEND, Opcode.AWAIT, Opcode.RELEASE, Opcode.GATHER)
+)
 """Opcodes of the other kind of core: illegal here."""
 
 
@@ -101,6 +105,11 @@ def random_fields(opcode, segments):
         },
         Opcode.AWAIT: lambda: {"objects": random.randrange(1 << CONFIG.objects)},
         Opcode.RELEASE: lambda: {"objects": random.randrange(1 << CONFIG.objects)},
+        Opcode.GATHER: lambda: {
+            "object": random.randrange(CONFIG.objects), "destination": slot(),
+            "block": random.randrange(CONFIG.blocks), "block_row": random.randrange(8),
+            "block_col": random.randrange(8), "largest": random.randrange(2),
+        },
     }[opcode]()  # fmt: skip
 
 
@@ -144,6 +153,8 @@ def expected_command(opcode, values, segments, windows_issued):
         return "read", values
     if opcode is Opcode.SEND:
         return "send", values
+    if opcode is Opcode.GATHER:
+        return "gather", values
     if opcode is Opcode.RELEASE:
         return "release", values["objects"]
     return ("calibrate", values) if opcode is Opcode.CALIBRATE else None
@@ -154,7 +165,7 @@ def interpret(program, segments):
 
     Each with the mask of the objects that were awaited and not released since.
     """
-    loops, pc, windows_issued, count, awaited = [0, 0], 0, 0, 0, 0
+    loops, pc, windows_issued, count, awaited = [0] * 4, 0, 0, 0, 0
     commands = []
     while True:
         item = program[pc]
@@ -175,6 +186,8 @@ def interpret(program, segments):
             continue
         if opcode is Opcode.AWAIT:
             awaited |= values["objects"]
+        elif opcode is Opcode.GATHER:
+            awaited |= 1 << values["object"]
         command = expected_command(opcode, values, segments, windows_issued)
         if command:
             windows_issued += command[0] == "mvm"

@@ -10,6 +10,7 @@ from cocotb.triggers import RisingEdge
 from phasecore.rtl.core.control.load_unit import LoadCommand
 from phasecore.rtl.core.control.read_unit import ReadCommand
 from phasecore.rtl.core.interfaces import (
+    GatherCommand,
     MvmCommand,
     PostCommand,
     RowCommand,
@@ -34,7 +35,11 @@ OFFSETS = offsets(CONFIG)
 WINDOWS = windows(CONFIG)
 NETWORKED = CONFIG.objects > 0
 FAR_LAYOUTS = (
-    {"send": SendCommand(CONFIG), "release": unsigned(CONFIG.objects)}
+    {
+        "send": SendCommand(CONFIG),
+        "release": unsigned(CONFIG.objects),
+        "gather": GatherCommand(),
+    }
     if NETWORKED
     else {"load": LoadCommand(CONFIG), "read": ReadCommand(CONFIG)}
 )
@@ -46,9 +51,12 @@ SINGLE = ("post", "update", "rows", *FAR_LAYOUTS)
 UNITS = {
     "mvm": Unit.CROSSBAR, "post": Unit.POST, "update": Unit.UPDATE, "rows": Unit.PROGRAMMER,
     "load": Unit.LOAD, "read": Unit.READ, "send": Unit.READ,
-    "release": Unit.READ,
+    "release": Unit.READ, "gather": Unit.WINDOW,
 }  # fmt: skip
-CAUSES = ("CROSSBAR", "POST", "UPDATE", "PROGRAMMER", "LOAD", "READ", "HAZARD", "OBJECT")
+CAUSES = (
+    "CROSSBAR", "POST", "UPDATE", "PROGRAMMER", "LOAD", "READ",
+    *(["GATHER"] if NETWORKED else []), "HAZARD", "OBJECT",
+)  # fmt: skip
 """What an instruction waits for; a cycle counts for one of them."""
 
 
@@ -58,7 +66,8 @@ class Units:
     Checks at every acceptance, from what is really in work, that the command may start, and keeps
     ``issued``: route, payload, and for CALIBRATE its drift. Objects of a networked core become
     ready at random (but for those of ``absent``) until they are released; ``ready`` has the mask of
-    them at every acceptance.
+    them at every acceptance. Only the window unit reads those of ``gathered``; ``rings`` has the
+    slots of every object's ring.
     """
 
     def __init__(self, dut, *, longest=20, duty=0.7):
@@ -75,6 +84,9 @@ class Units:
         self.cancels = 0
         self.objects = 0
         self.absent = 0
+        self.gathered = random.getrandbits(CONFIG.objects) if NETWORKED else 0
+        self.rings = [random.sample(range(4), random.randint(0, 2)) for _ in range(16)]
+        self.window = 1
         self.ready = []
         cocotb.start_soon(self._run())
 
@@ -128,10 +140,15 @@ class Units:
             affine = payload["partial"]
             sources = set() if payload["partial"] else {payload["slot"]}
             assert not payload["partial"] or self.idle("post"), "sums sent while they are made"
+        elif name == "gather":
+            sources, destinations = set(self.rings[payload["object"]]), {payload["destination"]}
+            assert self.objects >> payload["object"] & 1, "window of an object that is not there"
         elif name == "release":
-            assert not reads, "object released while slots are read"
-            assert self.idle("post"), "sums released while they are made"
-            assert not self.sending_sums(), "sums released while they are sent"
+            assert self.idle("gather"), "object released while its window is read"
+            if payload & ~self.gathered:
+                assert not reads, "object released while slots are read"
+                assert self.idle("post"), "sums released while they are made"
+                assert not self.sending_sums(), "sums released while they are sent"
             self.objects &= ~payload
         assert not sources & writes, f"{name} reads a slot that is being written"
         assert not destinations & (reads | writes), f"{name} writes a slot in use"
@@ -195,6 +212,11 @@ class Units:
                     self.objects |= 1 << index
             self.objects &= ~self.absent
             dut.network__ready.value = self.objects
+            dut.network__gathered.value = self.gathered
+            dut.network__window.value = self.window
+            # The instruction is there a cycle before it is issued.
+            wish = LAYOUTS["gather"].from_bits(int(dut.gather__payload.value))
+            dut.network__sources.value = sum(1 << slot for slot in self.rings[wish["object"]])
         for name in LAYOUTS:
             room = len(self.crossbar) < 2 if name == "mvm" else self.work[name] is None
             ready = room and name not in self.refuse and random.random() < self.duty

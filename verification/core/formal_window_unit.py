@@ -41,12 +41,12 @@ class WindowLines(wiring.Component):
         The byte of the memory that is watched: any, the same in all cycles.
     """
 
-    def __init__(self, config: CoreConfig, words: int):
-        self.config, self.words = config, words
+    def __init__(self, config: CoreConfig):
+        self.config = config
         super().__init__(
             {
-                "unit": Out(WindowUnit(config, words).signature),
-                "line": In(exact_log2(words * config.post_lanes)),
+                "unit": Out(WindowUnit(config).signature),
+                "line": In(exact_log2(config.memory_words * config.post_lanes)),
             }
         )
 
@@ -54,13 +54,13 @@ class WindowLines(wiring.Component):
         m = Module()
         config, line = self.config, self.line
         lane_bits = exact_log2(config.post_lanes)
-        m.submodules.unit = unit = WindowUnit(config, self.words)
+        m.submodules.unit = unit = WindowUnit(config)
         wiring.connect(m, wiring.flipped(self.unit), unit)
         assume_sound(m, unit)
         offered, port = unit.i.payload, unit.write
         earlier = Signal.like(line, reset_less=True)
         began = Signal(reset_less=True)
-        begin, end = Signal(range(2 * self.words * config.post_lanes)), Signal.like(line)
+        begin, end = Signal(range(2 * config.memory_words * config.post_lanes)), Signal.like(line)
         wanted, written, writes, in_work = Signal(), Signal(), Signal(), Signal()
         m.d.sync += [earlier.eq(line), began.eq(1)]
         with m.If(began):
@@ -99,15 +99,15 @@ class WindowWords(wiring.Component):
     assembler : Out(signature of WindowAssembler)
     """
 
-    def __init__(self, config: CoreConfig, words: int):
-        self.config, self.words = config, words
-        signature = WindowAssembler(config, words).signature
+    def __init__(self, config: CoreConfig):
+        self.config = config
+        signature = WindowAssembler(config).signature
         super().__init__({"assembler": Out(signature)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         lanes = self.config.post_lanes
-        m.submodules.assembler = unit = WindowAssembler(self.config, self.words)
+        m.submodules.assembler = unit = WindowAssembler(self.config)
         wiring.connect(m, wiring.flipped(self.assembler), unit)
         chunk, port = unit.chunk, unit.write
         running, largest, lane = Signal(), Signal(), Signal(range(lanes))

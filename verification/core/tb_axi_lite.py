@@ -436,6 +436,8 @@ async def descriptors_are_passed_on(dut):
                     {"en": 1, "route": name == "ROUTE", "index": index, "word": word,
                      "data": value}
                 )  # fmt: skip
+    beyond = windows(CONFIG)["OBJECT"]
+    assert await host.write(beyond.address(0, beyond.words - 1) + 4, 1), "word behind an entry"
     dut.sequencer__running.value = 1
     assert await host.write(windows(CONFIG)["OBJECT"].address(0), 1), "write while running"
     assert seen == expected

@@ -34,8 +34,9 @@ async def random_programs_run_in_order(dut, longest, duty):
             for opcode in random.choices(OPCODES, k=36)
         ]
         inner, outer = random.randint(1, 3), random.randint(1, 2)
-        body.insert(20, (Opcode.LOOP, {"counter": 0, "target": 12, "count": inner}))
-        body.append((Opcode.LOOP, {"counter": 1, "target": 4, "count": outer}))
+        first, second = random.sample(range(4), 2)
+        body.insert(20, (Opcode.LOOP, {"counter": first, "target": 12, "count": inner}))
+        body.append((Opcode.LOOP, {"counter": second, "target": 4, "count": outer}))
         program = [*body, HALT]
         await host.fill("PROGRAM", words(program))
         await host.set("CONTROL", 1 << 2)
@@ -75,6 +76,8 @@ def illegal_instructions():
     read = {"slot": 0, "first_line": 0, "length": 8}
     send = read | {"route": 0, "partial": 0, "merge": 0, "object": 0}
     outer = {"segment": 0, "slot": 0, "delta": 0, "transfer": 0}
+    gather = dict.fromkeys(("object", "destination", "block", "block_row", "block_col"), 0)
+    gather["largest"] = 0
     program = {"segment": 0, "row": 3, "slot": 0}
     loop = {"counter": 0, "target": 0, "count": 1}
     cases = [
@@ -106,6 +109,9 @@ def illegal_instructions():
         (Opcode.SEND, send, {"object": CONFIG.objects}, FaultCode.OBJECT),
         (Opcode.AWAIT, {}, {"objects": 1 << CONFIG.objects}, FaultCode.OBJECT),
         (Opcode.RELEASE, {}, {"objects": 1 << 15}, FaultCode.OBJECT),
+        (Opcode.GATHER, gather, {"object": CONFIG.objects}, FaultCode.OBJECT),
+        (Opcode.GATHER, gather, {"destination": slots}, FaultCode.SLOT),
+        (Opcode.GATHER, gather, {"block": CONFIG.blocks}, FaultCode.LINE),
         (Opcode.PROGRAM, program, {"row": 2}, FaultCode.LINE),
         (Opcode.PROGRAM, program, {"row": 5}, FaultCode.LINE),
         (Opcode.LOOP, loop, {"count": 0}, FaultCode.LOOP_COUNT),
@@ -126,7 +132,7 @@ def illegal_instructions():
         yield f"foreign {opcode.name}", int(opcode), FaultCode.OPCODE
     yield "opcode 31", 31, FaultCode.OPCODE
     yield "HALT with a bit", encode(Opcode.HALT) | 1 << 63, FaultCode.UNUSED_BITS
-    yield "WAIT with a bit", encode(Opcode.WAIT, units=0) | 1 << 11, FaultCode.UNUSED_BITS
+    yield "WAIT with a bit", encode(Opcode.WAIT, units=0) | 1 << 12, FaultCode.UNUSED_BITS
     yield "FORWARD with a bit", encode(Opcode.FORWARD, **mvm) | 1 << 22, FaultCode.UNUSED_BITS
 
 
@@ -367,6 +373,67 @@ async def await_holds_the_program(dut):
     assert await host.get("FAULT_CODE") == FaultCode.WATCHDOG
     assert await host.get("FAULT_ADDRESS") == 0
     assert len(units.issued) == 1
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms", skip=not NETWORKED)
+async def windows_wait_for_their_object_and_their_slots(dut):
+    """GATHER waits without AWAIT; one of an object without a window is skipped."""
+    host, units = await start(dut, duty=1.0)
+    units.hang, units.rings[0], units.absent = {"gather", "send"}, [3], 0b1
+    fields = dict.fromkeys(("block", "block_row", "block_col", "largest"), 0)
+
+    def gather(object_, destination):
+        return encode(Opcode.GATHER, object=object_, destination=destination, **fields)
+
+    send = encode(
+        Opcode.SEND, route=0, partial=0, slot=2, first_line=0, length=8, merge=0, object=0
+    )  # fmt: skip
+    await host.fill("PROGRAM", [send, gather(0, 1), gather(0, 2), encode(Opcode.HALT)])
+    await host.set("CONTROL", 1)
+    await ClockCycles(dut.clk, 100)
+    assert [name for name, _ in units.issued] == ["send"]
+    assert await host.get("COUNT_STALL_OBJECT") > 80
+    units.absent = 0
+    await ClockCycles(dut.clk, 100)
+    assert [name for name, _ in units.issued] == ["send", "gather"]
+    assert await host.get("COUNT_STALL_GATHER") > 20
+    assert await host.get("COUNT_GATHER_BUSY") > 20
+    units.work["gather"] = None
+    await ClockCycles(dut.clk, 50)
+    assert len(units.issued) == 2, "a slot is written that is being sent"
+    assert await host.get("COUNT_STALL_HAZARD") > 30
+    units.work["send"], units.hang = None, set()
+    await host.wait()
+    assert [name for name, _ in units.issued] == ["send", "gather", "gather"]
+
+    # A window of slots waits until they are written, RELEASE until the window has been read.
+    units.hang, units.gathered = {"post", "gather"}, 0b1
+    units.issued.clear()
+    segment = Segment(row_start=0, row_count=8, col_start=0, col_count=8)
+    await host.fill("SEGMENT", [segment.pack()])
+    activate = encode(
+        Opcode.ACTIVATE, segment=0, axis=Axis.COLS, from_slot=0, slot=0, accumulate=0, function=1,
+        shift=0, affine=0, table=0, destination=3, destination_line=0,
+    )  # fmt: skip
+    release = encode(Opcode.RELEASE, objects=1)
+    await host.fill("PROGRAM", [activate, gather(0, 1), release, encode(Opcode.HALT)])
+    await host.set("CONTROL", 1)
+    await ClockCycles(dut.clk, 100)
+    assert [name for name, _ in units.issued] == ["post"]
+    units.work["post"] = None
+    await ClockCycles(dut.clk, 100)
+    assert [name for name, _ in units.issued] == ["post", "gather"]
+    units.work["gather"] = None
+    await host.wait()
+    assert [name for name, _ in units.issued] == ["post", "gather", "release"]
+
+    units.window = 0
+    units.issued.clear()
+    await host.set("CONTROL", 4)
+    await host.fill("PROGRAM", [gather(0, 1), encode(Opcode.HALT)])
+    await host.run()
+    assert not units.issued
+    assert await host.get("FAULT_CODE") == FaultCode.OBJECT
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms", skip=not NETWORKED)

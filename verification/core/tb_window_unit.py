@@ -8,20 +8,22 @@ import cocotb
 import numpy as np
 from cocotb.triggers import RisingEdge
 
-from phasecore.models.golden.window import Window, gather, gather_cycles
+from phasecore.models.compiler.windows import LayerInput, window_object
+from phasecore.models.golden.window import gather, gather_cycles
 from phasecore.rtl.core.interfaces import WindowCommand
 from phasecore.verification.support.build import config_from_env
 from phasecore.verification.support.streams import reset
-from phasecore.verification.support.windows import Geometry, random_case
+from phasecore.verification.support.windows import random_case, window_at
 
 CONFIG = config_from_env()
-WORDS = int(os.environ["WORDS"])
+WORDS = CONFIG.memory_words
 COMMANDS = int(os.environ.get("COMMANDS", "500"))
 LINES, LANES = CONFIG.lines, CONFIG.post_lanes
-GEOMETRY = Geometry(LINES, LANES, WORDS, CONFIG.slots)
-COMMAND = WindowCommand(CONFIG, WORDS)
+COMMAND = WindowCommand(CONFIG)
 IN_WORDS = {"block": "start", "ring_base": "ring_base", "ring_size": "ring_size"}
 """Fields of the command in words, and the names of the same in bytes."""
+ANY_WIDTH = (1 << 10) - 1
+"""Width of packed rows in the command: no column of a window is beyond it."""
 LONGEST = 2000
 """Cycles after which a command hangs."""
 
@@ -30,7 +32,8 @@ def payload(window):
     """Integer of the command of a golden record."""
     fields = {name: int(window[name]) for name in COMMAND.members if name in window.dtype.names}
     fields |= {field: int(window[name]) // LANES for field, name in IN_WORDS.items()}
-    return COMMAND.const(fields).as_value().value
+    fields["width"] = min(fields["width"], ANY_WIDTH)
+    return COMMAND.const({**fields, "sources": covered(window)}).as_value().value
 
 
 def covered(window):
@@ -164,8 +167,7 @@ async def finish(dut, memory):
 
 
 def random_window():
-    case = random_case(random, GEOMETRY)
-    return case.window.at(**case.position)
+    return random_case(random, CONFIG).window(CONFIG)
 
 
 @cocotb.test(timeout_time=20, timeout_unit="ms")
@@ -218,48 +220,47 @@ async def reset_ends_a_command(dut):
         await finish(dut, memory)
 
 
-def pixels(channels, rows, cols, *, padding=0, **changes):
-    """A window into the middle of an object of eight by eight pixels."""
-    pitch = -(-channels // 8) * 8
-    size = -(-8 * 8 * pitch // LANES) * LANES
-    count = rows * cols * channels
-    return Window(**{
-        "height": 8, "width": 8, "segment": channels, "pitch": pitch, "row_pitch": 8 * pitch,
-        "ring_base": CONFIG.slots * LINES, "ring_size": size, "rows": rows, "cols": cols,
-        "padding_row": padding, "padding_col": padding, "count": min(count, LINES),
-    } | changes)  # fmt: skip
+def object_of(channels, kernel, *, tile=None, **values):
+    """A layer over an object of eight by eight pixels, all of it in the ring."""
+    layer = LayerInput(height=8, width=8, channels=channels, kernel=kernel)
+    rows = min(layer.matrix_rows, LINES) if tile is None else tile[1]
+    tile = (0, rows) if tile is None else tile
+    return window_object(
+        CONFIG, layer, base=CONFIG.slot_words, size=-(-64 * 8 * layer.pitch(CONFIG) // LANES),
+        tile=tile, **values,
+    )  # fmt: skip
+
+
+def largest(channels, side):
+    """The same, with the largest of the pixels."""
+    return object_of(channels, (side, side), tile=(0, channels), largest=True)
 
 
 def packed(channels, side):
-    """Rows of 28 pixels of an image, each as one pixel of the object."""
-    row_pitch = -(-28 * channels // 8) * 8
-    return Window(
-        height=28, width=1, segment=side * channels, pitch=channels,
-        row_pitch=row_pitch, ring_base=CONFIG.slots * LINES,
-        ring_size=-(-28 * row_pitch // LANES) * LANES, rows=side, cols=1, stride_col=0,
-        col_step=channels, count=side * side * channels,
-    )  # fmt: skip
+    """Rows of 28 pixels of an image, each as one vector."""
+    layer = LayerInput(height=28, width=28, channels=channels, kernel=(side, side), packed=True)
+    return window_object(CONFIG, layer, base=CONFIG.slot_words)
 
 
 LIMITS = {
     "5x5 packed, C 1": (lambda: packed(1, 5), 12),
     "7x7 packed, C 3": (lambda: packed(3, 7), 16),
-    "5x5, C 6": (lambda: pixels(6, 5, 5), 27),
-    "5x5, C 8": (lambda: pixels(8, 5, 5), 27),
-    "3x3, C 16": (lambda: pixels(16, 3, 3), 14),
-    "3x3, C 24": (lambda: pixels(24, 3, 3), 14),
-    "1x1, C 256": (lambda: pixels(256, 1, 1), 8),
-    "tile of 3x3, C 64": (lambda: pixels(64, 3, 3, count=192), 14),
-    "tile of 3x3, C 128": (lambda: pixels(128, 3, 3), 14),
-    "tile of 3x3, C 96": (lambda: pixels(96, 3, 3, first_row=1, skip=32, count=256), 14),
-    "tile of 3x3, C 512": (lambda: pixels(512, 3, 3, ring_size=16384, row_pitch=0, skip=256), 14),
-    "MAX 2x2, C 64": (lambda: pixels(64, 2, 2, largest=True, count=64), 14),
-    "MAX 3x3, C 64": (lambda: pixels(64, 3, 3, largest=True, count=64), 14),
-    "MAX 3x3, C 128": (lambda: pixels(128, 3, 3, largest=True, count=128), 21),
-    "MAX 3x3, C 256": (lambda: pixels(256, 3, 3, largest=True, count=256), 39),
-    "MAX 5x5, C 64": (lambda: pixels(64, 5, 5, largest=True, count=64), 27),
-}  # fmt: skip
-"""Windows of layers, and the cycles that each may take."""
+    "5x5, C 6": (lambda: object_of(6, (5, 5)), 27),
+    "5x5, C 8": (lambda: object_of(8, (5, 5)), 27),
+    "3x3, C 16": (lambda: object_of(16, (3, 3)), 14),
+    "3x3, C 24": (lambda: object_of(24, (3, 3)), 14),
+    "1x1, C 256": (lambda: object_of(256, (1, 1)), 8),
+    "tile of 3x3, C 64": (lambda: object_of(64, (3, 3), tile=(192, 384)), 14),
+    "tile of 3x3, C 128": (lambda: object_of(128, (3, 3), tile=(256, 512)), 14),
+    "tile of 3x3, C 96": (lambda: object_of(96, (3, 3), tile=(320, 576)), 14),
+    "tile of 3x3, C 256": (lambda: object_of(256, (3, 3), tile=(896, 1152)), 14),
+    "MAX 2x2, C 64": (lambda: largest(64, 2), 14),
+    "MAX 3x3, C 64": (lambda: largest(64, 3), 14),
+    "MAX 3x3, C 128": (lambda: largest(128, 3), 21),
+    "MAX 3x3, C 256": (lambda: largest(256, 3), 39),
+    "MAX 5x5, C 64": (lambda: largest(64, 5), 27),
+}
+"""Objects of layers, and the cycles that each of their windows may take."""
 
 
 @cocotb.test(timeout_time=20, timeout_unit="ms", skip=LANES != 64)
@@ -267,9 +268,10 @@ async def windows_take_no_more_cycles_than_they_may(dut):
     """At all places of an object, in the padding too: a window of the crossbar is 128 cycles."""
     memory = await start(dut, 1.0)
     for name, (make, limit) in LIMITS.items():
-        window, found = make(), []
+        entry, found = make(), []
+        fields = {"destination": 0, "largest": int(name.startswith("MAX"))}
         for row, col in np.ndindex(3, 3):
-            await give(dut, memory, window.at(row, col, slot=0))
+            await give(dut, memory, window_at(CONFIG, entry, fields, row=row, col=col))
             found.append(await finish(dut, memory))
         dut._log.info("%s: %d..%d cycles", name, min(found), max(found))
         assert max(found) <= limit, (name, found)
@@ -279,10 +281,9 @@ async def windows_take_no_more_cycles_than_they_may(dut):
 async def any_256_lines_of_25_pixels_take_at_most_27_cycles(dut):
     memory = await start(dut, 1.0)
     for _ in range(100):
-        channels = random.randint(11, 256)
-        window = pixels(
-            channels, 5, 5, ring_size=16384, row_pitch=8 * -(-channels // 8) * 8 % 16384
-        )
-        place = random.randrange(4), random.randrange(4)
-        await give(dut, memory, window.at(*place, slot=random.randrange(CONFIG.slots)))
+        entry = object_of(random.randint(11, 256), (5, 5))
+        place = {"row": random.randrange(4), "col": random.randrange(4)}
+        fields = {"destination": random.randrange(CONFIG.slots)}
+        window = window_at(CONFIG, entry, fields, **place)
+        await give(dut, memory, window)
         assert await finish(dut, memory) <= 27, window

@@ -9,12 +9,13 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from phasecore.rtl.core.control.controller import Controller
 from phasecore.rtl.core.control.csr_file import CsrFile
 from phasecore.rtl.lib.axi_lite import RegisterBus
+from phasecore.rtl.spec.chip import CHIPS
 from phasecore.rtl.spec.core import DEFAULT, SMALL, TINY
 from phasecore.verification.support.formal import prove
 from phasecore.verification.support.formal_streams import StreamContract
 
 TO_REGISTERS = ("sequencer", "busy", "events")
-TILE = TINY.replace(objects=4, routes=4)
+TILE = CHIPS["tiny"].core
 
 
 class ControllerWithRegisters(wiring.Component):
@@ -82,5 +83,7 @@ def _monotone(m, controller):
             before = Signal(len(value), name="before_" + "_".join(map(str, path)))
             m.d.sync += before.eq(value)
             with m.If(waits):
-                risen = value & ~before
+                # An object that is there stays until it is released; descriptors do not change.
+                kept = path[0] == "network" and path[1] in ("ready", "gathered")
+                risen = before & ~value if kept else value & ~before
                 m.d.comb += Assume(value == before if path[0] == "windows" else risen == 0)

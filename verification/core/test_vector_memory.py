@@ -14,7 +14,7 @@ WIDE = TINY.replace(post_lanes=16)
 )
 def test_rtl_matches_an_array(simulate, config, readers, writers):
     simulate(
-        VectorMemory(config, readers=readers, writers=writers),
+        VectorMemory(config, readers=readers, writers=writers, exponent_writers=writers),
         config,
         bench="phasecore.verification.core.tb_vector_memory",
         top="vector_memory",

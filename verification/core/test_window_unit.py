@@ -4,27 +4,19 @@
 import pytest
 
 from phasecore.rtl.core.digital.window_unit import WindowUnit
-from phasecore.rtl.spec.core import DEFAULT, TINY
+from phasecore.rtl.spec.chip import CHIPS
 
 BENCH = "phasecore.verification.core.tb_window_unit"
+TINY, DEFAULT = CHIPS["tiny"].core, CHIPS["default"].core
 CONFIGS = {
-    "tiny": (TINY, 64, 600),
-    "one-block": (TINY.replace(post_lanes=16), 32, 300),
-    "more-cols": (TINY.replace(cols=64, slots=4), 256, 300),
-    "default": (DEFAULT, 512, 600),
+    "tiny": (TINY, 600),
+    "one-block": (TINY.replace(post_lanes=16, vector_words=32), 300),
+    "more-cols": (TINY.replace(cols=64, slots=4, vector_words=256), 300),
+    "default": (DEFAULT, 600),
 }
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_unit_matches_the_model(simulate, name):
-    config, words, commands = CONFIGS[name]
-    env = {"WORDS": str(words), "COMMANDS": str(commands)}
-    simulate(WindowUnit(config, words), config, bench=BENCH, env=env)
-
-
-@pytest.mark.parametrize(("words", "message"), [
-    (8, r"^words must be at least slots \* blocks \(16\), not 8$"),
-])  # fmt: skip
-def test_memories_without_room_for_the_slots_are_refused(words, message):
-    with pytest.raises(ValueError, match=message):
-        WindowUnit(TINY, words)
+    config, commands = CONFIGS[name]
+    simulate(WindowUnit(config), config, bench=BENCH, env={"COMMANDS": str(commands)})

@@ -18,6 +18,7 @@ from phasecore.rtl.spec.registers.chip import PAGE_BITS
 from phasecore.rtl.spec.registers.chip import offsets as chip_offsets
 from phasecore.rtl.spec.registers.chip import windows as chip_windows
 from phasecore.rtl.spec.registers.core import offsets
+from phasecore.rtl.spec.registers.core import windows as core_windows
 from phasecore.verification.cosim.core import (
     DUMP,
     READ,
@@ -78,15 +79,13 @@ class ChipBatch:
         routes: Sequence[RouteDescriptor],
     ) -> None:
         """Write the first entries of a node's tables, which restarts their counters."""
-        for name, entries, words in (("OBJECT", objects, 4), ("ROUTE", routes, 2)):
+        at_host = node == self.config.host
+        windows = chip_windows(self.config) if at_host else core_windows(self.config.core)
+        for name, entries in (("OBJECT", objects), ("ROUTE", routes)):
             for index, entry in enumerate(entries):
-                if node != self.config.host:
-                    self.core(node).write_words(name, index, entry.pack(), words)
-                    continue
-                window = chip_windows(self.config)[name]
-                for word in range(words):
-                    address = node << PAGE_BITS | window.address(index, word)
-                    self.script.append((WRITE, address, entry.pack() >> 32 * word & 0xFFFFFFFF))
+                for word, value in enumerate(entry.pack()[: windows[name].words]):
+                    address = node << PAGE_BITS | windows[name].address(index, word)
+                    self.script.append((WRITE, address, value))
 
     def run(self, nodes: Sequence[int]) -> None:
         """Start the cores of ``nodes`` and wait until they have halted."""
@@ -198,9 +197,12 @@ def build_top(config: ChipConfig, *, sim: str, waves: bool = False) -> Path:
 
 def simulate(
     build: Path, folder: Path, config: ChipConfig, *, sim: str, seed: int, batches: int,
-    stall: int = 0, waves: bool = False,
+    stall: int = 0, settle: int = 0, waves: bool = False,
 ) -> None:  # fmt: skip
-    """Run the batches that lie (or will lie) in ``folder``, with the macros' state there."""
+    """Run the batches that lie (or will lie) in ``folder``, with the macros' state there.
+
+    ``settle`` are cycles after every batch's programs, for vectors that none of them needed.
+    """
     harness.run_bench(
         build,
         top="chip_top",
@@ -215,5 +217,6 @@ def simulate(
             f"+phasecore_macros={folder / MACROS}",
             f"+stall={stall}",
             f"+stall_seed={seed}",
+            f"+settle={settle}",
         ],
     )

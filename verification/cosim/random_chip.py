@@ -13,6 +13,7 @@ from random import Random
 
 import numpy as np
 
+from phasecore.models.compiler.windows import smallest_depth
 from phasecore.models.golden.packets import header
 from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.instructions import (
@@ -25,6 +26,7 @@ from phasecore.rtl.spec.instructions import (
     RouteDescriptor,
     Segment,
     encode,
+    slot_ring,
 )
 
 __all__ = ["SEGMENT", "Pipeline"]
@@ -169,9 +171,10 @@ class Pipeline:
             window = ObjectDescriptor(
                 x=0, y=0, route=0, height=height, width=width, out_height=out_height,
                 out_width=out_width, kernel_height=kernel_height, kernel_width=kernel_width,
-                stride=stride, padding=padding,
+                stride_row=stride, stride_col=stride, padding_row=padding,
+                padding_col=padding,
             )  # fmt: skip
-            depth = consumers * (_shortest(window) - 1) + 1 + random.randrange(2)
+            depth = consumers * (smallest_depth(window) - 1) + 1 + random.randrange(2)
             if depth <= DEPTH_MAX:
                 return replace(window, depth=depth)
 
@@ -209,22 +212,11 @@ class Pipeline:
 
     def _object(self, stage: Stage, producer: int, route: int, index: int) -> ObjectDescriptor:
         x, y = self.config.place(producer)
-        return replace(
-            stage.window, x=x, y=y, route=route, slot=stage.slots[index], vc=self._channel
-        )
+        ring = slot_ring(self.config.core, stage.slots[index], stage.window.depth)
+        return replace(stage.window, x=x, y=y, route=route, vc=self._channel, **ring)
 
     def _stream(self, consumer: Stage, index: int) -> RouteDescriptor:
         x, y = self.config.place(consumer.node)
         return RouteDescriptor(
             object=index, x=x, y=y, vc=self._channel, credits=consumer.window.depth
         )
-
-
-def _shortest(window: ObjectDescriptor) -> int:
-    """Slots that a ring needs so that every iteration can have its vectors."""
-    dead, longest = 0, 1
-    for row in range(window.out_height):
-        for col in range(window.out_width):
-            longest = max(longest, window.need(row, col) - dead)
-            dead = window.dead(row, col)
-    return longest

@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike
 
 from phasecore.models.golden.packets import Result, affine_packet, parse_result, vector_packet
 from phasecore.rtl.spec.chip import ChipConfig
-from phasecore.rtl.spec.instructions import ObjectDescriptor, RouteDescriptor
+from phasecore.rtl.spec.instructions import ObjectDescriptor, RouteDescriptor, slot_ring
 from phasecore.rtl.spec.registers.chip import MASK_NODES, PAGE_BITS, masks, registers, windows
 from phasecore.verification.drivers.host import (
     IDLE_INPUTS,
@@ -101,7 +101,10 @@ class ChipHost(Page):
         (source, route), (target, number) = producer, consumer
         (px, py), (cx, cy) = self.config.place(source), self.config.place(target)
         await self.pages[target].define(
-            number, ObjectDescriptor(x=px, y=py, route=route, vc=vc, slot=slot, depth=depth)
+            number,
+            ObjectDescriptor(
+                x=px, y=py, route=route, vc=vc, **slot_ring(self.config.core, slot, depth)
+            ),
         )
         credits = depth if credits is None else credits
         await self.pages[source].define(

@@ -194,8 +194,10 @@ class Page:
 
     async def define(self, index: int, descriptor: ObjectDescriptor | RouteDescriptor) -> None:
         """Write an object or a route, which begins anew."""
-        window = "OBJECT" if isinstance(descriptor, ObjectDescriptor) else "ROUTE"
-        await self.write_entry(window, index, descriptor.pack())
+        name = "OBJECT" if isinstance(descriptor, ObjectDescriptor) else "ROUTE"
+        window = self._memories[name]
+        for word, value in enumerate(descriptor.pack()[: window.words]):
+            await self.write_word(window.address(index, word), value)
 
     async def faults(self) -> Faults:
         """Faults since the last ``clear``."""

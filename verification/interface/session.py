@@ -103,7 +103,8 @@ class Session:
         self.disturb = disturb
         self.random = np.random.default_rng(random.getrandbits(32))
         self.model = NetworkInterface(Core(CONFIG, IDEAL, 1), NOC)
-        self.slots = np.zeros((CONFIG.slots, LINES), dtype=np.int64)
+        self.vectors = np.zeros(CONFIG.vector_rows * LINES, dtype=np.int64)
+        self.slots = self.vectors.reshape(-1, LINES)[: CONFIG.slots]
         self.exponents = np.zeros(CONFIG.slots, dtype=np.int64)
         self.accumulators = np.zeros(LINES, dtype=np.int64)
         self.tables = np.zeros((CONFIG.affine_tables, LINES), dtype=np.int64)
@@ -228,8 +229,8 @@ class Session:
             assert int(dut.reads.value) == 1 << slot, "read of a slot that is not in reads"
             dut.read__data.value = pack(self.slots[slot, block * LANES :][:LANES], 8)
         if int(dut.write__valid.value) and int(dut.write__ready.value):
-            slot, block = divmod(int(dut.write__address.value), CONFIG.blocks)
-            self._store(self.slots[slot], block, dut.write__mask, dut.write__data, 8)
+            word = int(dut.write__address.value)
+            self._store(self.vectors, word, dut.write__mask, dut.write__data, 8)
         if int(dut.exponent_write__valid.value):
             value = unpack(int(dut.exponent_write__exponent.value), 8, 1)[0]
             self.exponents[int(dut.exponent_write__slot.value)] = value
@@ -287,7 +288,9 @@ class Session:
     def _receive(self, packet):
         local = self.model.local
         known = packet.kind == VECTOR and local.descriptor(packet.object) is not None
-        slot = local.slot(packet.object) if known else None
+        if known:
+            lines = np.arange(8 * local.descriptor(packet.object).pitch)
+            places = local.place(packet.object, lines)
         error = self.model.receive(packet.words, cancelled=packet.cancelled)
         names = [code.name for code in packet.faults]
         expected = [] if error is None else [error.name]
@@ -296,7 +299,8 @@ class Session:
             self._drop(FaultCode[names.pop()])
         assert names == expected, f"errors of {packet.kind} {packet.object}"
         if error is None and known:
-            assert (self.slots[slot] == self.model.core.slots[slot]).all(), f"slot {slot}"
+            found, wanted = self.vectors[places], self.model.core.memory[places]
+            assert (found == wanted).all(), f"object {packet.object}"
         done = error is None and packet.last and packet.kind in (VECTOR, PARTIAL)
         return int(done) << packet.object
 
@@ -381,7 +385,7 @@ class Session:
     async def object(self, index, **values):
         """Write an object's descriptor; returns it."""
         given = ObjectDescriptor(**{"x": 2, "y": 3, "route": index, **values})
-        await self._table(0, index, given.pack(), 4)
+        await self._table(0, index, given.pack())
         self.model.local.define(index, given)
         self.come[index] = 0
         return given
@@ -389,17 +393,17 @@ class Session:
     async def route(self, index, **values):
         """Write a route's descriptor; returns it."""
         given = RouteDescriptor(**{"object": index, "x": 1, "y": 2, **values})
-        await self._table(1, index, given.pack(), 2)
+        await self._table(1, index, given.pack())
         self.model.routes.define(index, given)
         return given
 
-    async def _table(self, route, index, value, words):
-        order = list(range(words))
+    async def _table(self, route, index, words):
+        order = list(range(len(words)))
         random.shuffle(order)
         for word in order:
             fields = {"en": 1, "route": route, "index": index, "word": word}
-            data = value >> 32 * word & 0xFFFFFFFF
-            await self.cycle(TableWrite().const({**fields, "data": data}).as_value().value)
+            given = TableWrite().const({**fields, "data": words[word]})
+            await self.cycle(given.as_value().value)
 
     def give(self, vc, words, **options):
         """A packet comes on a channel."""
@@ -450,7 +454,7 @@ class Session:
         for _ in range(3):
             await self.cycle()
         core = self.model.core
-        assert (self.slots == core.slots).all(), "slots"
+        assert (self.vectors == core.memory).all(), "vector memory"
         assert (self.exponents == core.exponents).all(), "exponents"
         assert (self.accumulators == core.post.accumulators).all(), "accumulators"
         both = (core.post.scales & 0xFF) | core.post.offsets << 8

@@ -8,14 +8,18 @@ from collections import deque
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from phasecore.rtl.core.interfaces import CreditGrant, TableWrite
+from phasecore.rtl.core.interfaces import CreditGrant, TableWrite, WindowPlace
 from phasecore.rtl.spec.instructions import ObjectDescriptor
+from phasecore.rtl.spec.registers.table import OBJECT_WORDS
 from phasecore.verification.oracle.local_control import LocalControl
 from phasecore.verification.support.build import config_from_env
 from phasecore.verification.support.streams import reset
 
 CONFIG = config_from_env()
 OBJECTS = range(CONFIG.objects)
+PLAIN = {
+    "enable": 1, "cursor": 0, "stride_row": 1, "stride_col": 1, "padding_row": 0, "padding_col": 0,
+}  # fmt: skip
 LATENCY = 4
 """Cycles from a RELEASE, or a written descriptor, to what follows from it."""
 
@@ -23,21 +27,49 @@ LATENCY = 4
 def descriptor(**values):
     """A descriptor of random sizes; ``values`` are kept."""
     small = random.random() < 0.8
-    side = 6 if small else 255
+    side = 6 if small else 1023
     sizes = {name: random.randint(1, side) for name in ("height", "width")}
+    cursor = CONFIG.objects > 2 and random.random() < 0.3
+    most = 3 if small else 15
     chosen = {
+        "cursor": cursor,
+        "source": random.choice(OBJECTS),
         **sizes,
         "out_height": random.randint(1, 7),
         "out_width": random.randint(1, 7),
-        "kernel_height": random.randint(1, random.choice([3, side])),
-        "kernel_width": random.randint(1, random.choice([3, side])),
-        "stride": random.randint(0, 3 if small else 15),
-        "padding": random.randint(0, random.choice([0, 1, 15])),
-        "depth": random.randint(1, 31),
+        **{
+            f"kernel_{name}": random.randint(1, random.choice([3, min(side, 255)]))
+            for name in ("height", "width")
+        },
+        **random.choice(
+            [
+                {"stride_row": 0, "stride_col": 0},
+                {"stride_row": random.randint(1, most), "stride_col": random.randint(0, most)},
+            ]
+        ),
+        **{
+            f"padding_{name}": random.choice([0, 0, 1, random.randint(-16, 15)])
+            for name in ("row", "col")
+        },
+        "depth": random.randint(1, random.choice([31, 4095])),
         "arrived": random.choice([0, 0, 1, 31]),
         "enable": random.random() < 0.9,
+        **pointers(),
     }
     return ObjectDescriptor(**{"x": 1, "y": 2, "route": 3, **chosen, **values})
+
+
+def pointers():
+    """Ring and steps in it."""
+    size = random.choice([1, 2, random.randint(1, CONFIG.memory_words)])
+    ring = size * CONFIG.post_lanes
+    steps = ("origin", "col_step", "row_step", "frame_step")
+    return {"size": size, **{name: random.choice([0, random.randrange(ring)]) for name in steps}}
+
+
+def signed(value):
+    """Coordinate as the hardware has it, in 12 bits; beyond them there is no pixel."""
+    return (value + 2048) % 4096 - 2048
 
 
 class Bench:
@@ -53,7 +85,7 @@ class Bench:
     async def start(self):
         await reset(
             self.dut, table=0, arrived=0, release__valid=0, release__payload=0, grants__ready=0,
-            counted=0,
+            counted=0, object=0,
         )  # fmt: skip
 
     async def cycle(self, *, arrived=0, table=0, release=None):
@@ -65,8 +97,9 @@ class Bench:
         dut.release__payload.value = release or 0
         dut.grants__ready.value = random.random() < self.take
         dut.counted.value = random.random() < self.take
+        dut.object.value = looked_at = random.choice(OBJECTS)
         await RisingEdge(dut.clk)
-        self._check()
+        self._check(looked_at)
         if int(dut.grants__valid.value) and int(dut.grants__ready.value):
             grant = CreditGrant().from_bits(int(dut.grants__payload.value))
             assert self.grants, f"{grant.count} credits too many of object {grant.object}"
@@ -81,10 +114,14 @@ class Bench:
                 model.arrive(index)
         return taken
 
-    def _check(self):
+    def _check(self, looked_at):
         """Full is exact at all times, ready when nothing is left to do; never ready too early."""
         dut, model = self.dut, self.model
         full, ready = int(dut.full.value), int(dut.ready.value)
+        if ready >> looked_at & 1:
+            place = WindowPlace(CONFIG).from_bits(int(dut.place.value))
+            seen = {name: place[name] for name, _ in WindowPlace(CONFIG)}
+            assert seen == self._place(looked_at), f"window of object {looked_at}"
         for index in OBJECTS:
             known = model.descriptors[index] is not None
             assert ready >> index & 1 <= model.ready(index), f"object {index} ready too early"
@@ -94,13 +131,25 @@ class Bench:
                 assert not self.grants, "credits owed while idle"
                 assert self.refused == model.refused
 
-    async def write(self, index, wanted, words=range(4)):
+    def _place(self, index):
+        """Where the window of a ready object is, by the closed form."""
+        model, entry = self.model, self.model.descriptors[index]
+        row, col, frame = model.row[index], model.col[index], model.frame[index]
+        pointer = entry.origin + frame * entry.frame_step
+        pointer += row * entry.row_step + col * entry.col_step
+        y, x = row * entry.stride_row - entry.padding_row, col * entry.stride_col
+        return {
+            "pointer": pointer % (entry.size * CONFIG.post_lanes),
+            "row": signed(y), "col": signed(x - entry.padding_col),
+        }  # fmt: skip
+
+    async def write(self, index, wanted, words=range(OBJECT_WORDS)):
         """Write a descriptor, or some words of it, in random order; each restarts the object."""
         order = list(words)
         random.shuffle(order)
         for word in order:
             fields = {"en": 1, "route": 0, "index": index, "word": word}
-            given = TableWrite().const({**fields, "data": wanted.pack() >> 32 * word & 0xFFFFFFFF})
+            given = TableWrite().const({**fields, "data": wanted.pack()[word]})
             self.model.descriptors[index] = None
             await self._write_cycle(given.as_value().value)
         self.model.define(index, wanted)
@@ -111,9 +160,14 @@ class Bench:
         await RisingEdge(dut.clk)
         dut.table.value = 0
 
+    def fills(self, index):
+        """A vector may arrive for the object."""
+        entry = self.model.descriptors[index]
+        return entry is not None and not entry.cursor and not self.model.full(index)
+
     async def settle(self):
         """Until nothing is left to do."""
-        for _ in range(2000):
+        for _ in range(20000):
             await self.cycle()
             if not int(self.dut.busy.value):
                 return
@@ -133,8 +187,7 @@ async def closed_forms_hold_for_any_descriptor(dut, take):
         for _ in range(120):
             arrived = sum(
                 1 << index for index in OBJECTS
-                if random.random() < 0.7 and bench.model.descriptors[index] is not None
-                and not bench.model.full(index)
+                if random.random() < 0.7 and bench.fills(index)
             )  # fmt: skip
             ready = sum(1 << index for index in OBJECTS if bench.model.ready(index))
             release = None
@@ -153,7 +206,7 @@ async def a_frame_of_the_largest_size(dut):
     side = 255
     await bench.write(0, descriptor(
         height=side, width=side, out_height=1, out_width=1, kernel_height=side,
-        kernel_width=side, stride=1, padding=0, depth=31, arrived=31, enable=1,
+        kernel_width=side, depth=31, arrived=31, **PLAIN,
     ))  # fmt: skip
     await bench.settle()
     # The ring is no limit here: local control counts what it is told.
@@ -174,8 +227,8 @@ async def release_to_ready_and_credits_takes_four_cycles(dut):
     bench = Bench(dut)
     await bench.start()
     wanted = descriptor(
-        height=4, width=1, out_height=4, out_width=1, kernel_height=1, kernel_width=1, stride=1,
-        padding=0, depth=4, arrived=4, enable=1,
+        height=4, width=1, out_height=4, out_width=1, kernel_height=1, kernel_width=1,
+        depth=4, arrived=4, **PLAIN,
     )  # fmt: skip
     for index in (0, 1):
         await bench.write(index, wanted)
@@ -195,10 +248,10 @@ async def a_written_object_begins_anew(dut):
     """Also when it is written in any cycle of a RELEASE, and arrivals right after count."""
     bench = Bench(dut)
     await bench.start()
-    for delay, words in itertools.product(range(8), ((0,), (0, 1, 2, 3))):
+    for delay, words in itertools.product(range(8), ((2,), range(OBJECT_WORDS))):
         first = descriptor(
             height=3, width=3, out_height=3, out_width=3, kernel_height=1, kernel_width=1,
-            stride=1, padding=0, depth=9, arrived=9, enable=1,
+            depth=9, arrived=9, **PLAIN,
         )  # fmt: skip
         await bench.write(0, first)
         await bench.settle()

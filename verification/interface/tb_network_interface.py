@@ -7,6 +7,7 @@ from dataclasses import replace
 import cocotb
 import numpy as np
 
+from phasecore.rtl.spec.instructions import slot_ring
 from phasecore.rtl.spec.messages import LINES_PER_FLIT, PAYLOAD_FLITS, message_head
 from phasecore.rtl.spec.packets import HEADER
 from phasecore.verification.interface.session import (
@@ -44,10 +45,10 @@ def integers(low, high, count):
     return np.array([random.randint(low, high) for _ in range(count)], dtype=np.int64)
 
 
-def message(kind, target, *, small=False, start=0, length=None):
-    """A vector of random values; ``small`` partial sums never saturate."""
+def message(kind, target, *, small=False, start=0, length=None, lines=LINES):
+    """A vector of up to ``lines`` random values; ``small`` partial sums never saturate."""
     unit = LINES_PER_FLIT[kind]
-    length = length or random.choice([LINES - start, random.randint(1, LINES - start)])
+    length = length or random.choice([lines - start, random.randint(1, lines - start)])
     most = {VECTOR: 127, PARTIAL: 255 if small else 32767, AFFINE: 32767}[kind]
     assert start % unit == 0
     return Message(
@@ -56,19 +57,40 @@ def message(kind, target, *, small=False, start=0, length=None):
     )  # fmt: skip
 
 
+def packed_ring(base, size):
+    """A ring of vectors of any pitch, of which it need not hold whole ones."""
+    flits_ = size * CONFIG.post_lanes // 8
+    pitch = random.randint(1, min(flits_, LINES // 8))
+    depth = random.randint(1, flits_ // pitch)
+    return {"base": base, "size": size, "pitch": pitch, "depth": depth}
+
+
+def longest(session, index):
+    """Lines that a vector of an object may have."""
+    entry = session.model.local.descriptors[index]
+    return LINES if entry is None or entry.partial else min(LINES, 8 * entry.pitch)
+
+
 async def objects(session, *, large):
-    """Objects of random kinds, all partial ones on one channel if ``large``; their channels."""
+    """Objects of random kinds, all partial ones on one channel if ``large``; their channels.
+
+    Rings are of slots, or of packed vectors in a part of the memory behind the slots.
+    """
     free, channels = CONFIG.slots // 2, []
     together = random.choice(CHANNELS)
+    part = (CONFIG.memory_words - CONFIG.slot_words) // len(OBJECTS)
     for index in OBJECTS:
         depth = random.randint(1, 3)
-        partial = depth > free or random.random() < 0.5
-        slot = 0 if partial else CONFIG.slots // 2 - free
-        free -= 0 if partial else depth
+        partial, packed = random.random() < 0.4, random.random() < 0.5
+        if packed or depth > free:
+            ring = packed_ring(CONFIG.slot_words + index * part, random.randint(1, part))
+        else:
+            ring = slot_ring(CONFIG, CONFIG.slots // 2 - free, depth)
+            free -= 0 if partial else depth
         await session.object(
             index, enable=index == 0 or random.random() < 0.85, partial=partial,
-            replace=int(large and random.random() < 0.3), slot=slot, depth=depth,
-            vc=random.choice(CHANNELS),
+            replace=int(large and random.random() < 0.3), cursor=random.random() < 0.1,
+            vc=random.choice(CHANNELS), **ring,
         )  # fmt: skip
         channels.append(together if partial and large else random.choice(CHANNELS))
     return channels
@@ -132,7 +154,8 @@ async def messages_reach_their_memories(dut, large, rate):
                 words, options = corrupt(words)
                 session.give(vc, words, **options)
             else:
-                session.vector(vc, message(kind, index, small=not large),
+                lines = longest(session, index) if random.random() < 0.95 else LINES
+                session.vector(vc, message(kind, index, small=not large, lines=lines),
                                random.randint(1, PAYLOAD_FLITS))  # fmt: skip
         await session.drain(lambda: release_some(session, 0.1))
     assert any(session.model.faults.values()), "nothing bad came"
@@ -179,7 +202,8 @@ async def sends_go_out_as_packets(dut, rate):
             index = random.choice(OBJECTS)
             descriptor = session.model.local.descriptors[index]
             if descriptor is not None and not descriptor.partial:
-                session.vector(channels[index], message(VECTOR, index))
+                lines = longest(session, index)
+                session.vector(channels[index], message(VECTOR, index, lines=lines))
         await session.drain(lambda: release_some(session, 1.0))
 
 
@@ -188,7 +212,7 @@ async def sends_go_out_as_packets(dut, rate):
 async def chains_add_on_the_way(dut, replace, rate):
     """A merging SEND sends what has come, packet by packet, while other vectors come."""
     session = await begin(dut, inject=rate, memory=rate, take=rate)
-    await session.object(1, slot=0, depth=2)
+    await session.object(1, **slot_ring(CONFIG, 0, 2))
     seen = 0
     for _ in range(12):
         session.fill([])
@@ -226,10 +250,10 @@ async def chains_add_on_the_way(dut, replace, rate):
 async def every_kind_of_bad_message_is_counted_and_dropped(dut):
     """One by one, by name, each between good vectors of a neighbour that must not notice."""
     session = await begin(dut)
-    await session.object(0, slot=0, depth=2)
+    await session.object(0, **slot_ring(CONFIG, 0, 2))
     await session.object(1, partial=1)
     await session.object(2, enable=0)
-    await session.object(3, slot=2, depth=1)
+    await session.object(3, **slot_ring(CONFIG, 2))
     await session.route(0, credits=0)
     await session.route(1, enable=0)
     unit = LINES // 8
@@ -274,6 +298,20 @@ async def every_kind_of_bad_message_is_counted_and_dropped(dut):
                  if count > before[error]]  # fmt: skip
         assert found == [expected], f"{expected} expected, {found} counted"
         session.model.local.release(0b1001)
+    words, short = CONFIG.memory_words, slot_ring(CONFIG, 3) | {"pitch": unit - 1}
+    for expected, length, descriptor in (
+        ("NOC_OBJECT", 1, {"cursor": 1, **slot_ring(CONFIG, 3)}),
+        ("NOC_OBJECT", 1, {"base": words - 1, "size": 2}),
+        ("NOC_OBJECT", 1, {"base": 0, "size": 0}),
+        ("NOC_RANGE", unit, short),
+    ):
+        await session.object(2, **descriptor)
+        before = dict(session.model.faults)
+        session.give(0, packet(VECTOR, 2, flits_=length, last=1))
+        await session.drain()
+        found = [error.name for error, count in session.model.faults.items()
+                 if count > before[error]]  # fmt: skip
+        assert found == [expected], f"{expected} expected of {descriptor}, {found} counted"
     session.vector(0, message(VECTOR, 3))
     session.vector(0, message(VECTOR, 3))
     session.give(1, credit(0, 255))
@@ -300,7 +338,7 @@ async def channels_never_wait_for_each_other(dut):
     """Sums that wait for post-processing, and a link without credits, stop nothing else."""
     session = await begin(dut, sums=0.0)
     await session.object(0, partial=1)
-    await session.object(1, slot=0, depth=3)
+    await session.object(1, **slot_ring(CONFIG, 0, 3))
     await session.route(0)
     session.take = 0.0
     session.send(0, slot=SENT[0])
@@ -331,7 +369,7 @@ async def writing_a_descriptor_restarts_its_counters(dut):
     session = await begin(dut)
     session.fill(SENT)
     for _ in range(5):
-        await session.object(0, slot=0, depth=3)
+        await session.object(0, **slot_ring(CONFIG, 0, 3))
         await session.object(1, partial=1)
         await session.route(0, credits=2)
         for _ in range(random.randint(1, 2)):
@@ -342,7 +380,7 @@ async def writing_a_descriptor_restarts_its_counters(dut):
         await session.drain()
     # A virtual channel that does not exist: the route is not enabled, credits go on the last.
     await session.route(1, vc=3)
-    await session.object(2, vc=3, slot=0, arrived=1)
+    await session.object(2, vc=3, arrived=1, **slot_ring(CONFIG, 0))
     descriptors = session.model.local.descriptors
     descriptors[2] = replace(descriptors[2], vc=CHANNELS[-1])
     session.send(1)
@@ -368,7 +406,7 @@ async def latencies_are_as_promised(dut):
     session = await begin(dut)
     session.fill(SENT)
     await session.object(0, partial=1)
-    await session.object(1, slot=0, depth=3)
+    await session.object(1, **slot_ring(CONFIG, 0, 3))
     await session.route(0, credits=255)
     session.send(0, slot=SENT[0])
     session.send(0, slot=SENT[0])

@@ -73,7 +73,7 @@ def assert_same_core(one: OracleCore, other: Core, name: str = "core") -> None:
         for array in names:
             values = [getattr(getattr(core, block), array) for core in (one, other)]
             assert np.array_equal(*values), f"{name}.{block}.{array}"
-    assert np.array_equal(one.slots, other.slots), name
+    assert np.array_equal(one.memory.reshape(other.slots.shape), other.slots), name
     assert np.array_equal(one.exponents, other.exponents), name
     assert one.dropped_packets == other.dropped_packets, name
     for counter, of in COUNTERS.items():
@@ -91,8 +91,9 @@ def assert_same_chip(one: OracleChip, other: Chip) -> None:
     for node, core in one.cores.items():
         assert_same_core(core, other.cores[node], f"core {node}")
         locals_ = [chip.interfaces[node].local for chip in (one, other)]
-        for name in ("arrived", "dead", "row", "col", "position", "lines", "refused"):
+        for name in ("arrived", "dead", "row", "col", "at", "lines", "refused"):
             assert np.array_equal(*(getattr(local, name) for local in locals_)), (node, name)
+        assert np.array_equal(locals_[0].frame, locals_[1].frame_number), (node, "frame")
         routes = [chip.interfaces[node].routes.credits for chip in (one, other)]
         assert np.array_equal(*routes), f"core {node}"
         assert one.interfaces[node].faults == other.interfaces[node].faults, f"core {node}"

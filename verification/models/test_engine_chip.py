@@ -11,7 +11,6 @@ from phasecore.models.golden.device import IDEAL
 from phasecore.models.golden.noc import NocFault
 from phasecore.models.golden.packets import affine_packet, header, vector_packet
 from phasecore.rtl.spec.chip import CHIPS
-from phasecore.rtl.spec.core import TINY
 from phasecore.rtl.spec.instructions import (
     Axis,
     Function,
@@ -21,6 +20,7 @@ from phasecore.rtl.spec.instructions import (
     RouteDescriptor,
     Segment,
     encode,
+    slot_ring,
 )
 from phasecore.verification.cosim.random_chip import SEGMENT, Pipeline
 from phasecore.verification.models.same import (
@@ -43,6 +43,12 @@ def send(route, **values):
     return encode(Opcode.SEND, route=route, **{**defaults, **values})
 
 
+def fill_slots(core, seed):
+    """Codes of any sign in all slots."""
+    size = CHIP.core.slots, LINES
+    core.slots[: size[0]] = np.random.default_rng(seed).integers(-128, 128, size)
+
+
 def both(objects, routes, *works):
     """Run works (programs, packets) on oracle and model; both chips, and the errors of the last."""
     chips = [kind(CHIP, IDEAL, 1) for kind in (OracleChip, Chip)]
@@ -51,7 +57,7 @@ def both(objects, routes, *works):
         configure(chip, objects, routes)
         for node, core in chip.cores.items():
             core.segments[0] = Segment(row_start=0, row_count=16, col_start=0, col_count=16)
-            core.slots[:] = np.random.default_rng(node).integers(-128, 128, core.slots.shape)
+            fill_slots(core, node)
             core.post.accumulators[:] = 1 << 22
             core.exponents[:] = np.arange(len(core.exponents)) - 4
     for programs, packets in works:
@@ -73,12 +79,17 @@ def at(node, **values):
     return {"x": x, "y": y, **values}
 
 
+def ring(node, route, slot=0, depth=1, **values):
+    """Object of vectors from a route of a node, on a ring of slots."""
+    return ObjectDescriptor(**at(node, route=route), **slot_ring(CHIP.core, slot, depth), **values)
+
+
 def test_everything_that_fabrics_drop():
     """Rings that are full, sums for vectors, undefined or unreachable consumers and producers."""
-    vector, sums = ObjectDescriptor(**at(0, route=0)), ObjectDescriptor(**at(0, route=7))
+    vector, sums = ring(0, 0), ring(0, 7)
     objects = {
-        1: [vector, replace(sums, partial=1), ObjectDescriptor(x=7, y=7, route=0)],
-        3: [ObjectDescriptor(**at(CHIP.host, route=0))],
+        1: [vector, replace(sums, partial=1), replace(vector, x=7, y=7)],
+        3: [ring(CHIP.host, 0)],
         CHIP.host: [ObjectDescriptor(**at(0, route=2))],
     }
     routes = {
@@ -124,9 +135,12 @@ def test_everything_that_fabrics_drop():
 
 
 def test_the_ends_of_slots_channels_and_credits():
-    """By hand: a ring goes on at slot 0, channel 2 does not exist, `needed` must be there."""
+    """By hand: a ring goes on behind the slots, channel 2 does not exist, `needed` must be there.
+
+    What lies behind the slots has no exponent.
+    """
     last = CHIP.core.slots - 1
-    objects = {1: [ObjectDescriptor(**at(0, route=0), slot=last, depth=2)]}
+    objects = {1: [ring(0, 0, last, 2)]}
     routes = {
         0: [
             RouteDescriptor(object=0, **at(1), credits=2),
@@ -140,8 +154,12 @@ def test_the_ends_of_slots_channels_and_credits():
     assert errors == ["deadlock: host waits for credits of route 0"] * 2
     sent = chips[0].cores[0].slots
     for chip in chips:
-        assert np.array_equal(chip.cores[1].slots[last], sent[3])
-        assert np.array_equal(chip.cores[1].slots[0], sent[4])
+        memory = chip.cores[1].memory if chip is chips[0] else chip.cores[1].slots
+        memory = memory.reshape(-1, LINES)
+        assert np.array_equal(memory[last], sent[3])
+        assert np.array_equal(memory[last + 1], sent[4])
+        expected = [*range(-4, CHIP.core.slots - 5), chips[0].cores[0].exponents[3]]
+        assert chip.cores[1].exponents.tolist() == expected
         assert chip.interfaces[0].faults[NocFault.NOC_OBJECT] == 1
 
 
@@ -156,11 +174,8 @@ def test_affine_tables_need_no_credits():
 
 
 def test_credits_beyond_the_counter():
-    entry = ObjectDescriptor(
-        **at(0, route=0), height=20, width=20, kernel_height=20, kernel_width=20, depth=31,
-        arrived=31,
-    )  # fmt: skip
-    objects = {1: [replace(entry, arrived=400)]}
+    entry = ring(0, 0, height=20, width=20, kernel_height=20, kernel_width=20, arrived=400)
+    objects = {1: [entry]}
     routes = {0: [RouteDescriptor(object=0, **at(1), credits=3)]}
     (one, _), errors = both(objects, routes, ({1: [encode(Opcode.RELEASE, objects=1), HALT]}, []))
     assert errors == ["", ""]
@@ -173,8 +188,8 @@ def test_merging_and_waiting_sends():
     Consumers have the lower numbers, so that it is their turn before that of their producers.
     """
     objects = {
-        1: [ObjectDescriptor(**at(4, route=0), partial=1)],
-        0: [ObjectDescriptor(**at(1, route=0), partial=1, replace=1)],
+        1: [ring(4, 0, partial=1)],
+        0: [ring(1, 0, partial=1, replace=1)],
         CHIP.host: [ObjectDescriptor(**at(0, route=0))],
     }
     routes = {
@@ -202,14 +217,14 @@ def test_merging_and_waiting_sends():
         configure(chip, objects, routes)
         for node, core in chip.cores.items():
             core.segments[0] = Segment(row_start=0, row_count=16, col_start=0, col_count=16)
-            core.slots[:] = np.random.default_rng(node).integers(-128, 128, core.slots.shape)
+            fill_slots(core, node)
     assert_same_results(*(chip.run(programs) for chip in chips))
     assert_same_chip(*chips)
 
 
 def test_what_a_waiting_send_holds_up():
     """By hand: what follows the instructions that wait for a SEND without credits is not done."""
-    objects = {0: [ObjectDescriptor(**at(1, route=0), arrived=1)]}
+    objects = {0: [ring(1, 0, arrived=1)]}
     routes = {0: [RouteDescriptor(object=0, **at(1), credits=0)]}
     outer = encode(Opcode.OUTER, segment=0, slot=3, delta=2, transfer=0)
     held = [
@@ -235,10 +250,127 @@ def test_what_a_waiting_send_holds_up():
         assert all(chip.interfaces[0].local.dead[0] == 0 for chip in chips)
 
 
+def behind(node, route, **values):
+    """Object on a ring behind the slots: three vectors of eight lines, two of which are there."""
+    return ObjectDescriptor(
+        **at(node, route=route), base=CHIP.core.slot_words, size=3, depth=3, arrived=2, **values
+    )
+
+
+def gather(object_, destination=0, **values):
+    fields = dict.fromkeys(("block", "block_row", "block_col", "largest"), 0)
+    return encode(
+        Opcode.GATHER, object=object_, destination=destination, **{**fields, **values}
+    )  # fmt: skip
+
+
+def test_a_release_waits_for_the_sender_where_units_read_its_objects():
+    """Of partial sums and of rings in the slots; only the window unit reads the others."""
+    objects = {0: [ring(1, 0, arrived=1), behind(1, 1, partial=1), behind(1, 2)]}
+    routes = {0: [RouteDescriptor(object=0, **at(1), credits=0)]}
+    for mask in range(16):
+        program = [send(0, slot=2), encode(Opcode.RELEASE, objects=mask), FORWARD, HALT]
+        chips, errors = both(objects, routes, ({0: program}, []))
+        assert errors[0] == errors[1]
+        assert errors[0].startswith("deadlock: core 0 waits for its SEND; SEND of core 0 waits for")
+        assert all((chip.cores[0].crossbar.windows == 0) == bool(mask & 3) for chip in chips), mask
+
+
+def test_what_gathers_wait_for():
+    """Their object, and a SEND of the slot that they write."""
+    objects = {0: [behind(1, 0), replace(behind(1, 0), arrived=0)]}
+    routes = {0: [RouteDescriptor(object=0, **at(1), credits=0)]}
+    sends = " SEND of core 0 waits for credits of route 0"
+    for program, reason, windows in (
+        ([send(0, slot=2), gather(0, 2), FORWARD, HALT], f"its SEND;{sends}", 0),
+        ([send(0, slot=2), gather(1, 2), FORWARD, HALT], f"its SEND;{sends}", 0),
+        ([send(0, slot=2), gather(1, 3), FORWARD, HALT], f"objects 1;{sends}", 0),
+        ([gather(1, 2), FORWARD, HALT], "objects 1", 0),
+        ([send(0, slot=2), gather(0, 3), FORWARD, HALT], f"its SEND;{sends}", 1),
+        ([send(0, slot=2, partial=1), gather(0, 2), FORWARD, HALT], f"its SEND;{sends}", 1),
+    ):
+        chips, errors = both(objects, routes, ({0: program}, []))
+        assert errors == [f"deadlock: core 0 waits for {reason}"] * 2
+        assert all(chip.cores[0].crossbar.windows == windows for chip in chips)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word", "reason"),
+    [
+        ({"enable": 0}, gather(0), "it is not enabled"),
+        ({}, gather(3), "it is not enabled"),
+        ({"partial": 1}, gather(0), "it has partial sums, which have no window"),
+        (
+            {}, gather(0, block_row=1),
+            "window at (1, 0) of a block has 2 pixels of its height, beyond kernel_height = 1",
+        ),
+        (
+            {}, gather(0, block_col=7),
+            "window at (0, 7) of a block has 8 pixels of its width, beyond kernel_width = 1",
+        ),
+        (
+            {"kernel_width": 4, "pixel_pitch": 8}, gather(0, block_col=3),
+            "window at (0, 3) of a block begins 24 bytes on, beyond the ring of 24",
+        ),
+        ({"segment": 4, "count": 3, "skip": 1}, gather(0, largest=1), ""),
+        ({"segment": 4, "count": 4, "skip": 1, "cols": 2, "kernel_width": 2}, gather(0, largest=1),
+         "the largest of pixels has first_col 0 and count at most 3, not 0 and 4"),
+        ({"cols": 2, "first_col": 1, "kernel_width": 2}, gather(0, largest=1),
+         "the largest of pixels has first_col 0 and count at most 1, not 1 and 1"),
+        ({"base": 3}, gather(0, 1), "destination 1 is in its ring, slots 1..2"),
+        ({"base": 3}, gather(0, 2), "destination 2 is in its ring, slots 1..2"),
+        ({"base": 3}, gather(0, 3), ""),
+    ],
+)  # fmt: skip
+def test_windows_that_an_object_does_not_have(changes, word, reason):
+    """They are refused before anything is done."""
+    objects = {1: [replace(behind(0, 0), **changes)]}
+    program = [encode(Opcode.FORWARD, segment=0, slot=0, precision=8, input_signs=3, polarities=3)]
+    chips, errors = both(objects, {}, ({1: [*program, word, HALT]}, []))
+    index = 3 if "not enabled" in reason and not changes else 0
+    assert errors == [f"GATHER of object {index} of core 1: {reason}" if reason else ""] * 2
+    assert all(chip.cores[1].crossbar.windows == (not reason) for chip in chips)
+
+
+def test_cursors_take_no_messages():
+    """By hand: a message to one is dropped, its RELEASE gives nothing back."""
+    first = behind(0, 0, segment=8, count=8)
+    objects = {1: [replace(first, arrived=0), replace(first, arrived=0, cursor=1, source=0)]}
+    routes = {
+        0: [RouteDescriptor(object=0, **at(1)), RouteDescriptor(object=1, **at(1))],
+    }
+    programs = {
+        0: [send(1, slot=4, length=8), send(0, slot=3, length=8), HALT],
+        1: [gather(1, 2), encode(Opcode.RELEASE, objects=2), gather(0, 4), HALT],
+    }
+    chips, errors = both(objects, routes, (programs, []))
+    assert errors == ["", ""]
+    for chip in chips:
+        for slot in (2, 4):
+            assert np.array_equal(chip.cores[1].slots[slot, :8], chips[0].cores[0].slots[3, :8])
+        assert chip.interfaces[1].faults[NocFault.NOC_OBJECT] == 1
+        assert list(chip.interfaces[0].routes.credits[:2]) == [0, 0]
+        assert [list(numbers[:2]) for numbers in (
+            chip.interfaces[1].local.arrived, chip.interfaces[1].local.at,
+        )] == [[1, 0], [8, 0]]  # fmt: skip
+
+
+def test_vectors_that_are_longer_than_the_pitch():
+    objects = {1: [replace(behind(0, 0), arrived=0)]}
+    routes = {0: [RouteDescriptor(object=0, **at(1), credits=9)]}
+    program = [send(0, length=9), send(0, first_line=8, length=1), send(0, length=8), HALT]
+    chips, errors = both(objects, routes, ({0: program}, []))
+    assert errors == ["", ""]
+    for chip in chips:
+        # The first one has two packets.
+        assert chip.interfaces[1].faults[NocFault.NOC_RANGE] == 3
+        assert chip.interfaces[1].local.arrived[0] == 1
+
+
 @pytest.mark.parametrize("number", range(8))
 def test_pipelines(number, seed):
     """Windows over frames of vectors, through rings, forks and joins."""
-    config = CHIP.replace(core=TINY.replace(objects=4, routes=4, slots=16))
+    config = CHIP.replace(core=CHIP.core.replace(slots=16))
     chips = [kind(config, IDEAL, 1) for kind in (OracleChip, Chip)]
     pipelines = [Pipeline(config, 100 * seed + number) for _ in chips]
     for chip, pipeline in zip(chips, pipelines, strict=True):
@@ -268,7 +400,7 @@ def test_pipelines(number, seed):
     ],
 )
 def test_deadlocks_have_the_same_reasons(programs, packets):
-    objects = {1: [ObjectDescriptor(**at(0, route=0))] * 2}
+    objects = {1: [ring(0, 0)] * 2}
     routes = {
         0: [RouteDescriptor(object=0, **at(1))],
         CHIP.host: [RouteDescriptor(object=1, **at(1), credits=1)],

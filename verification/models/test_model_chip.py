@@ -22,6 +22,7 @@ from phasecore.rtl.spec.instructions import (
     RouteDescriptor,
     Segment,
     encode,
+    slot_ring,
 )
 from phasecore.rtl.spec.messages import MessageKind
 from phasecore.verification.oracle.chip import Chip, deadlock
@@ -219,10 +220,12 @@ def pair(*, depth=1, credits=1, host_credits=4):
     host = TINY.place(TINY.host)
     here, there = TINY.place(0), TINY.place(1)
     chip.define_route(0, 0, RouteDescriptor(object=0, x=there[0], y=there[1], credits=credits))
-    chip.define_object(1, 0, ObjectDescriptor(x=here[0], y=here[1], route=0, slot=2, depth=depth))
+    ring = slot_ring(TINY.core, 2, depth)
+    chip.define_object(1, 0, ObjectDescriptor(x=here[0], y=here[1], route=0, **ring))
     chip.define_route(1, 1, RouteDescriptor(object=3, x=host[0], y=host[1], credits=host_credits))
     chip.define_object(TINY.host, 3, ObjectDescriptor(x=there[0], y=there[1], route=1))
-    chip.define_object(0, 1, ObjectDescriptor(x=host[0], y=host[1], route=2, slot=5, depth=2))
+    ring = slot_ring(TINY.core, 5, 2)
+    chip.define_object(0, 1, ObjectDescriptor(x=host[0], y=host[1], route=2, **ring))
     chip.define_route(TINY.host, 2, RouteDescriptor(object=1, x=here[0], y=here[1], credits=2))
     return chip
 
@@ -238,6 +241,13 @@ def wait(*objects):
 
 def release(*objects):
     return encode(Opcode.RELEASE, objects=sum(1 << index for index in objects))
+
+
+def gather(object_, destination=0, block=0, **values):
+    fields = dict.fromkeys(("block_row", "block_col", "largest"), 0)
+    return encode(
+        Opcode.GATHER, object=object_, destination=destination, block=block, **{**fields, **values}
+    )
 
 
 def loop(count):
@@ -265,7 +275,7 @@ def test_a_relay():
     once = {0: [wait(1), send(5), release(1), HALT], 1: [*programs[1][:3], HALT]}
     again = chip.run(once, packets[:1])
     assert [r.codes.tolist() for r in again] == [[*range(1, 9)]]
-    assert chip.interfaces[0].local.position[1] == 1
+    assert chip.interfaces[0].local.at[1] == TINY.core.lines
 
 
 def test_a_send_does_not_block_what_follows():
@@ -434,6 +444,9 @@ def test_refused_packets_are_counted_one_by_one():
         (send(0, first_line=8, length=9), r"SEND: length must be in 1\.\.8, not 9"),
         (wait(4), r"AWAIT: objects must be in 0\.\.15, not 16"),
         (release(4), r"RELEASE: objects must be in 0\.\.15, not 16"),
+        (gather(4), r"GATHER: object must be in 0\.\.3, not 4"),
+        (gather(0, destination=8), r"GATHER: destination must be in 0\.\.7, not 8"),
+        (gather(0, block=2), r"GATHER: block must be in 0\.\.1, not 2"),
     ],
 )
 def test_illegal_instructions_of_a_chip(word, message):
@@ -441,9 +454,9 @@ def test_illegal_instructions_of_a_chip(word, message):
         pair().run({0: [word, HALT]})
 
 
-@pytest.mark.parametrize("word", [send(0), wait(0), release(0)])
+@pytest.mark.parametrize("word", [send(0), wait(0), release(0), gather(0)])
 def test_illegal_instructions_of_a_core(word):
-    core = Core(TINY.core.replace(objects=0, routes=0), IDEAL, 1)
+    core = Core(TINY.core.replace(objects=0, routes=0, vector_words=0), IDEAL, 1)
     with pytest.raises(ValueError, match=r"^\w+ is illegal for a core that stands alone$"):
         core.run([word, HALT])
 

@@ -12,6 +12,7 @@ from phasecore.rtl.spec.instructions import (
     Function,
     ObjectDescriptor,
     RouteDescriptor,
+    slot_ring,
 )
 from phasecore.rtl.spec.messages import MessageKind, message_fields, message_head
 from phasecore.rtl.spec.noc import NocConfig
@@ -36,6 +37,11 @@ from phasecore.verification.oracle.network_interface import (
 TINY, DEFAULT = CHIPS["tiny"], CHIPS["default"]
 NOC = NocConfig()
 SUM = ObjectDescriptor(x=0, y=0, route=0, partial=1)
+
+
+def ring(slot=0, depth=1, **values):
+    """Object of vectors on a ring of slots."""
+    return ObjectDescriptor(x=0, y=0, route=0, **slot_ring(TINY.core, slot, depth), **values)
 
 
 def interface(config=TINY.core, **objects):
@@ -200,7 +206,7 @@ def test_lines_begin_with_a_flit():
 
 
 def test_vectors_go_round_the_ring():
-    found = interface(o1=ObjectDescriptor(x=0, y=0, route=0, slot=3, depth=2))
+    found = interface(o1=ring(3, 2))
     core = found.core
     core.slots[...] = 99
     assert found.receive(vector(1, 0, [1, 2], 5, last=0)) is None
@@ -220,9 +226,8 @@ def test_vectors_go_round_the_ring():
     assert received == [
         (1, 3, [0, 1, 8], [1, 2, 3], -7), (1, 4, [0], [4], 0), (1, 3, [0], [6], 0),
     ]  # fmt: skip
-    assert [(slot, lines.tolist()) for slot, lines, _ in core.trace.vectors] == [
-        (3, [0, 1]), (3, [8]), (4, [0]), (3, [0]),
-    ]  # fmt: skip
+    written = [list(zip(slots, lines, strict=True)) for slots, lines, _ in core.trace.vectors]
+    assert written == [[(3, 0), (3, 1)], [(3, 8)], [(4, 0)], [(3, 0)]]
 
 
 def credit(route, value=1, data=()):
@@ -253,9 +258,7 @@ def credit(route, value=1, data=()):
 )
 def test_messages_are_refused(packet, error):
     found = interface(
-        o0=ObjectDescriptor(x=0, y=0, route=0), o1=SUM,
-        o2=ObjectDescriptor(x=0, y=0, route=0, depth=2, arrived=2),
-        o3=ObjectDescriptor(x=0, y=0, route=0, enable=0),
+        o0=ring(), o1=SUM, o2=ring(0, 2, arrived=2), o3=ring(enable=0),
     )  # fmt: skip
     found.routes.define(1, RouteDescriptor(object=0, credits=7))
     for cancelled in (False, True):
@@ -271,7 +274,7 @@ def test_messages_are_refused(packet, error):
 
 
 def test_a_cancelled_packet_leaves_bytes_but_no_vector():
-    found = interface(o0=ObjectDescriptor(x=0, y=0, route=0), o1=SUM)
+    found = interface(o0=ring(), o1=SUM)
     packet = vector(0, 0, range(1, 15), 3)
     assert found.receive(packet[:2], cancelled=True) is NocFault.NOC_CANCELLED
     assert found.core.slots[0].tolist() == [*range(1, 9), *[0] * 8]

@@ -6,19 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phasecore.models.golden.window import Window, gather, gather_cycles
+from phasecore.models.golden.window import gather, gather_cycles
+from phasecore.rtl.spec.chip import CHIPS
+from phasecore.rtl.spec.instructions import ObjectDescriptor
 from phasecore.verification.oracle import window as oracle
-from phasecore.verification.support.windows import Geometry, random_case
+from phasecore.verification.support.windows import random_case, window_at
 
-GEOMETRIES = {
-    "64 lanes": Geometry(lines=256, lanes=64, words=512, slots=16),
-    "8 lanes": Geometry(lines=16, lanes=8, words=64, slots=4),
-}
-PIXELS = {
-    "height": 3, "width": 3, "segment": 2, "pitch": 8, "row_pitch": 24, "ring_base": 512,
-    "ring_size": 128, "rows": 2, "cols": 2, "count": 8,
-}  # fmt: skip
-"""Nine pixels of two channels, a 2 x 2 window."""
+CONFIGS = {"64 lanes": CHIPS["default"].core, "8 lanes": CHIPS["tiny"].core}
 
 
 def by_hand(**changes):
@@ -85,19 +79,20 @@ def test_im2col_of_numpy(seed, height, width, channels, kernel, stride, padding,
         assert np.array_equal(slot, expected)
 
 
-@pytest.mark.parametrize("name", GEOMETRIES)
+@pytest.mark.parametrize("name", CONFIGS)
 @given(rng=st.randoms(use_true_random=False), seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=300)
 def test_kernel_is_the_oracle(name, rng, seed):
-    """Random objects, kernels, strides, paddings, tiles, blocks, rings."""
-    geometry = GEOMETRIES[name]
-    case = random_case(rng, geometry)
-    memory = np.random.default_rng(seed).integers(-128, 128, geometry.words * geometry.lanes)
-    expected, window = memory.copy(), case.window
-    first = case.position["slot"] * geometry.lines
+    """Random objects, kernels, strides, paddings, tiles, blocks, rings, frames."""
+    config = CONFIGS[name]
+    case = random_case(rng, config)
+    size = config.memory_words * config.post_lanes
+    memory = np.random.default_rng(seed).integers(-128, 128, size)
+    expected, window = memory.copy(), case.window(config)
+    first = case.gather["destination"] * config.lines
     ring = memory[window.ring_base : window.ring_base + window.ring_size]
-    oracle.gather(ring, expected[first : first + geometry.lines], **case.oracle)
-    gather(memory, geometry.lines, window.at(**case.position))
+    oracle.gather(ring, expected[first : first + config.lines], **case.oracle)
+    gather(memory, config.lines, window)
     assert np.array_equal(memory, expected)
 
 
@@ -105,52 +100,19 @@ def test_kernel_is_the_oracle(name, rng, seed):
     ("changes", "cycles"),
     [
         # Reads, and two cycles until the last word is written.
-        ({"rows": 5, "cols": 5, "segment": 6, "pitch": 8, "count": 150}, 27),
-        ({"rows": 3, "cols": 3, "segment": 16, "pitch": 16, "count": 144}, 11),
-        ({"rows": 3, "cols": 3, "segment": 64, "pitch": 64, "count": 64, "largest": True}, 11),
+        ({"rows": 5, "cols": 5, "segment": 6, "pixel_pitch": 8, "count": 150}, 27),
+        ({"rows": 3, "cols": 3, "segment": 16, "pixel_pitch": 16, "count": 144}, 11),
+        ({"rows": 3, "cols": 3, "segment": 64, "pixel_pitch": 64, "count": 64, "largest": 1}, 11),
         # A pixel of 24 bytes lies in two words of the memory at three of the nine places.
-        ({"rows": 3, "cols": 3, "segment": 24, "pitch": 24, "count": 216}, 14),
-        ({"rows": 1, "cols": 1, "segment": 256, "pitch": 256, "count": 256}, 6),
+        ({"rows": 3, "cols": 3, "segment": 24, "pixel_pitch": 24, "count": 216}, 14),
+        ({"rows": 1, "cols": 1, "segment": 256, "pixel_pitch": 256, "count": 256}, 6),
     ],
     ids=str,
 )
 def test_cycles_by_hand(changes, cycles):
-    sizes = {
-        "height": 8,
-        "width": 8,
-        "row_pitch": 8 * changes["pitch"],
-        "ring_base": 0,
-        "ring_size": 16384,
-    }
-    window = Window(**sizes | {"row_pitch": sizes["row_pitch"] % 16384} | changes)
-    assert gather_cycles(64, window.at(0, 0, slot=0)) == cycles
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"rows": 4}, "rows must be 1..3, not 4"),
-        ({"cols": 6, "padding_col": 1}, "cols must be 1..5, not 6"),
-        ({"first_row": 2}, "first_row must be 0..1, not 2"),
-        ({"first_col": 1, "largest": True}, "first_col must be 0..0, not 1"),
-        ({"skip": 2}, "skip must be 0..1, not 2"),
-        ({"first_row": 1, "skip": 1}, "count must be 1..3, not 8"),
-        ({"largest": True}, "count must be 1..2, not 8"),
-        ({"row_pitch": 128}, "row_pitch must be 0..127, not 128"),
-        ({"origin": -8}, "origin must be 0..127, not -8"),
-        ({"ring_size": 1}, "pitch must be 0..1, not 8"),
-        (
-            {"ring_size": 8, "row_pitch": 0},
-            "ring_size must be at least 16, a row of the window, not 8",
-        ),
-    ],
-    ids=str,
-)
-def test_windows_that_do_not_fit_are_refused(changes, message):
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        Window(**PIXELS | changes)
-
-
-def test_block_beyond_the_ring_is_refused():
-    with pytest.raises(ValueError, match=r"^block \(5, 1\) begins 128 bytes on, beyond the ring$"):
-        Window(**PIXELS).at(0, 0, slot=0, block=(5, 1))
+    config, pixels = CONFIGS["64 lanes"], dict(changes)
+    gathered = {"largest": pixels.pop("largest", 0)}
+    entry = ObjectDescriptor(
+        height=8, width=8, base=256, size=256, row_pitch=8 * pixels["pixel_pitch"], **pixels
+    )
+    assert gather_cycles(64, window_at(config, entry, gathered)) == cycles

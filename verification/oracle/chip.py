@@ -10,14 +10,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from phasecore.models.engine.programs import checked
 from phasecore.models.golden.device import DeviceProfile
 from phasecore.models.golden.noc import Destination, destinations
 from phasecore.models.golden.packets import Result
 from phasecore.rtl.spec.chip import ChipConfig
-from phasecore.rtl.spec.instructions import ObjectDescriptor, Opcode, RouteDescriptor, Unit
+from phasecore.rtl.spec.instructions import (
+    OPCODE_BITS,
+    ObjectDescriptor,
+    Opcode,
+    RouteDescriptor,
+    Unit,
+)
 from phasecore.rtl.spec.messages import MessageKind
 from phasecore.verification.oracle.core import Core
 from phasecore.verification.oracle.host_bridge import HostBridge
+from phasecore.verification.oracle.local_control import LocalControl, members
 from phasecore.verification.oracle.network_interface import Message, NetworkInterface, payload_flits
 
 __all__ = ["Chip", "Destination", "Task", "Wait", "deadlock"]
@@ -86,10 +94,14 @@ class Chip:
         self._results: list[Result] = []
 
     def define_object(self, node: int, index: int, descriptor: ObjectDescriptor) -> None:
-        """Write an object's descriptor at a core or at the host, which restarts it."""
+        """Write an object's descriptor at a core or at the host, which restarts it.
+
+        ``ValueError`` for a ring or a window that cannot be, see :meth:`ObjectDescriptor.check`.
+        """
         if node == self.config.host:
             self.host.define_object(index, descriptor)
         else:
+            descriptor.check(self.config.core)
             self.interfaces[node].local.define(index, descriptor)
 
     def define_route(self, node: int, index: int, descriptor: RouteDescriptor) -> None:
@@ -116,6 +128,8 @@ class Chip:
             for an instruction that the hardware would refuse, and when everybody waits, with
             what for
         """
+        for node, program in programs.items():
+            self._check_windows(node, program)
         self._results = []
         self._sending = {}
         tasks: list[Task] = []
@@ -183,17 +197,39 @@ class Chip:
             self.post(self.config.host, message, route)
             yield None
 
+    def _check_windows(self, node: int, program: Sequence[int]) -> None:
+        """Refuse a GATHER of an object that has no such window, before anything is done."""
+        for word in program:
+            if word & (1 << OPCODE_BITS) - 1 != Opcode.GATHER:
+                continue
+            _, values = checked(word, self.config.core, self.cores[node].segments)
+            index = values["object"]
+            found = self.interfaces[node].local.descriptor(index)
+            reason = "it is not enabled"
+            if found is not None:
+                try:
+                    found.check_gather(self.config.core, values)
+                    continue
+                except ValueError as error:
+                    reason = str(error)
+            raise ValueError(f"GATHER of object {index} of core {node}: {reason}")
+
     def _program(self, node: int, program: Sequence[int], tasks: list[Task]) -> Steps:
         """A core from its first instruction to HALT; SENDs that wait become tasks."""
         core, interface = self.cores[node], self.interfaces[node]
         for opcode, values in core.instructions(program):
             busy = self._sending.get(node)
-            if busy is not None and _conflicts(opcode, values, busy):
+            if busy is not None and _conflicts(interface.local, opcode, values, busy):
                 yield Wait(partial(self._is_idle, node), "its SEND")
             if opcode is Opcode.AWAIT:
                 mask = values["objects"]
                 if not interface.local.all_ready(mask):
                     yield Wait(partial(interface.local.all_ready, mask), _objects(mask))
+            elif opcode is Opcode.GATHER:
+                ready = partial(interface.local.ready, values["object"])
+                if not ready():
+                    yield Wait(ready, _objects(1 << values["object"]))
+                interface.gather(values)
             elif opcode is Opcode.RELEASE:
                 for grant in interface.local.release(values["objects"]):
                     producer = interface.local.descriptor(grant.object)
@@ -226,21 +262,31 @@ class Chip:
         return node not in self._sending
 
 
-def _conflicts(opcode: Opcode, values: Mapping[str, int], send: Mapping[str, int]) -> bool:
+def _conflicts(
+    local: LocalControl, opcode: Opcode, values: Mapping[str, int], send: Mapping[str, int]
+) -> bool:
     """An instruction must wait until a SEND (fields ``send``) is through."""
     if opcode in (Opcode.ACTIVATE, Opcode.DELTA):
         return bool(send["partial"]) or values["destination"] == send["slot"]
+    if opcode is Opcode.GATHER:
+        return not send["partial"] and values["destination"] == send["slot"]
     if opcode is Opcode.WAIT:
         return bool(values["units"] >> Unit.READ & 1)
+    if opcode is Opcode.RELEASE:
+        found = [local.descriptor(index) for index in members(values["objects"])]
+        return any(
+            entry is not None and (entry.partial or entry.base < local.config.slot_words)
+            for entry in found
+        )
     return opcode in _ALONE
 
 
-_ALONE = (Opcode.SEND, Opcode.RELEASE, Opcode.REFRESH, Opcode.PROGRAM, Opcode.CALIBRATE)
+_ALONE = (Opcode.SEND, Opcode.REFRESH, Opcode.PROGRAM, Opcode.CALIBRATE)
 """Instructions that need the sender idle."""
 
 
 def _objects(mask: int) -> str:
-    return f"objects {', '.join(str(i) for i in range(mask.bit_length()) if mask >> i & 1)}"
+    return f"objects {', '.join(map(str, members(mask)))}"
 
 
 def _go_on(task: Task, tasks: list[Task]) -> bool:

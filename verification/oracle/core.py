@@ -45,7 +45,7 @@ class Trace:
     """
 
     codes: list[Int] = field(default_factory=list)
-    vectors: list[tuple[int, Int, Int]] = field(default_factory=list)
+    vectors: list[tuple[int | Int, Int, Int]] = field(default_factory=list)
     devices: list[Int] = field(default_factory=list)
     received: list[tuple[int, int, Int, Int, int]] = field(default_factory=list)
     sums_received: list[tuple[int, Int, Int]] = field(default_factory=list)
@@ -75,7 +75,8 @@ class Core:
 
     Attributes
     ----------
-    slots : int64 array (slots, lines), signed bytes
+    memory : int64 array, signed bytes of the vector memory
+    slots : view of its front, shape (slots, lines)
     exponents : int64 array (slots,)
     trace : :class:`Trace`, emptied by the caller
     """
@@ -91,7 +92,8 @@ class Core:
         self.programmer = Programmer(
             config, read_row=self._read_row, set_pulse=self._set, reset=self._reset
         )
-        self.slots: Int = np.zeros((config.slots, config.lines), dtype=np.int64)
+        self.memory: Int = np.zeros(config.vector_rows * config.lines, dtype=np.int64)
+        self.slots = self.memory.reshape(-1, config.lines)[: config.slots]
         self.exponents: Int = np.zeros(config.slots, dtype=np.int64)
         self.segments: list[Segment | None] = [None] * config.segments
         self.refresh_high = 100
@@ -130,7 +132,7 @@ class Core:
         that the hardware would refuse, or if there is no HALT.
         """
         code = [checked(word, self.config, self.segments) for word in program]
-        loops = [0, 0]
+        loops = [0] * 4
         pc = 0
         while pc < len(code):
             opcode, values = code[pc]

@@ -7,11 +7,12 @@ Written from docs/contract/local_control.md; the closed forms are those of ``Obj
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from phasecore.models.golden.arithmetic import Int
 from phasecore.models.golden.noc import CREDITS_MAX
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import ObjectDescriptor
 
-__all__ = ["Grant", "LocalControl"]
+__all__ = ["Grant", "LocalControl", "members"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class LocalControl:
         iteration of the last frame needed have yet to come
     dead : vectors of the present frame that nobody needs any more
     row, col : iteration
-    position : ring slot, counted from the object's first, that takes the next vector
+    frame : frames before the present one
+    at : byte of the ring that takes the next vector
     lines : partial sums that have come since the last merging SEND, counted from line 0
 
     refused : objects that a RELEASE named and that were not ready or not enabled
@@ -46,26 +48,33 @@ class LocalControl:
         self.dead = [0] * count
         self.row = [0] * count
         self.col = [0] * count
-        self.position = [0] * count
+        self.frame = [0] * count
+        self.at = [0] * count
         self.lines = [0] * count
         self.refused = 0
 
     def define(self, index: int, descriptor: ObjectDescriptor) -> None:
-        """Write a descriptor, which restarts the object; ``enable = 0`` undefines it."""
+        """Write a descriptor, which restarts the object.
+
+        ``enable = 0``, or a ring that is not in the vector memory, undefines it.
+        """
         if not 0 <= index < len(self.descriptors):
             raise ValueError(f"object must be in 0..{len(self.descriptors) - 1}, not {index}")
-        self.descriptors[index] = descriptor if descriptor.enable else None
+        end = descriptor.base + descriptor.size
+        fits = descriptor.partial or (descriptor.size and end <= self.config.memory_words)
+        self.descriptors[index] = descriptor if descriptor.enable and fits else None
         self.arrived[index] = descriptor.arrived
-        for counter in (self.dead, self.row, self.col, self.position, self.lines):
+        for counter in (self.dead, self.row, self.col, self.frame, self.at, self.lines):
             counter[index] = 0
 
     def descriptor(self, index: int) -> ObjectDescriptor | None:
         """Descriptor of an enabled object; None for any other number."""
         return self.descriptors[index] if index < len(self.descriptors) else None
 
-    def slot(self, index: int) -> int:
-        """Slot that takes the next vector of an enabled object; numbers wrap at the last slot."""
-        return (self._enabled(index).slot + self.position[index]) % self.config.slots
+    def place(self, index: int, lines: Int) -> Int:
+        """Bytes of the vector memory that take ``lines`` of an enabled object's next vector."""
+        descriptor, lanes = self._enabled(index), self.config.post_lanes
+        return descriptor.base * lanes + (self.at[index] + lines) % (descriptor.size * lanes)
 
     def present(self, index: int) -> int:
         """Vectors that are there and still needed."""
@@ -76,9 +85,14 @@ class LocalControl:
         return self.present(index) >= self._enabled(index).depth
 
     def arrive(self, index: int) -> None:
-        """A whole vector has come."""
+        """A whole vector has come, for the object and the cursors on its ring."""
         self.arrived[index] += 1
-        self.position[index] = (self.position[index] + 1) % self._enabled(index).depth
+        for other, descriptor in enumerate(self.descriptors):
+            if descriptor is not None and descriptor.cursor and descriptor.source == index:
+                self.arrived[other] += 1
+        descriptor = self._enabled(index)
+        ring = descriptor.size * self.config.post_lanes
+        self.at[index] = (self.at[index] + 8 * descriptor.pitch) % ring
 
     def ready(self, index: int) -> bool:
         """The present iteration has what it needs; False if not enabled."""
@@ -89,7 +103,7 @@ class LocalControl:
 
     def all_ready(self, mask: int) -> bool:
         """All objects of a mask are ready."""
-        return all(self.ready(index) for index in _members(mask))
+        return all(self.ready(index) for index in members(mask))
 
     def release(self, mask: int) -> list[Grant]:
         """End the iteration of all objects of a mask that are ready; the credits given back.
@@ -97,11 +111,13 @@ class LocalControl:
         Grants come in ascending order of objects, and of one object 255 credits at a time.
         """
         grants = []
-        for index in _members(mask):
+        for index in members(mask):
             if not self.ready(index):
                 self.refused += 1
                 continue
             credits_ = self._advance(index)
+            if self._enabled(index).cursor:
+                continue
             while credits_ > 0:
                 grants.append(Grant(index, min(credits_, CREDITS_MAX)))
                 credits_ -= CREDITS_MAX
@@ -119,6 +135,7 @@ class LocalControl:
             row, col = row + 1, 0
         if row == descriptor.out_height:
             row = 0
+            self.frame[index] += 1
             self.arrived[index] -= descriptor.height * descriptor.width
             self.dead[index] = 0
         self.row[index], self.col[index] = row, col
@@ -131,7 +148,7 @@ class LocalControl:
         return descriptor
 
 
-def _members(mask: int) -> Iterator[int]:
+def members(mask: int) -> Iterator[int]:
     """Numbers of the bits of a mask that are set, ascending."""
     index = 0
     while mask >> index:

@@ -27,6 +27,7 @@ from phasecore.rtl.spec.packets import HEADER
 from phasecore.verification.oracle.core import Core
 from phasecore.verification.oracle.fixed_point import Int, round_shift, saturate
 from phasecore.verification.oracle.local_control import Grant, LocalControl
+from phasecore.verification.oracle.window import gather
 
 __all__ = [
     "Message",
@@ -289,6 +290,36 @@ class NetworkInterface:
             return True
         return self.local.lines[values["object"]] >= values["first_line"] + values["length"]
 
+    def gather(self, values: Mapping[str, int]) -> None:
+        """GATHER of an object whose iteration is ready."""
+        local, index, lanes = self.local, values["object"], self.config.post_lanes
+        entry = local.descriptor(index)
+        assert entry is not None
+        row, col, frame = local.row[index], local.col[index], local.frame[index]
+        pixel = (
+            row * entry.stride_row - entry.padding_row + values["block_row"],
+            col * entry.stride_col - entry.padding_col + values["block_col"],
+        )
+        # Address of the pixel that is read first in the window of block position (0, 0), less
+        # what lies between it and the object's pixel (0, 0).
+        origin = (
+            entry.origin + frame * entry.frame_step + row * entry.row_step + col * entry.col_step
+        )
+        origin -= (pixel[0] - values["block_row"]) * entry.row_pitch
+        origin -= (pixel[1] - values["block_col"] + entry.first_col) * entry.pixel_pitch
+        start = values["block"] * lanes
+        slot = self.core.slots[values["destination"]]
+        gather(
+            self.core.memory[entry.base * lanes : (entry.base + entry.size) * lanes], slot,
+            origin=origin, frame=(entry.height, 1 << 20 if entry.packed else entry.width),
+            pixel=pixel, pitches=(entry.row_pitch, entry.pixel_pitch),
+            kernel=(entry.rows, entry.cols), segment=entry.segment, first=(0, entry.first_col),
+            skip=entry.skip, start=start, count=min(entry.count, self.config.lines - start),
+            largest=bool(values["largest"]),
+        )  # fmt: skip
+        lines = np.arange(start, min(start + entry.count, self.config.lines))
+        self.core.trace.vectors.append((values["destination"], lines, slot[lines].copy()))
+
     def receive(self, packet: Sequence[int], *, cancelled: bool = False) -> NocFault | None:
         """Take a packet, head first; of a cancelled one, the flits that came before its end.
 
@@ -332,15 +363,20 @@ class NetworkInterface:
             if self.routes.descriptor(number) is None:
                 return NocFault.NOC_OBJECT
             return NocFault.NOC_RANGE if lines else None
+        descriptor = self.local.descriptor(number)
         if kind is MessageKind.AFFINE:
             known = number < self.config.affine_tables
         else:
-            descriptor = self.local.descriptor(number)
             wanted = int(kind is MessageKind.PARTIAL)
-            known = descriptor is not None and descriptor.partial == wanted
+            known = (
+                descriptor is not None and descriptor.partial == wanted and not descriptor.cursor
+            )
         if not known:
             return NocFault.NOC_OBJECT
-        if not lines or message.start + lines > self.config.lines:
+        most = self.config.lines
+        if kind is MessageKind.VECTOR and descriptor is not None:
+            most = min(most, 8 * descriptor.pitch)
+        if not lines or message.start + lines > most:
             return NocFault.NOC_RANGE
         if kind is not MessageKind.AFFINE and self.local.full(number):
             return NocFault.NOC_CREDIT
@@ -355,9 +391,11 @@ class NetworkInterface:
             core.post.offsets[message.object, lines] = values >> 8
             return
         if message.kind is MessageKind.VECTOR:
-            slot = self.local.slot(message.object)
-            core.slots[slot, lines] = values
-            core.trace.vectors.append((slot, np.arange(lines.start, lines.stop), values))
+            places = self.local.place(message.object, np.arange(lines.start, lines.stop))
+            core.memory[places] = values
+            core.trace.vectors.append(
+                (places // self.config.lines, places % self.config.lines, values)
+            )
         else:
             descriptor = self.local.descriptor(message.object)
             assert descriptor is not None
@@ -375,8 +413,10 @@ class NetworkInterface:
         values = np.concatenate([part.values for part in parts])
         trace = self.core.trace
         if message.kind is MessageKind.VECTOR:
-            slot = self.local.slot(message.object)
-            self.core.exponents[slot] = message.value
+            begins = int(self.local.place(message.object, np.array([0]))[0])
+            slot = begins // self.config.lines
+            if slot < self.config.slots:
+                self.core.exponents[slot] = message.value
             trace.received.append((message.object, slot, lines, values, message.value))
         else:
             trace.sums_received.append((message.object, lines, values))

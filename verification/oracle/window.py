@@ -47,13 +47,14 @@ def gather(
             address = origin + y * pitches[0] + x * pitches[1]
             values = [int(ring[(address + byte) % len(ring)]) for byte in range(segment)]
             window.append(values if inside else None)
+    window = window[first[0] * kernel[1] + first[1] :]
     if largest:
         seen = [values for values in window if values is not None]
         for line in range(count):
             slot[start + line] = max((values[skip + line] for values in seen), default=-128)
         return
     line = -skip
-    for values in window[first[0] * kernel[1] + first[1] :]:
+    for values in window:
         for value in values or [0] * segment:
             if 0 <= line < count:
                 slot[start + line] = value

@@ -79,7 +79,7 @@ def test_words_by_hand():
     assert encode(Opcode.HALT) == 0
     assert encode(Opcode.WAIT, units=0b100001) == 12 | 0b100001 << 5
     assert encode(Opcode.READ, slot=3, first_line=8, length=16) == 2 | 3 << 5 | 8 << 10 | 16 << 20
-    assert encode(Opcode.LOOP, counter=1, target=5, count=7) == 13 | 1 << 5 | 5 << 6 | 7 << 16
+    assert encode(Opcode.LOOP, counter=1, target=5, count=7) == 13 | 1 << 5 | 5 << 7 | 7 << 17
 
 
 def test_fields_with_a_default_may_be_left_out():

@@ -19,7 +19,9 @@ WRITTEN = [
 """Pages that are not made from results or registers."""
 
 
-@pytest.mark.parametrize("page", CONTRACT, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [*CONTRACT, DOCS / "chip/descriptors.md"], ids=lambda page: page.stem
+)
 def test_examples_give_what_the_page_says(page) -> None:
     failed, tried = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
     assert tried > 0

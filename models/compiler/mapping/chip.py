@@ -64,6 +64,7 @@ from phasecore.rtl.spec.instructions import (
     RouteDescriptor,
     Segment,
     encode,
+    slot_ring,
 )
 from phasecore.rtl.spec.messages import LINES_PER_FLIT, PAYLOAD_FLITS, MessageKind
 
@@ -237,8 +238,8 @@ class ChipMapping(Mapping):
     def _tile_tables(self, tile: int) -> Tables:
         """Partial sums go to the next tile when that has its own, to the head at once."""
         objects = [
-            self._object(self.hardware.host, tile, slot=0, depth=RING),
-            self._object(self.head, HeadRoute.BACK, slot=RING),
+            self._object(self.hardware.host, tile, **slot_ring(self.config, 0, RING)),
+            self._object(self.head, HeadRoute.BACK, **slot_ring(self.config, RING)),
         ]
         if tile:
             before = self.tiles[tile - 1]
@@ -254,10 +255,10 @@ class ChipMapping(Mapping):
         constants, tiles = len(self.network.layers), len(self.tiles)
         host = self.hardware.host
         objects = [
-            self._object(host, tiles, slot=self._targets, depth=RING),
+            self._object(host, tiles, **slot_ring(self.config, self._targets, RING)),
             self._object(
-                host, tiles + 1, slot=0, depth=constants, height=constants,
-                kernel_height=constants,
+                host, tiles + 1, height=constants, kernel_height=constants,
+                **slot_ring(self.config, 0, constants),
             ),
             self._object(self.tiles[-1], TileRoute.SUMS, partial=1, replace=1),
         ]  # fmt: skip

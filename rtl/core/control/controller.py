@@ -55,13 +55,13 @@ class Controller(wiring.Component):
         Strobe of an abort, for LoadUnit.
     windows : In(2)
         Commands that the input driver has taken, modulo 4: the tag of ACTIVATE and DELTA.
-    busy : Out(6)
+    busy : Out(7)
         Units that are busy, as in ``Unit``.
     events : Out(Events)
         What performance counters add up.
     load, read : Out(stream)
         Of AxiTransport.
-    send, release, network : Out(stream), Out(stream), In(NetworkStatus)
+    send, release, gather, network : Out(stream), Out(stream), Out(stream), In(NetworkStatus)
         Of NocTransport, in their place, on a core with ``config.objects``.
     """
 
@@ -111,9 +111,12 @@ class Controller(wiring.Component):
         m.d.comb += [
             decoder.word.eq(sequencer.word),
             decoder.segment.eq(self.sequencer.segment),
+            decoder.no_window.eq(transport.no_window),
             scoreboard.word.eq(sequencer.word),
             scoreboard.issued.eq(sequencer.issued),
             scoreboard.calibrating.eq(self.calibrating),
+            scoreboard.gathers.eq(transport.sources),
+            scoreboard.slots_released.eq(transport.slots_released),
             dispatcher.segment.eq(sequencer.segment),
             dispatcher.tag.eq(self.windows),
             transport.table_read.eq(dispatcher.affine & self.units.post.busy),
@@ -145,7 +148,9 @@ class Controller(wiring.Component):
             counters.waiting.eq(scoreboard.waiting),
             counters.refused.eq(dispatcher.issue.refused | transport.issue.refused),
             counters.hazard.eq(scoreboard.hazard | transport.hazard),
-            counters.absent.eq((opcode_of(sequencer.word) == Opcode.AWAIT) & ~transport.arrived),
+            counters.absent.eq(
+                opcode_of(sequencer.word).matches(Opcode.AWAIT, Opcode.GATHER) & ~transport.arrived
+            ),
             counters.loads.eq(transport.loads),
             counters.reads.eq(transport.reads),
             self.events.eq(counters.events),

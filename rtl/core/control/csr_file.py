@@ -4,6 +4,7 @@
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from phasecore.rtl.core.control.csr_parts import (
     EventCounters,
@@ -86,7 +87,7 @@ class CsrFile(wiring.Component):
     settings : Out(Settings)
     events, controller_events : In(Events)
         Of the units, and of the controller.
-    busy : In(6)
+    busy : In(7)
         Units that are busy, as in ``Unit``.
     calibrating : In(1)
     malformed, malformed_code : In(1), In(8)
@@ -328,7 +329,7 @@ class CsrFile(wiring.Component):
             ]
             # Descriptors have copies of their own.
             if name in ("OBJECT", "ROUTE"):
-                word_bits = (window.words - 1).bit_length()
+                word_bits = exact_log2(window.stride)
                 with m.If(write & memory.selected):
                     m.d.comb += [
                         self.table.en.eq(1),

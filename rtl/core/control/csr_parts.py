@@ -4,6 +4,7 @@
 from amaranth.hdl import Module, Mux
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from phasecore.rtl.lib.sram import Sram
 from phasecore.rtl.spec.core import CoreConfig
@@ -181,11 +182,11 @@ class MemoryWindow(wiring.Component):
         m = Module()
         window = self.window
         m.submodules.sram = sram = Sram(width=32 * window.words, depth=self.depth, granularity=32)
-        word_bits = (window.words - 1).bit_length()
+        word_bits = exact_log2(window.stride)
         low, high = window.offset // WORD_BYTES, window.end // WORD_BYTES
         word, entry = self.address[:word_bits], self.address[word_bits:]
         m.d.comb += [
-            self.selected.eq((self.address >= low) & (self.address < high)),
+            self.selected.eq((self.address >= low) & (self.address < high) & (word < window.words)),
             sram.r_en.eq(self.fetch | self.read),
             sram.r_address.eq(Mux(self.fetch, self.fetch_address, entry)),
             sram.w_en.eq(self.write & self.selected),

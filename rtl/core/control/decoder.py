@@ -82,6 +82,8 @@ class Decoder(wiring.Component):
     word : In(64)
     segment : In(SegmentLayout)
         The segment that the instruction names, if it names one.
+    no_window : In(1)
+        The object that GATHER names has no window.
     error : Out(8)
         The first FaultCode that applies, NONE if the instruction is legal.
     """
@@ -92,6 +94,7 @@ class Decoder(wiring.Component):
             {
                 "word": In(INSTRUCTION_BITS),
                 "segment": In(SegmentLayout()),
+                "no_window": In(1),
                 "error": Out(8),
             }
         )
@@ -152,6 +155,11 @@ class Decoder(wiring.Component):
             checks.append((bad, FaultCode.OBJECT))
         elif code in (Opcode.AWAIT, Opcode.RELEASE):
             checks.append((view.objects[config.objects :].any(), FaultCode.OBJECT))
+        elif code is Opcode.GATHER:
+            checks += [
+                (view.block >= config.blocks, FaultCode.LINE),
+                ((view.object >= config.objects) | self.no_window, FaultCode.OBJECT),
+            ]
         elif code in MVMS:
             bad = (view.precision < 5) | (view.precision > config.input_bits)
             checks.append((bad, FaultCode.PRECISION))

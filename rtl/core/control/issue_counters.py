@@ -17,8 +17,9 @@ BUSY = {
     "programmer_busy": Unit.PROGRAMMER,
     "load_busy": Unit.LOAD,
     "read_busy": Unit.READ,
+    "gather_busy": Unit.WINDOW,
 }
-STALLS = ("crossbar", "post", "update", "programmer", "load", "read", "hazard", "object")
+STALLS = ("crossbar", "post", "update", "programmer", "load", "read", "gather", "hazard", "object")
 """Causes of a stall, the units first; a cycle counts for the first that applies."""
 
 
@@ -29,7 +30,7 @@ class IssueCounters(wiring.Component):
     -------
     running, issued, stalled : In(1)
         Of the sequencer.
-    busy, waiting, refused : In(6)
+    busy, waiting, refused : In(7)
         Units, as in ``Unit``: those that work, those that the instruction waits for, and the one
         that did not take its command.
     hazard, absent : In(1)
@@ -66,9 +67,13 @@ class IssueCounters(wiring.Component):
             counted.instructions.eq(self.issued),
             counted.loads.eq(self.loads),
             counted.reads.eq(self.reads),
-            *(counted[name].eq(self.busy[unit]) for name, unit in BUSY.items()),
-        ]
-        for position, name in enumerate(STALLS):
-            first = causes[position] & ~causes[:position].any()
-            m.d.comb += counted[f"stall_{name}"].eq(self.stalled & first)
+            *(
+                counted[name].eq(self.busy[unit])
+                for name, unit in BUSY.items() if name in counted.shape().members
+            ),
+        ]  # fmt: skip
+        for position, cause in enumerate(STALLS):
+            first, name = causes[position] & ~causes[:position].any(), f"stall_{cause}"
+            if name in counted.shape().members:
+                m.d.comb += counted[name].eq(self.stalled & first)
         return m

@@ -29,7 +29,7 @@ NEEDS = (
     (UPDATES, (Unit.UPDATE,)),
     ((Opcode.LOAD,), (Unit.LOAD,)),
     ((Opcode.READ,), (Unit.READ,)),
-    ((Opcode.RELEASE,), (Unit.POST,)),
+    ((Opcode.GATHER,), (Unit.WINDOW,)),
     ((*EXCLUSIVE, Opcode.HALT), tuple(Unit)),
 )
 """Units that must be idle. FORWARD and BACKWARD only need the driver's ``ready``."""
@@ -45,9 +45,13 @@ class Scoreboard(wiring.Component):
         The instruction is issued in this cycle.
     calibrating : In(1)
     units : In(UnitsStatus)
-    busy : Out(6)
+    gathers : In(slots)
+        Slots that GATHER reads.
+    slots_released : In(1)
+        RELEASE names an object whose vectors others than the window unit read.
+    busy : Out(7)
         Units that are busy, as in ``Unit``.
-    waiting : Out(6)
+    waiting : Out(7)
         Units that must become idle before the instruction can be issued.
     hazard : Out(1)
         A slot of the instruction is in use.
@@ -61,6 +65,8 @@ class Scoreboard(wiring.Component):
                 "issued": In(1),
                 "calibrating": In(1),
                 "units": In(UnitsStatus(config)),
+                "gathers": In(config.slots),
+                "slots_released": In(1),
                 "busy": Out(len(Unit)),
                 "waiting": Out(len(Unit)),
                 "hazard": Out(1),
@@ -95,7 +101,7 @@ class Scoreboard(wiring.Component):
         writes = reduce(or_, (unit.writes for unit in units))
         m.d.comb += self.hazard.eq(
             ((sources & writes) | (destination & (reads | writes))).any()
-            | ((opcode == Opcode.RELEASE) & reads.any())
+            | ((opcode == Opcode.RELEASE) & self.slots_released & reads.any())
         )
         return m
 
@@ -105,6 +111,8 @@ class Scoreboard(wiring.Component):
         with m.Switch(opcode):
             with m.Case(Opcode.SEND):
                 m.d.comb += needed.eq(fields[Opcode.SEND].partial << Unit.POST)
+            with m.Case(Opcode.RELEASE):
+                m.d.comb += needed.eq((self.slots_released << Unit.POST) | (1 << Unit.WINDOW))
             for opcodes, units in NEEDS:
                 with m.Case(*opcodes):
                     m.d.comb += needed.eq(sum(1 << unit for unit in units))
@@ -127,6 +135,11 @@ class Scoreboard(wiring.Component):
             with m.Case(Opcode.SEND):
                 send = fields[Opcode.SEND]
                 m.d.comb += sources.eq(bit(send.slot, ~send.partial))
+            with m.Case(Opcode.GATHER):
+                gather = fields[Opcode.GATHER]
+                m.d.comb += [
+                    sources.eq(self.gathers), destination.eq(bit(gather.destination)),
+                ]  # fmt: skip
             with m.Case(*MVMS):
                 m.d.comb += sources.eq(bit(fields[Opcode.FORWARD].slot))
             with m.Case(Opcode.ACTIVATE):

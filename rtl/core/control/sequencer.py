@@ -15,14 +15,14 @@ __all__ = ["LoopCounters", "Sequencer", "StopControl"]
 
 
 class LoopCounters(wiring.Component):
-    """Passes of the two loops of a program.
+    """Passes of the loops of a program.
 
     Members
     -------
     clear : In(1)
     count : In(1)
         The end of the loop ``counter`` is reached.
-    counter, passes : In(1), In(16)
+    counter, passes : In(2), In(16)
         Which loop, and how often its body runs.
     jump : Out(1)
         Another pass follows, with ``count``.
@@ -33,7 +33,7 @@ class LoopCounters(wiring.Component):
             {
                 "clear": In(1),
                 "count": In(1),
-                "counter": In(1),
+                "counter": In(2),
                 "passes": In(16),
                 "jump": Out(1),
             }
@@ -41,7 +41,7 @@ class LoopCounters(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        for index in range(2):
+        for index in range(1 << len(self.counter)):
             loop = Signal(16, name=f"loop{index}")
             with m.If(self.count & (self.counter == index)):
                 m.d.comb += self.jump.eq(loop + 1 < self.passes)

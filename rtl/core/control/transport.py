@@ -5,7 +5,7 @@ Both answer the controller by the same ports; each has its own instructions and 
 towards its units.
 """
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,23 +13,35 @@ from phasecore.rtl.core.control.decoder import POSTS, fields_of, opcode_of
 from phasecore.rtl.core.control.dispatcher import IssuePort, offer
 from phasecore.rtl.core.control.load_unit import LoadCommand
 from phasecore.rtl.core.control.read_unit import ReadCommand
-from phasecore.rtl.core.interfaces import SendCommand
+from phasecore.rtl.core.interfaces import GatherCommand, SendCommand
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import INSTRUCTIONS, Opcode, Unit
 
 __all__ = ["AxiTransport", "NetworkStatus", "NocTransport", "Transport"]
 
 STREAMED = (Opcode.LOAD, Opcode.READ)
-NETWORKED = (Opcode.SEND, Opcode.AWAIT, Opcode.RELEASE)
+NETWORKED = (Opcode.SEND, Opcode.AWAIT, Opcode.RELEASE, Opcode.GATHER)
 TRANSPORTED = (*STREAMED, *NETWORKED)
 
 
 class NetworkStatus(wiring.Signature):
-    """What the network tells the controller: objects that are ``ready``, and ``partial`` while
-    accumulators are still being sent."""
+    """What the network tells the controller.
+
+    Objects that are ``ready``; ``partial`` while accumulators are still being sent; objects whose
+    vectors only the window unit reads (``gathered``). Of the object of ``gather``: it has a
+    ``window``, whose ring covers these slots (``sources``).
+    """
 
     def __init__(self, config: CoreConfig):
-        super().__init__({"ready": Out(config.objects), "partial": Out(1)})
+        super().__init__(
+            {
+                "ready": Out(config.objects),
+                "partial": Out(1),
+                "gathered": Out(config.objects),
+                "window": Out(1),
+                "sources": Out(config.slots),
+            }
+        )
 
 
 class Transport(wiring.Component):
@@ -50,6 +62,8 @@ class Transport(wiring.Component):
         ``Unit.LOAD`` is busy.
     hazard : Out(1)
         Something other than a slot that the instruction needs is in use.
+    no_window, sources, slots_released : Out
+        As of Decoder, and as ``gathers`` and ``slots_released`` of Scoreboard.
     arrived : Out(1)
         What AWAIT waits for is there.
     loads, reads : Out(1)
@@ -68,6 +82,9 @@ class Transport(wiring.Component):
                 "table_read": In(1),
                 "loading": In(1),
                 "hazard": Out(1),
+                "no_window": Out(1),
+                "sources": Out(config.slots),
+                "slots_released": Out(1),
                 "arrived": Out(1),
                 "loads": Out(1),
                 "reads": Out(1),
@@ -121,12 +138,12 @@ class AxiTransport(Transport):
 
 
 class NocTransport(Transport):
-    """SEND, AWAIT and RELEASE of objects on the network.
+    """SEND, AWAIT, RELEASE and GATHER of objects on the network.
 
     Members
     -------
-    send, release : Out(stream)
-        Of SendCommand, and of masks of objects.
+    send, release, gather : Out(stream)
+        Of SendCommand, of masks of objects, and of GatherCommand.
     network : In(NetworkStatus)
     """
 
@@ -134,6 +151,7 @@ class NocTransport(Transport):
         outward = {
             "send": Out(stream.Signature(SendCommand(config))),
             "release": Out(stream.Signature(config.objects)),
+            "gather": Out(stream.Signature(GatherCommand())),
             "network": In(NetworkStatus(config)),
         }
         super().__init__(config, NETWORKED, outward)
@@ -141,6 +159,7 @@ class NocTransport(Transport):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         send, release, network = self.send, self.release, self.network
+        gather = self.gather
         opcode, fields = opcode_of(self.issue.word), fields_of(self.issue.word)
         offer(
             m,
@@ -150,15 +169,32 @@ class NocTransport(Transport):
                 (Unit.READ, release, (Opcode.RELEASE,)),
             ),
         )
-        wanted = fields[Opcode.AWAIT].objects[: self.config.objects]
+        # GATHER is offered once its object is ready, which it stays.
+        with m.If(self.arrived):
+            offer(m, self.issue, ((Unit.WINDOW, gather, (Opcode.GATHER,)),))
+        objects = self.config.objects
+        wanted = Mux(
+            opcode == Opcode.GATHER, 1 << gather.payload.object, fields[Opcode.AWAIT].objects
+        )
+        released = fields[Opcode.RELEASE].objects[:objects]
         m.d.comb += [
             release.payload.eq(fields[Opcode.RELEASE].objects),
             *(
                 send.payload[field.name].eq(fields[Opcode.SEND][field.name])
                 for field in INSTRUCTIONS[Opcode.SEND]
             ),
-            self.arrived.eq(~(wanted & ~network.ready).any()),
-            self.hazard.eq(network.partial & opcode.matches(*POSTS, Opcode.RELEASE)),
+            *(
+                gather.payload[field.name].eq(fields[Opcode.GATHER][field.name])
+                for field in INSTRUCTIONS[Opcode.GATHER]
+            ),
+            self.arrived.eq(~(wanted[:objects] & ~network.ready).any()),
+            self.no_window.eq(~network.window),
+            self.sources.eq(network.sources),
+            self.slots_released.eq((released & ~network.gathered).any()),
+            self.hazard.eq(
+                network.partial
+                & (opcode.matches(*POSTS) | ((opcode == Opcode.RELEASE) & self.slots_released))
+            ),
             self.reads.eq(send.valid & send.ready),
         ]
         return m

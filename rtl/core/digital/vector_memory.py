@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Vector memory: the slots of a core, shared by its units, and their exponents."""
+"""Vector memory: the slots of a core and the rings behind them, and the slots' exponents."""
 
 from amaranth.hdl import Cat, Module
 from amaranth.lib import wiring
@@ -21,24 +21,24 @@ class VectorMemory(wiring.Component):
     Parameters
     ----------
     config : CoreConfig
-    readers, writers : number of clients, at least 1
+    readers, writers, exponent_writers : number of clients, at least 1
 
     Members
     -------
     read : In(VectorRead) array of ``readers``
     write : In(VectorWrite) array of ``writers``
-    exponent_write : In(ExponentWrite) array of ``writers``; all are taken in the same cycle, the
-        lowest index wins when two name the same slot
+    exponent_write : In(ExponentWrite) array of ``exponent_writers``; all are taken in the same
+        cycle, the lowest index wins when two name the same slot
     exponents : Out(Exponents), from the cycle after the write
     """
 
-    def __init__(self, config: CoreConfig, *, readers: int, writers: int):
-        self.config, self.readers, self.writers = config, readers, writers
+    def __init__(self, config: CoreConfig, *, readers: int, writers: int, exponent_writers: int):
+        self.config = config
         super().__init__(
             {
                 "read": In(VectorRead(config)).array(readers),
                 "write": In(VectorWrite(config)).array(writers),
-                "exponent_write": In(ExponentWrite(config)).array(writers),
+                "exponent_write": In(ExponentWrite(config)).array(exponent_writers),
                 "exponents": Out(Exponents(config)),
             }
         )
@@ -47,7 +47,7 @@ class VectorMemory(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.memory = memory = Sram(
-            width=8 * config.post_lanes, depth=config.slots * config.blocks, granularity=8
+            width=8 * config.post_lanes, depth=config.memory_words, granularity=8
         )
         self._arbitrate(m, self.read, memory.r_en)
         self._arbitrate(m, self.write, memory.w_en)

@@ -32,12 +32,12 @@ class LaneMerger(wiring.Component):
         The chunk in its lanes, 0 where it is padding (-128 where it is compared); the word with it.
     """
 
-    def __init__(self, config: CoreConfig, words: int):
+    def __init__(self, config: CoreConfig):
         self.lanes = config.post_lanes
         super().__init__(
             {
                 "largest": In(1),
-                "chunk": In(WindowChunk(config, words)),
+                "chunk": In(WindowChunk(config)),
                 "take": In(1),
                 "word": In(8 * config.post_lanes),
                 "before": In(8 * config.post_lanes),
@@ -91,20 +91,20 @@ class WindowAssembler(wiring.Component):
     write : Out(VectorWrite)
     """
 
-    def __init__(self, config: CoreConfig, words: int):
-        self.config, self.words = config, words
+    def __init__(self, config: CoreConfig):
+        self.config = config
         super().__init__(
             {
                 "begin": In(1),
                 "block": In(config.block_bits),
                 "slot": In(config.slot_bits),
                 "largest": In(1),
-                "chunk": In(WindowChunk(config, words)),
+                "chunk": In(WindowChunk(config)),
                 "take": In(1),
                 "ready": Out(1),
                 "data": In(8 * config.post_lanes),
                 "busy": Out(1),
-                "write": Out(VectorWrite(config, exact_log2(words))),
+                "write": Out(VectorWrite(config)),
             }
         )
 
@@ -112,8 +112,8 @@ class WindowAssembler(wiring.Component):
         m = Module()
         config, write = self.config, self.write
         lanes = config.post_lanes
-        m.submodules.merger = merger = LaneMerger(config, self.words)
-        arrived, chunk = Signal(), Signal(WindowChunk(config, self.words))
+        m.submodules.merger = merger = LaneMerger(config)
+        arrived, chunk = Signal(), Signal(WindowChunk(config))
         word = Signal(8 * lanes, reset_less=True)
         waits, wait_end = Signal(), Signal(range(lanes + 1))
         data = Signal(8 * lanes, reset_less=True)

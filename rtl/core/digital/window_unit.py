@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Window unit: GATHER copies the window of an object into a slot."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from amaranth.utils import exact_log2
 
 from phasecore.rtl.core.digital.window_assembler import WindowAssembler
 from phasecore.rtl.core.digital.window_walk import WindowWalk
@@ -23,7 +22,6 @@ class WindowUnit(wiring.Component):
     Parameters
     ----------
     config : CoreConfig
-    words : words of the vector memory, a power of two, the slots among them
 
     Members
     -------
@@ -36,32 +34,24 @@ class WindowUnit(wiring.Component):
         its ring covers until the last word has been read.
     """
 
-    def __init__(self, config: CoreConfig, words: int = 512):
-        if words < config.slots * config.blocks:
-            raise ValueError(
-                f"words must be at least slots * blocks ({config.slots * config.blocks}),"
-                f" not {words}"
-            )
-        self.config, self.words = config, words
-        address_bits = exact_log2(words)
+    def __init__(self, config: CoreConfig):
+        self.config = config
         super().__init__(
             {
-                "i": In(stream.Signature(WindowCommand(config, words))),
-                "read": Out(VectorRead(config, address_bits)),
-                "write": Out(VectorWrite(config, address_bits)),
+                "i": In(stream.Signature(WindowCommand(config))),
+                "read": Out(VectorRead(config)),
+                "write": Out(VectorWrite(config)),
                 "status": Out(UnitStatus(config)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.walk = walk = WindowWalk(self.config, self.words)
-        m.submodules.assembler = assembler = WindowAssembler(self.config, self.words)
+        m.submodules.walk = walk = WindowWalk(self.config)
+        m.submodules.assembler = assembler = WindowAssembler(self.config)
         connect(m, flipped(self.i), walk.i)
         connect(m, assembler.write, flipped(self.write))
         command, chunk = walk.command, walk.o.payload
-        block_bits = exact_log2(self.config.blocks)
-        last_word = Signal(exact_log2(self.words))
         m.d.comb += [
             self.read.valid.eq(walk.o.valid & chunk.read & assembler.ready),
             self.read.address.eq(chunk.address),
@@ -75,14 +65,9 @@ class WindowUnit(wiring.Component):
             assembler.take.eq(walk.o.valid & walk.o.ready),
             assembler.data.eq(self.read.data),
             self.status.busy.eq(walk.active | assembler.busy),
-            last_word.eq(command.ring_base + command.ring_size - 1),
         ]
         with m.If(self.status.busy):
             m.d.comb += self.status.writes.eq(1 << command.slot)
         with m.If(walk.active):
-            first_slot, last_slot = command.ring_base >> block_bits, last_word >> block_bits
-            m.d.comb += [
-                self.status.reads[slot].eq((first_slot <= slot) & (last_slot >= slot))
-                for slot in range(self.config.slots)
-            ]
+            m.d.comb += self.status.reads.eq(command.sources)
         return m

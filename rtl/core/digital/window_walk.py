@@ -6,7 +6,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from phasecore.rtl.core.interfaces import WindowCommand
+from phasecore.rtl.core.interfaces import COORDINATE, WindowCommand
 from phasecore.rtl.spec.core import CoreConfig
 
 __all__ = ["ByteAddress", "PixelCounter", "RingSum", "WindowChunk", "WindowWalk"]
@@ -22,12 +22,12 @@ class WindowChunk(data.StructLayout):
     not compared; with a ``full`` chunk the word is complete, with the ``last`` one the window.
     """
 
-    def __init__(self, config: CoreConfig, words: int):
+    def __init__(self, config: CoreConfig):
         lane_bits = exact_log2(config.post_lanes)
         super().__init__(
             {
                 "read": 1,
-                "address": exact_log2(words),
+                "address": config.vector_address_bits,
                 "rotation": lane_bits,
                 "lane": lane_bits,
                 "end": range(2 * config.post_lanes),
@@ -88,11 +88,11 @@ class PixelCounter(wiring.Component):
         First pixel of the window; last one of its row, of the window.
     """
 
-    def __init__(self, config: CoreConfig, words: int):
+    def __init__(self, config: CoreConfig):
         super().__init__(
             {
-                "offered": In(WindowCommand(config, words)),
-                "command": In(WindowCommand(config, words)),
+                "offered": In(WindowCommand(config)),
+                "command": In(WindowCommand(config)),
                 "start": In(1),
                 "step": In(1),
                 "inside": Out(1),
@@ -105,7 +105,7 @@ class PixelCounter(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         offered, command = self.offered, self.command
-        bits = WindowCommand.COORDINATE_BITS
+        bits = COORDINATE.width
         # Two's complement taken as unsigned: what is negative is beyond every frame.
         y, x = Signal(bits), Signal(bits)
         top, left = Signal(bits), Signal(bits)
@@ -150,13 +150,13 @@ class ByteAddress(wiring.Component):
     address : Out
     """
 
-    def __init__(self, config: CoreConfig, words: int):
+    def __init__(self, config: CoreConfig):
         self.lanes = config.post_lanes
-        self.bits = exact_log2(words * config.post_lanes)
+        self.bits = exact_log2(config.memory_words * config.post_lanes)
         super().__init__(
             {
-                "offered": In(WindowCommand(config, words)),
-                "command": In(WindowCommand(config, words)),
+                "offered": In(WindowCommand(config)),
+                "command": In(WindowCommand(config)),
                 "start": In(1),
                 "bytes": In(range(config.post_lanes + 1)),
                 "step": In(1),
@@ -240,14 +240,14 @@ class WindowWalk(wiring.Component):
     i: stream.Interface
     o: stream.Interface
 
-    def __init__(self, config: CoreConfig, words: int):
-        self.config, self.words = config, words
+    def __init__(self, config: CoreConfig):
+        self.config = config
         super().__init__(
             {
-                "i": In(stream.Signature(WindowCommand(config, words))),
+                "i": In(stream.Signature(WindowCommand(config))),
                 "idle": In(1),
-                "command": Out(WindowCommand(config, words)),
-                "o": Out(stream.Signature(WindowChunk(config, words))),
+                "command": Out(WindowCommand(config)),
+                "o": Out(stream.Signature(WindowChunk(config))),
                 "active": Out(1),
             }
         )
@@ -256,8 +256,8 @@ class WindowWalk(wiring.Component):
         m = Module()
         command, lanes = self.command, self.config.post_lanes
         lane_bits = exact_log2(lanes)
-        m.submodules.pixel = pixel = PixelCounter(self.config, self.words)
-        m.submodules.at = at = ByteAddress(self.config, self.words)
+        m.submodules.pixel = pixel = PixelCounter(self.config)
+        m.submodules.at = at = ByteAddress(self.config)
         start, go, pixel_done, block_done, done = (Signal(name=name) for name in _EVENTS)
         lane = Signal(lane_bits)
         # Bytes left of the pixel, lines left of the command; of the largest, those of the block.

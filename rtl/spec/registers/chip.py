@@ -8,7 +8,6 @@ of the chip is ``page << PAGE_BITS | offset``, where page n belongs to node n of
 from phasecore.rtl.spec.chip import BRIDGE_FLITS, ChipConfig
 from phasecore.rtl.spec.registers.table import ADDRESS_BITS as PAGE_BITS
 from phasecore.rtl.spec.registers.table import (
-    OBJECT_WORDS,
     ROUTE_WORDS,
     WORD_BYTES,
     Access,
@@ -64,8 +63,8 @@ _FAULT_COUNTERS = 0x040
 _CONFIGURATION = 0x080
 _EVENTS = 0x100
 _OBJECTS = 0x400
-_ROUTES = 0x500
-_ROUTERS = 0x600
+_ROUTES = 0x800
+_ROUTERS = 0x900
 
 
 def masks(name: str, config: ChipConfig) -> tuple[str, ...]:
@@ -77,12 +76,12 @@ def windows(config: ChipConfig) -> dict[str, Window]:
     """Tables of the host's objects and routes, by name; they can be written at any time."""
     found = (
         Window(
-            name="OBJECT", offset=_OBJECTS, words=OBJECT_WORDS, depth=config.host_objects,
-            doc="objects of the host, four words each; only enable, vc, x, y, route are used",
+            name="OBJECT", offset=_OBJECTS, words=1, depth=config.host_objects,
+            doc="objects of the host: word 0 of descriptors; enable, vc, x, y, route are used",
         ),
         Window(
             name="ROUTE", offset=_ROUTES, words=ROUTE_WORDS, depth=config.host_routes,
-            doc="routes of the host, two words each; a write restarts the route's credits",
+            doc="routes of the host; a write restarts the route's credits",
         ),
     )  # fmt: skip
     return {window.name: window for window in found}

@@ -55,7 +55,7 @@ _CONFIGURATION = 0x080
 _EVENTS = 0x100
 _SEGMENTS = 0x200
 _OBJECTS = 0x400
-_ROUTES = 0x500
+_ROUTES = 0x800
 _PROGRAM = 0x2000
 
 
@@ -89,6 +89,7 @@ def events(config: CoreConfig) -> tuple[Event, ...]:
             ("programmer", "programmer or its queue"),
             ("load", "LOAD unit"),
             ("read", "READ unit or the network interface's sender"),
+            *([("gather", "window unit")] if config.objects else ()),
         )
     ]
     stalls = [
@@ -100,6 +101,7 @@ def events(config: CoreConfig) -> tuple[Event, ...]:
             ("programmer", "the programmer or its queue"),
             ("load", "the LOAD unit"),
             ("read", "the READ unit or the network interface's sender"),
+            *([("gather", "the window unit")] if config.objects else ()),
             ("hazard", "a slot, a table or the accumulators in use"),
             ("object", "an object to arrive"),
         )
@@ -146,7 +148,7 @@ def windows(config: CoreConfig) -> dict[str, Window]:
     found: tuple[Window, ...] = (
         Window(
             name="SEGMENT", offset=_SEGMENTS, words=SEGMENT_WORDS, depth=config.segments,
-            doc="segment descriptors, four words each; write before use",
+            doc="segment descriptors; write before use",
         ),
         Window(
             name="PROGRAM", offset=_PROGRAM, words=INSTRUCTION_WORDS, depth=config.program_depth,
@@ -157,11 +159,11 @@ def windows(config: CoreConfig) -> dict[str, Window]:
         found += (
             Window(
                 name="OBJECT", offset=_OBJECTS, words=OBJECT_WORDS, depth=config.objects,
-                doc="object descriptors, four words each; a write restarts the object",
+                doc="object descriptors; a write restarts the object",
             ),
             Window(
                 name="ROUTE", offset=_ROUTES, words=ROUTE_WORDS, depth=config.routes,
-                doc="route descriptors, two words each; a write restarts the route",
+                doc="route descriptors; a write restarts the route",
             ),
         )  # fmt: skip
     return {window.name: window for window in found}

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
-from phasecore.rtl.spec.instructions import OBJECT, ROUTE, SEGMENT, Field
+from phasecore.rtl.spec.instructions import OBJECT, ROUTE, SEGMENT, Words
 
 __all__ = [
     "ADDRESS_BITS",
@@ -35,8 +35,8 @@ ADDRESS_BITS = 14
 """Bits of a byte address; the program window fills the upper half."""
 WORD_BYTES = 4
 SEGMENT_WORDS = 4
-OBJECT_WORDS = 4
-ROUTE_WORDS = 2
+OBJECT_WORDS = len(OBJECT)
+ROUTE_WORDS = len(ROUTE)
 
 
 class Access(Enum):
@@ -204,7 +204,10 @@ class Register:
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """A memory seen as ``depth`` entries of ``words`` registers; locked while running."""
+    """A memory seen as ``depth`` entries of ``words`` registers; locked while running.
+
+    Entries begin at multiples of ``stride`` registers.
+    """
 
     name: str
     offset: int
@@ -213,9 +216,14 @@ class Window:
     doc: str
 
     @property
+    def stride(self) -> int:
+        """Registers from an entry to the next, a power of two."""
+        return 1 << (self.words - 1).bit_length()
+
+    @property
     def end(self) -> int:
         """Byte offset behind the last entry."""
-        return self.offset + WORD_BYTES * self.words * self.depth
+        return self.offset + WORD_BYTES * self.stride * self.depth
 
     def address(self, index: int, word: int = 0) -> int:
         """Byte offset of ``word`` of entry ``index``."""
@@ -224,7 +232,7 @@ class Window:
                 f"{self.name} has entries 0..{self.depth - 1} of {self.words} words,"
                 f" not {index} word {word}"
             )
-        return self.offset + WORD_BYTES * (self.words * index + word)
+        return self.offset + WORD_BYTES * (self.stride * index + word)
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
@@ -236,13 +244,16 @@ def _bits(low: int, width: int) -> str:
     return str(low) if width == 1 else f"{low + width - 1}:{low}"
 
 
-def _entry(name: str, parts: tuple[Field, ...]) -> list[str]:
+def _entry(name: str, words: Words) -> list[str]:
     """Documentation of a window's entry."""
-    position, rows = 0, []
-    for part in parts:
-        word, low = divmod(position, 32)
-        rows.append([str(word), _bits(low, part.width), part.name, part.doc])
-        position += part.width
+    rows = []
+    for word, parts in enumerate(words):
+        position = 0
+        for part in parts:
+            low = position % 32
+            register = str(word + position // 32)
+            rows.append([register, _bits(low, part.width), part.name, part.doc])
+            position += part.width
     return ["", f"## {name} entry", "", *markdown_table(["word", "bits", "field", "meaning"], rows)]
 
 
@@ -270,7 +281,7 @@ def describe(registers: Collection[Register], windows: Collection[Window]) -> li
                 "",
                 *markdown_table(["bits", "field", "meaning"], rows),
             ]
-    entries = {"SEGMENT": SEGMENT, "OBJECT": OBJECT, "ROUTE": ROUTE}
+    entries = {"SEGMENT": (SEGMENT,), "OBJECT": OBJECT, "ROUTE": ROUTE}
     for window in windows:
         if window.name in entries:
             lines += _entry(window.name, entries[window.name])
@@ -289,7 +300,7 @@ def defines(prefix: str, registers: Collection[Register], windows: Collection[Wi
                 mask = ((1 << field.width) - 1) << field.low
                 lines += [f"#define {part}_SHIFT {field.low}", f"#define {part}_MASK 0x{mask:x}u"]
     for window in windows:
-        entry = WORD_BYTES * window.words
+        entry = WORD_BYTES * window.stride
         lines.append(
             f"#define {prefix}_{window.name}(index, word)"
             f" (0x{window.offset:04x} + {entry} * (index) + {WORD_BYTES} * (word))"

@@ -12,7 +12,8 @@
 // 5 restores core `data` from restore-<core>.*: the macro's files, chi and the selection counters.
 // stream word: {unused, last, keep[7:0], data[63:0]}; word 0 is the number of beats.
 // +phasecore_macros=<prefix> loads the macro of core n from <prefix>_<n>.*; +stall=n delays host
-// stream beats with probability n/256, +stall_seed=n says which.
+// stream beats with probability n/256, +stall_seed=n says which. +settle=n waits so many cycles
+// behind the end of the programs, for vectors that none of them needed.
 //
 // Needs two macros that list the nodes, in front (verification/cosim/chip.py writes them):
 // PHASECORE_CORES, e.g. `CORE(0) `CORE(1), and PHASECORE_ROUTERS, e.g. `ROUTER(0, 0) `ROUTER(1, 0).
@@ -113,6 +114,7 @@ module chip_top;
 
     // The host's stream, with stalls if wanted; a beat that is offered stays until it is taken.
     integer stall = 0;
+    integer settle = 0;
     reg [31:0] random = 1;
     always @(posedge clk) begin
         random = random ^ (random << 13);
@@ -214,12 +216,14 @@ module chip_top;
             waited = 0;
             stopped = 0;
             repeat (8) @(negedge clk);
-            while (!halted && waited < cycle_limit && stopped < 1000) begin
+            // A program may end before all vectors of its last frame have been sent.
+            while (!(halted && beat > beats) && waited < cycle_limit && stopped < 1000) begin
                 waited = waited + 1;
-                stopped = running ? 0 : stopped + 1;
+                stopped = running || halted ? 0 : stopped + 1;
                 @(negedge clk);
             end
             failed = !halted;
+            repeat (settle) @(negedge clk);
         end
     endtask
 
@@ -326,6 +330,7 @@ module chip_top;
         if (!$value$plusargs("batches=%d", batches)) batches = 0;
         if (!$value$plusargs("trace=%d", trace)) trace = 1;
         if (!$value$plusargs("stall=%d", stall)) stall = 0;
+        if (!$value$plusargs("settle=%d", settle)) settle = 0;
         if ($value$plusargs("stall_seed=%d", random)) random = {random[30:0], 1'b1};
         repeat (4) @(negedge clk);
         if ($value$plusargs("phasecore_macros=%s", prefix)) load_macros;

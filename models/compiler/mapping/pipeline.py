@@ -1,0 +1,492 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convolutional networks on a chip, for inference: a core per convolution, images without a gap.
+
+- The host sends the rows of an image, packed, with the horizontal padding in them.
+- Every convolution has a core. It gathers the windows of a pooled block one after another, drives
+  each, and sends the mean of the block's activations on, a pixel of the next layer.
+- The pixels of the last convolution go to the tiles of the first fully connected layer at once,
+  each of which has whole pixels of the frame; their partial sums run down a chain to the head.
+- The head makes activations of the sums, does the other layers and sends the outputs to the host.
+
+Windows of a core follow each other without a pause: while one is integrated, the next one is
+gathered, and what is left of the one before is done.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phasecore.models.compiler.convolution import POOL, ConvLayer, ConvNetwork
+from phasecore.models.compiler.flits import vector_flits
+from phasecore.models.compiler.mapping.base import (
+    NONE_SENT,
+    Images,
+    Job,
+    Labels,
+    Mapping,
+    Sent,
+    Tables,
+)
+from phasecore.models.compiler.network import ONE
+from phasecore.models.compiler.placement import place
+from phasecore.models.compiler.program import activate, loop, product, vector
+from phasecore.models.compiler.recipe import Recipe
+from phasecore.models.compiler.windows import LayerInput, check_rings, window_object
+from phasecore.models.golden.arithmetic import Int
+from phasecore.models.golden.device import DeviceProfile
+from phasecore.models.golden.packets import Result, affine_packet, vector_packet
+from phasecore.rtl.spec.chip import BRIDGE_FLITS, ChipConfig
+from phasecore.rtl.spec.instructions import (
+    GROUP,
+    Axis,
+    Function,
+    ObjectDescriptor,
+    Opcode,
+    RouteDescriptor,
+    Segment,
+    encode,
+    slot_ring,
+)
+
+__all__ = ["PipelineMapping"]
+
+X = (0, 1)
+"""Slots of windows, in turn."""
+
+Y, POOLED, ZEROS = 2, 3, 2
+"""Slots of activations and of their mean; of the head's zeros."""
+
+POOLING = 1
+"""Segment of the lines that are pooled."""
+
+MEAN_TABLE = 0
+"""Affine table without the half code that a converter's codes have."""
+
+LOOPED = 0xFFFF
+"""Most passes of a loop."""
+
+HALT = encode(Opcode.HALT)
+
+
+class PipelineObject(IntEnum):
+    """Objects of a core."""
+
+    FRAME = 0
+    CONSTANTS = 1
+    """Of the head and of cores with a bias row: what the host puts into slots at first."""
+    PARTIALS = 2
+    """Partial sums of the tile before, of the head those of the last tile."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A core that reads windows of a frame.
+
+    Attributes
+    ----------
+    node, layer : core, and number of its layer
+    rows : those of the layer's matrix that it has, the bias row not among them
+    bias : it has the bias row, behind them
+    frame : object that its windows are of
+    """
+
+    node: int
+    layer: int
+    rows: range
+    bias: bool
+    reads: LayerInput
+    frame: ObjectDescriptor
+
+
+class PipelineMapping(Mapping):
+    """A convolutional network on a chip.
+
+    Parameters
+    ----------
+    network, chip, profile : what is inferred on what
+
+    Attributes
+    ----------
+    stages : convolutions in order, then the tiles of the first fully connected layer
+    head : node of the other layers
+    tables : descriptors by node, the host's among them
+    """
+
+    hardware: ChipConfig
+
+    def __init__(self, network: ConvNetwork, chip: ChipConfig, profile: DeviceProfile):
+        self.recipe, self.hardware = Recipe(network, chip.core, profile), chip
+        self._layers = network.layers
+        self._convolutions = sum(layer.positions > 1 for layer in network.layers)
+        dense = network.layers[self._convolutions]
+        parts = self._parts(dense)
+        tiles, self.head = place(chip, len(parts))
+        free = [node for node in chip.cores if node not in (*tiles, self.head)]
+        if len(free) < self._convolutions:
+            needed = self._convolutions + len(tiles) + 1
+            raise ValueError(f"{network.name} needs {needed} cores, not {len(chip.cores)}")
+        self._producers = [chip.host, *free[: self._convolutions]]
+        self.stages = [self._convolution(index) for index in range(self._convolutions)]
+        self.stages += [
+            self._tile(node, rows, bias=rows.stop == dense.inputs)
+            for node, rows in zip(tiles, parts, strict=True)
+        ]
+        self.tiles = tiles
+        self.nodes = (*(stage.node for stage in self.stages), self.head)
+        self._places = self._head_places()
+        self.tables = {
+            **{stage.node: self._stage_tables(stage) for stage in self.stages},
+            self.head: self._head_tables(),
+            chip.host: self._host_tables(),
+        }
+        for tables in (self.tables[node] for node in self.nodes):
+            check_rings(self.config, tables.objects)
+
+    # What is where
+
+    def _parts(self, dense: ConvLayer) -> list[range]:
+        """Rows of the first fully connected layer by tile: whole pixels, the bias row in the last
+        one."""
+        channels = self._layers[self._convolutions - 1].outputs
+        most = self.config.rows // channels * channels
+        parts, first = [], 0
+        while first < dense.inputs:
+            end = min(first + most, dense.inputs)
+            if end == dense.inputs and end - first == self.config.rows:
+                end -= channels
+            parts.append(range(first, end))
+            first = end
+        return parts
+
+    def _convolution(self, index: int) -> Stage:
+        layer = self._layers[index]
+        packed = layer.channels < GROUP // 2
+        reads = LayerInput(
+            height=layer.height, width=layer.width, channels=layer.channels,
+            kernel=(layer.kernel, layer.kernel), padding=(layer.padding,) * 4,
+            block=(POOL, POOL) if layer.pooled else (1, 1), packed=packed,
+        )  # fmt: skip
+        frame = window_object(
+            self.config, reads, base=self.config.slot_words, ahead=2 * reads.block[0],
+            **self._from(index),
+        )  # fmt: skip
+        node = self._producers[index + 1]
+        return Stage(node, index, range(layer.inputs), True, reads, frame)
+
+    def _tile(self, node: int, rows: range, *, bias: bool) -> Stage:
+        """A tile of the first fully connected layer has room for another frame."""
+        layer = self._layers[self._convolutions - 1]
+        side = POOL if layer.pooled else 1
+        height, width = layer.out_height // side, layer.out_width // side
+        reads = LayerInput(
+            height=height, width=width, channels=layer.outputs, kernel=(height, width)
+        )
+        frame = window_object(
+            self.config, reads, base=self.config.slot_words, ahead=height * width,
+            tile=(rows.start, rows.stop), **self._from(self._convolutions),
+        )  # fmt: skip
+        return Stage(node, self._convolutions, rows, bias, reads, frame)
+
+    def _from(self, index: int) -> dict[str, Any]:
+        """Producer of a layer's frame."""
+        x, y = self.hardware.place(self._producers[index])
+        return {"x": x, "y": y, "route": 0}
+
+    def _head_places(self) -> list[tuple[int, int]]:
+        """First row and column of the head's layers, below and right of each other."""
+        found, row, col = [], 0, 0
+        for layer in self._layers[self._convolutions + 1 :]:
+            found.append((row, col))
+            row, col = -(-(row + layer.rows) // GROUP) * GROUP, col + layer.outputs
+        if row > self.config.rows or col > self.config.cols:
+            raise ValueError(
+                f"{self.network.name} needs {row} rows and {col} columns for the head; the"
+                f" crossbar has {self.config.rows} and {self.config.cols}"
+            )
+        return found
+
+    def segments(self, eta: float) -> dict[int, list[Segment]]:
+        """A convolution has, beside its layer, the lines that are pooled; the head the sums'."""
+        found: dict[int, list[Segment]] = {}
+        for stage in self.stages:
+            rows = len(stage.rows) + stage.bias
+            found[stage.node] = [self.recipe.segment(stage.layer, eta, rows=rows)]
+            if self._layers[stage.layer].pooled:
+                found[stage.node].append(self._lines(self._pool_line(stage), stage.layer))
+        head = [self._lines(0, self._convolutions)]
+        for index, (row, col) in enumerate(self._places, self._convolutions + 1):
+            part = vars(self.recipe.segment(index, eta))
+            head.append(Segment(**{**part, "row_start": row, "col_start": col}))
+        return {**found, self.head: head}
+
+    def _lines(self, first: int, layer: int) -> Segment:
+        """Lines of as many columns as a layer has."""
+        outputs = self._layers[layer].outputs
+        segment = Segment(row_start=0, row_count=1, col_start=first, col_count=outputs)
+        lsb = self.config.lsb_log2_min
+        return Segment(**{**vars(segment), "forward_lsb_log2": lsb, "backward_lsb_log2": lsb})
+
+    def _pool_line(self, stage: Stage) -> int:
+        """First of the lines that are pooled, behind those of the converters' codes."""
+        return -(-self._layers[stage.layer].outputs // GROUP) * GROUP
+
+    def weights(self, codes: dict[int, Int]) -> list[NDArray[np.float64]]:
+        found = []
+        for index, layer in enumerate(self._layers[: self._convolutions + 1]):
+            parts = [
+                codes[stage.node][: len(stage.rows) + stage.bias, : layer.outputs]
+                for stage in self.stages if stage.layer == index
+            ]  # fmt: skip
+            found.append(np.concatenate(parts).astype(np.float64))
+        for layer, (row, col) in zip(
+            self._layers[self._convolutions + 1 :], self._places, strict=True
+        ):
+            part = codes[self.head][row : row + layer.rows, col : col + layer.outputs]
+            found.append(part.astype(np.float64))
+        return [part / unit for part, unit in zip(found, self.recipe.weight_units, strict=True)]
+
+    # Descriptors
+
+    def _stage_tables(self, stage: Stage) -> Tables:
+        objects = [stage.frame, self._constants(stage.node, len(X))]
+        if stage.layer < self._convolutions:
+            return Tables(objects, [self._next(stage)])
+        tile = self.tiles.index(stage.node)
+        if tile:
+            x, y = self.hardware.place(self.tiles[tile - 1])
+            # Its own sums are there first.
+            objects.append(ObjectDescriptor(x=x, y=y, route=0, partial=1, arrived=1))
+        last = tile + 1 == len(self.tiles)
+        x, y = self.hardware.place(self.head if last else self.tiles[tile + 1])
+        to = {"x": x, "y": y, "object": PipelineObject.PARTIALS, "credits": int(last)}
+        return Tables(objects, [RouteDescriptor(**to)])
+
+    def _next(self, stage: Stage) -> RouteDescriptor:
+        """Where the pixels of a convolution go."""
+        readers = [other for other in self.stages if other.layer == stage.layer + 1]
+        depth = min(reader.frame.depth for reader in readers)
+        places = [self.hardware.place(reader.node) for reader in readers]
+        if len(readers) == 1:
+            ((x, y),) = places
+            return RouteDescriptor(object=PipelineObject.FRAME, x=x, y=y, credits=depth)
+        count = len(readers)
+        return RouteDescriptor(
+            object=PipelineObject.FRAME, multicast=1,
+            cols=sum(1 << x for x in {x for x, _ in places}),
+            rows=sum(1 << y for y in {y for _, y in places}),
+            credits=count * depth, consumers=count, needed=(count - 1) * depth + 1,
+        )  # fmt: skip
+
+    def _constants(self, node: int, slots: int) -> ObjectDescriptor:
+        x, y = self.hardware.place(self.hardware.host)
+        return ObjectDescriptor(
+            x=x, y=y, route=self._route(node), height=slots, kernel_height=slots,
+            **slot_ring(self.config, 0, slots),
+        )  # fmt: skip
+
+    def _route(self, node: int) -> int:
+        """The host's route of a core's constants; that of its affine table follows."""
+        return 1 + 2 * self.nodes.index(node)
+
+    def _head_tables(self) -> Tables:
+        x, y = self.hardware.place(self.tiles[-1])
+        sums = ObjectDescriptor(x=x, y=y, route=0, partial=1, replace=1)
+        constants = self._constants(self.head, self._head_slots)
+        x, y = self.hardware.place(self.hardware.host)
+        outputs = self._layers[-1].outputs
+        flits = vector_flits(outputs, self.config)
+        results = RouteDescriptor(object=0, x=x, y=y, credits=BRIDGE_FLITS // flits)
+        unused = ObjectDescriptor(enable=0)
+        return Tables([unused, constants, sums], [results])
+
+    def _host_tables(self) -> Tables:
+        first = self.stages[0]
+        x, y = self.hardware.place(first.node)
+        routes = [RouteDescriptor(object=PipelineObject.FRAME, x=x, y=y, credits=first.frame.depth)]
+        for node in self.nodes:
+            x, y = self.hardware.place(node)
+            slots = self.tables_objects(node)[PipelineObject.CONSTANTS].depth
+            routes += [
+                RouteDescriptor(object=PipelineObject.CONSTANTS, x=x, y=y, credits=slots),
+                RouteDescriptor(object=MEAN_TABLE, x=x, y=y, credits=0),
+            ]
+        x, y = self.hardware.place(self.head)
+        return Tables([ObjectDescriptor(x=x, y=y, route=0)], routes)
+
+    def tables_objects(self, node: int) -> Sequence[ObjectDescriptor]:
+        """Objects of a core."""
+        stage = {stage.node: stage for stage in self.stages}.get(node)
+        tables = self._stage_tables(stage) if stage else self._head_tables()
+        return tables.objects
+
+    # Jobs
+
+    @property
+    def _head_slots(self) -> int:
+        """Slots of the head: inputs of its layers, their last output, zeros."""
+        return len(self._places) + 2
+
+    def setup(self) -> Job:
+        """Calibration, bias codes and tables."""
+        calibrate = encode(Opcode.CALIBRATE)
+        mask = 1 << PipelineObject.CONSTANTS
+        program = [
+            calibrate, encode(Opcode.AWAIT, objects=mask), encode(Opcode.RELEASE, objects=mask),
+            HALT,
+        ]  # fmt: skip
+        packets = []
+        for stage in self.stages:
+            route, line = self._route(stage.node), len(stage.rows)
+            codes = np.array([ONE if stage.bias else 0])
+            packet = vector(line % self.config.lines, codes, self.config, slot=route)
+            packets += [packet] * len(X)
+        packets += self._head_constants()
+        lines = np.arange(self.config.lines)
+        scale, offset = np.full_like(lines, 128), np.zeros_like(lines)
+        packets += [
+            affine_packet(scale, offset, config=self.config, slot=self._route(node) + 1)
+            for node in self.nodes
+        ]
+        return Job(dict.fromkeys(self.nodes, program), packets, tables=self.tables)
+
+    def _head_constants(self) -> list[bytes]:
+        """Bias codes of the head's layers, then zeros."""
+        layers = self._layers[self._convolutions + 1 :]
+        lines = [row + layer.inputs for layer, (row, _) in zip(layers, self._places, strict=True)]
+        codes = [np.array([ONE]) for _ in lines] + [np.zeros(1, dtype=np.int64)]
+        zeros = np.zeros(self._layers[self._convolutions].outputs, dtype=np.int64)
+        route = self._route(self.head)
+        found = [
+            vector(line, code, self.config, slot=route)
+            for line, code in zip([*lines, 0], codes, strict=True)
+        ]
+        return [*found, vector(0, zeros, self.config, slot=route)]
+
+    def training(
+        self, images: Images, labels: Labels, sent: Sent = NONE_SENT, *, refresh: bool = True,
+        read: bool = True,
+    ) -> Job:  # fmt: skip
+        """Refused: a pipeline keeps no frames."""
+        raise ValueError(f"{self.network.name} does not learn on a chip, it infers only")
+
+    def inference(self, images: Images, sent: Sent = NONE_SENT) -> Job:
+        first = self.stages[0].reads
+        frames = images.reshape(-1, first.height, first.width, first.channels)
+        packets = [
+            vector_packet(codes.astype(np.int64), config=self.config, slot=0)
+            for frame in frames for codes in first.vectors(frame, self.config)
+        ]  # fmt: skip
+        programs = {
+            stage.node: self._windows(stage, len(images)) if stage.layer < self._convolutions
+            else self._sums(stage, len(images))
+            for stage in self.stages
+        }  # fmt: skip
+        programs[self.head] = [*self._head_body(), *loop(len(images)), HALT]
+        return Job(programs, packets, Sent(len(images), 0))
+
+    def outputs(self, results: Sequence[Result]) -> list[NDArray[np.int8]]:
+        return [result.codes for result in results]
+
+    # Programs
+
+    def _windows(self, stage: Stage, images: int) -> list[int]:
+        """A convolution: the first window, then blocks, each with the next one's first window."""
+        rows, cols = stage.reads.iterations
+        blocks = images * rows * cols
+        if blocks > LOOPED:
+            raise ValueError(f"images must be at most {LOOPED // (rows * cols)}, not {images}")
+        places = stage.reads.places
+        last = len(places) - 1
+        body: list[int] = []
+        for index in range(1, len(places)):
+            body += [*self._window(stage, index), self._pool(stage, index - 1)]
+            body.append(self._activate(stage))
+        end = [self._pool(stage, last), self._send(stage)] if last else [self._send(stage)]
+        first = [*self._window(stage, 0)]
+        prologue = [*first, self._activate(stage)]
+        following = [*first, *end, self._activate(stage)]
+        program = [*prologue, *body, *following]
+        if blocks == 1:
+            return [*prologue, *body, *end, HALT]
+        again = [encode(Opcode.LOOP, counter=0, target=len(prologue), count=blocks - 1)]
+        return [*program, *(again if blocks > 2 else []), *body, *end, HALT]
+
+    def _window(self, stage: Stage, index: int) -> Iterator[int]:
+        """Window ``index`` of a block: gathered and driven; the frame goes on behind the last."""
+        row, col = stage.reads.places[index]
+        # The first window of a block does not take the slot of the last one before it.
+        slot = X[index % len(X)]
+        yield encode(
+            Opcode.GATHER, object=PipelineObject.FRAME, destination=slot, block=0, block_row=row,
+            block_col=col, largest=0,
+        )  # fmt: skip
+        yield product(Opcode.FORWARD, self.recipe, segment=0, slot=slot)
+        if index == len(stage.reads.places) - 1:
+            yield encode(Opcode.RELEASE, objects=1 << PipelineObject.FRAME)
+
+    def _activate(self, stage: Stage) -> int:
+        """Codes of the latest window to activations."""
+        layer = self._layers[stage.layer]
+        return activate(
+            0, layer.function, shift=self.recipe.shifts[stage.layer], destination=Y,
+            destination_line=self._pool_line(stage) if layer.pooled else 0,
+        )  # fmt: skip
+
+    def _pool(self, stage: Stage, index: int) -> int:
+        """Add a window's activations to those of the block; their mean with the last."""
+        final = index == len(stage.reads.places) - 1
+        return activate(
+            POOLING, Function.IDENTITY if final else Function.NONE, from_slot=1, slot=Y,
+            accumulate=int(index > 0), affine=1, table=MEAN_TABLE,
+            shift=7 + self._layers[stage.layer].shared_log2 if final else 0, destination=POOLED,
+        )  # fmt: skip
+
+    def _send(self, stage: Stage) -> int:
+        pooled = self._layers[stage.layer].pooled
+        return encode(
+            Opcode.SEND, route=0, partial=0, slot=POOLED if pooled else Y, first_line=0,
+            length=self._layers[stage.layer].outputs, merge=0, object=0,
+        )  # fmt: skip
+
+    def _sums(self, stage: Stage, images: int) -> list[int]:
+        """A tile of the first fully connected layer, image by image."""
+        tile = self.tiles.index(stage.node)
+        body = [*self._window(stage, 0), activate(0, Function.NONE)]
+        if tile:
+            body.append(encode(Opcode.RELEASE, objects=1 << PipelineObject.PARTIALS))
+        body.append(encode(
+            Opcode.SEND, route=0, partial=1, slot=0, first_line=0,
+            length=self._layers[self._convolutions].outputs, merge=int(tile > 0),
+            object=PipelineObject.PARTIALS if tile else 0,
+        ))  # fmt: skip
+        return [*body, *loop(images), HALT]
+
+    def _head_body(self) -> Iterator[int]:
+        """From the partial sums to the outputs; slot l is the input of the head's layer l."""
+        mask = 1 << PipelineObject.PARTIALS
+        index, zeros = self._convolutions, self._head_slots - 1
+        places = [*self._places, None]
+        yield encode(Opcode.AWAIT, objects=mask)
+        yield activate(
+            0, self._layers[index].function, axis=Axis.COLS, from_slot=1, slot=zeros, accumulate=1,
+            affine=1, table=MEAN_TABLE,
+            shift=self.recipe.shifts[index], destination=0,
+            destination_line=places[0][0] if places[0] else 0,
+        )  # fmt: skip
+        for slot in range(len(self._places)):
+            index += 1
+            yield product(Opcode.FORWARD, self.recipe, segment=slot + 1, slot=slot)
+            following = places[slot + 1]
+            yield activate(
+                slot + 1, self._layers[index].function, shift=self.recipe.shifts[index],
+                destination=slot + 1, destination_line=following[0] if following else 0,
+            )  # fmt: skip
+        yield encode(Opcode.RELEASE, objects=mask)
+        yield encode(
+            Opcode.SEND, route=0, partial=0, slot=len(self._places), first_line=0,
+            length=self._layers[-1].outputs, merge=0, object=0,
+        )  # fmt: skip

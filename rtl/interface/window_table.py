@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Windows of objects: what GATHER needs of a descriptor beside the pointer of the iteration."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from phasecore.rtl.core.interfaces import (
+    GatherCommand,
+    TableWrite,
+    WindowCommand,
+    WindowPlace,
+    descriptor_word,
+    table_depth,
+)
+from phasecore.rtl.interface.descriptor_table import DescriptorTable
+from phasecore.rtl.interface.object_flags import ObjectFlags
+from phasecore.rtl.spec.core import CoreConfig
+from phasecore.rtl.spec.instructions import OBJECT
+
+__all__ = ["WindowTable"]
+
+
+class WindowTable(wiring.Component):
+    """Makes commands of the window unit of those of the program (combinational).
+
+    Members
+    -------
+    table : In(TableWrite)
+    i : In(stream of GatherCommand)
+        The payload counts at any time.
+    place : In(WindowPlace)
+        Of the object that it names.
+    window, sources : Out(1), Out(slots)
+        GATHER of it is legal; slots that its ring covers.
+    gathered : Out(objects)
+        Vectors are neither partial sums nor in slots: only the window unit reads them.
+    o : Out(stream of WindowCommand)
+    """
+
+    i: stream.Interface
+    o: stream.Interface
+
+    def __init__(self, config: CoreConfig):
+        self.config = config
+        super().__init__(
+            {
+                "table": In(TableWrite()),
+                "i": In(stream.Signature(GatherCommand())),
+                "place": In(WindowPlace(config)),
+                "window": Out(1),
+                "sources": Out(config.slots),
+                "gathered": Out(config.objects),
+                "o": Out(stream.Signature(WindowCommand(config))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, wish, command = self.config, self.i.payload, self.o.payload
+        m.submodules.flags = flags = ObjectFlags(config)
+        head, ring, frame, window, tile, pitches = (
+            self._descriptor(m, word) for word in (0, 1, 3, 6, 7, 8)
+        )
+        # Lines from the first one of the window on, of which none is beyond the slot.
+        left = Signal(range(config.lines + 1))
+        whole = tile.skip + tile.count <= window.segment
+        m.d.comb += [
+            flags.table.eq(self.table),
+            self.gathered.eq(~flags.partial & ~flags.in_slots),
+            self.window.eq(
+                (flags.known & ~flags.partial & (1 << wish.object)).any()
+                & (tile.skip < window.segment) & (tile.count != 0)
+                & (window.rows != 0) & (window.first_col < window.cols)
+                & (~wish.largest | (whole & (window.first_col == 0)))
+            ),
+            self.o.valid.eq(self.i.valid),
+            self.i.ready.eq(self.o.ready),
+            left.eq(config.lines - (wish.block << exact_log2(config.post_lanes))),
+            command.largest.eq(wish.largest),
+            command.slot.eq(wish.destination),
+            command.block.eq(wish.block),
+            command.count.eq(Mux(tile.count < left, tile.count, left)),
+            command.pointer.eq(self.place.pointer),
+            command.row.eq(self.place.row),
+            command.col.eq(self.place.col + window.first_col),
+            command.block_row.eq(wish.block_row),
+            command.block_col.eq(wish.block_col),
+            command.ring_base.eq(ring.base),
+            command.ring_size.eq(ring.size),
+            command.height.eq(frame.height),
+            command.width.eq(Mux(head.packed, ~0, frame.width)),
+            *(command[name].eq(window[name]) for name in ("segment", "rows", "cols", "first_col")),
+            command.skip.eq(tile.skip),
+            command.pitch.eq(tile.pixel_pitch),
+            command.row_pitch.eq(pitches.row_pitch),
+            command.sources.eq(self.sources),
+        ]  # fmt: skip
+        self._cover(m)
+        return m
+
+    def _descriptor(self, m: Module, word: int) -> data.View:
+        """A word of the descriptor of the object named."""
+        table = DescriptorTable(route=False, word=word, entries=self.config.objects)
+        m.submodules[f"descriptors_{word}"] = table
+        m.d.comb += [table.table.eq(self.table), table.index[0].eq(self.i.payload.object)]
+        return table.entry[0]
+
+    def _cover(self, m: Module) -> None:
+        """Slots of a ring, found when it is written."""
+        config, table = self.config, self.table
+        ring = data.View(descriptor_word(OBJECT, 1), table.data)
+        m.submodules.covered = covered = memory.Memory(
+            shape=config.slots, depth=table_depth(config.objects), init=[]
+        )
+        write, read = covered.write_port(), covered.read_port(domain="comb")
+        end = ring.base + ring.size
+        m.d.comb += [
+            write.addr.eq(table.index),
+            write.en.eq(table.en & ~table.route & (table.word == 1)),
+            *(
+                write.data[slot].eq(
+                    (ring.base < (slot + 1) * config.blocks) & (end > slot * config.blocks)
+                )
+                for slot in range(config.slots)
+            ),
+            read.addr.eq(self.i.payload.object),
+            self.sources.eq(read.data),
+        ]
