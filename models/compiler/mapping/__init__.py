@@ -9,6 +9,7 @@ from phasecore.models.compiler.mapping.base import NONE_SENT, Job, Mapping, Sent
 from phasecore.models.compiler.mapping.chip import ChipMapping
 from phasecore.models.compiler.mapping.convolution import ConvMapping
 from phasecore.models.compiler.mapping.core import CoreMapping
+from phasecore.models.compiler.mapping.pipeline import PipelineMapping
 from phasecore.models.compiler.network import ChipNetwork, Network
 from phasecore.models.golden.device import DeviceProfile
 from phasecore.rtl.spec.chip import ChipConfig
@@ -21,6 +22,7 @@ __all__ = [
     "CoreMapping",
     "Job",
     "Mapping",
+    "PipelineMapping",
     "Sent",
     "Tables",
     "map_network",
@@ -31,7 +33,8 @@ __all__ = [
 def map_network(network: Network, config: Any, profile: DeviceProfile) -> Mapping:
     """The network on the hardware it is made for, whose every core is a ``CoreConfig``.
 
-    Of a :class:`ChipNetwork` ``config`` may be a whole :class:`ChipConfig`.
+    Of a :class:`ChipNetwork` ``config`` may be a whole :class:`ChipConfig`; on one a
+    :class:`ConvNetwork` infers.
     """
     return CoreMapping(network, config, profile)
 
@@ -43,5 +46,7 @@ def _(network: ChipNetwork, config: CoreConfig | ChipConfig, profile: DeviceProf
 
 
 @map_network.register
-def _(network: ConvNetwork, config: CoreConfig, profile: DeviceProfile) -> Mapping:
+def _(network: ConvNetwork, config: CoreConfig | ChipConfig, profile: DeviceProfile) -> Mapping:
+    if isinstance(config, ChipConfig):
+        return PipelineMapping(network, config, profile)
     return ConvMapping(network, config, profile)
