@@ -59,7 +59,7 @@ class ReadPointers(wiring.Component):
         m = Module()
         lanes, bits = exact_log2(self.config.post_lanes), WindowPlace(self.config)["pointer"].shape
         kept = data.StructLayout({"row": bits, "frame": bits, "place": WindowPlace(self.config)})
-        m.submodules.places = places = memory.Memory(
+        m.submodules.kept = places = memory.Memory(
             shape=kept, depth=table_depth(self.config.objects), init=[]
         )
         write = places.write_port()

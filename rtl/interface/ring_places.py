@@ -66,7 +66,7 @@ class RingPlaces(wiring.Component):
             route=False, word=1, entries=config.objects, kept=Ring()
         )
         bits = config.vector_address_bits + flits
-        places = Signal(data.ArrayLayout(bits, config.objects))
+        own = Signal(data.ArrayLayout(bits, config.objects))
         ring, place, size = rings.entry[0], Signal(bits), Signal(bits + 1)
         flit, following = Signal(bits), Signal(bits)
 
@@ -78,7 +78,7 @@ class RingPlaces(wiring.Component):
             rings.index[0].eq(self.object),
             self.pitch.eq(ring.pitch),
             size.eq(ring.size << flits),
-            place.eq(places[self.object]),
+            place.eq(own[self.object]),
             flit.eq(on_ring(place + self.unit)),
             following.eq(on_ring(place + ring.pitch)),
             self.address.eq(ring.base + (flit >> flits)),
@@ -87,7 +87,7 @@ class RingPlaces(wiring.Component):
         ]
         for index in range(config.objects):
             with m.If(self.arrived[index]):
-                m.d.sync += places[index].eq(following)
+                m.d.sync += own[index].eq(following)
             with m.If(self.restart[index]):
-                m.d.sync += places[index].eq(0)
+                m.d.sync += own[index].eq(0)
         return m

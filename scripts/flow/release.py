@@ -27,6 +27,8 @@ GENERATED = {
     " simulators; silicon takes the reset",
     "UNSIGNED": "comparisons with a lower bound that is zero in this configuration",
     "CMPCONST": "... and with an upper bound that no value exceeds",
+    "UNOPTFLAT": "fields of one packed signal, of which some depend on others; there is no loop of"
+    " gates, which Yosys would report",
 }
 """Rules of ``verilator -Wall`` that Verilog from Amaranth and Yosys cannot keep, and why."""
 
