@@ -134,7 +134,7 @@ class Bench:
     def _place(self, index):
         """Where the window of a ready object is, by the closed form."""
         model, entry = self.model, self.model.descriptors[index]
-        row, col, frame = model.row[index], model.col[index], model.frame[index]
+        row, col, frame = model.row[index], model.col[index], model.frame_number[index]
         pointer = entry.origin + frame * entry.frame_step
         pointer += row * entry.row_step + col * entry.col_step
         y, x = row * entry.stride_row - entry.padding_row, col * entry.stride_col

@@ -93,7 +93,7 @@ def assert_same_chip(one: OracleChip, other: Chip) -> None:
         locals_ = [chip.interfaces[node].local for chip in (one, other)]
         for name in ("arrived", "dead", "row", "col", "at", "lines", "refused"):
             assert np.array_equal(*(getattr(local, name) for local in locals_)), (node, name)
-        assert np.array_equal(locals_[0].frame, locals_[1].frame_number), (node, "frame")
+        assert np.array_equal(locals_[0].frame_number, locals_[1].frame_number), (node, "frame")
         routes = [chip.interfaces[node].routes.credits for chip in (one, other)]
         assert np.array_equal(*routes), f"core {node}"
         assert one.interfaces[node].faults == other.interfaces[node].faults, f"core {node}"

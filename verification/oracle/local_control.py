@@ -33,7 +33,7 @@ class LocalControl:
         iteration of the last frame needed have yet to come
     dead : vectors of the present frame that nobody needs any more
     row, col : iteration
-    frame : frames before the present one
+    frame_number : frames before the present one
     at : byte of the ring that takes the next vector
     lines : partial sums that have come since the last merging SEND, counted from line 0
 
@@ -48,7 +48,7 @@ class LocalControl:
         self.dead = [0] * count
         self.row = [0] * count
         self.col = [0] * count
-        self.frame = [0] * count
+        self.frame_number = [0] * count
         self.at = [0] * count
         self.lines = [0] * count
         self.refused = 0
@@ -64,7 +64,7 @@ class LocalControl:
         fits = descriptor.partial or (descriptor.size and end <= self.config.memory_words)
         self.descriptors[index] = descriptor if descriptor.enable and fits else None
         self.arrived[index] = descriptor.arrived
-        for counter in (self.dead, self.row, self.col, self.frame, self.at, self.lines):
+        for counter in (self.dead, self.row, self.col, self.frame_number, self.at, self.lines):
             counter[index] = 0
 
     def descriptor(self, index: int) -> ObjectDescriptor | None:
@@ -135,7 +135,7 @@ class LocalControl:
             row, col = row + 1, 0
         if row == descriptor.out_height:
             row = 0
-            self.frame[index] += 1
+            self.frame_number[index] += 1
             self.arrived[index] -= descriptor.height * descriptor.width
             self.dead[index] = 0
         self.row[index], self.col[index] = row, col

@@ -295,7 +295,7 @@ class NetworkInterface:
         local, index, lanes = self.local, values["object"], self.config.post_lanes
         entry = local.descriptor(index)
         assert entry is not None
-        row, col, frame = local.row[index], local.col[index], local.frame[index]
+        row, col, frame = local.row[index], local.col[index], local.frame_number[index]
         pixel = (
             row * entry.stride_row - entry.padding_row + values["block_row"],
             col * entry.stride_col - entry.padding_col + values["block_col"],
