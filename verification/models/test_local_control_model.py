@@ -215,7 +215,11 @@ def test_cursors_go_their_own_way():
     assert [control.ready(index) for index in (0, 1, 3)] == [True, False, False]
     control.arrive(0)
     assert control.release(0b0011) == [Grant(0, 1)]
-    assert (control.arrived[:2], control.frame_number[:2], control.at[0]) == ([1, 0], [1, 1], 2 * 16)
+    assert (control.arrived[:2], control.frame_number[:2], control.at[0]) == (
+        [1, 0],
+        [1, 1],
+        2 * 16,
+    )
     assert control.release(0b0010) == []
     assert control.refused == 1
 

@@ -76,7 +76,7 @@ class Core:
     Attributes
     ----------
     memory : int64 array, signed bytes of the vector memory
-    slots : view of its front, shape (slots, lines)
+    slots : view of it by lines of a slot, the slots first
     exponents : int64 array (slots,)
     trace : :class:`Trace`, emptied by the caller
     """
@@ -93,7 +93,7 @@ class Core:
             config, read_row=self._read_row, set_pulse=self._set, reset=self._reset
         )
         self.memory: Int = np.zeros(config.vector_rows * config.lines, dtype=np.int64)
-        self.slots = self.memory.reshape(-1, config.lines)[: config.slots]
+        self.slots = self.memory.reshape(-1, config.lines)
         self.exponents: Int = np.zeros(config.slots, dtype=np.int64)
         self.segments: list[Segment | None] = [None] * config.segments
         self.refresh_high = 100
