@@ -91,8 +91,9 @@ class LocalControl:
             if descriptor is not None and descriptor.cursor and descriptor.source == index:
                 self.arrived[other] += 1
         descriptor = self._enabled(index)
-        ring = descriptor.size * self.config.post_lanes
-        self.at[index] = (self.at[index] + 8 * descriptor.pitch) % ring
+        if not descriptor.partial:
+            ring = descriptor.size * self.config.post_lanes
+            self.at[index] = (self.at[index] + 8 * descriptor.pitch) % ring
 
     def ready(self, index: int) -> bool:
         """The present iteration has what it needs; False if not enabled."""
