@@ -151,7 +151,9 @@ def test_closed_forms_of_tiles_blocks_and_packed_rows(case):
     for index, place in enumerate(order):
         need, dead = d.need(*place), d.dead(*place)
         if reads[index]:
-            assert max(reads[index]) + 1 <= need <= max(reads[index]) + 1 + d.width
+            assert (
+                max(reads[index]) + 1 <= need <= max(reads[index]) + 1 + d.kernel_height * d.width
+            )
             if whole and not layer.packed:
                 assert need == max(reads[index]) + 1
         assert need <= max((n + 1 for n in window(d, *place)), default=need)
