@@ -35,10 +35,10 @@ CHIP = CHIPS["default"]
 DIRECT = NocConfig(topology="prism", width=4, height=2)
 
 NUMBERS = {
-    "readers": 6, "writers": 3, "lanes": DEFAULT.post_lanes, "vc": 0, "port": 0,
+    "readers": 7, "writers": 4, "lanes": DEFAULT.post_lanes, "vc": 0, "port": 0,
     "n": 10, "age_bits": 10, "routes": CHIP.core.routes, "header": HEADER, "route": False,
     "word": 0, "entries": CHIP.core.objects, "channels": CHIP.noc.virtual_channels,
-    "sources": 3, "exponent_writers": 2, "number": 0, "objects": CHIP.core.objects,
+    "sources": 3, "exponent_writers": 3, "number": 0, "objects": CHIP.core.objects,
 }  # fmt: skip
 """Parameters of components besides their configuration, as the default core and chip have them."""
 

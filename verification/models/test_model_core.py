@@ -103,6 +103,14 @@ def test_memory_written_by_registers_is_that_of_packets():
     assert (written.trace.vectors == loaded.trace.vectors).all()
 
 
+def test_memory_behind_the_slots_has_no_exponent():
+    core = Core(TINY.replace(objects=4, routes=4, vector_words=32), IDEAL, 1)
+    core.exponents[:] = -3
+    core.write_memory(TINY.slots * TINY.lines - 4, vector_bytes(range(8), config=TINY))
+    assert core.exponents.tolist() == [-3] * 7 + [0]
+    assert core.slots.reshape(-1)[124:132].tolist() == [*range(8)]
+
+
 @pytest.mark.parametrize(
     ("address", "length", "message"),
     [
