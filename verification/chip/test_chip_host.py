@@ -46,11 +46,6 @@ def test_chip_host(simulate, tmp_path, seed, case, pauses):
 
 
 def test_direct_links(simulate, tmp_path, seed):
-    prism = NocConfig(topology="prism", width=2, height=2, networks=1)
-    run(simulate, tmp_path, seed, TINY.replace(noc=prism), "vectors_through_two_cores")
-
-
-def test_memories_on_direct_links(simulate, tmp_path, seed):
     ring = NocConfig(
         topology="table", width=2, height=2, networks=1, links=((0, 1), (1, 3), (3, 2), (2, 0))
     )
