@@ -341,7 +341,7 @@ def test_loops_alternate_between_the_slots_of_the_ring(images, first):
 
     expected = [(first + image) % 2 for image in range(images)]
     programs = mapping.training_programs(images, x=first, target=first)
-    target = mapping.tables[mapping.head].objects[0].slot
+    target = mapping.tables[mapping.head].objects[0].base // mapping.config.blocks
     assert slots(programs[mapping.head], Opcode.DELTA, "slot") == [target + i for i in expected]
     inference = mapping.inference_programs(images, x=first)
     for node in mapping.tiles:
@@ -415,4 +415,4 @@ def test_outputs_too_long_for_the_bridge():
     )
     network = replace(SMALL, layers=layers)
     with pytest.raises(ValueError, match=r"vectors of 79 flits with 0 credits; the bridge holds"):
-        mapped(network, cols=512)
+        mapped(network, cols=512, vector_words=256)
