@@ -45,7 +45,7 @@ def activate(segment: int, function: Function, **values: int) -> int:
 
 def delta(recipe: Recipe, layer: int, **values: int) -> int:
     """DELTA that makes a sigmoid layer's delta vector on its columns; see :func:`activate`."""
-    unused = dict.fromkeys(("axis", "from_slot", "slot"), 0)
+    unused = dict.fromkeys(("axis", "source", "slot"), 0)
     return encode(
         Opcode.DELTA, function=Function.SIGMOID, bias=recipe.biases[layer],
         destination_line=recipe.network.layers[layer].col_start,

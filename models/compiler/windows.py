@@ -150,7 +150,9 @@ def window_object(
     tile : rows [a, b) of the layer's matrix, for one crossbar; of the largest of pixels (pooling),
         channels [a, b); None takes all
     largest : the windows are for GATHER with ``largest``
-    fields : others of the descriptor: producer, route, cursor
+    fields : others of the descriptor: producer, route, cursor; with ``sums`` and ``cursor`` 1 the
+        windows are for SCATTER (of a layer of 1 x 1 pixels for NORMALISE), on a ring in the
+        accumulators that holds a whole frame
 
     Raises
     ------
@@ -170,7 +172,10 @@ def window_object(
         "stride_row": layer.block[0] * layer.stride[0], **_tile(config, layer, tile, largest),
         **fields,
     }  # fmt: skip
-    needed = smallest_depth(ObjectDescriptor(**given)) + ahead
+    if given.get("sums"):
+        needed = layer.height * layer.width
+    else:
+        needed = smallest_depth(ObjectDescriptor(**given)) + ahead
     words = -(-max(needed * pitch * _UNIT, _reach(layer, given)) // config.post_lanes)
     size = words if size is None else size
     if size < words:
@@ -202,9 +207,10 @@ def check_rings(config: CoreConfig, objects: Sequence[ObjectDescriptor]) -> None
     """Raise ``ValueError`` if rings overlap, exceed the memory, or a cursor is on none.
 
     ``objects`` are all of a core, by number. They may share one ring as a whole: cursors, and those
-    of several producers, each of which has a part of every vector.
+    of several producers, each of which has a part of every vector. Rings of sums are in another
+    memory.
     """
-    rings: dict[int, tuple[int, int, int]] = {}
+    rings: dict[int, tuple[int, ...]] = {}
     for index, found in enumerate(objects):
         if not found.enable or found.partial:
             continue
@@ -212,10 +218,11 @@ def check_rings(config: CoreConfig, objects: Sequence[ObjectDescriptor]) -> None
             found.check(config)
         except ValueError as error:
             raise ValueError(f"object {index}: {error}") from error
-        ring = (found.base, found.size, found.pitch)
-        for other, (base, size, pitch) in rings.items():
+        ring = (found.base, found.size, found.pitch, found.sums)
+        for other, of_other in rings.items():
+            base, size, _, sums = of_other
             apart = base + size <= found.base or found.base + found.size <= base
-            if not apart and ring != (base, size, pitch):
+            if not apart and sums == found.sums and ring != of_other:
                 raise ValueError(
                     f"ring of object {index}, words {found.base}..{found.base + found.size - 1},"
                     f" overlaps that of object {other}, words {base}..{base + size - 1}"
@@ -224,6 +231,8 @@ def check_rings(config: CoreConfig, objects: Sequence[ObjectDescriptor]) -> None
     for index, found in enumerate(objects):
         if index in rings and found.cursor:
             source = found.source
+            if found.sums and source in rings and not objects[source].cursor:
+                continue
             if rings.get(source) != rings[index] or objects[source].cursor:
                 raise ValueError(
                     f"source must be an object with the ring of its cursor {index}, not {source}"
@@ -289,6 +298,6 @@ def _steps(layer: LayerInput, given: Mapping[str, int], ring: int) -> dict[str, 
         "origin": origin,
         "col_step": layer.block[1] * layer.stride[1] * pixel,
         "row_step": layer.block[0] * layer.stride[0] * row_pitch,
-        "frame_step": layer.height * row_pitch,
+        "frame_step": 0 if given.get("sums") else layer.height * row_pitch,
     }
     return {name: step % ring for name, step in steps.items()}

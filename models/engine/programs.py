@@ -14,6 +14,7 @@ from phasecore.rtl.spec.instructions import (
     GROUP,
     INSTRUCTIONS,
     SEGMENT,
+    DeltaSource,
     Drift,
     Function,
     Opcode,
@@ -53,16 +54,19 @@ _ENDS = {int(Opcode.HALT), int(Opcode.LOAD)}
 """Instructions at which a program may end (LOAD for want of a packet)."""
 
 _NAMES = list(INSTRUCTION.names or ())
-_OPCODE, _LIVE, _TARGET, _SIDE, _FROM_SLOT, _ROW_START, _COL_START = map(
+_OPCODE, _LIVE, _TARGET, _SIDE, _FROM_SLOT, _SOURCE, _ROW_START, _COL_START = map(
     _NAMES.index,
-    ("opcode", "live_start", "target", "axis", "from_slot", "row_start", "col_start"),
+    ("opcode", "live_start", "target", "axis", "from_slot", "source", "row_start", "col_start"),
 )
 """Places of the fields in a record; counts follow the starts."""
 
 _STAND_ALONE = (Opcode.LOAD, Opcode.READ)
 """Instructions of AXI-Streams, which a core on a chip does not have."""
 
-_ON_A_CHIP = (Opcode.SEND, Opcode.AWAIT, Opcode.RELEASE, Opcode.GATHER)
+_OF_SUMS = (Opcode.SCATTER, Opcode.NORMALISE)
+"""Instructions of cores with room for frames of sums."""
+
+_ON_A_CHIP = (Opcode.SEND, Opcode.AWAIT, Opcode.RELEASE, Opcode.GATHER, *_OF_SUMS)
 """Instructions of a network interface."""
 
 REMEMBERED = 4096
@@ -149,6 +153,8 @@ def checked(word: int, config: CoreConfig, segments: Segments) -> tuple[Opcode, 
     opcode, values = decode(word)
     if encode(opcode, **values) != word:
         raise ValueError(f"{opcode.name}: unused bits of {word:#x} are not zero")
+    if opcode in _OF_SUMS and config.objects and not config.sum_words:
+        raise ValueError(f"{opcode.name} is illegal for a core without sum_words")
     if opcode in (_STAND_ALONE if config.objects else _ON_A_CHIP):
         kind = "on a chip" if config.objects else "that stands alone"
         raise ValueError(f"{opcode.name} is illegal for a core {kind}")
@@ -158,6 +164,7 @@ def checked(word: int, config: CoreConfig, segments: Segments) -> tuple[Opcode, 
         "destination_line": (0, config.lines - 1),
         "first_line": (0, config.lines - 1),
         "length": (1, config.lines - values.get("first_line", 0)),
+        "source": (0, max(DeltaSource)),
         "function": (int(opcode is Opcode.DELTA), max(Function)),
         "precision": (5, config.input_bits),
         "drift": (0, max(Drift)),
@@ -208,7 +215,7 @@ def _live_lines(records: list[list[int]], pc: int, lines: int) -> tuple[int, int
         pending.append(at + 1)
         if fields[_OPCODE] == _LOOP:
             pending.append(fields[_TARGET])
-        elif fields[_OPCODE] in _READERS and not fields[_FROM_SLOT]:
+        elif fields[_OPCODE] in _READERS and not (fields[_FROM_SLOT] or fields[_SOURCE]):
             start = _ROW_START if fields[_SIDE] else _COL_START
             first = min(first, fields[start])
             stop = max(stop, fields[start] + fields[start + 1])

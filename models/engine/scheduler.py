@@ -34,6 +34,7 @@ _ACTIVATE, _DELTA, _WAIT = int(Opcode.ACTIVATE), int(Opcode.DELTA), int(Opcode.W
 _SEND, _AWAIT, _RELEASE = int(Opcode.SEND), int(Opcode.AWAIT), int(Opcode.RELEASE)
 _REFRESH, _PROGRAM = int(Opcode.REFRESH), int(Opcode.PROGRAM)
 _CALIBRATE, _GATHER = int(Opcode.CALIBRATE), int(Opcode.GATHER)
+_SCATTER, _NORMALISE = int(Opcode.SCATTER), int(Opcode.NORMALISE)
 _SENDER = int(Unit.READ)
 
 
@@ -151,6 +152,12 @@ def _advance(
         elif i.opcode == _GATHER:
             if not network_interface.gather(cores, geometry, noc, k, i):
                 return
+        elif i.opcode == _SCATTER:
+            if not network_interface.scatter(cores, geometry, noc, k, i):
+                return
+        elif i.opcode == _NORMALISE:
+            if not network_interface.normalise(cores, geometry, noc, k, i):
+                return
         elif i.opcode == _RELEASE:
             network_interface.release(noc, k, i.objects)
         elif i.opcode == _SEND:
@@ -170,7 +177,7 @@ def _advance(
 @compiled
 def waits_for_send(noc: Noc, geometry: Geometry, k: int, i: Any, pending: Any) -> bool:
     """An instruction of core ``k`` must wait until a SEND has finished."""
-    if i.opcode == _ACTIVATE or i.opcode == _DELTA:
+    if i.opcode == _ACTIVATE or i.opcode == _DELTA or i.opcode == _NORMALISE:
         return pending.partial == 1 or i.destination == pending.slot
     if i.opcode == _GATHER:
         return pending.partial == 0 and i.destination == pending.slot

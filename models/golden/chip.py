@@ -28,7 +28,8 @@ from phasecore.rtl.spec.instructions import (
 
 __all__ = ["Chip"]
 
-_GATHER = [field.name for field in INSTRUCTIONS[Opcode.GATHER]]
+_WINDOWS = (Opcode.GATHER, Opcode.SCATTER, Opcode.NORMALISE)
+"""Instructions of an object's window."""
 
 
 class Chip:
@@ -103,18 +104,19 @@ class Chip:
         return outcome.results
 
     def _check_windows(self, programs: Programs) -> None:
-        """Refuse a GATHER of an object that has no such window."""
-        for at in np.flatnonzero(programs.code["opcode"] == Opcode.GATHER):
+        """Refuse an instruction of an object that has no such window."""
+        for at in np.flatnonzero(np.isin(programs.code["opcode"], _WINDOWS)):
             k = int(np.searchsorted(programs.ends, at, side="right")) - 1
-            gather = {name: int(programs.code[name][at]) for name in _GATHER}
-            index = gather["object"]
+            opcode = Opcode(int(programs.code["opcode"][at]))
+            fields = {f.name: int(programs.code[f.name][at]) for f in INSTRUCTIONS[opcode]}
+            index = fields["object"]
             descriptor = self._noc.descriptor(k, index)
             try:
                 if descriptor is None:
                     raise ValueError("it is not enabled")
-                descriptor.check_gather(self.config.core, gather)
+                descriptor.check_use(self.config.core, opcode, fields)
             except ValueError as error:
-                text = f"GATHER of object {index} of core {self.config.cores[k]}: {error}"
+                text = f"{opcode.name} of object {index} of core {self.config.cores[k]}: {error}"
                 raise ValueError(text) from error
 
     def _reason(
@@ -150,7 +152,7 @@ def _core_waits(programs: Programs, noc: Noc, geometry: Geometry, k: int) -> Ite
     if sending >= 0 and waits_for_send(noc, geometry, k, i, part[sending]):
         yield "its SEND"
         return
-    mask = 1 << int(i["object"]) if i["opcode"] == Opcode.GATHER else int(i["objects"])
+    mask = 1 << int(i["object"]) if i["opcode"] in _WINDOWS else int(i["objects"])
     numbers = [str(index) for index in range(mask.bit_length()) if mask >> index & 1]
     yield f"objects {', '.join(numbers)}"
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from phasecore.models.engine.jit import compiled
+from phasecore.models.golden import post_processing
 from phasecore.models.golden import window as window_unit
 from phasecore.models.golden.fixed_point import clip, copy, round_shift
 from phasecore.models.golden.noc import CREDITS_MAX, NUMBERS, Noc, NocFault
@@ -28,7 +29,9 @@ from phasecore.rtl.spec.core import PARTIAL_BITS, PARTIAL_SHIFT
 from phasecore.rtl.spec.instructions import PacketKind
 from phasecore.rtl.spec.messages import LINES_PER_FLIT, MessageKind
 
-__all__ = ["all_ready", "feed", "gather", "read_by_all", "release", "send"]
+__all__ = [
+    "all_ready", "feed", "gather", "normalise", "read_by_all", "release", "scatter", "send",
+]  # fmt: skip
 
 _OBJECT, _RANGE, _CREDIT, _ = range(len(NocFault))
 _NONE = -1
@@ -82,7 +85,7 @@ def read_by_all(noc: Noc, geometry: Geometry, k: int, mask: int) -> bool:
     for index in range(NUMBERS):
         entry = noc.objects[k, index]
         in_slots = entry.ring_base < geometry.slots * geometry.lines
-        if mask >> index & 1 and entry.enable and (entry.partial or in_slots):
+        if mask >> index & 1 and entry.enable and (entry.partial or (in_slots and not entry.sums)):
             return True
     return False
 
@@ -93,10 +96,37 @@ def gather(cores: Cores, geometry: Geometry, noc: Noc, k: int, i: Any) -> bool:
     entry, w = noc.objects[k, i.object], noc.window[0]
     if not _ready(noc, entry):
         return False
-    window_unit.place(w, entry, i, geometry.lines, geometry.post_lanes)
+    window_unit.place(w, entry, i, i.destination, geometry.lines, geometry.post_lanes)
     window_unit.gather(cores.slots[k].reshape(-1), geometry.lines, w)
     for line in range(w.start, w.start + w.count):
         log_vector(cores, k, w.slot, line, cores.slots[k, w.slot, line])
+    return True
+
+
+@compiled
+def scatter(cores: Cores, geometry: Geometry, noc: Noc, k: int, i: Any) -> bool:
+    """SCATTER with the fields ``i``; False if it must wait."""
+    entry, w = noc.objects[k, i.object], noc.window[0]
+    if not _ready(noc, entry):
+        return False
+    window_unit.place(w, entry, i, i.slot, geometry.lines, geometry.post_lanes)
+    shift = cores.exponents[k, i.slot] - entry.unit
+    cores.scalars[k].post_accumulator_saturations += window_unit.scatter(
+        cores.slots[k].reshape(-1), cores.accumulators[k], geometry.lines, shift,
+        geometry.acc_bits, w,
+    )  # fmt: skip
+    return True
+
+
+@compiled
+def normalise(cores: Cores, geometry: Geometry, noc: Noc, k: int, i: Any) -> bool:
+    """NORMALISE with the fields ``i``; False if it must wait."""
+    entry = noc.objects[k, i.object]
+    if not _ready(noc, entry):
+        return False
+    first = entry.ring_base + window_unit.pointer(entry) + entry.skip
+    sums = cores.accumulators[k, first : first + entry.count]
+    post_processing.normalise(cores, geometry, k, i, sums, entry.unit)
     return True
 
 

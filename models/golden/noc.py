@@ -59,9 +59,10 @@ any more; iteration, and frames before it; byte of the ring that takes the next 
 that have come since the last merging SEND, counted from line 0."""
 
 _GIVEN = (
-    "enable", "partial", "replace", "cursor", "source", "depth", "packed", "stride_row",
-    "stride_col", "padding_row", "padding_col", "segment", "rows", "cols", "first_col", "skip",
-    "count", "pixel_pitch", "row_pitch", "origin", "col_step", "row_step", "frame_step",
+    "enable", "partial", "replace", "cursor", "source", "depth", "packed", "sums", "unit",
+    "stride_row", "stride_col", "padding_row", "padding_col", "segment", "rows", "cols",
+    "first_col", "skip", "count", "pixel_pitch", "row_pitch", "origin", "col_step", "row_step",
+    "frame_step",
 )  # fmt: skip
 """Fields of the descriptor that the tables have as they are."""
 
@@ -99,7 +100,7 @@ class Noc(NamedTuple):
     exponent: Int
     """Of a vector under way (1,)."""
     window: Any
-    """Of the GATHER under way (1,), ``window.WINDOW``."""
+    """Of the GATHER or SCATTER under way (1,), ``window.WINDOW``."""
     host: int
     """Node of the host; -1: there is none."""
 

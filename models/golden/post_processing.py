@@ -12,9 +12,9 @@ from phasecore.models.golden.fixed_point import CODE_MAX, clip, copy, round_shif
 from phasecore.models.golden.state import Block, Cores, Geometry, Number, View
 from phasecore.models.golden.trace import log_code, log_vector
 from phasecore.rtl.spec.core import ACTIVATION_INDEX_MAX, EXPONENT_BITS
-from phasecore.rtl.spec.instructions import Function
+from phasecore.rtl.spec.instructions import DeltaSource, Function
 
-__all__ = ["SIGMOID", "TANH", "PostProcessing", "activate", "delta", "derivative"]
+__all__ = ["SIGMOID", "TANH", "PostProcessing", "activate", "delta", "derivative", "normalise"]
 
 SCALE_ONE = 128
 """Affine scale of 1.0 (unsigned 1.7)."""
@@ -32,6 +32,10 @@ TANH: Int = np.sign(_index) * np.rint(CODE_MAX * np.tanh(np.abs(_index) / 64)).a
 
 _NONE, _IDENTITY, _RELU, _SIGMOID, _TANH = map(int, Function)
 _SIGMOID_TABLE, _TANH_TABLE = SIGMOID, TANH
+_DIFFERENCE, _MANTISSAS = int(DeltaSource.DIFFERENCE), int(DeltaSource.MANTISSAS)
+_SUM_SHIFT_MAX = 24
+"""Most places by which NORMALISE shifts right; what is still larger is saturated."""
+
 _EXPONENT_MAX = (1 << (EXPONENT_BITS - 1)) - 1
 
 
@@ -39,7 +43,7 @@ _EXPONENT_MAX = (1 << (EXPONENT_BITS - 1)) - 1
 def activate(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
     """ACTIVATE with the fields ``i``."""
     scalars, accumulators = cores.scalars[k], cores.accumulators[k]
-    start, count = _processed(cores, geometry, k, i)
+    start, count = _processed(cores, geometry, k, i, i.from_slot)
     limit = 1 << (geometry.acc_bits - 1)
     vector = cores.slots[k, i.destination]
     sums = codes = 0
@@ -68,40 +72,73 @@ def activate(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
 def delta(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
     """DELTA with the fields ``i``."""
     scalars, accumulators = cores.scalars[k], cores.accumulators[k]
-    start, count = _processed(cores, geometry, k, i)
+    start, count = _processed(cores, geometry, k, i, i.source)
+    exponent = scalars.exponent
+    if i.source:
+        exponent = cores.exponents[k, i.slot] if i.source == _MANTISSAS else 0
     outputs = cores.slots[k, i.output]
     largest = 0
     for at in range(count):
         line = start + at
         y = outputs[line]
-        m = 2 * (cores.codes[at] - y) if i.from_slot else 2 * cores.codes[at] + 1
+        m = 2 * cores.codes[at]
+        if i.source == _DIFFERENCE:
+            m -= 2 * y
+        elif i.source != _MANTISSAS:
+            m += 1
         v = m * derivative(y, i.function)
         accumulators[line] = v
         largest = max(largest, abs(v))
     shift = i.shift
     if not i.fixed:
-        shift = 0
-        while largest >> shift > CODE_MAX:
-            shift += 1
+        shift = _normalising(largest)
+    values = accumulators[start : start + count]
+    _write_mantissas(cores, geometry, k, i, values, shift, exponent + shift + i.bias)
+
+
+@compiled
+def normalise(cores: Cores, geometry: Geometry, k: int, i: Any, sums: Int, unit: int) -> None:
+    """NORMALISE with the fields ``i``; ``sums`` of the pixel become 0."""
+    largest = 0
+    for value in sums:
+        largest = max(largest, abs(value))
+    shift = min(_normalising(largest), _SUM_SHIFT_MAX)
+    _write_mantissas(cores, geometry, k, i, sums, shift, unit + shift)
+    sums[:] = 0
+
+
+@compiled
+def _normalising(largest: int) -> int:
+    """Right shift that leaves a mantissa of a magnitude."""
+    shift = 0
+    while largest >> shift > CODE_MAX:
+        shift += 1
+    return shift
+
+
+@compiled
+def _write_mantissas(
+    cores: Cores, geometry: Geometry, k: int, i: Any, values: Int, shift: int, exponent: int
+) -> None:
+    """Values, shifted right, and their exponent go to the destination of ``i``."""
     vector = cores.slots[k, i.destination]
     saturated = 0
-    for at in range(count):
-        rounded = round_shift(accumulators[start + at], shift)
+    for at in range(len(values)):
+        rounded = round_shift(values[at], shift)
         mantissa = saturate_code(rounded)
         saturated += mantissa != rounded
         to = (i.destination_line + at) % geometry.lines
         vector[to] = mantissa
         log_vector(cores, k, i.destination, to, mantissa)
-    scalars.post_code_saturations += saturated
-    total = (0 if i.from_slot else scalars.exponent) + shift + i.bias
-    cores.exponents[k, i.destination] = clip(total, -_EXPONENT_MAX - 1, _EXPONENT_MAX)
+    cores.scalars[k].post_code_saturations += saturated
+    cores.exponents[k, i.destination] = clip(exponent, -_EXPONENT_MAX - 1, _EXPONENT_MAX)
 
 
 @compiled
-def _processed(cores: Cores, geometry: Geometry, k: int, i: Any) -> tuple[int, int]:
+def _processed(cores: Cores, geometry: Geometry, k: int, i: Any, from_slot: int) -> tuple[int, int]:
     """First line and number of lines; their codes are in ``cores.codes`` from 0 on."""
     start, count = (i.row_start, i.row_count) if i.axis else (i.col_start, i.col_count)
-    if i.from_slot:
+    if from_slot:
         copy(cores.codes, cores.slots[k, i.slot, start : start + count])
     else:
         clipped, at_limit = read_out(cores, geometry, k, start, count, cores.codes)
@@ -155,7 +192,8 @@ class PostProcessing(Block):
 
     Attributes
     ----------
-    accumulators : int64 array (lines,), partial sums in 1/128 code
+    accumulators : int64 array (accumulator_lines,), partial sums in 1/128 code by line, and behind
+        them the sums of SCATTER
     scales, offsets : int64 arrays (tables, lines), unsigned 1.7 and signed 7.1
     accumulator_saturations, code_saturations : what was clipped
     """

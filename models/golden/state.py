@@ -133,6 +133,7 @@ class Geometry(NamedTuple):
     rows: int
     cols: int
     lines: int
+    accumulator_lines: int
     devices: int
     slots: int
     vector_rows: int
@@ -174,7 +175,7 @@ class Cores(NamedTuple):
         ),
     ]  # fmt: skip
     exponents: Annotated[Int, Declared("log2", "slots", saved="exponents", signed=EXPONENT_BITS)]
-    accumulators: Annotated[Int, Declared("1/128 code", "lines")]
+    accumulators: Annotated[Int, Declared("1/128 code, then sums", "accumulator_lines")]
     scales: Annotated[Int, Declared("1/128", "affine_tables lines")]
     offsets: Annotated[Int, Declared("1/2 code", "affine_tables lines")]
     chi: Annotated[

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Window unit: GATHER, and where its windows are (docs/contract)."""
+"""Window unit: GATHER, SCATTER, and where their windows are (docs/contract)."""
 
 from typing import Any
 
 from phasecore.models.engine.jit import compiled, record
+from phasecore.models.golden.fixed_point import clip
+from phasecore.rtl.spec.instructions import SCATTER_SHIFT_MAX
 
-__all__ = ["PADDING", "WINDOW", "gather", "gather_cycles", "place"]
+__all__ = ["PADDING", "WINDOW", "gather", "gather_cycles", "place", "pointer", "scatter"]
 
 PADDING = 0
 """Code of a pixel outside the object."""
@@ -27,26 +29,32 @@ _ANY_WIDTH = 1 << 14
 
 
 @compiled
-def place(w: Any, entry: Any, i: Any, lines: int, lanes: int) -> None:
-    """Fill ``w`` (a ``WINDOW``) for the GATHER ``i`` of an object at its present iteration.
+def place(w: Any, entry: Any, i: Any, slot: int, lines: int, lanes: int) -> None:
+    """Fill ``w`` (a ``WINDOW``) for the GATHER or SCATTER ``i`` of an object at its iteration.
 
-    ``entry`` is a record of the object's table. Lines beyond the end of a slot of ``lines`` are
-    left out.
+    ``entry`` is a record of the object's table. Lines beyond the end of the ``slot`` of ``lines``
+    are left out.
     """
-    w.largest, w.slot, w.start = i.largest, i.destination, i.block * lanes
+    w.largest, w.slot, w.start = i.largest, slot, i.block * lanes
     w.count = min(entry.count, lines - w.start)
     w.row = entry.row * entry.stride_row - entry.padding_row
     w.col = entry.col * entry.stride_col - entry.padding_col + entry.first_col
     w.block_row, w.block_col = i.block_row, i.block_col
-    pointer = entry.origin + entry.frame_number * entry.frame_step
-    pointer += entry.row * entry.row_step + entry.col * entry.col_step
-    w.pointer = pointer % entry.ring_size
+    w.pointer = pointer(entry)
     w.ring_base, w.ring_size = entry.ring_base, entry.ring_size
     w.height = entry.frame_height
     w.width = _ANY_WIDTH if entry.packed else entry.frame_width
     w.rows, w.cols, w.first_col = entry.rows, entry.cols, entry.first_col
     w.segment, w.skip = entry.segment, entry.skip
     w.pitch, w.row_pitch = entry.pixel_pitch, entry.row_pitch
+
+
+@compiled
+def pointer(entry: Any) -> int:
+    """Byte (or sum) of an object's ring with the first pixel of its iteration."""
+    at = entry.origin + entry.frame_number * entry.frame_step
+    at += entry.row * entry.row_step + entry.col * entry.col_step
+    return at % entry.ring_size
 
 
 @compiled
@@ -73,6 +81,37 @@ def gather(memory: Any, lines: int, w: Any) -> None:
         col += 1
         if col == w.cols:
             row, col = row + 1, 0
+
+
+@compiled
+def scatter(memory: Any, accumulators: Any, lines: int, shift: int, bits: int, w: Any) -> int:
+    """SCATTER of lines of a slot in ``memory``, shifted left; the sums that are saturated.
+
+    ``shift`` below 0 adds nothing; one that is too large is cut, and its sums counted.
+    """
+    limit = 1 << (bits - 1)
+    cut = shift > SCATTER_SHIFT_MAX
+    left = min(shift, SCATTER_SHIFT_MAX)
+    at, saturated = w.slot * lines + w.start, 0
+    line, skip = 0, w.skip
+    row, col = 0, w.first_col
+    while left >= 0 and line < w.count and row < w.rows:
+        count = min(w.segment - skip, w.count - line)
+        y, x = w.row + w.block_row + row, w.col + w.block_col + col - w.first_col
+        if 0 <= y < w.height and 0 <= x < w.width:
+            address = w.pointer + (w.block_row + row) * w.row_pitch
+            address += (w.block_col + col - w.first_col) * w.pitch + skip
+            for byte in range(count):
+                value = memory[at + line + byte]
+                to = w.ring_base + (address + byte) % w.ring_size
+                exact = accumulators[to] + (value << left)
+                accumulators[to] = clip(exact, -limit, limit - 1)
+                saturated += exact != accumulators[to] or (cut and value != 0)
+        line, skip = line + count, 0
+        col += 1
+        if col == w.cols:
+            row, col = row + 1, 0
+    return saturated
 
 
 @compiled

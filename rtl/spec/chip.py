@@ -21,7 +21,7 @@ class ChipConfig(Parameters):
     TITLE = "chip configuration"
     KEY = "chip"
 
-    core: CoreConfig = part(DEFAULT.replace(objects=8, routes=8, vector_words=512))
+    core: CoreConfig = part(DEFAULT.replace(objects=8, routes=8, vector_words=512, sum_words=64))
     """Every core; with objects and routes."""
 
     noc: NocConfig = part(NocConfig(width=3, height=2))
@@ -61,8 +61,8 @@ class ChipConfig(Parameters):
 
 
 CHIPS = {
-    "tiny": ChipConfig(core=TINY.replace(objects=4, routes=4, vector_words=64)),
-    "small": ChipConfig(core=SMALL.replace(objects=8, routes=8, vector_words=128)),
+    "tiny": ChipConfig(core=TINY.replace(objects=4, routes=4, vector_words=64, sum_words=16)),
+    "small": ChipConfig(core=SMALL.replace(objects=8, routes=8, vector_words=128, sum_words=16)),
     "default": ChipConfig(),
 }
 """Chips by the name of their core's preset."""

@@ -117,6 +117,11 @@ class CoreConfig(Parameters):
 
     0: the slots alone, as on a stand-alone core, which has no objects."""
 
+    sum_words: int = integer(0, 0, 256)
+    """Words of the accumulators, a power of two: those of a vector, and frames of sums behind them.
+
+    0: those of a vector alone."""
+
     affine_tables: int = integer(4, 1, 8, power_of_two=True)
     """Per-line scale and offset tables."""
 
@@ -191,6 +196,13 @@ class CoreConfig(Parameters):
                 f"vector_words must be 0 or at least slots * blocks ({self.slot_words}),"
                 f" not {self.vector_words}"
             )
+        if self.sum_words & (self.sum_words - 1):
+            raise ValueError(f"sum_words must be a power of two, not {self.sum_words}")
+        if self.sum_words and not self.blocks <= self.sum_words <= self.vector_words:
+            raise ValueError(
+                f"sum_words must be 0 or in {self.blocks}..{self.vector_words}, not"
+                f" {self.sum_words}"
+            )
         if self.update_lanes > self.cols:
             raise ValueError(
                 f"update_lanes must be at most cols ({self.cols}), not {self.update_lanes}"
@@ -240,6 +252,16 @@ class CoreConfig(Parameters):
     def memory_words(self) -> int:
         """Words of the vector memory."""
         return self.vector_words or self.slot_words
+
+    @property
+    def accumulator_words(self) -> int:
+        """Words of the accumulators."""
+        return self.sum_words or self.blocks
+
+    @property
+    def accumulator_lines(self) -> int:
+        """Accumulators: one per line of a vector, and those of frames of sums."""
+        return self.accumulator_words * self.post_lanes
 
     @property
     def vector_rows(self) -> int:

@@ -23,8 +23,10 @@ __all__ = [
     "OBJECT",
     "PACKET_MAGIC",
     "ROUTE",
+    "SCATTER_SHIFT_MAX",
     "SEGMENT",
     "Axis",
+    "DeltaSource",
     "Drift",
     "Field",
     "Function",
@@ -69,6 +71,8 @@ class Opcode(IntEnum):
     AWAIT = 15
     RELEASE = 16
     GATHER = 17
+    SCATTER = 18
+    NORMALISE = 19
 
 
 class Function(IntEnum):
@@ -79,6 +83,17 @@ class Function(IntEnum):
     RELU = 2
     SIGMOID = 3
     TANH = 4
+
+
+class DeltaSource(IntEnum):
+    """What DELTA multiplies with the derivative."""
+
+    CODES = 0
+    """Codes of the latest window."""
+    DIFFERENCE = 1
+    """Targets in a slot, less the outputs."""
+    MANTISSAS = 2
+    """Mantissas in a slot, with its exponent."""
 
 
 class Drift(IntEnum):
@@ -196,7 +211,7 @@ INSTRUCTIONS: Mapping[Opcode, tuple[Field, ...]] = {
     Opcode.DELTA: (
         _SEGMENT,
         Field("axis", 1, "Axis, whose lines are processed"),
-        Field("from_slot", 1, "0: codes of the latest window, 1: ``slot`` (target) - ``output``"),
+        Field("source", 2, "DeltaSource"),
         _SLOT,
         Field("output", 5, "slot of activations y whose derivative multiplies"),
         Field("function", 3, "Function whose derivative multiplies, not NONE"),
@@ -247,6 +262,17 @@ INSTRUCTIONS: Mapping[Opcode, tuple[Field, ...]] = {
         Field("block_col", 3, "columns"),
         Field("largest", 1, "0: all pixels (im2col), 1: the largest of them (max pooling)"),
     ),
+    Opcode.SCATTER: (
+        Field("object", 4, "object of sums, to whose window the mantissas are added (col2im)"),
+        _SLOT,
+        Field("block", 4, "word of the slot with the window's first line"),
+        Field("block_row", 3, "rows of the object from the iteration's window to this one's"),
+        Field("block_col", 3, "columns"),
+    ),
+    Opcode.NORMALISE: (
+        Field("object", 4, "object of sums, whose pixel becomes mantissas and an exponent, then 0"),
+        *_DESTINATION,
+    ),
 }
 
 SEGMENT: tuple[Field, ...] = (
@@ -274,6 +300,7 @@ OBJECT: Words = (
               " this one is a cursor"),
         Field("cursor", 1, "1: takes no messages and gives no credits"),
         Field("packed", 1, "1: a vector is a row of pixels; a window's columns have no padding"),
+        Field("sums", 1, "1: its ring is in the accumulators; always a cursor"),
     ),
     (
         Field("base", 10, "first word of the ring in the vector memory"),
@@ -321,7 +348,10 @@ OBJECT: Words = (
         Field("col_step", 16, "bytes from an iteration's window to the next one's, mod ring"),
         Field("row_step", 16, "bytes from a row of iterations to the next, mod ring"),
     ),
-    (Field("frame_step", 16, "bytes from a frame to the next, mod ring"),),
+    (
+        Field("frame_step", 16, "bytes from a frame to the next, mod ring"),
+        Field("unit", 8, "of sums: exponent that a 1 in an accumulator stands for", signed=True),
+    ),
 )  # fmt: skip
 """Object descriptor."""
 
@@ -350,6 +380,9 @@ BLOCK_MAX = 7
 
 COORDINATE_MAX = 2047
 """Last row or column of an object that a window may lie in, most of them behind its end."""
+
+SCATTER_SHIFT_MAX = 13
+"""Most places by which SCATTER shifts a mantissa left: the lanes multiply by at most 2**13."""
 
 PACKET_MAGIC = 0x5043
 
@@ -495,6 +528,7 @@ class ObjectDescriptor:
     source: int = 0
     cursor: int = 0
     packed: int = 0
+    sums: int = 0
     base: int = 0
     size: int = 1
     pitch: int = 1
@@ -522,6 +556,7 @@ class ObjectDescriptor:
     col_step: int = 0
     row_step: int = 0
     frame_step: int = 0
+    unit: int = 0
 
     def __post_init__(self) -> None:
         _check_whole(self)
@@ -538,12 +573,17 @@ class ObjectDescriptor:
         """
         if self.stride_col and not self.stride_row and self.out_height > 1:
             raise ValueError(f"stride_row must be at least 1 with {self.out_height} rows, not 0")
-        if self.partial:
+        if self.sums:
+            self._check_sums()
+        elif self.partial:
             return
-        words = config.memory_words
-        if self.size < 1 or self.base + self.size > words:
+        # The first accumulators are those of ACTIVATE and DELTA.
+        first, words = config.blocks if self.sums else 0, config.memory_words
+        words = config.accumulator_words if self.sums else words
+        if self.size < 1 or self.base < first or self.base + self.size > words:
             raise ValueError(
-                f"ring of words {self.base}..{self.base + self.size - 1} is outside 0..{words - 1}"
+                f"ring of words {self.base}..{self.base + self.size - 1} is outside"
+                f" {first}..{words - 1}"
             )
         ring = self.size * config.post_lanes
         if not self.cursor and not 1 <= self.depth * self.pitch * 8 <= ring:
@@ -553,6 +593,12 @@ class ObjectDescriptor:
             )
         self._check_window(config.lines, ring)
         self._check_iterations()
+
+    def _check_sums(self) -> None:
+        """Sums come by SCATTER alone, pixel by pixel, and every frame takes the same place."""
+        for name, value in (("cursor", 1), ("partial", 0), ("packed", 0), ("frame_step", 0)):
+            if getattr(self, name) != value:
+                raise ValueError(f"{name} must be {value} of sums, not {getattr(self, name)}")
 
     def _check_window(self, lines: int, ring: int) -> None:
         """Pixels and steps of the window, on a ring of ``ring`` bytes."""
@@ -592,10 +638,21 @@ class ObjectDescriptor:
                     f"{name} must not lead beyond pixel {COORDINATE_MAX}, as {count} does"
                 )
 
+    def check_use(self, config: CoreConfig, opcode: Opcode, fields: Mapping[str, int]) -> None:
+        """Raise ``ValueError`` for a GATHER, SCATTER or NORMALISE that it has no window for."""
+        if opcode is Opcode.GATHER:
+            self.check_gather(config, fields)
+        elif opcode is Opcode.SCATTER:
+            self.check_scatter(config, fields)
+        else:
+            self.check_normalise(config)
+
     def check_gather(self, config: CoreConfig, gather: Mapping[str, int]) -> None:
         """Raise ``ValueError`` for a GATHER (its fields) that this object has no window for."""
         if self.partial:
             raise ValueError("it has partial sums, which have no window")
+        if self.sums:
+            raise ValueError("it has sums, no codes")
         self.check_block(config, gather["block_row"], gather["block_col"])
         if gather["largest"] and (self.first_col or self.count > self.segment - self.skip):
             raise ValueError(
@@ -606,6 +663,30 @@ class ObjectDescriptor:
         first, last = self.base // config.blocks, (self.base + self.size - 1) // config.blocks
         if first <= slot <= last:
             raise ValueError(f"destination {slot} is in its ring, slots {first}..{last}")
+
+    def check_scatter(self, config: CoreConfig, scatter: Mapping[str, int]) -> None:
+        """Raise ``ValueError`` for a SCATTER (its fields) that this object has no window for."""
+        if not self.sums:
+            raise ValueError("it has no sums")
+        self.check_block(config, scatter["block_row"], scatter["block_col"])
+
+    def check_normalise(self, config: CoreConfig) -> None:
+        """Raise ``ValueError`` if this object has no pixels of sums for NORMALISE.
+
+        They lie in one piece: the lines of none go on at the front of the ring.
+        """
+        if not self.sums:
+            raise ValueError("it has no sums")
+        for name in ("rows", "cols", "kernel_height", "kernel_width"):
+            if getattr(self, name) != 1:
+                raise ValueError(f"{name} must be 1 for its pixels, not {getattr(self, name)}")
+        last = self.origin + (self.out_height - 1) * self.row_step
+        last += (self.out_width - 1) * self.col_step
+        if last + self.skip + self.count > self.size * config.post_lanes:
+            raise ValueError(
+                f"the last pixel ends behind its ring of {self.size * config.post_lanes} sums, at"
+                f" {last + self.skip + self.count}"
+            )
 
     def check_block(self, config: CoreConfig, row: int, col: int) -> None:
         """Raise ``ValueError`` unless an iteration waits for the window at (row, col) in its block,

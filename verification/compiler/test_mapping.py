@@ -16,7 +16,15 @@ from phasecore.models.golden.chip import Chip
 from phasecore.models.golden.device import IDEAL, PCM
 from phasecore.models.golden.packets import Result, parse_input
 from phasecore.rtl.spec.chip import BRIDGE_FLITS, CHIPS, ChipConfig
-from phasecore.rtl.spec.instructions import HEADER, Drift, Function, Opcode, decode, unpack
+from phasecore.rtl.spec.instructions import (
+    HEADER,
+    DeltaSource,
+    Drift,
+    Function,
+    Opcode,
+    decode,
+    unpack,
+)
 from phasecore.rtl.spec.noc import NocConfig
 from phasecore.verification.oracle.activation import activation
 from phasecore.verification.oracle.core import Core
@@ -102,7 +110,12 @@ class Reference:
         values = self.forward(image)
         target = network.training.targets(network.layers[-1].outputs)[label]
         error = post.delta(
-            target, values[-1], start=0, function=Function.SIGMOID, from_slot=True, bias=biases[-1]
+            target,
+            values[-1],
+            start=0,
+            function=Function.SIGMOID,
+            source=DeltaSource.DIFFERENCE,
+            bias=biases[-1],
         )
         errors = [error]
         for index in reversed(range(network.last)):
@@ -335,7 +348,7 @@ def test_loops_alternate_between_the_slots_of_the_ring(images, first):
             if operation is Opcode.LOOP:
                 counter += 1
                 pc = values["target"] if counter < values["count"] else pc
-            elif operation is opcode and values.get("from_slot", 1):
+            elif operation is opcode and values.get("source", 1):
                 found.append(values[field])
         return found
 

@@ -215,7 +215,7 @@ def test_training_program_by_instruction():
     ]  # fmt: skip
     fields = [values for _, values in program]
     assert (fields[3]["destination_line"], fields[5]["destination_line"]) == (0, 2)
-    assert (fields[6]["axis"], fields[6]["from_slot"], fields[6]["destination_line"]) == (0, 1, 2)
+    assert (fields[6]["axis"], fields[6]["source"], fields[6]["destination_line"]) == (0, 1, 2)
     assert (fields[8]["axis"], fields[8]["segment"], fields[8]["bias"]) == (1, 1, -13)
     assert (fields[11]["counter"], fields[11]["count"]) == (0, 6)
     words = mapping.training(*IMAGES, refresh=False).programs[0]

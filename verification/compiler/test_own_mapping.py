@@ -28,7 +28,7 @@ from phasecore.models.golden.packets import vector_packet
 from phasecore.models.training.datasets import Dataset
 from phasecore.models.training.learner import Learner, stretches
 from phasecore.rtl.spec.core import TINY
-from phasecore.rtl.spec.instructions import Function, Opcode, encode
+from phasecore.rtl.spec.instructions import DeltaSource, Function, Opcode, encode
 from phasecore.verification.cosim.machine import Machine
 from phasecore.verification.cosim.simulation import Progress, Simulation
 
@@ -62,8 +62,8 @@ class OwnMapping(Mapping):
             *self.forward(),
             *([self.read()] if read else []),
             delta(
-                self.recipe, 0, segment=SEGMENT, from_slot=1, slot=TARGET, output=OUTPUT,
-                destination=DELTA,
+                self.recipe, 0, segment=SEGMENT, source=DeltaSource.DIFFERENCE, slot=TARGET,
+                output=OUTPUT, destination=DELTA,
             ),
             outer(SEGMENT, slot=X, delta=DELTA),
             *loop(len(images)),

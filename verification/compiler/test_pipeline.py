@@ -29,7 +29,10 @@ def test_outputs_are_those_of_the_modelled_cores():
     """Convolution with padding, mean of four, and a fully connected layer on one core."""
     rng = np.random.default_rng(1)
     modelled = Learner(
-        ConvMapping(SMALL_NETWORK, CORE.replace(objects=0, routes=0, vector_words=0), IDEAL), 1
+        ConvMapping(
+            SMALL_NETWORK, CORE.replace(objects=0, routes=0, vector_words=0, sum_words=0), IDEAL
+        ),
+        1,
     )
     mapping = PipelineMapping(SMALL_NETWORK, CHIP, IDEAL)
     assert len(mapping.tiles) == 1

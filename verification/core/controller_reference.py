@@ -3,7 +3,16 @@
 
 import random
 
-from phasecore.rtl.spec.instructions import Axis, Drift, Function, Opcode, Segment, Unit, encode
+from phasecore.rtl.spec.instructions import (
+    Axis,
+    DeltaSource,
+    Drift,
+    Function,
+    Opcode,
+    Segment,
+    Unit,
+    encode,
+)
 from phasecore.verification.core.controller_units import CONFIG, NETWORKED
 
 __all__ = [
@@ -18,9 +27,13 @@ __all__ = [
 ]
 
 FOREIGN = (
-    (Opcode.LOAD, Opcode.READ)
-    if NETWORKED
-    else (Opcode.SEND, Opcode.AWAIT, Opcode.RELEASE, Opcode.GATHER)
+    *(
+        (Opcode.LOAD, Opcode.READ)
+        if NETWORKED
+        else (Opcode.SEND, Opcode.AWAIT, Opcode.RELEASE, Opcode.GATHER)
+    ),
+    Opcode.SCATTER,
+    Opcode.NORMALISE,
 )
 """Opcodes of the other kind of core: illegal here."""
 
@@ -57,8 +70,8 @@ def random_fields(opcode, segments):
         return random.choice([0, 1, 2, CONFIG.slots - 1])
 
     post = {
-        "segment": index, "axis": random.randrange(2), "from_slot": random.randrange(2),
-        "slot": slot(), "destination": slot(), "destination_line": random.randrange(CONFIG.lines),
+        "segment": index, "axis": random.randrange(2), "slot": slot(), "destination": slot(),
+        "destination_line": random.randrange(CONFIG.lines),
     }  # fmt: skip
     mvm = {
         "segment": index, "slot": slot(), "precision": random.randint(5, CONFIG.input_bits),
@@ -78,14 +91,14 @@ def random_fields(opcode, segments):
         Opcode.FORWARD: lambda: mvm,
         Opcode.BACKWARD: lambda: mvm,
         Opcode.ACTIVATE: lambda: post | {
-            "accumulate": random.randrange(2), "function": random.choice(list(Function)),
-            "shift": random.randrange(16), "affine": random.randrange(2),
-            "table": random.randrange(CONFIG.affine_tables),
+            "from_slot": random.randrange(2), "accumulate": random.randrange(2),
+            "function": random.choice(list(Function)), "shift": random.randrange(16),
+            "affine": random.randrange(2), "table": random.randrange(CONFIG.affine_tables),
         },
         Opcode.DELTA: lambda: post | {
-            "output": slot(), "function": random.choice(list(Function)[1:]),
-            "fixed": random.randrange(2), "shift": random.randrange(32),
-            "bias": random.randint(-64, 63),
+            "source": random.randrange(2), "output": slot(),
+            "function": random.choice(list(Function)[1:]), "fixed": random.randrange(2),
+            "shift": random.randrange(32), "bias": random.randint(-64, 63),
         },
         Opcode.OUTER: lambda: {
             "segment": index, "slot": slot(), "delta": slot(), "transfer": random.randrange(2),
@@ -127,7 +140,11 @@ def expected_command(opcode, values, segments, windows_issued):
             "lsb_log2": segment.backward_lsb_log2 if back else segment.forward_lsb_log2,
         }  # fmt: skip
     if opcode in (Opcode.ACTIVATE, Opcode.DELTA):
-        kept = {key: value for key, value in values.items() if key not in ("segment", "axis")}
+        kept = {
+            key: value for key, value in values.items() if key not in ("segment", "axis", "source")
+        }
+        if opcode is Opcode.DELTA:
+            kept["from_slot"] = int(values["source"] != DeltaSource.CODES)
         rows = values["axis"] == Axis.ROWS
         return "post", {
             **kept, "delta": int(opcode is Opcode.DELTA), "tag": windows_issued % 4,

@@ -103,7 +103,7 @@ def activate(**changes):
 def error(**changes):
     """DELTA of the latest window over the whole array, with some fields changed."""
     values = {
-        "segment": WHOLE, "axis": Axis.COLS, "from_slot": 0, "slot": 0, "output": 0,
+        "segment": WHOLE, "axis": Axis.COLS, "source": 0, "slot": 0, "output": 0,
         "function": Function.IDENTITY, "fixed": 0, "shift": 0, "bias": -14, "destination": 3,
         "destination_line": 0,
     }  # fmt: skip
@@ -142,7 +142,7 @@ PROBE = [
     read(1),
     mvm(segment=PART, slot=1),
     activate(segment=PART, accumulate=1, function=Function.TANH, destination=2, destination_line=3),
-    error(from_slot=1, output=1),
+    error(source=1, output=1),
     outer(),
     mvm(Opcode.BACKWARD, slot=3),
     error(axis=1, output=2, bias=-13, destination=4),

@@ -69,9 +69,8 @@ def illegal_instructions():
         "shift": 0, "affine": 0, "table": 0, "destination": 0, "destination_line": 0,
     }  # fmt: skip
     delta = {
-        "segment": 0, "axis": Axis.COLS, "from_slot": 0, "slot": 0, "output": 0, "function": 1,
-        "fixed": 0,
-        "shift": 0, "bias": 0, "destination": 0, "destination_line": 0,
+        "segment": 0, "axis": Axis.COLS, "source": 0, "slot": 0, "output": 0, "function": 1,
+        "fixed": 0, "shift": 0, "bias": 0, "destination": 0, "destination_line": 0,
     }  # fmt: skip
     read = {"slot": 0, "first_line": 0, "length": 8}
     send = read | {"route": 0, "partial": 0, "merge": 0, "object": 0}

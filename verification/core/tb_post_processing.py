@@ -9,7 +9,7 @@ import numpy as np
 from cocotb.triggers import RisingEdge
 
 from phasecore.rtl.core.interfaces import PostCommand
-from phasecore.rtl.spec.instructions import Function
+from phasecore.rtl.spec.instructions import DeltaSource, Function
 from phasecore.verification.oracle.post_processing import PostProcessing
 from phasecore.verification.support.build import config_from_env
 from phasecore.verification.support.streams import reset
@@ -198,7 +198,7 @@ class Golden:
                 self.memory[command["output"], lines],
                 start=start,
                 function=function,
-                from_slot=from_slot,
+                source=DeltaSource.DIFFERENCE if from_slot else DeltaSource.CODES,
                 shift=command["shift"] if command["fixed"] else None,
                 exponent=window_exponent,
                 bias=command["bias"],

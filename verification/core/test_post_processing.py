@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from phasecore.rtl.core.digital.post_processing import PostProcessing as Unit
 from phasecore.rtl.spec.core import DEFAULT, SMALL, TINY
-from phasecore.rtl.spec.instructions import Function
+from phasecore.rtl.spec.instructions import DeltaSource, Function
 from phasecore.verification.oracle.activation import SIGMOID, TANH, activation, derivative
 from phasecore.verification.oracle.post_processing import PostProcessing
 
@@ -85,9 +85,14 @@ def test_error_by_hand():
     assert (mantissas.tolist(), exponent) == ([0, -126, 83], 6)  # 82.6875 -> 83
     # 2 (3 - 1) (16129 - 1) = 64512: 16 bits, shift 9: 126; the window's exponent is not used.
     mantissas, exponent = post.delta(
-        [3], [1], start=0, function=Function.TANH, from_slot=True, exponent=50
+        [3], [1], start=0, function=Function.TANH, source=DeltaSource.DIFFERENCE, exponent=50
     )
     assert (mantissas.tolist(), exponent) == ([126], 9)
+    # 2 * 3 (16129 - 1) = 96768: 17 bits, shift 10: 94.5 to even; the mantissas' exponent is.
+    mantissas, exponent = post.delta(
+        [3], [1], start=0, function=Function.TANH, source=DeltaSource.MANTISSAS, exponent=-50
+    )
+    assert (mantissas.tolist(), exponent) == ([94], -40)
     # 255 * 16129 = 4112895 = 125.5 * 2**15 needs no clip, a fixed shift of 14 does.
     mantissas, exponent = post.delta([127], [1], start=0, function=Function.RELU, shift=14, bias=60)
     assert (mantissas.tolist(), exponent, post.code_saturations) == ([127], 74, 1)
@@ -102,7 +107,9 @@ def test_bytes_of_minus_128_by_hand():
     y = post.activate([-128], start=0, function=Function.IDENTITY, shift=7, from_slot=True)
     assert (y.tolist(), post.accumulators[0], post.code_saturations) == ([-127], -16384, 1)
     # 2 (127 + 128) (-255) = -130050, 17 bits: 10
-    mantissas, exponent = post.delta([127], [-128], start=0, function=Function.TANH, from_slot=True)
+    mantissas, exponent = post.delta(
+        [127], [-128], start=0, function=Function.TANH, source=DeltaSource.DIFFERENCE
+    )
     assert (mantissas.tolist(), exponent, post.accumulators[0]) == ([-127], 10, -130050)
 
 

@@ -133,7 +133,7 @@ def assert_same_results(one, other) -> None:
 def error(function=Function.IDENTITY, **fields):
     """DELTA of the latest window into slot 1, shifted by 3 unless it is said otherwise."""
     values = {
-        "segment": 0, "axis": Axis.COLS, "from_slot": 0, "slot": 0, "output": 2,
+        "segment": 0, "axis": Axis.COLS, "source": 0, "slot": 0, "output": 2,
         "function": function,
         "fixed": 1, "shift": 3, "bias": 0, "destination": 1, "destination_line": 0,
     }  # fmt: skip

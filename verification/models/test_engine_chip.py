@@ -231,15 +231,15 @@ def test_what_a_waiting_send_holds_up():
         send(0, slot=4), encode(Opcode.RELEASE, objects=1), encode(Opcode.CALIBRATE),
         encode(Opcode.REFRESH, segment=0, all_rows=1),
         encode(Opcode.PROGRAM, segment=0, row=1, slot=4), encode(Opcode.WAIT, units=1 << 5),
-        error(from_slot=1, destination=2),
+        error(source=1, destination=2),
     ]  # fmt: skip
     free = [
         FORWARD, outer, encode(Opcode.TRANSFER, segment=0), encode(Opcode.AWAIT, objects=1),
-        encode(Opcode.WAIT, units=0b11111), error(from_slot=1, destination=4),
+        encode(Opcode.WAIT, units=0b11111), error(source=1, destination=4),
     ]  # fmt: skip
     cases = [
         *((word, 0, True) for word in held), *((word, 0, False) for word in free),
-        (error(from_slot=1, destination=4), 1, True), (outer, 1, False),
+        (error(source=1, destination=4), 1, True), (outer, 1, False),
     ]  # fmt: skip
     for word, partial, waits in cases:
         program = [send(0, slot=2, partial=partial), word, FORWARD, HALT]

@@ -456,7 +456,7 @@ def test_illegal_instructions_of_a_chip(word, message):
 
 @pytest.mark.parametrize("word", [send(0), wait(0), release(0), gather(0)])
 def test_illegal_instructions_of_a_core(word):
-    core = Core(TINY.core.replace(objects=0, routes=0, vector_words=0), IDEAL, 1)
+    core = Core(TINY.core.replace(objects=0, routes=0, vector_words=0, sum_words=0), IDEAL, 1)
     with pytest.raises(ValueError, match=r"^\w+ is illegal for a core that stands alone$"):
         core.run([word, HALT])
 

@@ -25,7 +25,7 @@ ACTIVATE = {
     "destination_line": 0,
 }  # fmt: skip
 DELTA = {
-    "segment": 0, "axis": Axis.COLS, "from_slot": 0, "slot": 0, "output": 0,
+    "segment": 0, "axis": Axis.COLS, "source": 0, "slot": 0, "output": 0,
     "function": Function.IDENTITY, "fixed": 0, "shift": 0, "bias": 0, "destination": 1,
     "destination_line": 0,
 }  # fmt: skip

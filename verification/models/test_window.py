@@ -89,7 +89,7 @@ def test_kernel_is_the_oracle(name, rng, seed):
     size = config.memory_words * config.post_lanes
     memory = np.random.default_rng(seed).integers(-128, 128, size)
     expected, window = memory.copy(), case.window(config)
-    first = case.gather["destination"] * config.lines
+    first = case.fields["destination"] * config.lines
     ring = memory[window.ring_base : window.ring_base + window.ring_size]
     oracle.gather(ring, expected[first : first + config.lines], **case.oracle)
     gather(memory, config.lines, window)

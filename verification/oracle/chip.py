@@ -198,21 +198,21 @@ class Chip:
             yield None
 
     def _check_windows(self, node: int, program: Sequence[int]) -> None:
-        """Refuse a GATHER of an object that has no such window, before anything is done."""
+        """Refuse an instruction of an object that has no such window, before anything is done."""
         for word in program:
-            if word & (1 << OPCODE_BITS) - 1 != Opcode.GATHER:
+            if word & (1 << OPCODE_BITS) - 1 not in _WINDOWS:
                 continue
-            _, values = checked(word, self.config.core, self.cores[node].segments)
+            opcode, values = checked(word, self.config.core, self.cores[node].segments)
             index = values["object"]
             found = self.interfaces[node].local.descriptor(index)
             reason = "it is not enabled"
             if found is not None:
                 try:
-                    found.check_gather(self.config.core, values)
+                    found.check_use(self.config.core, opcode, values)
                     continue
                 except ValueError as error:
                     reason = str(error)
-            raise ValueError(f"GATHER of object {index} of core {node}: {reason}")
+            raise ValueError(f"{opcode.name} of object {index} of core {node}: {reason}")
 
     def _program(self, node: int, program: Sequence[int], tasks: list[Task]) -> Steps:
         """A core from its first instruction to HALT; SENDs that wait become tasks."""
@@ -225,11 +225,11 @@ class Chip:
                 mask = values["objects"]
                 if not interface.local.all_ready(mask):
                     yield Wait(partial(interface.local.all_ready, mask), _objects(mask))
-            elif opcode is Opcode.GATHER:
+            elif opcode in _WINDOWS:
                 ready = partial(interface.local.ready, values["object"])
                 if not ready():
                     yield Wait(ready, _objects(1 << values["object"]))
-                interface.gather(values)
+                _WINDOWS[opcode](interface, values)
             elif opcode is Opcode.RELEASE:
                 for grant in interface.local.release(values["objects"]):
                     producer = interface.local.descriptor(grant.object)
@@ -266,7 +266,7 @@ def _conflicts(
     local: LocalControl, opcode: Opcode, values: Mapping[str, int], send: Mapping[str, int]
 ) -> bool:
     """An instruction must wait until a SEND (fields ``send``) is through."""
-    if opcode in (Opcode.ACTIVATE, Opcode.DELTA):
+    if opcode in (Opcode.ACTIVATE, Opcode.DELTA, Opcode.NORMALISE):
         return bool(send["partial"]) or values["destination"] == send["slot"]
     if opcode is Opcode.GATHER:
         return not send["partial"] and values["destination"] == send["slot"]
@@ -275,11 +275,19 @@ def _conflicts(
     if opcode is Opcode.RELEASE:
         found = [local.descriptor(index) for index in members(values["objects"])]
         return any(
-            entry is not None and (entry.partial or entry.base < local.config.slot_words)
+            entry is not None
+            and (entry.partial or (entry.base < local.config.slot_words and not entry.sums))
             for entry in found
         )
     return opcode in _ALONE
 
+
+_WINDOWS = {
+    Opcode.GATHER: NetworkInterface.gather,
+    Opcode.SCATTER: NetworkInterface.scatter,
+    Opcode.NORMALISE: NetworkInterface.normalise,
+}
+"""Instructions of an object's window."""
 
 _ALONE = (Opcode.SEND, Opcode.REFRESH, Opcode.PROGRAM, Opcode.CALIBRATE)
 """Instructions that need the sender idle."""

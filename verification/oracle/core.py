@@ -12,6 +12,7 @@ from phasecore.models.golden.device import DeviceProfile
 from phasecore.models.golden.packets import Result, parse_input
 from phasecore.rtl.spec.core import CALIBRATION_WINDOWS_LOG2, CoreConfig
 from phasecore.rtl.spec.instructions import (
+    DeltaSource,
     Drift,
     Function,
     Opcode,
@@ -231,11 +232,12 @@ class Core:
             start, count = segment.row_start, segment.row_count
         else:
             start, count = segment.col_start, segment.col_count
-        if values["from_slot"]:
+        if values.get("from_slot") or values.get("source"):
             return start, count, self.slots[values["slot"], start : start + count]
         return start, count, self._held_codes(start, count)
 
-    def _write(self, values: dict[str, int], result: Int, exponent: int) -> None:
+    def write(self, values: dict[str, int], result: Int, exponent: int) -> None:
+        """Fill the destination of an instruction with bytes and their exponent."""
         slot, first = values["destination"], values["destination_line"]
         self.post.place(result, self.slots[slot], first=first)
         self.exponents[slot] = exponent
@@ -250,17 +252,19 @@ class Core:
             table=values["table"] if values["affine"] else None,
         )  # fmt: skip
         if result is not None:
-            self._write(values, result, 0)
+            self.write(values, result, 0)
 
     def _delta(self, values: dict[str, int]) -> None:
         start, count, codes = self._processed(values)
+        source = DeltaSource(values["source"])
         mantissas, exponent = self.post.delta(
             codes, self.slots[values["output"], start : start + count], start=start,
-            function=Function(values["function"]), from_slot=bool(values["from_slot"]),
-            shift=values["shift"] if values["fixed"] else None,
-            exponent=self._window.exponent, bias=values["bias"],
+            function=Function(values["function"]), source=source,
+            shift=values["shift"] if values["fixed"] else None, bias=values["bias"],
+            exponent=int(self.exponents[values["slot"]]) if source is DeltaSource.MANTISSAS
+            else self._window.exponent,
         )  # fmt: skip
-        self._write(values, mantissas, exponent)
+        self.write(values, mantissas, exponent)
 
     def _outer(self, values: dict[str, int]) -> None:
         pulses = self.update.outer(

@@ -56,12 +56,13 @@ class LocalControl:
     def define(self, index: int, descriptor: ObjectDescriptor) -> None:
         """Write a descriptor, which restarts the object.
 
-        ``enable = 0``, or a ring that is not in the vector memory, undefines it.
+        ``enable = 0``, or a ring that is not in its memory, undefines it.
         """
         if not 0 <= index < len(self.descriptors):
             raise ValueError(f"object must be in 0..{len(self.descriptors) - 1}, not {index}")
         end = descriptor.base + descriptor.size
-        fits = descriptor.partial or (descriptor.size and end <= self.config.memory_words)
+        words = self.config.accumulator_words if descriptor.sums else self.config.memory_words
+        fits = descriptor.partial or (descriptor.size and end <= words)
         self.descriptors[index] = descriptor if descriptor.enable and fits else None
         self.arrived[index] = descriptor.arrived
         for counter in (self.dead, self.row, self.col, self.frame_number, self.at, self.lines):

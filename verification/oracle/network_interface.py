@@ -9,6 +9,7 @@ same as taking its packets one by one.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ from phasecore.rtl.spec.packets import HEADER
 from phasecore.verification.oracle.core import Core
 from phasecore.verification.oracle.fixed_point import Int, round_shift, saturate
 from phasecore.verification.oracle.local_control import Grant, LocalControl
-from phasecore.verification.oracle.window import gather
+from phasecore.verification.oracle.window import gather, scatter
 
 __all__ = [
     "Message",
@@ -292,33 +293,64 @@ class NetworkInterface:
 
     def gather(self, values: Mapping[str, int]) -> None:
         """GATHER of an object whose iteration is ready."""
-        local, index, lanes = self.local, values["object"], self.config.post_lanes
-        entry = local.descriptor(index)
+        lanes = self.config.post_lanes
+        entry, window = self._window(values)
+        start, count = window["start"], window["count"]
+        slot = self.core.slots[values["destination"]]
+        gather(
+            self.core.memory[entry.base * lanes : (entry.base + entry.size) * lanes], slot,
+            largest=bool(values["largest"]), **window,
+        )  # fmt: skip
+        lines = np.arange(start, start + count)
+        self.core.trace.vectors.append((values["destination"], lines, slot[lines].copy()))
+
+    def scatter(self, values: Mapping[str, int]) -> None:
+        """SCATTER to an object whose iteration is ready."""
+        lanes, core = self.config.post_lanes, self.core
+        entry, window = self._window(values)
+        ring = core.post.accumulators[entry.base * lanes : (entry.base + entry.size) * lanes]
+        core.post.accumulator_saturations += scatter(
+            ring, core.slots[values["slot"]], bits=self.config.acc_bits,
+            shift=int(core.exponents[values["slot"]]) - entry.unit, **window,
+        )  # fmt: skip
+
+    def normalise(self, values: dict[str, int]) -> None:
+        """NORMALISE of an object whose iteration is ready."""
+        entry, window = self._window(values)
+        row, col = window["pixel"]
+        at = window["origin"] + row * entry.row_pitch + col * entry.pixel_pitch
+        at = at % (entry.size * self.config.post_lanes) + entry.skip
+        at += entry.base * self.config.post_lanes
+        sums = self.core.post.accumulators[at : at + entry.count]
+        self.core.write(values, *self.core.post.normalise(sums, entry.unit))
+
+    def _window(self, values: Mapping[str, int]) -> tuple[ObjectDescriptor, dict[str, Any]]:
+        """Descriptor of an object, and the place of the window of its iteration."""
+        local, index = self.local, values["object"]
+        entry, down, right = (
+            local.descriptor(index), values.get("block_row", 0), values.get("block_col", 0)
+        )  # fmt: skip
         assert entry is not None
         row, col, frame = local.row[index], local.col[index], local.frame_number[index]
         pixel = (
-            row * entry.stride_row - entry.padding_row + values["block_row"],
-            col * entry.stride_col - entry.padding_col + values["block_col"],
+            row * entry.stride_row - entry.padding_row + down,
+            col * entry.stride_col - entry.padding_col + right,
         )
         # Address of the pixel that is read first in the window of block position (0, 0), less
         # what lies between it and the object's pixel (0, 0).
         origin = (
             entry.origin + frame * entry.frame_step + row * entry.row_step + col * entry.col_step
         )
-        origin -= (pixel[0] - values["block_row"]) * entry.row_pitch
-        origin -= (pixel[1] - values["block_col"] + entry.first_col) * entry.pixel_pitch
-        start = values["block"] * lanes
-        slot = self.core.slots[values["destination"]]
-        gather(
-            self.core.memory[entry.base * lanes : (entry.base + entry.size) * lanes], slot,
-            origin=origin, frame=(entry.height, 1 << 20 if entry.packed else entry.width),
-            pixel=pixel, pitches=(entry.row_pitch, entry.pixel_pitch),
-            kernel=(entry.rows, entry.cols), segment=entry.segment, first=(0, entry.first_col),
-            skip=entry.skip, start=start, count=min(entry.count, self.config.lines - start),
-            largest=bool(values["largest"]),
-        )  # fmt: skip
-        lines = np.arange(start, min(start + entry.count, self.config.lines))
-        self.core.trace.vectors.append((values["destination"], lines, slot[lines].copy()))
+        origin -= (pixel[0] - down) * entry.row_pitch
+        origin -= (pixel[1] - right + entry.first_col) * entry.pixel_pitch
+        start = values.get("block", 0) * self.config.post_lanes
+        return entry, {
+            "origin": origin, "frame": (entry.height, 1 << 20 if entry.packed else entry.width),
+            "pixel": pixel, "pitches": (entry.row_pitch, entry.pixel_pitch),
+            "kernel": (entry.rows, entry.cols), "segment": entry.segment,
+            "first": (0, entry.first_col), "skip": entry.skip, "start": start,
+            "count": min(entry.count, self.config.lines - start),
+        }  # fmt: skip
 
     def receive(self, packet: Sequence[int], *, cancelled: bool = False) -> NocFault | None:
         """Take a packet, head first; of a cancelled one, the flits that came before its end.

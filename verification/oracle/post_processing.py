@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from phasecore.rtl.spec.core import EXPONENT_BITS, CoreConfig
-from phasecore.rtl.spec.instructions import Function
+from phasecore.rtl.spec.instructions import DeltaSource, Function
 from phasecore.verification.oracle.activation import activation, derivative
 from phasecore.verification.oracle.fixed_point import Int, round_shift, saturate
 
@@ -25,8 +25,8 @@ class PostProcessing:
 
     def __init__(self, config: CoreConfig):
         self.config = config
-        self.accumulators = np.zeros(config.lines, dtype=np.int64)
-        """Partial sums by line, in 1/128 code."""
+        self.accumulators = np.zeros(config.accumulator_lines, dtype=np.int64)
+        """Partial sums by line, in 1/128 code; behind them frames of sums."""
         self.scales = np.zeros((config.affine_tables, config.lines), dtype=np.int64)
         """Affine scales (unsigned 1.7) by table and line."""
         self.offsets = np.zeros((config.affine_tables, config.lines), dtype=np.int64)
@@ -79,7 +79,7 @@ class PostProcessing:
         *,
         start: int,
         function: Function,
-        from_slot: bool = False,
+        source: DeltaSource = DeltaSource.CODES,
         shift: int | None = None,
         exponent: int = 0,
         bias: int = 0,
@@ -88,23 +88,38 @@ class PostProcessing:
 
         Parameters
         ----------
-        codes : codes of the lines, from the converter or (``from_slot``) targets from a slot
+        codes : codes of the lines from the converter, or bytes of a slot
         output : activations of the same lines
+        source : what the codes are
         shift : fixed right shift, or None to normalise
-        exponent : of the driven slot of the window; not used ``from_slot``
+        exponent : of the driven slot of the window, or of the mantissas; not used of targets
         """
         c = np.asarray(codes, dtype=np.int64)
         y = np.asarray(output, dtype=np.int64)
-        m = 2 * (c - y) if from_slot else 2 * c + 1
+        m = {
+            DeltaSource.CODES: 2 * c + 1,
+            DeltaSource.DIFFERENCE: 2 * (c - y),
+            DeltaSource.MANTISSAS: 2 * c,
+        }[source]
         v = m * derivative(y, function)
         self.accumulators[self._lines(start, len(c))] = v
         if shift is None:
             shift = max(0, int(np.abs(v).max()).bit_length() - 7)
-        rounded = round_shift(v, shift)
+        known = 0 if source is DeltaSource.DIFFERENCE else exponent
+        return self._mantissas(v, shift, known + bias)
+
+    def normalise(self, sums: Int, unit: int) -> tuple[Int, int]:
+        """NORMALISE: mantissas of a pixel's sums and their shared exponent; the sums become 0."""
+        shift = min(max(0, int(np.abs(sums).max()).bit_length() - 7), 24)
+        found = self._mantissas(sums, shift, unit)
+        sums[:] = 0
+        return found
+
+    def _mantissas(self, values: Int, shift: int, exponent: int) -> tuple[Int, int]:
+        rounded = round_shift(values, shift)
         mantissas = saturate(rounded, 8, symmetric=True)
         self.code_saturations += int(np.count_nonzero(mantissas != rounded))
-        total = (0 if from_slot else exponent) + shift + bias
-        return mantissas, int(saturate(total, EXPONENT_BITS))
+        return mantissas, int(saturate(exponent + shift, EXPONENT_BITS))
 
     def place(self, values: Int, vector: Int, *, first: int) -> None:
         """Write ``values`` into ``vector`` from line ``first`` on, modulo the lines."""

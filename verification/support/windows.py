@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random windows of random objects, for the golden kernel and for the bench of the window unit."""
+"""Random windows of random objects, for the golden kernels and for the bench of the window unit."""
 
 from collections.abc import Mapping
 from random import Random
@@ -16,16 +16,19 @@ __all__ = ["Case", "random_case", "window_at"]
 
 
 class Case(NamedTuple):
-    """A GATHER (its fields) of an object at an iteration, and the same for the oracle."""
+    """A GATHER (its fields) of an object at an iteration, and the same for the oracle.
+
+    Of an object of sums a SCATTER, whose slot is the ``destination``.
+    """
 
     descriptor: ObjectDescriptor
-    gather: dict[str, int]
+    fields: dict[str, int]
     iteration: dict[str, int]
     oracle: dict[str, Any]
 
     def window(self, config: CoreConfig) -> Any:
         """Record of the window."""
-        return window_at(config, self.descriptor, self.gather, **self.iteration)
+        return window_at(config, self.descriptor, self.fields, **self.iteration)
 
 
 def window_at(
@@ -38,37 +41,42 @@ def window_at(
     entry["row"], entry["col"], entry["frame_number"] = row, col, frame
     for name, value in gather.items():
         instruction[name] = value
-    place(window, entry, instruction, config.lines, config.post_lanes)
+    place(window, entry, instruction, instruction.destination, config.lines, config.post_lanes)
     return window
 
 
-def random_case(rng: Random, config: CoreConfig) -> Case:
-    """One that the ring holds: packed rows, the largest of pixels, or a copy of any row tile."""
+def random_case(rng: Random, config: CoreConfig, *, sums: bool = False) -> Case:
+    """One that the ring holds: packed rows, the largest of pixels, or a copy of any row tile.
+
+    Of ``sums`` the last.
+    """
     while True:
-        case = _case(rng, config)
+        case = _case(rng, config, sums=sums)
         try:
             case.descriptor.check(config)
-            case.descriptor.check_gather(config, case.gather)
+            check = case.descriptor.check_scatter if sums else case.descriptor.check_gather
+            check(config, case.fields)
         except ValueError:
             # A tile, a block or a ring that does not go with the others.
             continue
         return case
 
 
-def _case(rng: Random, config: CoreConfig) -> Case:
-    lanes, words = config.post_lanes, config.memory_words
-    kind = rng.choice(["packed", "largest", "copy", "copy"])
+def _case(rng: Random, config: CoreConfig, *, sums: bool) -> Case:
+    lanes, low = config.post_lanes, config.blocks if sums else 0
+    words = config.accumulator_words if sums else config.memory_words
+    kind = "copy" if sums else rng.choice(["packed", "largest", "copy", "copy"])
     shape = _packed(rng) if kind == "packed" else _pixels(rng, config, largest=kind == "largest")
-    size = rng.randint(1, min(words, 1 + 6 * config.blocks))
+    size = rng.randint(1, min(words - low, 1 + 6 * config.blocks))
     ring = size * lanes
     window = _tile(rng, config, shape, largest=kind == "largest")
     row_bytes, zero = shape["row_bytes"], 8 * rng.randrange(ring // 8)
     top = shape["padding_row"] - window["first"][0]
-    frame_step, iteration = rng.randrange(ring), {
-        name: rng.randrange(8) for name in ("row", "col", "frame")
-    }  # fmt: skip
+    frame_step = 0 if sums else rng.randrange(ring)
+    iteration = {name: rng.randrange(8) for name in ("row", "col", "frame")}
     descriptor = ObjectDescriptor(
-        base=rng.choice([words - size, rng.randint(0, words - size)]), size=size,
+        base=rng.choice([words - size, rng.randint(low, words - size)]), size=size,
+        sums=int(sums), cursor=int(sums),
         height=shape["height"], width=shape["width"], packed=int(kind == "packed"),
         out_height=8, out_width=8, padding_row=top, padding_col=shape["padding_col"],
         stride_row=shape["stride_row"], stride_col=shape["stride_col"],
@@ -83,12 +91,12 @@ def _case(rng: Random, config: CoreConfig) -> Case:
         frame_step=frame_step,
     )  # fmt: skip
     block = rng.choice([(0, 0), (rng.randint(0, 2), rng.randint(0, 2))])
-    gather = {
+    fields = {
         "object": 0, "destination": rng.randrange(config.slots),
         "block": rng.randrange(config.blocks), "block_row": block[0], "block_col": block[1],
         "largest": int(kind == "largest"),
     }  # fmt: skip
-    start, row, col = gather["block"] * lanes, iteration["row"], iteration["col"]
+    start, row, col = fields["block"] * lanes, iteration["row"], iteration["col"]
     along = shape["col_step"] if kind == "packed" else 0
     oracle = {
         "origin": zero + iteration["frame"] * frame_step + col * along,
@@ -106,7 +114,7 @@ def _case(rng: Random, config: CoreConfig) -> Case:
         "count": min(window["count"], config.lines - start),
         "largest": kind == "largest",
     }
-    return Case(descriptor, gather, iteration, oracle)
+    return Case(descriptor, fields, iteration, oracle)
 
 
 def _tile(

@@ -57,6 +57,7 @@ from phasecore.models.golden.packets import Result, header
 from phasecore.rtl.spec.chip import BRIDGE_FLITS, ChipConfig
 from phasecore.rtl.spec.instructions import (
     Axis,
+    DeltaSource,
     Function,
     ObjectDescriptor,
     Opcode,
@@ -414,7 +415,9 @@ class ChipMapping(Mapping):
         """Error vectors down to the tiles', which leaves before the head's own update."""
         layers, last = self.network.layers, self.network.last
         yield encode(Opcode.AWAIT, objects=1 << HeadObject.TARGETS)
-        yield self._delta(last, last - 1, from_slot=1, slot=self._targets + target)
+        yield self._delta(
+            last, last - 1, source=DeltaSource.DIFFERENCE, slot=self._targets + target
+        )
         for index in reversed(range(last)):
             slot = self._deltas[index + 1]
             yield product(Opcode.BACKWARD, self.recipe, segment=index, slot=slot)

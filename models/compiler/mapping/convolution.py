@@ -27,7 +27,7 @@ from phasecore.models.golden.arithmetic import Int
 from phasecore.models.golden.device import DeviceProfile
 from phasecore.models.golden.packets import Result
 from phasecore.rtl.spec.core import CoreConfig
-from phasecore.rtl.spec.instructions import Axis, Function, Opcode, Segment, encode
+from phasecore.rtl.spec.instructions import Axis, DeltaSource, Function, Opcode, Segment, encode
 
 __all__ = [
     "DELTA_SLOT",
@@ -150,8 +150,8 @@ class ConvMapping(Mapping):
         plan, precision = self.hardware.plans[index], self.config.input_bits
         function = plan.layer.function if tile == 0 else Function.NONE
         product = {"segment": 0, "precision": precision, "input_signs": 3, "polarities": 3}
-        post: dict[str, Any] = {"segment": 0, "from_slot": 0, "destination_line": 0}
-        scaled = {"accumulate": 0, "affine": 0, "table": 0}
+        post: dict[str, Any] = {"segment": 0, "destination_line": 0}
+        scaled = {"from_slot": 0, "accumulate": 0, "affine": 0, "table": 0}
         return [
             encode(Opcode.FORWARD, slot=X_SLOT, **product),
             encode(Opcode.ACTIVATE, **post | scaled | {
@@ -165,8 +165,8 @@ class ConvMapping(Mapping):
                 "shift": 0,
             }),
             encode(Opcode.DELTA, **post | {
-                "axis": Axis.COLS, "from_slot": 1, "slot": TARGET_SLOT, "output": OUTPUT_SLOT,
-                "function": plan.layer.function, "fixed": 0, "shift": 0,
+                "axis": Axis.COLS, "source": DeltaSource.DIFFERENCE, "slot": TARGET_SLOT,
+                "output": OUTPUT_SLOT, "function": plan.layer.function, "fixed": 0, "shift": 0,
                 "bias": self.recipe.biases[index], "destination": DELTA_SLOT,
             }),
             encode(Opcode.OUTER, segment=0, slot=X_SLOT, delta=DELTA_SLOT, transfer=1),

@@ -25,7 +25,7 @@ from phasecore.models.golden.arithmetic import Int
 from phasecore.models.golden.device import DeviceProfile
 from phasecore.models.golden.packets import Result, vector_packet
 from phasecore.rtl.spec.core import CoreConfig
-from phasecore.rtl.spec.instructions import Axis, Function, Opcode, Segment, encode
+from phasecore.rtl.spec.instructions import Axis, DeltaSource, Function, Opcode, Segment, encode
 
 __all__ = ["CoreMapping"]
 
@@ -151,8 +151,8 @@ class CoreMapping(Mapping):
     def _backward(self) -> Iterator[int]:
         last = self.network.last
         yield delta(
-            self.recipe, last, segment=last, from_slot=1, slot=TARGET, output=self._output(last),
-            destination=self._delta(last),
+            self.recipe, last, segment=last, source=DeltaSource.DIFFERENCE, slot=TARGET,
+            output=self._output(last), destination=self._delta(last),
         )  # fmt: skip
         for index in reversed(range(last)):
             yield product(

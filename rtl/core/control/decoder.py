@@ -13,6 +13,7 @@ from phasecore.rtl.spec.instructions import (
     INSTRUCTIONS,
     OPCODE_BITS,
     SEGMENT,
+    DeltaSource,
     Drift,
     Field,
     Function,
@@ -143,6 +144,8 @@ class Decoder(wiring.Component):
         if code in POSTS:
             lowest = Function.IDENTITY if code is Opcode.DELTA else Function.NONE
             bad = (view.function < lowest) | (view.function > Function.TANH)
+            if code is Opcode.DELTA:
+                bad |= view.source > DeltaSource.DIFFERENCE
             checks += [
                 (view.destination_line >= config.lines, FaultCode.LINE),
                 (bad, FaultCode.FUNCTION),

@@ -24,7 +24,13 @@ from phasecore.rtl.core.interfaces import (
     UpdateCommand,
 )
 from phasecore.rtl.spec.core import CoreConfig
-from phasecore.rtl.spec.instructions import INSTRUCTION_BITS, INSTRUCTIONS, Opcode, Unit
+from phasecore.rtl.spec.instructions import (
+    INSTRUCTION_BITS,
+    INSTRUCTIONS,
+    DeltaSource,
+    Opcode,
+    Unit,
+)
 
 __all__ = ["Dispatcher", "IssuePort", "offer"]
 
@@ -146,8 +152,10 @@ class Dispatcher(wiring.Component):
                     payload.count.eq(Mux(view.axis, segment.row_count, segment.col_count)),
                     payload.destination_line.eq(view.destination_line),
                 ]
+                if code is Opcode.DELTA:
+                    m.d.comb += payload.from_slot.eq(view.source != DeltaSource.CODES)
                 for field in INSTRUCTIONS[code]:
-                    if field.name not in ("segment", "axis", "destination_line"):
+                    if field.name not in ("segment", "axis", "source", "destination_line"):
                         m.d.comb += payload[field.name].eq(view[field.name])
 
     def _weights(self, m: Module) -> None:

@@ -19,7 +19,13 @@ from phasecore.rtl.core.control.decoder import (
 )
 from phasecore.rtl.core.interfaces import UnitsStatus
 from phasecore.rtl.spec.core import CoreConfig
-from phasecore.rtl.spec.instructions import INSTRUCTION_BITS, Function, Opcode, Unit
+from phasecore.rtl.spec.instructions import (
+    INSTRUCTION_BITS,
+    DeltaSource,
+    Function,
+    Opcode,
+    Unit,
+)
 
 __all__ = ["Scoreboard"]
 
@@ -151,7 +157,9 @@ class Scoreboard(wiring.Component):
             with m.Case(Opcode.DELTA):
                 delta = fields[Opcode.DELTA]
                 m.d.comb += [
-                    sources.eq(bit(delta.slot, delta.from_slot) | bit(delta.output)),
+                    sources.eq(
+                        bit(delta.slot, delta.source != DeltaSource.CODES) | bit(delta.output)
+                    ),
                     destination.eq(bit(delta.destination)),
                 ]
             with m.Case(Opcode.OUTER):

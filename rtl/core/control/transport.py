@@ -21,7 +21,7 @@ __all__ = ["AxiTransport", "NetworkStatus", "NocTransport", "Transport"]
 
 STREAMED = (Opcode.LOAD, Opcode.READ)
 NETWORKED = (Opcode.SEND, Opcode.AWAIT, Opcode.RELEASE, Opcode.GATHER)
-TRANSPORTED = (*STREAMED, *NETWORKED)
+TRANSPORTED = (*STREAMED, *NETWORKED, Opcode.SCATTER, Opcode.NORMALISE)
 
 
 class NetworkStatus(wiring.Signature):
