@@ -42,8 +42,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.getoption("--full"):
         named = {argument.partition("::")[2] for argument in config.args}
         long = [
-            item for item in items if item.get_closest_marker("full") and item.name not in named
-        ]
+            item for item in items
+            if item.get_closest_marker("full")
+            and named.isdisjoint({item.name, getattr(item, "originalname", item.name)})
+        ]  # fmt: skip
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in long]
     network = [item for item in items if item.path.parent.name == "noc"]

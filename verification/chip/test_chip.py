@@ -126,19 +126,19 @@ def simulated(capsys, tmp_path, *options):
 
 def test_tiny_chip_trains_in_icarus(capsys, tmp_path):
     result = simulated(
-        capsys, tmp_path, "--network", "mlp-48-12-10", "--sim", "icarus", "--images", "30",
-        "--test-images", "10",
+        capsys, tmp_path, "--network", "mlp-48-12-10", "--sim", "icarus", "--images", "10",
+        "--test-images", "5",
     )  # fmt: skip
-    assert result["images"] == 30
+    assert result["images"] == 10
 
 
 def test_small_chip_trains_in_icarus(capsys, tmp_path):
     """Words of 32 lines: packets of more than two flits."""
     result = simulated(
-        capsys, tmp_path, "--network", "mlp-64-14-10", "--sim", "icarus", "--images", "20",
-        "--test-images", "5",
+        capsys, tmp_path, "--network", "mlp-64-14-10", "--sim", "icarus", "--images", "5",
+        "--test-images", "2",
     )  # fmt: skip
-    check_phases(result, images=20)
+    check_phases(result, images=5)
 
 
 @pytest.mark.full
@@ -162,7 +162,7 @@ def test_rtl_goes_on_from_a_checkpoint(capsys, tmp_path):
     """Trained devices, chi and selection counters go into the RTL; it trains on as the run does."""
     run = checkpoints.Run(
         network=NETWORKS["mlp-48-12-10"], config=CHIPS["tiny"].core.replace(devices_per_polarity=2),
-        profile=PCM, seed=5, epochs=4, images=60,
+        profile=PCM, seed=5, epochs=9, images=15,
     )  # fmt: skip
     trainer = Trainer(run, load("digits48"))
     stretches = trainer.stretches()
@@ -173,7 +173,7 @@ def test_rtl_goes_on_from_a_checkpoint(capsys, tmp_path):
     assert any(counter for core in trainer.cores for counter in core.programmer.selection)
 
     arguments = ["simulate", "--json", "--sim", "icarus", "--resume", str(path)]
-    arguments += ["--test-images", "5"]
+    arguments += ["--test-images", "2"]
     for contradiction, message in (
         (["--seed", "6"], "seed 5, not 6"),
         (["--profile", "ideal"], "profile.name pcm, not ideal"),

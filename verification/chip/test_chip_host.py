@@ -31,7 +31,7 @@ def run(simulate, tmp_path, seed, chip, case, *, pauses=False):
 @pytest.mark.parametrize(
     ("case", "pauses"),
     [
-        ("vectors_through_two_cores", False),
+        pytest.param("vectors_through_two_cores", False, marks=pytest.mark.full),
         ("vectors_through_two_cores", True),
         ("resets_at_random_times", False),
         ("pages_belong_to_nodes", True),

@@ -17,7 +17,7 @@ TINY, SMALL = CHIPS["tiny"], CHIPS["small"]
     "chip",
     [
         TINY.replace(host_routes=5, host_objects=3),
-        SMALL,
+        pytest.param(SMALL, marks=pytest.mark.full),
         CHIPS["default"],
         SMALL.replace(noc=SMALL.noc.replace(virtual_channels=1, depth=2)),
         SMALL.replace(noc=SMALL.noc.replace(virtual_channels=4, depth=6)),

@@ -13,10 +13,12 @@ import yaml
 import phasecore
 from phasecore.rtl.spec.chip import CHIPS
 from phasecore.rtl.spec.core import PRESETS
+from phasecore.rtl.spec.noc import NocConfig
 from phasecore.scripts.flow.release import GENERATED, MACROS
 from phasecore.verification.support.build import verilator_environment
 
-CONFIGS = {"phasecore_core": PRESETS["tiny"], "phasecore_chip": CHIPS["tiny"]}
+CHIP = CHIPS["tiny"].replace(noc=NocConfig(width=2, height=1), host=0)
+CONFIGS = {"phasecore_core": PRESETS["tiny"], "phasecore_chip": CHIP}
 
 
 @pytest.fixture(scope="module", params=CONFIGS)

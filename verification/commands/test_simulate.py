@@ -42,28 +42,28 @@ def check(result, status, *, images):
 def test_small_preset_in_icarus(capsys, tmp_path):
     """Two epochs learn what ``phasecore train`` learns in two; the report says it is short."""
     status, result = simulate(
-        capsys, tmp_path, "--config", "small", "--sim", "icarus", "--images-per-epoch", "15",
-        "--epochs", "2", "--test-images", "20",
+        capsys, tmp_path, "--config", "small", "--sim", "icarus", "--images-per-epoch", "8",
+        "--epochs", "2", "--test-images", "10",
     )  # fmt: skip
-    check(result, status, images=30)
+    check(result, status, images=16)
     assert (result["network"], result["profile"]) == ("mlp-48-14-10", "pcm")
     assert (tmp_path / "simulate-mlp-48-14-10.png").stat().st_size > 10_000
     stored = (tmp_path / "simulate-mlp-48-14-10.json").read_text(encoding="utf-8")
-    assert json.loads(stored)["images"] == 30
+    assert json.loads(stored)["images"] == 16
     wanted = Run(
         network=NETWORKS["mlp-48-14-10"],
         config=SMALL,
         profile=PROFILES["pcm"],
         seed=1,
         epochs=2,
-        images=15,
+        images=8,
     )
     curve = list(Trainer(wanted, load("digits48")).stretches())
     assert [round(point["loss_rtl"], 6) for point in result["curve"]] == [
         point["loss"] for point in curve
     ]
     text = report(result)
-    assert "30: 2 times the same 15\n" in text
+    assert "16: 2 times the same 8\n" in text
     assert "after a short run" in text
     assert "after a short run" not in report(result | {"images": 5 * 1197})
 
@@ -71,10 +71,10 @@ def test_small_preset_in_icarus(capsys, tmp_path):
 def test_default_preset_in_verilator(capsys, tmp_path):
     network = "mlp-196-50-10" if os.environ.get("PHASECORE_DATA") else "mlp-64-50-10"
     status, result = simulate(
-        capsys, tmp_path, "--config", "default", "--images", "100", "--test-images", "50",
+        capsys, tmp_path, "--config", "default", "--images", "40", "--test-images", "20",
         "--network", network,
     )  # fmt: skip
-    check(result, status, images=100)
+    check(result, status, images=40)
     assert result["config"]["rows"] == 256
 
 

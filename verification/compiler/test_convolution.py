@@ -314,6 +314,7 @@ def test_kernels_have_the_bits_of_the_oracle(network, config, profile):
     ],
     ids=["pcm", "pcm-longer", "ideal"],
 )
+@pytest.mark.full
 def test_lenet_has_the_bits_of_the_oracle(profile, rates):
     compare_learners(LENET, LENET.config, profile, "digits28", count=1, rates=rates)
 

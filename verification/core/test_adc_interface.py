@@ -17,7 +17,11 @@ NARROW = TINY.replace(
 )
 
 
-@pytest.mark.parametrize("config", [TINY, SMALL, NARROW], ids=["tiny", "small", "narrow"])
+@pytest.mark.parametrize(
+    "config",
+    [TINY, pytest.param(SMALL, marks=pytest.mark.full), NARROW],
+    ids=["tiny", "small", "narrow"],
+)
 def test_rtl_matches_golden_model(simulate, config):
     simulate(
         AdcInterface(config),

@@ -81,7 +81,15 @@ def check_programs(core, programs, folder, *, sim, seed, times=None):
 
 @pytest.mark.parametrize(
     ("profile", "devices"),
-    [("ideal", 1), ("ideal", 2), ("pcm", 1), ("pcm", 2), ("pcm_drift", 1), ("pcm_inference", 2)],
+    [
+        ("ideal", 1),
+        ("pcm", 1),
+        ("pcm_inference", 2),
+        *(
+            pytest.param(profile, devices, marks=pytest.mark.full)
+            for profile, devices in (("ideal", 2), ("pcm", 2), ("pcm_drift", 1))
+        ),
+    ],
 )
 def test_random_programs_in_icarus(tmp_path, seed, profile, devices):
     config = TINY.replace(devices_per_polarity=devices)
@@ -236,8 +244,8 @@ def test_drift_compensation_after_a_day(tmp_path, seed):
 
 @pytest.mark.parametrize(
     ("config", "batches"),
-    [(TINY, 30), (SMALL, 8), pytest.param(SMALL, 30, marks=pytest.mark.full)],
-    ids=["tiny", "small", "small-longer"],
+    [(TINY, 30), pytest.param(SMALL, 30, marks=pytest.mark.full)],
+    ids=["tiny", "small"],
 )
 def test_random_programs_in_verilator(tmp_path, seed, config, batches):
     codes = check(

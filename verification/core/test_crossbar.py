@@ -66,8 +66,23 @@ def run(simulate, tmp_path, config, profile, *, windows, sim="icarus"):
     )
 
 
-@pytest.mark.parametrize("config", [TINY, PAIRS, TALL], ids=["tiny", "pairs", "tall"])
-@pytest.mark.parametrize("profile", [IDEAL, PCM, DEFECTIVE], ids=lambda profile: profile.name)
+@pytest.mark.parametrize(
+    ("profile", "config"),
+    [
+        pytest.param(profile, config, id=f"{profile.name}-{name}", marks=marks)
+        for profile, name, config, marks in (
+            (IDEAL, "tiny", TINY, ()),
+            (PCM, "pairs", PAIRS, ()),
+            (DEFECTIVE, "tall", TALL, ()),
+            (IDEAL, "pairs", PAIRS, pytest.mark.full),
+            (IDEAL, "tall", TALL, pytest.mark.full),
+            (PCM, "tiny", TINY, pytest.mark.full),
+            (PCM, "tall", TALL, pytest.mark.full),
+            (DEFECTIVE, "tiny", TINY, pytest.mark.full),
+            (DEFECTIVE, "pairs", PAIRS, pytest.mark.full),
+        )
+    ],
+)
 def test_macro_matches_model(simulate, tmp_path, config, profile):
     run(simulate, tmp_path, config, profile, windows=30)
 
@@ -76,6 +91,7 @@ def test_macro_without_files_is_ideal_and_empty(simulate, tmp_path):
     run(simulate, tmp_path, TINY, "default", windows=8)
 
 
+@pytest.mark.full
 def test_small_macro_matches_model(simulate, tmp_path):
     run(simulate, tmp_path, SMALL, PCM, windows=12)
 

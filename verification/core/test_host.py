@@ -14,9 +14,9 @@ PROFILE = "pcm"
 @pytest.mark.parametrize(
     ("case", "pauses"),
     [
-        ("random_programs", False),
+        pytest.param("random_programs", False, marks=pytest.mark.full),
         ("random_programs", True),
-        ("bad_packets_are_dropped_whole", False),
+        pytest.param("bad_packets_are_dropped_whole", False, marks=pytest.mark.full),
         ("bad_packets_are_dropped_whole", True),
         ("illegal_instructions_are_skipped", False),
         ("refused_register_accesses", True),
