@@ -21,7 +21,7 @@ PROFILE = "pcm"
         ("illegal_instructions_are_skipped", False),
         ("refused_register_accesses", True),
         ("memories_over_registers", False),
-        ("programs_that_do_not_end", False),
+        pytest.param("programs_that_do_not_end", False, marks=pytest.mark.full),
         ("programs_that_do_not_end", True),
         ("abort_during_a_refresh", False),
         ("resets_at_random_times", False),

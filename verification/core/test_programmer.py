@@ -26,7 +26,13 @@ CONFIGS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.full if name in ("small", "two-devices") else ())
+        for name in CONFIGS
+    ],
+)
 def test_programmer_matches_the_model(simulate, name):
     config = CONFIGS[name]
     simulate(

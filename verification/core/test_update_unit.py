@@ -21,7 +21,7 @@ WIDE = TINY.replace(rows=32, chi_bits=24, update_lanes=16, pulse_bits=4)
     ("config", "commands"),
     [
         pytest.param(TINY, 60, id="tiny"),
-        pytest.param(SMALL, 20, id="small"),
+        pytest.param(SMALL, 20, id="small", marks=pytest.mark.full),
         pytest.param(NARROW, 60, id="narrow"),
         pytest.param(WIDE, 40, id="wide"),
     ],
