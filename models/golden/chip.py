@@ -14,6 +14,7 @@ from phasecore.models.engine.programs import HALTED, NO_HALT, Programs
 from phasecore.models.engine.scheduler import Engine, RunResult, waits_for_send
 from phasecore.models.golden.core import Core
 from phasecore.models.golden.device.profiles import DeviceProfile
+from phasecore.models.golden.network_interface import sendable
 from phasecore.models.golden.noc import Noc, NocState
 from phasecore.models.golden.packet_arrays import Packets
 from phasecore.models.golden.packets import Result
@@ -163,8 +164,7 @@ def _send_waits(programs: Programs, noc: Noc, k: int) -> Iterator[str]:
     if sending < 0:
         return
     i = programs.part(k)[sending]
-    route = noc.routes[k, int(i["route"])]
-    if route["credits"] < route["needed"]:
+    if not sendable(noc, k, int(i["route"])):
         yield f"credits of route {i['route']}"
     else:
         yield f"partial sums of object {i['object']}"

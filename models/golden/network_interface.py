@@ -13,7 +13,7 @@ from phasecore.models.engine.jit import compiled
 from phasecore.models.golden import post_processing
 from phasecore.models.golden import window as window_unit
 from phasecore.models.golden.fixed_point import clip, copy, round_shift
-from phasecore.models.golden.noc import CREDITS_MAX, NUMBERS, Noc, NocFault
+from phasecore.models.golden.noc import NUMBERS, Noc, NocFault
 from phasecore.models.golden.packet_arrays import (
     Packets,
     Progress,
@@ -26,11 +26,12 @@ from phasecore.models.golden.packets import HEADER_BYTES
 from phasecore.models.golden.state import Cores, Geometry
 from phasecore.models.golden.trace import log_vector
 from phasecore.rtl.spec.core import PARTIAL_BITS, PARTIAL_SHIFT
-from phasecore.rtl.spec.instructions import PacketKind
-from phasecore.rtl.spec.messages import LINES_PER_FLIT, MessageKind
+from phasecore.rtl.spec.instructions import CREDITS_MAX, PacketKind
+from phasecore.rtl.spec.messages import GRANT_MAX, LINES_PER_FLIT, MessageKind
 
 __all__ = [
     "all_ready", "feed", "gather", "normalise", "read_by_all", "release", "scatter", "send",
+    "sendable",
 ]  # fmt: skip
 
 _OBJECT, _RANGE, _CREDIT, _ = range(len(NocFault))
@@ -72,8 +73,8 @@ def release(noc: Noc, k: int, mask: int) -> None:
             entry.frame_number += 1
             entry.arrived -= entry.frame
         while died > 0 and not entry.cursor:
-            _give(noc, entry, min(died, CREDITS_MAX))
-            died -= CREDITS_MAX
+            _give(noc, entry, min(died, GRANT_MAX))
+            died -= GRANT_MAX
 
 
 @compiled
@@ -131,6 +132,22 @@ def normalise(cores: Cores, geometry: Geometry, noc: Noc, k: int, i: Any) -> boo
 
 
 @compiled
+def sendable(noc: Noc, k: int, number: int) -> bool:
+    """Every consumer of an enabled route has a credit for a vector."""
+    for member in range(noc.routes[k, number].consumers):
+        if noc.credits[k, number, member] == 0:
+            return False
+    return True
+
+
+@compiled
+def _pay(noc: Noc, k: int, number: int) -> None:
+    """A vector takes a credit of every consumer."""
+    for member in range(noc.routes[k, number].consumers):
+        noc.credits[k, number, member] -= 1
+
+
+@compiled
 def send(
     cores: Cores, geometry: Geometry, noc: Noc, k: int, i: Any, results: Results,
     progress: Progress,
@@ -143,9 +160,11 @@ def send(
     merging = i.partial and i.merge
     if is_full(cores, geometry, results, progress):
         return False
-    if route.credits < route.needed or (merging and merge_object.lines < i.first_line + i.length):
+    if not sendable(noc, k, i.route):
         return False
-    route.credits -= route.consumers
+    if merging and merge_object.lines < i.first_line + i.length:
+        return False
+    _pay(noc, k, i.route)
     if merging:
         merge_object.lines = 0
     values, kind = noc.values, _KIND_VECTOR
@@ -171,18 +190,19 @@ def feed(
     while progress.packet[0] + 1 < len(packets.ends):
         number = progress.packet[0]
         packet, slot, start, length = read_header(packets, number, geometry.lines)
-        route = noc.routes[noc.host, min(slot, NUMBERS)]
+        slot = min(slot, NUMBERS)
+        route = noc.routes[noc.host, slot]
         if not packet:
             noc.malformed[0] += 1
         elif not route.enable:
             noc.faults[noc.host, _OBJECT] += 1
         else:
-            waits = packet == _PACKET_VECTOR and route.credits < route.needed
+            waits = packet == _PACKET_VECTOR and not sendable(noc, noc.host, slot)
             if waits or is_full(cores, geometry, results, progress):
                 return moved
             kind = _unpack(noc, packets, number, packet, length)
             if kind == _KIND_VECTOR:
-                route.credits -= route.consumers
+                _pay(noc, noc.host, slot)
             noc.exponent[0] = 0
             _post(cores, geometry, noc, route, kind, start, length, results, progress)
         progress.packet[0] += 1
@@ -337,12 +357,12 @@ def _give(noc: Noc, entry: Any, credits_: int) -> None:
         noc.undeliverable[0] += 1
         return
     route = noc.routes[node, entry.route]
-    if not route.enable:
+    if not route.enable or entry.member >= route.consumers:
         noc.faults[node, _OBJECT] += 1
         return
-    total = route.credits + credits_
+    total = noc.credits[node, entry.route, entry.member] + credits_
     noc.faults[node, _CREDIT] += total > CREDITS_MAX
-    route.credits = min(total, CREDITS_MAX)
+    noc.credits[node, entry.route, entry.member] = min(total, CREDITS_MAX)
 
 
 @compiled

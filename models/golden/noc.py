@@ -15,12 +15,11 @@ from phasecore.models.golden.arithmetic import Int
 from phasecore.models.golden.window import WINDOW
 from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.core import CoreConfig
-from phasecore.rtl.spec.instructions import ObjectDescriptor, RouteDescriptor
+from phasecore.rtl.spec.instructions import MEMBERS, ObjectDescriptor, RouteDescriptor
 from phasecore.rtl.spec.messages import PAYLOAD_FLITS
 from phasecore.rtl.spec.noc import NocConfig
 
 __all__ = [
-    "CREDITS_MAX",
     "NUMBERS",
     "Destination",
     "Noc",
@@ -32,9 +31,6 @@ __all__ = [
     "nothing",
     "payload_flits",
 ]  # fmt: skip
-
-CREDITS_MAX = 255
-"""Most credits of one message, and of a route's counter."""
 
 NUMBERS = 16
 """Objects and routes that a message can name; entry ``NUMBERS`` of every table is undefined."""
@@ -48,7 +44,7 @@ class NocFault(Enum):
 
     NOC_OBJECT = "object, route or table undefined or of another kind"
     NOC_RANGE = "lines beyond the vector, no data flits, or a credit with data"
-    NOC_CREDIT = "ring full, or more than 255 credits"
+    NOC_CREDIT = "ring full, or more than 4,095 credits"
     NOC_CANCELLED = "cancelled on the way"
 
 
@@ -68,13 +64,13 @@ _GIVEN = (
 
 OBJECT = record(
     *_GIVEN, "ring_base", "ring_size", "pitch", "frame", "frame_height", "frame_width", "width",
-    "height", "table", "producer", "route", "cursors", *_COUNTERS,
+    "height", "table", "producer", "route", "member", "cursors", *_COUNTERS,
 )  # fmt: skip
 """``ring_base``, ``ring_size``, ``pitch``: in bytes; ``frame``: vectors of one, ``frame_height`` by
 ``frame_width``; ``width``, ``height``: iterations of a row, and rows; ``table``: where these begin
 in ``Noc.need`` and ``.dead``; ``producer``: node, -1 if there is none; ``cursors``: on its ring."""
 
-ROUTE = record("enable", "object", "consumers", "needed", "credits", "first", "count", "flits")
+ROUTE = record("enable", "object", "consumers", "first", "count", "flits")
 """``first``, ``count``: its part of ``Noc.nodes``; ``flits``: most data flits of a packet."""
 
 
@@ -83,6 +79,8 @@ class Noc(NamedTuple):
 
     objects: Any
     routes: Any
+    credits: Int
+    """By node, route and consumer, ``MEMBERS`` of them; 0 behind the last one."""
     need: Int
     dead: Int
     nodes: Int
@@ -115,7 +113,7 @@ def fill(entry: Any, descriptor: ObjectDescriptor, config: CoreConfig) -> None:
     entry["frame"] = descriptor.height * descriptor.width
     entry["frame_height"], entry["frame_width"] = descriptor.height, descriptor.width
     entry["height"], entry["width"] = descriptor.out_height, descriptor.out_width
-    entry["route"] = min(descriptor.route, NUMBERS)
+    entry["route"], entry["member"] = min(descriptor.route, NUMBERS), descriptor.member
 
 
 def nothing() -> Noc:
@@ -130,6 +128,7 @@ def _empty(nodes: int, lines: int, host: int) -> Noc:
     return Noc(
         objects=records((nodes, NUMBERS + 1), OBJECT),
         routes=records((nodes, NUMBERS + 1), ROUTE),
+        credits=numbers(nodes, NUMBERS + 1, MEMBERS),
         need=numbers(0), dead=numbers(0), nodes=numbers(0),
         faults=numbers(nodes, len(NocFault)), refused=numbers(nodes), malformed=numbers(1),
         undeliverable=numbers(1), values=numbers(lines), exponent=numbers(1),
@@ -213,24 +212,26 @@ class NocState:
     def define_route(self, node: int, index: int, descriptor: RouteDescriptor) -> None:
         """Write a route's descriptor, which restarts its credits.
 
-        ``enable = 0``, or a channel that does not exist, undefines it.
+        ``enable = 0``, or a channel that does not exist, undefines it. ``ValueError`` for
+        consumers that cannot be counted, see :meth:`RouteDescriptor.check`.
         """
         at_host = node == self.config.host
         most = self.config.host_routes if at_host else self.config.core.routes
         if not 0 <= index < most:
             raise ValueError(f"route must be in 0..{most - 1}, not {index}")
+        descriptor.check()
         exists = descriptor.vc < self.config.noc.virtual_channels
         number = self.numbers[node]
         target = self._noc.routes[number, index]
         for name in ROUTE.names or ():
             target[name] = 0
-        target["credits"] = descriptor.credits
+        self._noc.credits[number, index] = 0
+        self._noc.credits[number, index, : descriptor.consumers] = descriptor.credits
         self._routes.pop((number, index), None)
         if descriptor.enable and exists:
             self._routes[number, index] = descriptor
             target["enable"] = 1
-            for name in ("consumers", "needed"):
-                target[name] = getattr(descriptor, name)
+            target["consumers"] = descriptor.consumers
             target["object"] = min(descriptor.object, NUMBERS)
             target["flits"] = payload_flits(self.config.noc, descriptor)
         self._stale = True
@@ -302,12 +303,10 @@ class Objects:
 
 
 class Routes:
-    """A node's routes; ``credits``: int64 array by route."""
+    """A node's routes; ``credits``: int64 array by route and consumer, 0 behind the last one."""
 
-    credits: Int
-
-    def __init__(self, tables: Any):
-        self.credits = tables["credits"]
+    def __init__(self, credits_: Int):
+        self.credits = credits_
 
 
 class Node:
@@ -326,7 +325,7 @@ class Node:
         routes = config.host_routes if at_host else config.core.routes
         tables = state.noc()
         self.local = Objects(tables.objects[number, :objects], tables.refused[number : number + 1])
-        self.routes = Routes(tables.routes[number, :routes])
+        self.routes = Routes(tables.credits[number, :routes])
         self._faults, self._malformed = tables.faults[number], tables.malformed
 
     @property

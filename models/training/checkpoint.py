@@ -24,8 +24,9 @@ from phasecore.rtl.spec.core import CoreConfig
 
 __all__ = ["Checkpoint", "Run", "load", "save"]
 
-FORMAT = 3
-"""Of the files: 2 named fields and arrays as version 2 of the register map does, 3 knows rings."""
+FORMAT = 4
+"""Of the files: 2 named fields and arrays as version 2 of the register map does, 3 knows rings,
+4 credits of every consumer."""
 
 
 @dataclass(frozen=True, kw_only=True)

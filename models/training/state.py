@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phasecore.models.golden.core import Core
-from phasecore.models.golden.noc import CREDITS_MAX, Node
+from phasecore.models.golden.noc import Node
 from phasecore.models.golden.state import SAVED
 from phasecore.rtl.spec.core import CoreConfig
+from phasecore.rtl.spec.instructions import CREDITS_MAX
 
 __all__ = [
     "Arrays",

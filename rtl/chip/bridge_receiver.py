@@ -8,9 +8,10 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from phasecore.rtl.chip.message_intake import MessageIntake
 from phasecore.rtl.chip.result_sender import ResultSender
 from phasecore.rtl.core.control.load_unit import AxiStream
-from phasecore.rtl.core.interfaces import CreditGrant, TableWrite
+from phasecore.rtl.core.interfaces import TableWrite
 from phasecore.rtl.interface.descriptor_table import DescriptorTable
 from phasecore.rtl.interface.head import CreditRoute
+from phasecore.rtl.interface.route_credits import MemberCredits
 from phasecore.rtl.lib.sram import Sram
 from phasecore.rtl.noc.link import Link
 from phasecore.rtl.spec.chip import BRIDGE_FLITS, ChipConfig
@@ -34,10 +35,10 @@ class BridgeReceiver(wiring.Component):
         Descriptors of objects.
     grants : Out(stream of CreditRoute)
         The credit of a packet with ``last`` that has left.
-    credit_en, credit, credit_known, credit_excess : Out(1), Out(CreditGrant), In(1), In(1)
+    credit_en, credit, credit_known, credit_excess : Out(1), Out(MemberCredits), In(1), In(1)
         Credits for a route of the host, as of ``RouteTable``.
     error : Out(8)
-        FaultCode of a message that is dropped in this cycle.
+        FaultCode of a message that was dropped in the cycle before.
     """
 
     def __init__(self, config: ChipConfig):
@@ -49,7 +50,7 @@ class BridgeReceiver(wiring.Component):
                 "table": In(TableWrite()),
                 "grants": Out(stream.Signature(CreditRoute())),
                 "credit_en": Out(1),
-                "credit": Out(CreditGrant()),
+                "credit": Out(MemberCredits()),
                 "credit_known": In(1),
                 "credit_excess": In(1),
                 "error": Out(8),

@@ -7,9 +7,10 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from phasecore.rtl.chip.packet_banks import PacketBanks
 from phasecore.rtl.core.control.load_unit import AxiStream
-from phasecore.rtl.core.interfaces import CreditGrant, TableWrite
+from phasecore.rtl.core.interfaces import TableWrite
 from phasecore.rtl.interface.head import CreditHead, CreditRoute, Destination, keep_bytes
 from phasecore.rtl.interface.packetiser import Packetiser
+from phasecore.rtl.interface.route_credits import MemberCredits
 from phasecore.rtl.interface.route_table import RouteTable
 from phasecore.rtl.lib.link_credits import LinkCredits
 from phasecore.rtl.noc.link import Link
@@ -35,7 +36,7 @@ class BridgeSender(wiring.Component):
         Descriptors of routes.
     grants : In(stream of CreditRoute)
         Sent between packets of the link, before other traffic.
-    credit_en, credit, credit_known, credit_excess : In(1), In(CreditGrant), Out(1), Out(1)
+    credit_en, credit, credit_known, credit_excess : In(1), In(MemberCredits), Out(1), Out(1)
         As of ``RouteTable``.
     malformed : Out(8)
         FaultCode of a stream packet that is dropped in this cycle.
@@ -54,7 +55,7 @@ class BridgeSender(wiring.Component):
                 "table": In(TableWrite()),
                 "grants": In(stream.Signature(CreditRoute())),
                 "credit_en": In(1),
-                "credit": In(CreditGrant()),
+                "credit": In(MemberCredits()),
                 "credit_known": Out(1),
                 "credit_excess": Out(1),
                 "malformed": Out(8),

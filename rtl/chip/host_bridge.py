@@ -30,8 +30,8 @@ class HostBridge(wiring.Component):
     table : In(TableWrite)
         Descriptors of the host's objects and routes.
     packet_fault, noc_fault : Out(8), Out(8)
-        FaultCode of a stream packet, and of a message or a packet for an undefined route, that
-        is dropped in this cycle; or NONE.
+        FaultCode of a stream packet, and of a packet for an undefined route, that is dropped in
+        this cycle, or of a message that was in the cycle before; or NONE.
     flits_sent, flits_received, credit_stalled : Out(1)
         Flit on either link; a packet waits for the credits of its route.
     """

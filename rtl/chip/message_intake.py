@@ -5,8 +5,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from phasecore.rtl.core.interfaces import CreditGrant
 from phasecore.rtl.interface.head import HeadFlit
+from phasecore.rtl.interface.route_credits import MemberCredits
 from phasecore.rtl.noc.link import Flit, Link
 from phasecore.rtl.spec.chip import BRIDGE_FLITS, ChipConfig
 from phasecore.rtl.spec.messages import MessageKind
@@ -50,10 +50,10 @@ class MessageIntake(wiring.Component):
         Address of a head; flits of its packet are still to come.
     object, known : Out(4), In(1)
         Object of the head that comes; it is enabled.
-    credit_en, credit, credit_known, credit_excess : Out(1), Out(CreditGrant), In(1), In(1)
+    credit_en, credit, credit_known, credit_excess : Out(1), Out(MemberCredits), In(1), In(1)
         As of BridgeReceiver.
     error : Out(8)
-        FaultCode of a message that is dropped in this cycle.
+        FaultCode of a message that was dropped in the cycle before.
     """
 
     def __init__(self, config: ChipConfig):
@@ -71,7 +71,7 @@ class MessageIntake(wiring.Component):
                 "object": Out(4),
                 "known": In(1),
                 "credit_en": Out(1),
-                "credit": Out(CreditGrant()),
+                "credit": Out(MemberCredits()),
                 "credit_known": In(1),
                 "credit_excess": In(1),
                 "error": Out(8),
@@ -87,7 +87,9 @@ class MessageIntake(wiring.Component):
         end, head = Signal.like(self.front), Signal(HeadFlit())
         flits, lines = Signal(8), Signal(12)
         cancelled, entry = Signal(BufferEntry()), Signal(BufferEntry())
-        m.d.sync += [valid.eq(link.valid), vc.eq(link.vc), flit.eq(link.flit)]
+        # An excess of credits is known a cycle later than other errors, of which a head has one.
+        found, told = Signal(8), Signal(8)
+        m.d.sync += [told.eq(found), valid.eq(link.valid), vc.eq(link.vc), flit.eq(link.flit)]
         m.d.comb += [
             channel.eq(channels[vc]),
             after.eq(channel),
@@ -101,8 +103,10 @@ class MessageIntake(wiring.Component):
             flits.eq(head.length - 1),
             lines.eq((head.message.start + flits) << 3),
             self.object.eq(head.message.object),
-            self.credit.object.eq(head.message.object),
+            self.credit.route.eq(head.message.object),
+            self.credit.member.eq(head.message.start),
             self.credit.count.eq(head.message.value),
+            self.error.eq(Mux(self.credit_excess, FaultCode.NOC_CREDIT, told)),
             cancelled.flits.eq(channel.flits),
             entry.good.eq(1),
             entry.flits.eq(flits),
@@ -115,36 +119,35 @@ class MessageIntake(wiring.Component):
                     after.drop.eq(1), after.head.eq(end), after.next.eq(end + 1),
                     after.flits.eq(flits), self.w_address.eq(end), self.w_data.eq(entry),
                 ]  # fmt: skip
-                self._begin(m, head, flits, lines, after)
+                self._begin(m, head, flits, lines, after, found)
             with m.Elif(channel.active & ~channel.drop):
                 m.d.comb += [
                     self.w_en.eq(1),
                     after.next.eq(channel.next + 1),
                     self.w_address.eq(Mux(flit.head, channel.head, channel.next)),
                     self.w_data.eq(Mux(flit.head, cancelled, flit.data)),
-                    self.error.eq(Mux(flit.head, FaultCode.NOC_CANCELLED, FaultCode.NONE)),
+                    found.eq(Mux(flit.head, FaultCode.NOC_CANCELLED, FaultCode.NONE)),
                 ]
         return m
 
     def _begin(
-        self, m: Module, head: data.View, flits: Signal, lines: Signal, after: data.View
-    ) -> None:
+        self, m: Module, head: data.View, flits: Signal, lines: Signal, after: data.View,
+        found: Signal,
+    ) -> None:  # fmt: skip
         """Head of a packet: room for a vector, credits for a route, or dropped."""
         message = head.message
         with m.If(message.kind == MessageKind.CREDIT):
             with m.If(~self.credit_known):
-                m.d.comb += self.error.eq(FaultCode.NOC_OBJECT)
+                m.d.comb += found.eq(FaultCode.NOC_OBJECT)
             with m.Elif(flits != 0):
-                m.d.comb += self.error.eq(FaultCode.NOC_RANGE)
+                m.d.comb += found.eq(FaultCode.NOC_RANGE)
             with m.Else():
                 m.d.comb += self.credit_en.eq(1)
-                with m.If(self.credit_excess):
-                    m.d.comb += self.error.eq(FaultCode.NOC_CREDIT)
         with m.Elif((message.kind != MessageKind.VECTOR) | ~self.known):
-            m.d.comb += self.error.eq(FaultCode.NOC_OBJECT)
+            m.d.comb += found.eq(FaultCode.NOC_OBJECT)
         with m.Elif((flits == 0) | (lines > self.config.core.lines)):
-            m.d.comb += self.error.eq(FaultCode.NOC_RANGE)
+            m.d.comb += found.eq(FaultCode.NOC_RANGE)
         with m.Elif(head.length > self.room):
-            m.d.comb += self.error.eq(FaultCode.NOC_CREDIT)
+            m.d.comb += found.eq(FaultCode.NOC_CREDIT)
         with m.Else():
             m.d.comb += [self.w_en.eq(1), self.taken.eq(head.length), after.drop.eq(0)]

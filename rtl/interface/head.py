@@ -50,11 +50,11 @@ class HeadFlit(data.StructLayout):
 
 
 class CreditRoute(data.StructLayout):
-    """Where a credit goes: route ``route`` of the node at (x, y), on channel ``vc``."""
+    """Where a credit goes: member of a route of the node at (x, y), on channel ``vc``."""
 
     def __init__(self) -> None:
         word = descriptor_word(OBJECT, 0)
-        super().__init__({name: word[name].shape for name in ("vc", "x", "y", "route")})
+        super().__init__({name: word[name].shape for name in ("vc", "x", "y", "route", "member")})
 
 
 class Destination(data.StructLayout):
@@ -89,6 +89,7 @@ class CreditHead(wiring.Component):
             head.to.eq(Cat(route.x, route.y)),
             head.message.kind.eq(MessageKind.CREDIT),
             head.message.object.eq(route.route),
+            head.message.start.eq(route.member),
             head.message.value.eq(self.count),
         ]
         return m

@@ -24,7 +24,7 @@ class HeadCheck(wiring.Component):
     pitch : In(8)
         Flits that a vector of the object may have.
     credit_known : In(1)
-        The route of a CREDIT message is enabled.
+        The route of a CREDIT message is enabled, and has the member.
     error : Out(8)
         FaultCode, NONE if the message is good; of several errors the last of a kind's list.
     """

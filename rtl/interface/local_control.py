@@ -10,10 +10,9 @@ from phasecore.rtl.interface.iteration_forms import BALANCE, COUNT_BITS, Iterati
 from phasecore.rtl.interface.read_pointers import ReadPointers
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import OBJECT
+from phasecore.rtl.spec.messages import GRANT_MAX
 
 __all__ = ["CreditPayer", "LocalControl", "ObjectBalance"]
-
-MOST_CREDITS = 255
 
 
 class LocalControl(wiring.Component):
@@ -270,7 +269,7 @@ class CreditPayer(wiring.Component):
             self.owing.eq(owed != 0),
             self.grants.valid.eq(self.owing),
             payload.object.eq(owner),
-            payload.count.eq(Mux(owed > MOST_CREDITS, MOST_CREDITS, owed)),
+            payload.count.eq(Mux(owed > GRANT_MAX, GRANT_MAX, owed)),
         ]
         with m.If(self.grants.valid & self.grants.ready):
             m.d.sync += owed.eq(owed - payload.count)

@@ -60,7 +60,8 @@ class NetworkInterface(wiring.Component):
     partial : Out(1)
         The SEND in work still reads the accumulators.
     error, error_code : Out(1), Out(8)
-        Strobe of a dropped message or SEND, and its FaultCode.
+        Strobe of a dropped SEND, or of a message that was dropped in the cycle before, and its
+        FaultCode.
     flits_sent, flits_received, credit_stalled : Out(1)
         Flit on either link; the SEND in work waits for credits of its route.
     """
@@ -124,7 +125,7 @@ class NetworkInterface(wiring.Component):
             sender.received_lines.eq(receiver.received_lines),
             receiver.merge_done.eq(sender.merge_done),
             self.busy.eq(sender.busy),
-            self.active.eq(sender.busy | receiver.busy),
+            self.active.eq(sender.busy | sender.counting | receiver.busy),
             self.reads.eq(sender.reads),
             self.partial.eq(sender.partial),
             self.flits_sent.eq(self.link_out.valid),

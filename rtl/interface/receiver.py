@@ -9,7 +9,6 @@ from amaranth.utils import exact_log2
 from phasecore.rtl.core.interfaces import (
     AccumulatorPort,
     AffineWrite,
-    CreditGrant,
     ExponentWrite,
     TableWrite,
     VectorWrite,
@@ -19,6 +18,7 @@ from phasecore.rtl.interface.head import EIGHT, FOUR, spread
 from phasecore.rtl.interface.head_check import HeadCheck
 from phasecore.rtl.interface.object_table import ObjectTable
 from phasecore.rtl.interface.partial_adder import PartialAdder
+from phasecore.rtl.interface.route_credits import MemberCredits
 from phasecore.rtl.noc.link import Link
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.messages import MessageKind
@@ -52,16 +52,18 @@ class MessageReceiver(wiring.Component):
         No room for another vector, from the cycle after ``arrived`` on; or not enabled.
     arrived : Out(objects)
         Strobe: the last flit of a vector is taken.
-    credit_en, credit, credit_known, credit_excess : Out(1), Out(CreditGrant), In(1), In(1)
-        ``count`` credits for route ``object``; it is enabled; they are more than it can have.
+    credit_en, credit, credit_known : Out(1), Out(MemberCredits), In(1)
+        Credits for a member of a route; there is such a member.
+    credit_excess : In(1)
+        The credits of the cycle before were more than the member can have.
     merge_object, received_lines, merge_done : In(4), Out, In(1)
         Lines received for object ``merge_object``, in fours; start their count again.
     write, exponent_write, affine_write, accumulators : ports of the memories
     written_place : Out
         With ``accumulators.write``: what is written, in units of eight lines.
-    busy : Out(1), a flit waits to be taken
+    busy : Out(1), a flit waits to be taken, or an error to be told
     error : Out(8)
-        FaultCode of what is dropped in this cycle.
+        FaultCode of what was dropped in the cycle before.
     """
 
     def __init__(self, config: CoreConfig, noc: NocConfig):
@@ -73,7 +75,7 @@ class MessageReceiver(wiring.Component):
                 "full": In(config.objects),
                 "arrived": Out(config.objects),
                 "credit_en": Out(1),
-                "credit": Out(CreditGrant()),
+                "credit": Out(MemberCredits()),
                 "credit_known": In(1),
                 "credit_excess": In(1),
                 "merge_object": In(4),
@@ -98,7 +100,8 @@ class MessageReceiver(wiring.Component):
         m.submodules.adder = adder = PartialAdder(self.config, channels)
         packets = Signal(data.ArrayLayout(_Packet(), channels))
         packet, after, flit = Signal(_Packet()), Signal(_Packet()), inputs.flit
-        taken, body = Signal(), Signal()
+        # An excess of credits is known a cycle later than other errors, of which a head has one.
+        taken, body, found, told = Signal(), Signal(), Signal(8), Signal(8)
         m.d.comb += [
             taken.eq(inputs.taken.any()),
             body.eq(taken & ~flit.head & packet.active & ~packet.drop),
@@ -110,14 +113,16 @@ class MessageReceiver(wiring.Component):
                 m.d.sync += packets[vc].eq(after)
         with m.If(flit.head & ~packet.active):
             self._begin(m, flit, after, check, taken)
+            m.d.comb += found.eq(Mux(taken, check.error, FaultCode.NONE))
         with m.Elif(flit.head):
             m.d.comb += after.active.eq(0)
             with m.If(taken & ~packet.drop):
-                m.d.comb += self.error.eq(FaultCode.NOC_CANCELLED)
+                m.d.comb += found.eq(FaultCode.NOC_CANCELLED)
         with m.Else():
             m.d.comb += [
                 after.unit.eq(packet.unit + 1), after.active.eq(packet.active & ~flit.tail),
             ]  # fmt: skip
+        m.d.sync += told.eq(found)
         of = {kind: packet.kind == kind for kind in MessageKind}
         m.d.comb += [
             check.head.eq(flit.data),
@@ -130,7 +135,8 @@ class MessageReceiver(wiring.Component):
             objects.lines.eq(adder.enable),
             self.write.valid.eq(body & of[MessageKind.VECTOR]),
             self.affine_write.en.eq(body & of[MessageKind.AFFINE]),
-            self.busy.eq(inputs.waiting),
+            self.error.eq(Mux(self.credit_excess, FaultCode.NOC_CREDIT, told)),
+            self.busy.eq(inputs.waiting | (told != FaultCode.NONE)),
         ]  # fmt: skip
         self._join(m, inputs, objects, check, adder)
         self._block(m, inputs, packets, adder)
@@ -151,10 +157,7 @@ class MessageReceiver(wiring.Component):
                 for name in ("kind", "object", "last", "trim", "value")
             ),
             self.credit_en.eq(taken & good & (message.kind == MessageKind.CREDIT)),
-            self.error.eq(Mux(taken, check.error, FaultCode.NONE)),
         ]
-        with m.If(self.credit_en & self.credit_excess):
-            m.d.comb += self.error.eq(FaultCode.NOC_CREDIT)
 
     def _join(
         self, m: Module, inputs: FlitInputs, objects: ObjectTable, check: HeadCheck,
@@ -176,7 +179,8 @@ class MessageReceiver(wiring.Component):
             check.pitch.eq(objects.pitch),
             check.full.eq(~objects.room),
             check.credit_known.eq(self.credit_known),
-            self.credit.object.eq(check.head.message.object),
+            self.credit.route.eq(check.head.message.object),
+            self.credit.member.eq(check.head.message.start),
             self.credit.count.eq(check.head.message.value),
         ]
 

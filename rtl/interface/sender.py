@@ -17,6 +17,7 @@ from phasecore.rtl.interface.flit_queue import FLITS, FlitQueue
 from phasecore.rtl.interface.flit_reader import FlitReader
 from phasecore.rtl.interface.head import CreditHead, CreditRoute
 from phasecore.rtl.interface.packetiser import Packetiser
+from phasecore.rtl.interface.route_credits import MemberCredits
 from phasecore.rtl.interface.route_table import RouteTable
 from phasecore.rtl.noc.link import Link
 from phasecore.rtl.spec.core import CoreConfig
@@ -44,8 +45,10 @@ class MessageSender(wiring.Component):
         Accumulators being written by the receiver, in units of eight lines: read later.
     merge_object, received_lines, merge_done : Out(4), In, Out(1)
         Lines received for object ``merge_object``, in fours; the SEND that merges them is done.
-    credit_en, credit, credit_known, credit_excess : In(1), In(CreditGrant), Out(1), Out(1)
-        A route gets credits, if it is enabled; they exceed 255, which they stay.
+    credit_en, credit, credit_known, credit_excess : In(1), In(MemberCredits), Out(1), Out(1)
+        As of RouteTable.
+    counting : Out(1)
+        Credits are being counted.
     busy, reads, partial : Out
         As of NetworkInterface.
     dropped, drop : Out(1), In(1)
@@ -74,9 +77,10 @@ class MessageSender(wiring.Component):
                 "received_lines": In(config.line_bits - 1),
                 "merge_done": Out(1),
                 "credit_en": In(1),
-                "credit": In(CreditGrant()),
+                "credit": In(MemberCredits()),
                 "credit_known": Out(1),
                 "credit_excess": Out(1),
+                "counting": Out(1),
                 "busy": Out(1),
                 "reads": Out(config.slots),
                 "partial": Out(1),
@@ -146,6 +150,7 @@ class MessageSender(wiring.Component):
             routes.credit.eq(self.credit),
             self.credit_known.eq(routes.credit_known),
             self.credit_excess.eq(routes.credit_excess),
+            self.counting.eq(routes.busy),
             packets.start.eq(first.first_line),
             packets.length.eq(first.length),
             packets.four.eq(first.partial),

@@ -17,9 +17,11 @@ from phasecore.rtl.spec.core import CoreConfig
 __all__ = [
     "BLOCK_MAX",
     "COORDINATE_MAX",
+    "CREDITS_MAX",
     "GROUP",
     "HEADER",
     "INSTRUCTIONS",
+    "MEMBERS",
     "OBJECT",
     "PACKET_MAGIC",
     "ROUTE",
@@ -301,6 +303,7 @@ OBJECT: Words = (
         Field("cursor", 1, "1: takes no messages and gives no credits"),
         Field("packed", 1, "1: a vector is a row of pixels; a window's columns have no padding"),
         Field("sums", 1, "1: its ring is in the accumulators; always a cursor"),
+        Field("member", 4, "which consumer of the producer's route it is, 0..consumers - 1"),
     ),
     (
         Field("base", 10, "first word of the ring in the vector memory"),
@@ -367,13 +370,17 @@ ROUTE: Words = (
         Field("object", 4, "object of the consumers"),
     ),
     (
-        Field("credits", 8, "credits at the start"),
-        Field("consumers", 8, "credits that a vector takes: one per consumer"),
-        Field("needed", 8, "credits that must be there to send a vector, at least ``consumers``"),
+        Field("credits", 12, "credits of every consumer at the start: vectors that its ring holds"),
+        Field("consumers", 5, "consumers, each with credits of its own: 1..16"),
     ),
 )
-"""Route descriptor. A ring of depth D at each of K consumers: credits = K D, consumers = K,
-needed = K D - D + 1, so that no ring can overflow whoever gives credits first."""
+"""Route descriptor."""
+
+MEMBERS = 16
+"""Most consumers of a route."""
+
+CREDITS_MAX = (1 << 12) - 1
+"""Most credits of a consumer."""
 
 BLOCK_MAX = 7
 """Largest row or column in a pooled block."""
@@ -529,6 +536,7 @@ class ObjectDescriptor:
     cursor: int = 0
     packed: int = 0
     sums: int = 0
+    member: int = 0
     base: int = 0
     size: int = 1
     pitch: int = 1
@@ -740,7 +748,10 @@ def slot_ring(config: CoreConfig, slot: int, depth: int = 1) -> dict[str, int]:
 
 @dataclass(frozen=True, kw_only=True)
 class RouteDescriptor:
-    """Where a producer's vectors go; the fields of ``ROUTE``."""
+    """Where a producer's vectors go; the fields of ``ROUTE``.
+
+    The defaults are those of one consumer with room for one vector.
+    """
 
     object: int
     enable: int = 1
@@ -752,7 +763,6 @@ class RouteDescriptor:
     rows: int = 0
     credits: int = 1
     consumers: int = 1
-    needed: int = 1
 
     def __post_init__(self) -> None:
         _check_whole(self)
@@ -760,3 +770,8 @@ class RouteDescriptor:
     def pack(self) -> list[int]:
         """The descriptor's registers."""
         return pack_words(ROUTE, vars(self))
+
+    def check(self) -> None:
+        """Raise ``ValueError`` for consumers that the hardware cannot count; it sends nothing."""
+        if not 1 <= self.consumers <= MEMBERS:
+            raise ValueError(f"consumers must be in 1..{MEMBERS}, not {self.consumers}")

@@ -12,6 +12,7 @@ from phasecore.rtl.spec.instructions import whole
 from phasecore.rtl.spec.packets import HEADER, Field
 
 __all__ = [
+    "GRANT_MAX",
     "LINES_PER_FLIT",
     "MESSAGE",
     "PAYLOAD_FLITS",
@@ -29,7 +30,7 @@ class MessageKind(IntEnum):
     PARTIAL = 1
     """Partial sums, 16 bits each, 4 lines per flit, into the accumulators."""
     CREDIT = 2
-    """No data: ``value`` credits for route ``object`` of the receiver."""
+    """No data: ``value`` credits of consumer ``start`` for route ``object`` of the receiver."""
     AFFINE = 3
     """Scale (low byte) and offset per line, 4 lines per flit, into affine table ``object``."""
 
@@ -42,7 +43,7 @@ def _fields() -> dict[str, Field]:
         ("object", 4, "object; CREDIT: route; AFFINE: table"),
         ("last", 1, "last packet of the vector"),
         ("trim", 3, "lines of the last flit that do not count"),
-        ("start", 8, "first line, in units of a flit's lines"),
+        ("start", 8, "first line, in units of a flit's lines; CREDIT: the object's `member`"),
         ("value", 8, "VECTOR: shared exponent, two's complement; CREDIT: credits, 1..255"),
     ):
         fields[name] = Field(name, low, width, meaning)
@@ -52,6 +53,9 @@ def _fields() -> dict[str, Field]:
 
 MESSAGE = _fields()
 """Fields of the head flit above the routers' header, by name."""
+
+GRANT_MAX = (1 << MESSAGE["value"].width) - 1
+"""Most credits of one message."""
 
 PAYLOAD_FLITS = 8
 """Most data flits of a packet; of a multicast ``NocConfig.depth - 1``."""

@@ -14,7 +14,12 @@ from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStream
 from phasecore.models.golden.packets import affine_packet, parse_result, vector_packet
 from phasecore.rtl.core.interfaces import TableWrite
 from phasecore.rtl.spec.chip import ChipConfig
-from phasecore.rtl.spec.instructions import ObjectDescriptor, RouteDescriptor
+from phasecore.rtl.spec.instructions import (
+    CREDITS_MAX,
+    MEMBERS,
+    ObjectDescriptor,
+    RouteDescriptor,
+)
 from phasecore.rtl.spec.messages import MessageKind, message_fields
 from phasecore.rtl.spec.packets import HEADER as FLIT_HEADER
 from phasecore.rtl.spec.registers.table import FaultCode
@@ -188,10 +193,10 @@ class Bench:
         keep = [1] * len(packet) + [0] * spare
         self.source.send_nowait(AxiStreamFrame(packet + random.randbytes(spare), tkeep=keep))
 
-    def credit(self, route, count=1, vc=None):
+    def credit(self, route, count=1, vc=None, member=0):
         """Queue a CREDIT message for a route of the host."""
         vc = random.choice(CHANNELS) if vc is None else vc
-        message = Message(MessageKind.CREDIT, route, value=count)
+        message = Message(MessageKind.CREDIT, route, member, value=count)
         self.router.send(vc, flits(message, header_fields(vc)))
 
     async def settle(self, cycles=40):
@@ -244,7 +249,7 @@ def random_route(**changes):
     values = {
         "object": random.randrange(16), "vc": random.choice(CHANNELS),
         "x": random.randrange(NOC.width), "y": random.randrange(NOC.height),
-        "credits": 255,
+        "credits": CREDITS_MAX,
     }  # fmt: skip
     return RouteDescriptor(**values | changes)
 
@@ -254,6 +259,7 @@ def random_object(**changes):
     values = {
         "vc": random.choice(CHANNELS), "x": random.randrange(NOC.width),
         "y": random.randrange(NOC.height), "route": random.randrange(16),
+        "member": random.randrange(MEMBERS),
     }  # fmt: skip
     return ObjectDescriptor(**values | changes)
 
@@ -321,5 +327,5 @@ def random_message(vc, number, *, last=1):
 def credit_of(descriptor):
     """Message that gives a credit back."""
     to = {"order": NOC.order(descriptor.vc), "x": descriptor.x, "y": descriptor.y}
-    message = Message(MessageKind.CREDIT, descriptor.route, value=1)
+    message = Message(MessageKind.CREDIT, descriptor.route, descriptor.member, value=1)
     return descriptor.vc, flits(message, {"multicast": 0, **to})

@@ -6,6 +6,7 @@ import random
 import cocotb
 
 from phasecore.rtl.spec.chip import BRIDGE_FLITS
+from phasecore.rtl.spec.instructions import CREDITS_MAX, MEMBERS
 from phasecore.rtl.spec.messages import MessageKind, message_fields, message_head
 from phasecore.rtl.spec.packets import HEADER as FLIT_HEADER
 from phasecore.rtl.spec.registers.table import FaultCode
@@ -68,7 +69,8 @@ async def bad_messages_are_dropped(dut, duty):
     await bench.define(0, random_object())
     await bench.define(1, random_object(enable=0))
     await bench.define(2, random_object(vc=3))
-    await bench.define(0, random_route(credits=250))
+    await bench.define(0, random_route(credits=CREDITS_MAX - 5, consumers=2))
+    await bench.define(3, random_route(consumers=MEMBERS + 1))
     expected = []
     wrong = list(bad_messages())
     random.shuffle(wrong)
@@ -87,10 +89,13 @@ async def bad_messages_are_dropped(dut, duty):
     bench.credit(0, 7)
     await bench.settle()
     assert bench.router.faults == [FaultCode.NOC_CREDIT]
-    for _ in range(256):
-        bench.give(vector(0, LINES - 8, 1)[0])
+    bench.router.faults.clear()
+    bench.credit(0, 5, member=1)
     await bench.settle()
-    assert len(bench.router.packets) == 255
+    assert bench.router.faults == []
+    bench.credit(0, 1, member=1)
+    await bench.settle()
+    assert bench.router.faults == [FaultCode.NOC_CREDIT]
 
 
 def bad_messages():
@@ -119,6 +124,9 @@ def bad_messages():
     yield FaultCode.NOC_RANGE, *words(vector_, 0, start=255, data=8)
     yield FaultCode.NOC_OBJECT, *words(MessageKind.CREDIT, 1, data=0, value=3)
     yield FaultCode.NOC_OBJECT, *words(MessageKind.CREDIT, 15, data=0, value=3)
+    yield FaultCode.NOC_OBJECT, *words(MessageKind.CREDIT, 3, data=0, value=3)
+    for member in (2, MEMBERS, 255):
+        yield FaultCode.NOC_OBJECT, *words(MessageKind.CREDIT, 0, data=0, value=3, start=member)
     yield FaultCode.NOC_RANGE, *words(MessageKind.CREDIT, 0, data=1, value=3)
     yield FaultCode.NOC_RANGE, *words(MessageKind.CREDIT, 0, data=5, value=3)
 

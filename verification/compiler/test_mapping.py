@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from phasecore.models.compiler.flits import vector_flits
-from phasecore.models.compiler.mapping import NONE_SENT, ChipMapping
+from phasecore.models.compiler.mapping import NONE_SENT, ChipMapping, Tables, check_tables
 from phasecore.models.compiler.network import ONE, Layer
 from phasecore.models.compiler.networks import CHIP_NETWORKS
 from phasecore.models.compiler.placement import place
@@ -255,16 +255,15 @@ def test_routes_and_objects_belong_together(network):
                 )
             ]
             assert route.consumers == len(consumers)
-            free = 0
-            for consumer in consumers:
+            order = [*mapping.nodes, chip.host]
+            for member, consumer in enumerate(sorted(consumers, key=order.index)):
                 descriptor = mapping.tables[consumer].objects[route.object]
                 assert (descriptor.x, descriptor.y) == chip.place(node)
                 assert descriptor.route == number
                 seen.add((consumer, route.object))
-                free += descriptor.depth - descriptor.arrived
-            if consumers != [chip.host]:
-                assert route.credits == free
-                assert route.needed == route.consumers
+                assert descriptor.member == member
+                if consumer != chip.host:
+                    assert route.credits == descriptor.depth - descriptor.arrived
     defined = {
         (node, index)
         for node, tables in mapping.tables.items()
@@ -419,6 +418,31 @@ def test_the_bridge_holds_what_the_chip_may_send():
     message = r"sends the host vectors of 4 flits with 17 credits; the bridge holds 64 flits$"
     with pytest.raises(ValueError, match=message):
         mapping.check()
+
+
+@pytest.mark.parametrize(
+    ("where", "values", "message"),
+    [
+        (("head", 1), {"x": 1, "y": 0}, "^object 0 of node 1 has two producers: route 1"),
+        (("tile", 1), {"member": 0}, "object 1 of node 0 is member 0 of route 0 of node 5, as"),
+        (("tile", 1), {"member": 4}, "is member 4 of route 0 of node 5, which has 4 consumers$"),
+        (("tile", 1), {"enable": 0}, "route 0 of node 5 goes to object 1 of node 0, which is not"),
+        (("head", 0), {"consumers": 3}, "route 0 of node 5 goes to 4 nodes, not to 3$"),
+        (("head", 0), {"consumers": 17}, r"^consumers must be in 1\.\.16, not 17$"),
+    ],
+)
+def test_tables_of_a_chip_are_refused(where, values, message):
+    mapping = mapped(CHIP_NETWORKS["mlp-784-250-10"])
+    check_tables(mapping.hardware, mapping.tables)
+    kind, index = where
+    node = mapping.head if kind == "head" else mapping.tiles[1]
+    tables = mapping.tables[node]
+    objects, routes = list(tables.objects), list(tables.routes)
+    changed = routes if kind == "head" else objects
+    changed[index] = replace(changed[index], **values)
+    mapping.tables[node] = Tables(objects, routes)
+    with pytest.raises(ValueError, match=message):
+        check_tables(mapping.hardware, mapping.tables)
 
 
 def test_outputs_too_long_for_the_bridge():

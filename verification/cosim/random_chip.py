@@ -74,9 +74,9 @@ class Pipeline:
         first, fork, last = self._places()
         shape = self._random.randint(1, 4), self._random.randint(1, 4)
         windows = [self._window(*shape)]
-        for consumers in (2, 1):
+        for _ in range(2):
             above = windows[-1]
-            windows.append(self._window(above.out_height, above.out_width, consumers))
+            windows.append(self._window(above.out_height, above.out_width))
         self.first = self._stage(first, windows[0], 1)
         self.fork = [self._stage(node, windows[1], 1) for node in fork]
         self.last = self._stage(last, windows[2], 2)
@@ -153,12 +153,8 @@ class Pipeline:
         first, last = self._random.sample([node for node in cores if node not in fork], 2)
         return first, fork, last
 
-    def _window(self, height: int, width: int, consumers: int = 1) -> ObjectDescriptor:
-        """Random window over a frame, with the shortest ring that can hold it, or one more.
-
-        A multicast goes out when its credits, which are those of all consumers together, leave no
-        doubt that all have room: so their rings must be longer.
-        """
+    def _window(self, height: int, width: int) -> ObjectDescriptor:
+        """Random window over a frame, with the shortest ring that can hold it, or one more."""
         random = self._random
         while True:
             kernel_height, kernel_width = random.randint(1, 3), random.randint(1, 3)
@@ -174,7 +170,7 @@ class Pipeline:
                 stride_row=stride, stride_col=stride, padding_row=padding,
                 padding_col=padding,
             )  # fmt: skip
-            depth = consumers * (smallest_depth(window) - 1) + 1 + random.randrange(2)
+            depth = smallest_depth(window) + random.randrange(2)
             if depth <= DEPTH_MAX:
                 return replace(window, depth=depth)
 
@@ -190,14 +186,15 @@ class Pipeline:
         fork = [stage.node for stage in self.fork]
         self.objects = {self.first.node: [self._object(self.first, host, 0, 0)]}
         self.routes = {host: [self._stream(self.first, 0)]}
-        for stage in self.fork:
-            self.objects[stage.node] = [self._object(stage, self.first.node, 0, 0)]
-        depth = self.fork[0].window.depth
+        members = self._random.sample([0, 1], 2)
+        for stage, member in zip(self.fork, members, strict=True):
+            entry = self._object(stage, self.first.node, 0, 0)
+            self.objects[stage.node] = [replace(entry, member=member)]
         self.routes[self.first.node] = [
             RouteDescriptor(
                 object=0, multicast=1, cols=sum(1 << x for x in {place(node)[0] for node in fork}),
-                rows=sum(1 << y for y in {place(node)[1] for node in fork}), credits=2 * depth,
-                consumers=2, needed=depth + 1,
+                rows=sum(1 << y for y in {place(node)[1] for node in fork}),
+                credits=self.fork[0].window.depth, consumers=2,
             )
         ]  # fmt: skip
         self.objects[self.last.node] = [

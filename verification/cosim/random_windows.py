@@ -324,10 +324,9 @@ class RandomWindows:
                 route = len(self.routes[host])
                 objects.append(replace(entry, x=x, y=y, vc=channel, route=route))
                 if not entry.cursor:
-                    credits_ = min(entry.depth, 255)
                     self.routes[host].append(
                         RouteDescriptor(
-                            object=index, x=node_x, y=node_y, vc=channel, credits=credits_
+                            object=index, x=node_x, y=node_y, vc=channel, credits=entry.depth
                         )
                     )
             self.objects[stage.node] = objects

@@ -82,7 +82,7 @@ class Packet:
         ]
         if self.cancelled:
             self.flits.append((True, True, random.getrandbits(64)))
-        self.faults = []
+        self.faults, self.expected = [], None
         fields = message_fields(self.words[0])
         self.kind, self.object, self.last = fields["kind"], fields["object"], fields["last"]
 
@@ -106,7 +106,7 @@ class Session:
         self.vectors = np.zeros(CONFIG.vector_rows * LINES, dtype=np.int64)
         self.slots = self.vectors.reshape(-1, LINES)[: CONFIG.slots]
         self.exponents = np.zeros(CONFIG.slots, dtype=np.int64)
-        self.accumulators = np.zeros(LINES, dtype=np.int64)
+        self.accumulators = np.zeros_like(self.model.core.post.accumulators)
         self.tables = np.zeros((CONFIG.affine_tables, LINES), dtype=np.int64)
         self.waiting = [deque() for _ in CHANNELS]
         self.inside = [deque() for _ in CHANNELS]
@@ -120,6 +120,8 @@ class Session:
         self.come = Counter()
         self.drops, self.dropped = 0, 0
         self.idle, self.was_idle = True, True
+        # The flit taken in the cycle before: its packet, whether a head, whether the tail.
+        self.before = None
         self.now, self.log = 0, []
 
     async def start(self):
@@ -205,8 +207,8 @@ class Session:
         self._affine()
         taken = [vc for vc in CHANNELS if int(dut.link_in__credit.value) >> vc & 1]
         assert len(taken) <= 1, "two flits in a cycle"
-        error = FaultCode(int(dut.error_code.value)) if int(dut.error.value) else None
-        arrived = self._flit(taken[0], error) if taken else self._drop(error)
+        self._fault(FaultCode(int(dut.error_code.value)) if int(dut.error.value) else None)
+        arrived = self._flit(taken[0]) if taken else 0
         assert int(dut.arrived.value) == arrived, f"arrived {int(dut.arrived.value):b}"
         if arrived:
             self.log.append(("arrived", self.now))
@@ -252,8 +254,8 @@ class Session:
             self._store(self.accumulators, block, mask, word, ACC_BITS)
         elif self.disturb and not self.idle and not self.was_idle:
             more = np.array([random.randint(-999, 999) for _ in range(LINES)])
-            self.accumulators += more
-            self.model.core.post.accumulators += more
+            self.accumulators[:LINES] += more
+            self.model.core.post.accumulators[:LINES] += more
         self.was_idle = self.idle
 
     def _affine(self):
@@ -271,17 +273,30 @@ class Session:
 
     # Receiving
 
-    def _flit(self, vc, error):
+    def _fault(self, error):
+        """An error is that of the flit taken in the cycle before, or of a SEND."""
+        packet, head, tail = self.before or (None, False, False)
+        self.before = None
+        if error is not None and head:
+            packet.faults.append(error)
+        elif error is not None:
+            self._drop(error)
+        if not tail:
+            return
+        names = [code.name for code in packet.faults]
+        expected = [] if packet.expected is None else [packet.expected.name]
+        if len(names) > len(expected) and names[-1] == "NOC_OBJECT":
+            # A SEND was dropped in the cycle behind the head.
+            self._drop(FaultCode[names.pop()])
+        assert names == expected, f"errors of {packet.kind} {packet.object}"
+
+    def _flit(self, vc):
         """A flit of a channel is taken; objects that have a vector more."""
         self.credits[vc] += 1
         packet, head, tail = self.inside[vc].popleft()
         self.taking[vc] = None if tail else packet
-        if error is not None:
-            if head:
-                packet.faults.append(error)
-            else:
-                self._drop(error)
-        elif not head and packet.kind == PARTIAL and not packet.faults:
+        self.before = packet, head, tail
+        if not head and packet.kind == PARTIAL and not packet.faults:
             self.come[packet.object] += 1
         return self._receive(packet) if tail else 0
 
@@ -292,12 +307,7 @@ class Session:
             lines = np.arange(8 * local.descriptor(packet.object).pitch)
             places = local.place(packet.object, lines)
         error = self.model.receive(packet.words, cancelled=packet.cancelled)
-        names = [code.name for code in packet.faults]
-        expected = [] if error is None else [error.name]
-        if len(names) > len(expected) and names[-1] == "NOC_OBJECT":
-            # A SEND was dropped in the cycle of the head.
-            self._drop(FaultCode[names.pop()])
-        assert names == expected, f"errors of {packet.kind} {packet.object}"
+        packet.expected = error
         if error is None and known:
             found, wanted = self.vectors[places], self.model.core.memory[places]
             assert (found == wanted).all(), f"object {packet.object}"
@@ -306,11 +316,9 @@ class Session:
 
     def _drop(self, error):
         """An error that is no packet's is that of a SEND."""
-        if error is not None:
-            assert error == FaultCode.NOC_OBJECT
-            self.dropped += 1
-            assert self.dropped <= self.drops, "error without a reason"
-        return 0
+        assert error == FaultCode.NOC_OBJECT
+        self.dropped += 1
+        assert self.dropped <= self.drops, "error without a reason"
 
     # Sending
 
@@ -346,7 +354,7 @@ class Session:
         if fields["kind"] == CREDIT:
             return
         command = self.sending[0]
-        assert self.model.sendable(command["route"]), "sent without credits for the vector"
+        assert self.model.routes.sendable(command["route"]), "sent without credits for the vector"
         if command["partial"] and command["merge"]:
             end = fields["start"] + HEADER["length"].of(word) - 1
             assert self.come[command["object"]] >= end, "sent before it has come"
@@ -434,7 +442,8 @@ class Session:
             self.slots[slot] = core.slots[slot] = self.random.integers(-127, 128, LINES)
             self.exponents[slot] = core.exponents[slot] = random.randint(-128, 127)
         half = 1 << (random.choice([bits, 16]) - 1)
-        self.accumulators[:] = core.post.accumulators[:] = self.random.integers(-half, half, LINES)
+        sums = self.random.integers(-half, half, self.accumulators.size)
+        self.accumulators[:] = core.post.accumulators[:] = sums
 
     def at_rest(self):
         """Nothing is on its way."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import cocotb
 import numpy as np
 
-from phasecore.rtl.spec.instructions import slot_ring
+from phasecore.rtl.spec.instructions import CREDITS_MAX, MEMBERS, slot_ring
 from phasecore.rtl.spec.messages import LINES_PER_FLIT, PAYLOAD_FLITS, message_head
 from phasecore.rtl.spec.packets import HEADER
 from phasecore.verification.interface.session import (
@@ -25,6 +25,7 @@ from phasecore.verification.interface.session import (
 from phasecore.verification.oracle.network_interface import Message, flits
 
 OBJECTS = range(CONFIG.objects)
+CONSUMERS = [1, 1, 2, 3, MEMBERS]
 SENT = range(CONFIG.slots // 2, CONFIG.slots)
 """Slots of SENDs; the rings of objects are in the others."""
 
@@ -90,7 +91,7 @@ async def objects(session, *, large):
         await session.object(
             index, enable=index == 0 or random.random() < 0.85, partial=partial,
             replace=int(large and random.random() < 0.3), cursor=random.random() < 0.1,
-            vc=random.choice(CHANNELS), **ring,
+            vc=random.choice(CHANNELS), member=random.randrange(MEMBERS), **ring,
         )  # fmt: skip
         channels.append(together if partial and large else random.choice(CHANNELS))
     return channels
@@ -117,8 +118,8 @@ def corrupt(words):
     return [message_head(route, kind=other, object=15), *rest], {}
 
 
-def credit(route, count):
-    return flits(Message(CREDIT, route, value=count), HEAD)
+def credit(route, count, member=0):
+    return flits(Message(CREDIT, route, member, value=count), HEAD)
 
 
 @cocotb.test(timeout_time=50, timeout_unit="ms")
@@ -134,7 +135,10 @@ async def messages_reach_their_memories(dut, large, rate):
         session.fill([], bits=24 if large else 16)
         channels = await objects(session, large=large)
         for index in range(CONFIG.routes):
-            await session.route(index, enable=random.random() < 0.7)
+            await session.route(
+                index, enable=random.random() < 0.7, consumers=random.choice(CONSUMERS),
+                credits=random.choice([1, CREDITS_MAX - 60]),
+            )  # fmt: skip
         for _ in range(60):
             index = random.choice(OBJECTS)
             kind = (
@@ -148,7 +152,8 @@ async def messages_reach_their_memories(dut, large, rate):
                 table = random.randrange(CONFIG.affine_tables)
                 session.vector(CHANNELS[table % len(CHANNELS)], message(AFFINE, table))
             elif choice < 0.3:
-                session.give(random.choice(CHANNELS), credit(random.randrange(16), 60))
+                member = random.choice([0, 0, 1, MEMBERS - 1, MEMBERS, 255])
+                session.give(random.choice(CHANNELS), credit(random.randrange(16), 60, member))
             elif choice < 0.45:
                 words = flits(message(kind, index, small=not large, length=8), HEAD)
                 words, options = corrupt(words)
@@ -164,24 +169,24 @@ async def messages_reach_their_memories(dut, large, rate):
 async def routes(session, **values):
     """Routes of random routes; returns their numbers."""
     for index in range(CONFIG.routes):
-        consumers = random.randint(1, 3)
-        needed = consumers + random.randint(0, 4)
         given = {
             "enable": random.random() < 0.9, "multicast": random.random() < 0.3,
             "vc": random.choice(CHANNELS), "x": random.randrange(4), "y": random.randrange(4),
             "cols": random.randint(1, 15), "rows": random.randint(1, 15),
-            "object": random.randrange(16), "consumers": consumers, "needed": needed,
-            "credits": random.randint(0, needed + 2),
+            "object": random.randrange(16), "credits": random.randint(0, 2),
+            "consumers": random.choice(CONSUMERS if random.random() < 0.9 else [0, 17, 31]),
         }  # fmt: skip
         await session.route(index, **{**given, **values})
     return range(CONFIG.routes)
 
 
 def pay(session, route):
-    """Credits for one more vector of a route come on some channel."""
+    """Credits for one more vector of a route come, in any order on any channel."""
     descriptor = session.model.routes.descriptors[route]
-    if descriptor is not None:
-        session.give(random.choice(CHANNELS), credit(route, descriptor.needed))
+    members = [] if descriptor is None else list(range(descriptor.consumers))
+    random.shuffle(members)
+    for member in members:
+        session.give(random.choice(CHANNELS), credit(route, 1, member))
 
 
 @cocotb.test(timeout_time=50, timeout_unit="ms")
@@ -219,7 +224,7 @@ async def chains_add_on_the_way(dut, replace, rate):
         vc = random.choice(CHANNELS)
         if random.random() < 0.3:
             await session.object(0, partial=1, replace=replace)
-        route = random.choice(await routes(session, enable=1))
+        route = random.choice(await routes(session, enable=1, consumers=random.choice(CONSUMERS)))
         if session.model.local.descriptors[0] is None:
             await session.object(0, partial=1, replace=replace)
         length = random.choice([LINES, random.randint(1, LINES)])
@@ -254,8 +259,10 @@ async def every_kind_of_bad_message_is_counted_and_dropped(dut):
     await session.object(1, partial=1)
     await session.object(2, enable=0)
     await session.object(3, **slot_ring(CONFIG, 2))
-    await session.route(0, credits=0)
+    await session.route(0, credits=CREDITS_MAX - 255)
     await session.route(1, enable=0)
+    await session.route(2, consumers=MEMBERS)
+    await session.route(3, consumers=MEMBERS + 1)
     unit = LINES // 8
 
     def packet(kind, target, *, flits_=1, **values):
@@ -273,6 +280,9 @@ async def every_kind_of_bad_message_is_counted_and_dropped(dut):
         ("NOC_OBJECT", packet(AFFINE, CONFIG.affine_tables), {}),
         ("NOC_OBJECT", packet(CREDIT, 1, flits_=0, value=1), {}),
         ("NOC_OBJECT", packet(CREDIT, CONFIG.routes, flits_=0, value=1), {}),
+        ("NOC_OBJECT", packet(CREDIT, 0, flits_=0, value=1, start=1), {}),
+        ("NOC_OBJECT", packet(CREDIT, 2, flits_=0, value=1, start=MEMBERS), {}),
+        ("NOC_OBJECT", packet(CREDIT, 3, flits_=0, value=1), {}),
         ("NOC_RANGE", packet(VECTOR, 0, start=unit, last=1), {}),
         ("NOC_RANGE", packet(VECTOR, 0, start=unit - 1, flits_=2, last=1), {}),
         ("NOC_RANGE", packet(PARTIAL, 1, start=2 * unit, last=1), {}),
@@ -322,7 +332,7 @@ async def every_kind_of_bad_message_is_counted_and_dropped(dut):
     packets = -(-LINES // min(CONFIG.post_lanes, 8 * PAYLOAD_FLITS))
     assert added.pop("NOC_CREDIT") in range(2, packets + 2)
     assert not any(added.values())
-    session.send(1)
+    session.send(3)
     await session.drain()
     assert session.dropped == 1
     # SENDs are dropped while bad messages come: each of both is counted.
@@ -331,6 +341,52 @@ async def every_kind_of_bad_message_is_counted_and_dropped(dut):
         session.send(1)
     await session.drain()
     assert session.dropped == 41
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms")
+@cocotb.parametrize(rate=[1.0, 0.5])
+async def credits_and_payments_meet(dut, rate):
+    """Every consumer's counter is exact, whatever comes while a vector is paid for."""
+    session = await begin(dut, inject=rate, take=rate)
+    session.fill(SENT)
+    for _ in range(4):
+        counts = {0: random.randint(1, MEMBERS), 1: random.randint(1, MEMBERS)}
+        for route, consumers in counts.items():
+            await session.route(route, consumers=consumers, credits=random.randint(0, 3))
+        for _ in range(6):
+            session.send(random.choice([0, 1]), slot=SENT[0], length=random.choice([1, LINES]))
+        # Enough for all, most of it in a row for the same few members.
+        come = [
+            (route, member, count)
+            for route, consumers in counts.items()
+            for member in range(consumers)
+            for count in random.choice([(6,), (1, 5), (3, 2, 1), (1,) * 6])
+        ]
+        random.shuffle(come) if random.random() < 0.5 else come.sort()
+        for route, member, count in come:
+            session.give(0, credit(route, count, member))
+        await session.drain()
+        for route in counts:
+            await slowest_decides(session, route)
+
+
+async def slowest_decides(session, route):
+    """As many vectors go as the poorest member has credits for; another when it gets one."""
+    credits_ = session.model.routes.credits[route]
+    consumers = session.model.routes.descriptor(route).consumers
+    least = min(credits_[:consumers])
+    for _ in range(least + 1):
+        session.send(route, slot=SENT[0], length=1)
+    poor = [member for member in range(consumers) if credits_[member] == least]
+    random.shuffle(poor)
+    for members in (poor[:-1], poor[-1:]):
+        for _ in range(50 + 40 * least):
+            await session.cycle()
+        left = len(session.commands) + len(session.sending)
+        assert left == 1, f"{left} vectors are left before {members} get a credit"
+        for member in members:
+            session.give(random.choice(CHANNELS), credit(route, 1, member))
+    await session.drain()
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")
@@ -357,7 +413,7 @@ async def channels_never_wait_for_each_other(dut):
     random.random = random_
     assert session.model.local.present(1) == 2, "vectors waited for sums"
     assert session.model.local.present(0) == 0
-    assert session.model.routes.credits[0] >= 1
+    assert session.model.routes.credits[0][0] >= 1
     session.take, session.sums = 1.0, 1.0
     await session.drain()
     assert session.model.local.present(0) == 1
@@ -407,7 +463,7 @@ async def latencies_are_as_promised(dut):
     session.fill(SENT)
     await session.object(0, partial=1)
     await session.object(1, **slot_ring(CONFIG, 0, 3))
-    await session.route(0, credits=255)
+    await session.route(0, credits=CREDITS_MAX)
     session.send(0, slot=SENT[0])
     session.send(0, slot=SENT[0])
     await session.drain()

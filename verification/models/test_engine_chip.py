@@ -135,7 +135,7 @@ def test_everything_that_fabrics_drop():
 
 
 def test_the_ends_of_slots_channels_and_credits():
-    """By hand: a ring goes on behind the slots, channel 2 does not exist, `needed` must be there.
+    """By hand: a ring goes on behind the slots, channel 2 does not exist, a consumer has no credit.
 
     What lies behind the slots has no exponent.
     """
@@ -146,12 +146,17 @@ def test_the_ends_of_slots_channels_and_credits():
             RouteDescriptor(object=0, **at(1), credits=2),
             RouteDescriptor(object=0, **at(1), credits=2, vc=2),
         ],
-        CHIP.host: [RouteDescriptor(object=0, **at(3), credits=1, needed=2)],
+        CHIP.host: [RouteDescriptor(object=0, multicast=1, cols=7, rows=2, credits=1, consumers=3)],
     }
     program = [send(0, slot=3), send(0, slot=4), send(1), HALT]
-    packets = [vector_packet(np.arange(16), config=CHIP.core)]
-    chips, errors = both(objects, routes, ({0: program}, packets))
+    # One of three consumers gives its credit back.
+    objects[5] = [ring(CHIP.host, 0, member=2)]
+    release = [encode(Opcode.AWAIT, objects=1), encode(Opcode.RELEASE, objects=1), HALT]
+    packets = [vector_packet(np.arange(16), config=CHIP.core)] * 2
+    chips, errors = both(objects, routes, ({0: program, 5: release}, packets))
     assert errors == ["deadlock: host waits for credits of route 0"] * 2
+    for chip in chips:
+        assert list(chip.host.routes.credits[0][:4]) == [0, 0, 1, 0]
     sent = chips[0].cores[0].slots
     for chip in chips:
         memory = chip.cores[1].memory if chip is chips[0] else chip.cores[1].slots
@@ -161,6 +166,12 @@ def test_the_ends_of_slots_channels_and_credits():
         expected = [*range(-4, CHIP.core.slots - 5), chips[0].cores[0].exponents[3]]
         assert chip.cores[1].exponents.tolist() == expected
         assert chip.interfaces[0].faults[NocFault.NOC_OBJECT] == 1
+
+
+def test_a_route_must_have_consumers():
+    chip = Chip(CHIP, IDEAL, 1)
+    with pytest.raises(ValueError, match=r"^consumers must be in 1\.\.16, not 0$"):
+        chip.define_route(0, 0, RouteDescriptor(object=0, consumers=0))
 
 
 def test_affine_tables_need_no_credits():
@@ -175,11 +186,14 @@ def test_affine_tables_need_no_credits():
 
 def test_credits_beyond_the_counter():
     entry = ring(0, 0, height=20, width=20, kernel_height=20, kernel_width=20, arrived=400)
-    objects = {1: [entry]}
-    routes = {0: [RouteDescriptor(object=0, **at(1), credits=3)]}
-    (one, _), errors = both(objects, routes, ({1: [encode(Opcode.RELEASE, objects=1), HALT]}, []))
+    objects = {1: [entry, replace(entry, member=1), replace(entry, member=2)]}
+    routes = {0: [RouteDescriptor(object=0, **at(1), credits=4000, consumers=2)]}
+    (one, _), errors = both(objects, routes, ({1: [encode(Opcode.RELEASE, objects=7), HALT]}, []))
     assert errors == ["", ""]
-    assert one.interfaces[0].routes.credits[0] == 255
+    assert one.interfaces[0].routes.credits[0] == [4095, 4095] + [0] * 14
+    # Both of a member's messages are too much; member 2 does not exist.
+    faults = one.interfaces[0].faults
+    assert (faults[NocFault.NOC_CREDIT], faults[NocFault.NOC_OBJECT]) == (4, 2)
 
 
 def test_merging_and_waiting_sends():
@@ -349,7 +363,9 @@ def test_cursors_take_no_messages():
         for slot in (2, 4):
             assert np.array_equal(chip.cores[1].slots[slot, :8], chips[0].cores[0].slots[3, :8])
         assert chip.interfaces[1].faults[NocFault.NOC_OBJECT] == 1
-        assert list(chip.interfaces[0].routes.credits[:2]) == [0, 0]
+        assert [list(credits[:2]) for credits in chip.interfaces[0].routes.credits[:2]] == [
+            [0, 0], [0, 0],
+        ]  # fmt: skip
         assert [list(numbers[:2]) for numbers in (
             chip.interfaces[1].local.arrived, chip.interfaces[1].local.at,
         )] == [[1, 0], [8, 0]]  # fmt: skip

@@ -268,9 +268,9 @@ def test_a_relay():
     assert [(r.slot, r.start, r.codes.tolist()) for r in results] == [
         (3, 0, [*range(1 + n, 9 + n)]) for n in range(6)
     ]
-    assert chip.interfaces[0].routes.credits[0] == 1
-    assert chip.interfaces[1].routes.credits[1] == 4
-    assert chip.host.routes.credits[2] == 2
+    assert chip.interfaces[0].routes.credits[0][0] == 1
+    assert chip.interfaces[1].routes.credits[1][0] == 4
+    assert chip.host.routes.credits[2][0] == 2
     # Objects and routes go on where they were.
     once = {0: [wait(1), send(5), release(1), HALT], 1: [*programs[1][:3], HALT]}
     again = chip.run(once, packets[:1])
@@ -324,7 +324,7 @@ def test_everybody_waits():
         r" host waits for credits of route 2$"
     )
     packet = vector_packet(np.arange(8), config=TINY.core)
-    chip.host.routes.credits[2] = 0
+    chip.host.routes.credits[2][0] = 0
     with pytest.raises(ValueError, match=message):
         chip.run({0: [wait(1), HALT], 1: [wait(0, 2), HALT]}, [packet_to(2, packet)])
 
@@ -378,14 +378,18 @@ def test_host_packets_that_are_malformed():
 
 def test_multicasts_of_the_host_take_credits_of_all_consumers():
     chip = pair()
-    several = RouteDescriptor(
-        object=0, multicast=1, cols=3, rows=1, credits=3, consumers=2, needed=2
-    )
+    several = RouteDescriptor(object=0, multicast=1, cols=3, rows=1, credits=1, consumers=2)
     chip.define_route(TINY.host, 4, several)
     packet = packet_to(4, vector_packet(np.arange(8), config=TINY.core))
     with pytest.raises(ValueError, match="credits of route 4"):
         chip.run({}, [packet, packet])
-    assert chip.host.routes.credits[4] == 1
+    assert chip.host.routes.credits[4][:3] == [0, 0, 0]
+    chip.host.take(Message(MessageKind.CREDIT, 4, 1, value=3))
+    with pytest.raises(ValueError, match="credits of route 4"):
+        chip.run({}, [packet])
+    chip.host.take(Message(MessageKind.CREDIT, 4, 0, value=1))
+    chip.run({}, [packet])
+    assert chip.host.routes.credits[4][:3] == [0, 2, 0]
 
 
 def test_nothing_is_harmed_by_messages_to_nowhere():
@@ -413,12 +417,16 @@ def test_the_host_refuses_what_it_has_no_object_for():
     chip.define_object(TINY.host, 3, ObjectDescriptor(x=producer[0], y=producer[1], route=1))
     for start, codes in ((16, np.arange(1)), (0, np.arange(0))):
         assert chip.host.take(Message(MessageKind.VECTOR, 3, start, codes)) == []
-    credits = chip.host.routes.credits[2]
+    credits = list(chip.host.routes.credits[2])
     assert chip.host.take(Message(MessageKind.CREDIT, 2, values=np.arange(1), value=1)) == []
     assert chip.host.routes.credits[2] == credits
     assert chip.host.faults[NocFault.NOC_RANGE] == 3
-    assert chip.host.take(Message(MessageKind.CREDIT, 2, value=254)) == []
-    assert chip.host.routes.credits[2] == 255
+    assert chip.host.take(Message(MessageKind.CREDIT, 2, 1, value=1)) == []
+    assert chip.host.routes.credits[2] == credits
+    assert chip.host.faults[NocFault.NOC_OBJECT] == 4
+    chip.host.routes.credits[2][0] = 4000
+    assert chip.host.take(Message(MessageKind.CREDIT, 2, value=96)) == []
+    assert chip.host.routes.credits[2][0] == 4095
     assert chip.host.faults[NocFault.NOC_CREDIT] == 1
 
 

@@ -230,8 +230,8 @@ def test_vectors_go_round_the_ring():
     assert written == [[(3, 0), (3, 1)], [(3, 8)], [(4, 0)], [(3, 0)]]
 
 
-def credit(route, value=1, data=()):
-    message = Message(MessageKind.CREDIT, route, value=value)
+def credit(route, value=1, data=(), member=0):
+    message = Message(MessageKind.CREDIT, route, member, value=value)
     (head,) = flits(message, {"x": 0, "y": 0})
     return [head + (len(data) << HEADER["length"].low), *data]
 
@@ -253,6 +253,8 @@ def credit(route, value=1, data=()):
         (vector(2, 8, last=0), "NOC_CREDIT"),
         (credit(0, 5), "NOC_OBJECT"),
         (credit(9, 5), "NOC_OBJECT"),
+        (credit(1, 5, member=3), "NOC_OBJECT"),
+        (credit(1, 5, member=16), "NOC_OBJECT"),
         (credit(1, 5, [0]), "NOC_RANGE"),
     ],
 )
@@ -260,7 +262,7 @@ def test_messages_are_refused(packet, error):
     found = interface(
         o0=ring(), o1=SUM, o2=ring(0, 2, arrived=2), o3=ring(enable=0),
     )  # fmt: skip
-    found.routes.define(1, RouteDescriptor(object=0, credits=7))
+    found.routes.define(1, RouteDescriptor(object=0, credits=7, consumers=3))
     for cancelled in (False, True):
         assert found.receive(packet, cancelled=cancelled) is NocFault[error]
     assert found.faults == dict.fromkeys(NocFault, 0) | {NocFault[error]: 2}
@@ -269,7 +271,7 @@ def test_messages_are_refused(packet, error):
     assert not core.post.accumulators.any()
     assert not core.post.scales.any()
     assert found.local.arrived == [0, 0, 2, 0]
-    assert found.routes.credits == [0, 7, 0, 0]
+    assert found.routes.credits == [[0] * 16, [7] * 3 + [0] * 13, [0] * 16, [0] * 16]
     assert core.trace == Trace()
 
 
@@ -287,15 +289,30 @@ def test_a_cancelled_packet_leaves_bytes_but_no_vector():
     assert found.faults[NocFault.NOC_CANCELLED] == 3
 
 
-def test_credits_stop_at_255():
+def test_credits_stop_at_4095():
     found = interface()
-    found.routes.define(2, RouteDescriptor(object=0, credits=3, needed=4))
-    assert not found.sendable(2)
-    assert found.receive(credit(2, 1)) is None
-    assert found.sendable(2)
-    assert found.receive(credit(2, 251)) is None
-    assert found.routes.credits[2] == 255
+    found.routes.define(2, RouteDescriptor(object=0, credits=4000, consumers=2))
+    assert found.receive(credit(2, 95)) is None
     assert found.receive(credit(2, 1)) is NocFault.NOC_CREDIT
-    assert found.routes.credits[2] == 255
+    assert found.receive(credit(2, 94, member=1)) is None
+    assert found.receive(credit(2, 2, member=1)) is NocFault.NOC_CREDIT
+    assert found.routes.credits[2] == [4095, 4095] + [0] * 14
+
+
+def test_the_poorest_consumer_decides():
+    found = interface()
+    found.routes.define(2, RouteDescriptor(object=0, credits=1, consumers=3))
+    assert found.routes.sendable(2)
+    found.routes.pay(2)
+    for member in (2, 2, 0):
+        assert found.receive(credit(2, 1, member=member)) is None
+        assert not found.routes.sendable(2)
+    assert found.receive(credit(2, 1, member=1)) is None
+    assert found.routes.sendable(2)
+    found.routes.pay(2)
+    assert found.routes.credits[2] == [0, 0, 1] + [0] * 13
+    for consumers in (0, 17):
+        found.routes.define(2, RouteDescriptor(object=0, consumers=consumers))
+        assert found.routes.descriptor(2) is None
     with pytest.raises(ValueError, match=r"^route must be in 0\.\.3, not 4$"):
         found.routes.define(4, RouteDescriptor(object=0))

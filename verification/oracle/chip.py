@@ -178,7 +178,8 @@ class Chip:
 
     def _give(self, node: int, producer: ObjectDescriptor, credits_: int) -> None:
         """Credits go back to the producer of an object of ``node``."""
-        self.post(node, Message(MessageKind.CREDIT, producer.route, value=credits_), producer)
+        credit = Message(MessageKind.CREDIT, producer.route, producer.member, value=credits_)
+        self.post(node, credit, producer)
 
     def _feed(self, packets: Iterable[bytes]) -> Steps:
         """The host: one packet after another, each when its route has a credit."""
@@ -247,8 +248,9 @@ class Chip:
     def _send(self, node: int, values: dict[str, int]) -> Steps:
         """A SEND, from its issue until it is through."""
         interface, number = self.interfaces[node], values["route"]
-        if not interface.sendable(number):
-            yield Wait(partial(interface.sendable, number), f"credits of route {number}")
+        sendable = partial(interface.routes.sendable, number)
+        if not sendable():
+            yield Wait(sendable, f"credits of route {number}")
         if not interface.merged(values):
             text = f"partial sums of object {values['object']}"
             yield Wait(partial(interface.merged, values), text)

@@ -66,21 +66,20 @@ class HostBridge:
         """The route has the credits for a vector; affine tables need none."""
         if message.kind is MessageKind.AFFINE:
             return True
-        descriptor = self.routes.descriptor(route)
-        return descriptor is None or self.routes.credits[route] >= descriptor.needed
+        return self.routes.sendable(route)
 
     def send(self, route: int, message: Message) -> None:
         """Take the credits of a message that leaves."""
-        descriptor = self.routes.descriptor(route)
-        if message.kind is MessageKind.VECTOR and descriptor is not None:
-            self.routes.credits[route] -= descriptor.consumers
+        if message.kind is MessageKind.VECTOR and self.routes.descriptor(route) is not None:
+            self.routes.pay(route)
 
     def take(self, message: Message, limit: int = PAYLOAD_FLITS) -> list[Result]:
         """Results of a message, one per packet of ``limit`` data flits at most."""
         error = self._refusal(message)
         is_credit = message.kind is MessageKind.CREDIT
-        if error is None and is_credit and not self.routes.add(message.object, message.value):
-            error = NocFault.NOC_CREDIT
+        if error is None and is_credit:
+            counted = self.routes.add(message.object, message.start, message.value)
+            error = None if counted else NocFault.NOC_CREDIT
         if error is not None:
             self.faults[error] += packet_count(message, self.config.core, limit)
         if error is not None or is_credit:
@@ -94,14 +93,14 @@ class HostBridge:
         """Why nothing of a message is taken."""
         kind, number, lines = message.kind, message.object, len(message.values)
         if kind is MessageKind.CREDIT:
-            known = self.routes.descriptor(number) is not None
+            known = self.routes.known(number, message.start)
         else:
             known = kind is MessageKind.VECTOR and self.object(number) is not None
         if not known:
             return NocFault.NOC_OBJECT
         if (kind is MessageKind.CREDIT) != (lines == 0):
             return NocFault.NOC_RANGE
-        if message.start + lines > self.config.core.lines:
+        if kind is MessageKind.VECTOR and message.start + lines > self.config.core.lines:
             return NocFault.NOC_RANGE
         return None
 

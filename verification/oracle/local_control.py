@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from phasecore.models.golden.arithmetic import Int
-from phasecore.models.golden.noc import CREDITS_MAX
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import ObjectDescriptor
+from phasecore.rtl.spec.messages import GRANT_MAX
 
 __all__ = ["Grant", "LocalControl", "members"]
 
@@ -121,8 +121,8 @@ class LocalControl:
             if self._enabled(index).cursor:
                 continue
             while credits_ > 0:
-                grants.append(Grant(index, min(credits_, CREDITS_MAX)))
-                credits_ -= CREDITS_MAX
+                grants.append(Grant(index, min(credits_, GRANT_MAX)))
+                credits_ -= GRANT_MAX
         return grants
 
     def _advance(self, index: int) -> int:

@@ -13,9 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from phasecore.models.golden.noc import CREDITS_MAX, NocFault, payload_flits
+from phasecore.models.golden.noc import NocFault, payload_flits
 from phasecore.rtl.spec.core import PARTIAL_BITS, PARTIAL_SHIFT, CoreConfig
-from phasecore.rtl.spec.instructions import ObjectDescriptor, RouteDescriptor
+from phasecore.rtl.spec.instructions import (
+    CREDITS_MAX,
+    MEMBERS,
+    ObjectDescriptor,
+    RouteDescriptor,
+)
 from phasecore.rtl.spec.messages import (
     LINES_PER_FLIT,
     PAYLOAD_FLITS,
@@ -55,9 +60,10 @@ _NOTHING: Int = np.zeros(0, dtype=np.int64)
 class Message:
     """A packet, or a vector of several.
 
-    ``object``: object; CREDIT: route, AFFINE: table. ``start``: first line. ``values``: one per
-    line, VECTOR signed bytes, PARTIAL signed sums of 16 bits, AFFINE ``scale | offset << 8``
-    (signed 16 bits), CREDIT none. ``value``: VECTOR: exponent, CREDIT: credits.
+    ``object``: object; CREDIT: route, AFFINE: table. ``start``: first line; CREDIT: which
+    consumer of the route. ``values``: one per line, VECTOR signed bytes, PARTIAL signed sums of 16
+    bits, AFFINE ``scale | offset << 8`` (signed 16 bits), CREDIT none. ``value``: VECTOR: exponent,
+    CREDIT: credits.
     """
 
     kind: MessageKind
@@ -95,7 +101,7 @@ def flits(message: Message, route: Mapping[str, int]) -> list[int]:
     """Flits of one packet, head first; ``route`` has the routers' fields but ``length``."""
     fields = {"kind": message.kind, "object": message.object, "value": message.value}
     if message.kind is MessageKind.CREDIT:
-        return [message_head(HEADER.pack(**route, length=1), **fields)]
+        return [message_head(HEADER.pack(**route, length=1), **fields, start=message.start)]
     lines = LINES_PER_FLIT[message.kind]
     start, rest = divmod(message.start, lines)
     if rest:
@@ -121,7 +127,7 @@ def read_packet(packet: Sequence[int]) -> Message:
     kind, value = MessageKind(fields["kind"]), fields["value"]
     if kind is MessageKind.CREDIT:
         words = np.array(data, dtype=np.uint64).astype(np.int64)
-        return Message(kind, fields["object"], values=words, value=value)
+        return Message(kind, fields["object"], fields["start"], words, value)
     lines = LINES_PER_FLIT[kind]
     payload = np.array(data, dtype="<u8").tobytes()
     values = np.frombuffer(payload, dtype=f"<i{FLIT_BYTES // lines}").astype(np.int64)
@@ -189,7 +195,9 @@ def credit_packets(
     for grant in grants:
         descriptor = descriptors[grant.object]
         assert descriptor is not None
-        message = Message(MessageKind.CREDIT, descriptor.route, value=grant.credits)
+        message = Message(
+            MessageKind.CREDIT, descriptor.route, descriptor.member, value=grant.credits
+        )
         route = {"order": noc.order(descriptor.vc), "x": descriptor.x, "y": descriptor.y}
         packets.append(flits(message, {"multicast": 0, **route}))
     return packets
@@ -208,32 +216,54 @@ def partial_sums(accumulators: Int) -> Int:
 
 
 class Routes:
-    """Destination descriptors (None where undefined) and their credits."""
+    """Destination descriptors (None where undefined) and the credits of their consumers.
+
+    ``credits``: by route and consumer, ``MEMBERS`` of them, 0 behind the last one.
+    """
 
     def __init__(self, count: int, noc: NocConfig):
         self.noc = noc
         self.descriptors: list[RouteDescriptor | None] = [None] * count
-        self.credits = [0] * count
+        self.credits = [[0] * MEMBERS for _ in range(count)]
 
     def define(self, index: int, descriptor: RouteDescriptor) -> None:
         """Write a descriptor, which restarts its credits.
 
-        ``enable = 0``, or a channel that does not exist, undefines the route.
+        ``enable = 0``, a channel that does not exist, or not 1..16 consumers undefine the route.
         """
         if not 0 <= index < len(self.credits):
             raise ValueError(f"route must be in 0..{len(self.credits) - 1}, not {index}")
         exists = descriptor.vc < self.noc.virtual_channels
+        exists = exists and 1 <= descriptor.consumers <= MEMBERS
         self.descriptors[index] = descriptor if descriptor.enable and exists else None
-        self.credits[index] = descriptor.credits
+        members = range(MEMBERS)
+        self.credits[index] = [descriptor.credits * (n < descriptor.consumers) for n in members]
 
     def descriptor(self, index: int) -> RouteDescriptor | None:
         """Descriptor of an enabled route; None for any other number."""
         return self.descriptors[index] if index < len(self.descriptors) else None
 
-    def add(self, index: int, credits_: int) -> bool:
-        """Credits come back; False if they were more than the counter can hold."""
-        total = self.credits[index] + credits_
-        self.credits[index] = min(total, CREDITS_MAX)
+    def sendable(self, index: int) -> bool:
+        """Every consumer has room for a vector; or the route is undefined, and none is sent."""
+        descriptor = self.descriptor(index)
+        return descriptor is None or min(self.credits[index][: descriptor.consumers]) > 0
+
+    def pay(self, index: int) -> None:
+        """A vector goes to every consumer of an enabled route."""
+        descriptor = self.descriptor(index)
+        assert descriptor is not None
+        for member in range(descriptor.consumers):
+            self.credits[index][member] -= 1
+
+    def known(self, index: int, member: int) -> bool:
+        """There is such a consumer of an enabled route."""
+        descriptor = self.descriptor(index)
+        return descriptor is not None and member < descriptor.consumers
+
+    def add(self, index: int, member: int, credits_: int) -> bool:
+        """Credits of a consumer come back; False if they are more than its counter can hold."""
+        total = self.credits[index][member] + credits_
+        self.credits[index][member] = min(total, CREDITS_MAX)
         return total <= CREDITS_MAX
 
 
@@ -254,11 +284,6 @@ class NetworkInterface:
         self.faults = dict.fromkeys(NocFault, 0)
         self._open: dict[int, list[Message]] = {}
 
-    def sendable(self, route: int) -> bool:
-        """A route has the credits for a vector, or is undefined, so that none is sent."""
-        descriptor = self.routes.descriptor(route)
-        return descriptor is None or self.routes.credits[route] >= descriptor.needed
-
     def send(self, values: Mapping[str, int]) -> Message | None:
         """The vector of a SEND (fields ``values``), whose credits are taken.
 
@@ -269,7 +294,7 @@ class NetworkInterface:
         if descriptor is None:
             self.faults[NocFault.NOC_OBJECT] += 1
             return None
-        self.routes.credits[number] -= descriptor.consumers
+        self.routes.pay(number)
         start, stop = values["first_line"], values["first_line"] + values["length"]
         lines = np.arange(start, stop)
         if values["partial"]:
@@ -382,7 +407,7 @@ class NetworkInterface:
             if cancelled:
                 error = NocFault.NOC_CANCELLED
             elif message.kind is MessageKind.CREDIT:
-                if not self.routes.add(message.object, message.value):
+                if not self.routes.add(message.object, message.start, message.value):
                     error = NocFault.NOC_CREDIT
             elif message.last and message.kind is not MessageKind.AFFINE:
                 self._arrive(message)
@@ -392,7 +417,7 @@ class NetworkInterface:
         """Why nothing of a message with so many lines is taken."""
         kind, number = message.kind, message.object
         if kind is MessageKind.CREDIT:
-            if self.routes.descriptor(number) is None:
+            if not self.routes.known(number, message.start):
                 return NocFault.NOC_OBJECT
             return NocFault.NOC_RANGE if lines else None
         descriptor = self.local.descriptor(number)

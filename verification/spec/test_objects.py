@@ -93,6 +93,14 @@ def test_missing_and_unknown_fields():
         pack_words(ROUTE, values)
 
 
+def test_routes_have_1_to_16_consumers():
+    for consumers in (1, 16):
+        RouteDescriptor(object=0, consumers=consumers).check()
+    for consumers in (0, 17):
+        with pytest.raises(ValueError, match=rf"^consumers must be in 1\.\.16, not {consumers}$"):
+            RouteDescriptor(object=0, consumers=consumers).check()
+
+
 def test_rings_of_slots():
     assert slot_ring(TINY, 3, 2) == {"base": 6, "size": 4, "pitch": 2, "depth": 2}
     ObjectDescriptor(**slot_ring(TINY, 7)).check(TINY)

@@ -5,7 +5,14 @@ from functools import singledispatch
 from typing import Any
 
 from phasecore.models.compiler.convolution import ConvNetwork
-from phasecore.models.compiler.mapping.base import NONE_SENT, Job, Mapping, Sent, Tables
+from phasecore.models.compiler.mapping.base import (
+    NONE_SENT,
+    Job,
+    Mapping,
+    Sent,
+    Tables,
+    check_tables,
+)
 from phasecore.models.compiler.mapping.chip import ChipMapping
 from phasecore.models.compiler.mapping.convolution import ConvMapping
 from phasecore.models.compiler.mapping.core import CoreMapping
@@ -25,6 +32,7 @@ __all__ = [
     "PipelineMapping",
     "Sent",
     "Tables",
+    "check_tables",
     "map_network",
 ]
 

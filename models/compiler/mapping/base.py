@@ -13,7 +13,9 @@ from phasecore.models.compiler.network import Network
 from phasecore.models.compiler.recipe import Recipe
 from phasecore.models.golden.arithmetic import Int
 from phasecore.models.golden.device import DeviceProfile
+from phasecore.models.golden.noc import destinations
 from phasecore.models.golden.packets import Result
+from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import (
     Drift,
@@ -24,7 +26,9 @@ from phasecore.rtl.spec.instructions import (
     encode,
 )
 
-__all__ = ["NONE_SENT", "Images", "Job", "Labels", "Mapping", "Sent", "Tables"]
+__all__ = [
+    "NONE_SENT", "Images", "Job", "Labels", "Mapping", "Sent", "Tables", "check_tables",
+]  # fmt: skip
 
 Images = NDArray[np.uint8]
 """Codes, shape (images, inputs)."""
@@ -53,6 +57,61 @@ class Tables:
 
     objects: Sequence[ObjectDescriptor] = ()
     routes: Sequence[RouteDescriptor] = ()
+
+
+def check_tables(chip: ChipConfig, tables: dict[int, Tables]) -> None:
+    """Raise ``ValueError`` unless every consumer of every route has credits of its own.
+
+    ``tables`` are those of all nodes in use. A route whose consumers start without credits and
+    give none back sends no vectors, but affine tables; nothing is asked of it.
+    """
+    # Who takes the credits of a route's members, and whose vectors every object takes.
+    owners: dict[tuple[int, int, int], str] = {}
+    producers: dict[tuple[int, int], tuple[int, int]] = {}
+    for node, own in tables.items():
+        for index, entry in enumerate(own.objects):
+            name = f"object {index} of node {node}"
+            if not entry.enable or entry.cursor:
+                continue
+            for producer in destinations(chip.noc, entry):
+                producers[node, index] = (producer, entry.route)
+                member = (producer, entry.route, entry.member)
+                if member in owners:
+                    raise ValueError(
+                        f"{name} is member {entry.member} of route {entry.route} of node"
+                        f" {producer}, as {owners[member]} is"
+                    )
+                owners[member] = name
+    for node, own in tables.items():
+        for number, route in enumerate(own.routes):
+            if route.enable and (route.credits or (node, number) in producers.values()):
+                _check_consumers(chip, (node, number), route, owners, producers)
+
+
+def _check_consumers(
+    chip: ChipConfig, number: tuple[int, int], route: RouteDescriptor,
+    owners: dict[tuple[int, int, int], str], producers: dict[tuple[int, int], tuple[int, int]],
+) -> None:  # fmt: skip
+    """A route's consumers are its members, and have no other producer."""
+    name = f"route {number[1]} of node {number[0]}"
+    route.check()
+    consumers = destinations(chip.noc, route)
+    if len(consumers) != route.consumers:
+        raise ValueError(f"{name} goes to {len(consumers)} nodes, not to {route.consumers}")
+    for consumer in consumers:
+        taken = f"object {route.object} of node {consumer}"
+        producer = producers.get((consumer, route.object))
+        if producer is None:
+            raise ValueError(f"{name} goes to {taken}, which is not there")
+        if producer != number:
+            raise ValueError(
+                f"{taken} has two producers: {name} and route {producer[1]} of node {producer[0]}"
+            )
+    for (node, index, member), owner in owners.items():
+        if (node, index) == number and member >= route.consumers:
+            raise ValueError(
+                f"{owner} is member {member} of {name}, which has {route.consumers} consumers"
+            )
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from phasecore.models.compiler.mapping.base import (
     Mapping,
     Sent,
     Tables,
+    check_tables,
 )
 from phasecore.models.compiler.network import ONE, ChipNetwork
 from phasecore.models.compiler.placement import check_tiles, place
@@ -203,6 +204,7 @@ class ChipMapping(Mapping):
             if size < needed:
                 raise ValueError(f"{name} needs {needed} {what}, not {size}")
         self._check_bridge()
+        check_tables(chip, self.tables)
 
     def _check_bridge(self) -> None:
         """The bridge must hold what all routes to the host may send without a credit back."""
@@ -240,7 +242,7 @@ class ChipMapping(Mapping):
         """Partial sums go to the next tile when that has its own, to the head at once."""
         objects = [
             self._object(self.hardware.host, tile, **slot_ring(self.config, 0, RING)),
-            self._object(self.head, HeadRoute.BACK, **slot_ring(self.config, RING)),
+            self._object(self.head, HeadRoute.BACK, member=tile, **slot_ring(self.config, RING)),
         ]
         if tile:
             before = self.tiles[tile - 1]
@@ -270,7 +272,7 @@ class ChipMapping(Mapping):
                 object=TileObject.DELTAS, multicast=1,
                 cols=sum(1 << x for x in {x for x, _ in places}),
                 rows=sum(1 << y for y in {y for _, y in places}),
-                credits=tiles, consumers=tiles, needed=tiles,
+                credits=1, consumers=tiles,
             ),
             self._stream(host, HostObject.OUTPUTS, credits=BRIDGE_FLITS // flits),
         ]  # fmt: skip

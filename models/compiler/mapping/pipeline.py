@@ -30,6 +30,7 @@ from phasecore.models.compiler.mapping.base import (
     Mapping,
     Sent,
     Tables,
+    check_tables,
 )
 from phasecore.models.compiler.network import ONE
 from phasecore.models.compiler.placement import place
@@ -132,8 +133,8 @@ class PipelineMapping(Mapping):
         self._producers = [chip.host, *free[: self._convolutions]]
         self.stages = [self._convolution(index) for index in range(self._convolutions)]
         self.stages += [
-            self._tile(node, rows, bias=rows.stop == dense.inputs)
-            for node, rows in zip(tiles, parts, strict=True)
+            self._tile(number, node, rows, bias=rows.stop == dense.inputs)
+            for number, (node, rows) in enumerate(zip(tiles, parts, strict=True))
         ]
         self.tiles = tiles
         self.nodes = (*(stage.node for stage in self.stages), self.head)
@@ -145,6 +146,7 @@ class PipelineMapping(Mapping):
         }
         for tables in (self.tables[node] for node in self.nodes):
             check_rings(self.config, tables.objects)
+        check_tables(chip, self.tables)
 
     # What is where
 
@@ -177,8 +179,8 @@ class PipelineMapping(Mapping):
         node = self._producers[index + 1]
         return Stage(node, index, range(layer.inputs), True, reads, frame)
 
-    def _tile(self, node: int, rows: range, *, bias: bool) -> Stage:
-        """A tile of the first fully connected layer has room for another frame."""
+    def _tile(self, number: int, node: int, rows: range, *, bias: bool) -> Stage:
+        """Tile ``number`` of the first fully connected layer has room for another frame."""
         layer = self._layers[self._convolutions - 1]
         side = POOL if layer.pooled else 1
         height, width = layer.out_height // side, layer.out_width // side
@@ -187,7 +189,7 @@ class PipelineMapping(Mapping):
         )
         frame = window_object(
             self.config, reads, base=self.config.slot_words, ahead=height * width,
-            tile=(rows.start, rows.stop), **self._from(self._convolutions),
+            tile=(rows.start, rows.stop), member=number, **self._from(self._convolutions),
         )  # fmt: skip
         return Stage(node, self._convolutions, rows, bias, reads, frame)
 
@@ -273,12 +275,11 @@ class PipelineMapping(Mapping):
         if len(readers) == 1:
             ((x, y),) = places
             return RouteDescriptor(object=PipelineObject.FRAME, x=x, y=y, credits=depth)
-        count = len(readers)
         return RouteDescriptor(
             object=PipelineObject.FRAME, multicast=1,
             cols=sum(1 << x for x in {x for x, _ in places}),
             rows=sum(1 << y for y in {y for _, y in places}),
-            credits=count * depth, consumers=count, needed=(count - 1) * depth + 1,
+            credits=depth, consumers=len(readers),
         )  # fmt: skip
 
     def _constants(self, node: int, slots: int) -> ObjectDescriptor:

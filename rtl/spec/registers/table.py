@@ -130,7 +130,7 @@ FAULT_DOCS = {
     FaultCode.NOC_OBJECT: "message to or SEND from an undefined object, route or table, or of"
     " another kind than the object's",
     FaultCode.NOC_RANGE: "message with lines outside the vector, or with too many or no flits",
-    FaultCode.NOC_CREDIT: "vector without room in its ring, or more than 255 credits",
+    FaultCode.NOC_CREDIT: "vector without room in its ring, or more than 4,095 credits",
     FaultCode.NOC_CANCELLED: "message cancelled on its way",
     FaultCode.REGISTER_UNDEFINED: "access to an undefined register",
     FaultCode.REGISTER_READ_ONLY: "write to a read-only register",
