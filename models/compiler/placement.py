@@ -1,16 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Placement: which cells of which crossbar a layer has, and which nodes of a mesh its tiles."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from phasecore.models.compiler.network import ChipNetwork, Network
 from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import GROUP
+from phasecore.rtl.spec.noc import NocConfig
+from phasecore.rtl.spec.topology import prism
 
-__all__ = ["check_core", "check_tiles", "place"]
+__all__ = ["check_core", "check_tiles", "graph_chip", "place", "place_edges"]
+
+TRIES = 64
+"""Random placements that are improved by exchanges."""
 
 
 def check_core(network: Network, config: CoreConfig) -> None:
@@ -103,6 +110,83 @@ def place(chip: ChipConfig, tiles: int) -> tuple[tuple[int, ...], int]:
             f" ({chip.host}) and head, not {tiles}"
         )
     return best[1], best[2]
+
+
+def graph_chip(core: CoreConfig, cores: int, topology: str = "mesh") -> ChipConfig:
+    """Chip with a host and at least so many cores, for graphs.
+
+    ``topology``: ``mesh``, or ``prism``: the direct links of a prism of two cores a column, whose
+    last column has the host, and a link from the host to the first column.
+    """
+    if topology == "prism":
+        columns = -(-cores // 2) + 1
+        host = ((0, columns - 1),) if columns > 2 else ()
+        links = (*host, *prism(columns, 2))
+        noc = NocConfig(width=columns, height=2, topology="table", links=links)
+        return ChipConfig(core=core, noc=noc, host=columns - 1)
+    rows = 2 if cores < 12 else 4
+    width = max(2, -(-(cores + 1) // rows))
+    return ChipConfig(core=core, noc=NocConfig(width=width, height=rows), host=width - 1)
+
+
+def place_edges(
+    chip: ChipConfig, parts: int, edges: Sequence[tuple[int | None, int | None]]
+) -> tuple[int, ...]:
+    """Nodes of parts that send to one another.
+
+    On a mesh all vectors together go over few links; on direct links each goes over one.
+
+    Parameters
+    ----------
+    parts : their number, at most that of the cores
+    edges : producer and consumer by number; None is the host
+
+    Raises ``ValueError`` if none was found on direct links.
+    """
+    found, rng = None, np.random.Generator(np.random.PCG64(0))
+    hops = _hops(chip)
+    for _ in range(TRIES):
+        # Places: of the parts, of cores without any, then of the host.
+        nodes = [*rng.permutation(chip.cores).tolist(), chip.host]
+        ends = [tuple(-1 if end is None else end for end in edge) for edge in edges]
+        cost = sum(hops[nodes[a], nodes[b]] for a, b in ends)
+        better = True
+        while better:
+            better = False
+            for a, b in itertools.combinations(range(len(chip.cores)), 2):
+                if a >= parts:
+                    continue
+                nodes[a], nodes[b] = nodes[b], nodes[a]
+                now = sum(hops[nodes[one], nodes[to]] for one, to in ends)
+                if now < cost:
+                    cost, better = now, True
+                else:
+                    nodes[a], nodes[b] = nodes[b], nodes[a]
+        if found is None or cost < found[0]:
+            found = cost, tuple(nodes[:parts])
+        if cost == len(edges):
+            break
+    assert found is not None
+    if chip.noc.direct and found[0] > len(edges):
+        raise ValueError(
+            f"no placement found of {parts} parts on {chip.noc.topology} of {chip.noc.nodes} nodes"
+            f" with {len(edges)} ways of one link"
+        )
+    return found[1]
+
+
+def _hops(chip: ChipConfig) -> NDArray[np.int64]:
+    """Links between nodes; on direct links, where no vector goes over two, many where there is
+    none."""
+    mesh = chip.noc
+    if mesh.direct:
+        far = np.full((mesh.nodes, mesh.nodes), mesh.nodes**2)
+        for node, others in enumerate(mesh.neighbours):
+            far[node, list(others)] = 1
+        return far
+    x, y = np.array([chip.place(node) for node in range(mesh.nodes)]).T
+    found: NDArray[np.int64] = abs(x[:, None] - x) + abs(y[:, None] - y)
+    return found
 
 
 def _rectangles(width: int, height: int, size: int) -> Iterator[tuple[list[int], list[int]]]:

@@ -96,6 +96,9 @@ class ChipModel(Model):
                 self.chip.define_object(node, index, entry)
             for index, route in enumerate(tables.routes):
                 self.chip.define_route(node, index, route)
+        for node, parts in job.memory.items():
+            for address, data in parts:
+                self.chip.cores[node].write_memory(address, data)
         return self.chip.run(job.programs, job.packets)
 
     def parts(self) -> Iterator[Part]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from phasecore.models.compiler.convolution import CONV_NETWORKS
 from phasecore.models.compiler.networks import CHIP_NETWORKS, CORE_NETWORKS, NETWORKS
 from phasecore.models.golden.device import PROFILES
 from phasecore.models.training import checkpoint as checkpoints
@@ -18,6 +19,7 @@ from phasecore.models.training.checkpoint import Run
 from phasecore.models.training.datasets import NAMES, Dataset
 from phasecore.models.training.learner import run_size
 from phasecore.scripts import interrupts
+from phasecore.scripts.commands import inference
 from phasecore.scripts.commands.options import (
     add_data,
     add_devices,
@@ -56,10 +58,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
             " Without --network: mlp-196-50-10 if MNIST is found, otherwise a network on the"
             f" digits of scikit-learn. {', '.join(CHIP_NETWORKS)} run on a chip of several cores,"
             " where --config describes each core. --out names the folder of the JSON result and"
-            " the learning curve (default: build/simulate)."
+            " the learning curve (default: build/simulate). With --infer a trained network infers."
         ),
     )
-    parser.add_argument("--network", choices=[*CORE_NETWORKS, *CHIP_NETWORKS])
+    parser.add_argument(
+        "--network", choices=[*CORE_NETWORKS, *CHIP_NETWORKS, *CONV_NETWORKS, *inference.MODELS]
+    )
     add_size(
         parser,
         epochs="1 if images are given",
@@ -83,11 +87,19 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add_data(parser)
     add_validation(parser)
     parser.add_argument("--waves", action="store_true", help="record waveforms in --out (slow)")
-    parser.add_argument("--name", help="name of the result files (default: simulate-NETWORK)")
+    parser.add_argument(
+        "--name",
+        help="name of the result files (default: simulate-NETWORK, with --infer NETWORK-rtl)",
+    )
+    inference.add_options(parser)
     return parser
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
+    if args.infer:
+        return inference.run(args)
+    if args.network in (*CONV_NETWORKS, *inference.MODELS):
+        raise ValueError(f"{args.network} does not learn in the RTL: --infer is needed")
     checkpoint = None
     if args.resume:
         checkpoint, trained, data = _checkpoint(args)

@@ -11,6 +11,8 @@ __all__ = ["plot", "report"]
 
 
 def report(result: dict[str, Any]) -> str:
+    if "runs" in result:
+        return _inferred(result)
     accuracy = f"{100 * result['accuracy_rtl']:.2f} % / {100 * result['accuracy_model']:.2f} %"
     cores = "a core" if result["cores"] == 1 else f"{result['cores']} cores"
     rows = [
@@ -31,6 +33,28 @@ def report(result: dict[str, Any]) -> str:
     if "waves" in result:
         rows.append(("waveforms", result["waves"]))
     return "\n".join(f"{name:28s}{value}" for name, value in rows)
+
+
+def _inferred(result: Mapping[str, Any]) -> str:
+    """Of inference: a line for every run."""
+    lines = [
+        f"{result['network']}, {result['layers']} layers on {result['topology']}",
+        f"{result['images']} images of {result['dataset']}, {result['simulator']}",
+        f"{result['mismatches']} mismatches in {result['values_compared']} values",
+    ]
+    for one in result["runs"]:
+        accuracy = ""
+        if "accuracy_rtl" in one:
+            accuracy = (
+                f", accuracy {100 * one['accuracy_rtl']:.1f} % (float"
+                f" {100 * one['accuracy_float']:.1f} %)"
+            )
+        lines.append(
+            f"{one['profile']}, {one['order']}: {one['cycles_per_image']:.0f} cycles per image,"
+            f" first core busy {100 * one['busy']:.1f} %{accuracy},"
+            f" {one['signal_to_noise_db']:.1f} dB"
+        )
+    return "\n".join([*lines, f"written {result['out']}"])
 
 
 def _trained(result: Mapping[str, Any]) -> str:

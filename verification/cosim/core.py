@@ -68,6 +68,12 @@ class Batch:
             value = word >> 32 * position & 0xFFFFFFFF
             self.script.append((WRITE, self.base + target.address(index, position), value))
 
+    def write_memory(self, address: int, data: bytes) -> None:
+        """Write whole words of four bytes from ``address`` in MEMORY_ADDRESS on."""
+        self.write("MEMORY_ADDRESS", address)
+        for at in range(0, len(data), 4):
+            self.write("MEMORY_DATA", int.from_bytes(data[at : at + 4], "little"))
+
     def load(self, program: Sequence[int], segments: Iterable[Segment] = ()) -> None:
         """Write a program and segment descriptors."""
         for index, word in enumerate(program):

@@ -32,7 +32,7 @@ class Chunk:
     """One batch: what the machine does, and what it is for."""
 
     kind: str
-    """``setup``, ``train`` or ``test``."""
+    """``setup``, ``program``, ``train`` or ``test``."""
     job: Job
     segments: dict[int, list[Segment]]
     eta: float
@@ -40,6 +40,8 @@ class Chunk:
     labels: Labels
     restored: Arrays | None = None
     """State of the cores (``Learner.state``) that is put in place before the batch."""
+    is_dumped: bool = True
+    """Whether chi and all devices are compared after it."""
 
 
 @dataclass
@@ -47,7 +49,8 @@ class BatchReport:
     """Comparison of one batch.
 
     ``outputs``: output vectors of ``rtl`` and ``model``, one per image; ``counters``: the
-    performance counters, summed over the cores; ``phases``: cycles by phase.
+    performance counters, summed over the cores; ``phases``: cycles by phase; ``windows``: by node
+    the cycles in which it integrates.
     """
 
     values: int
@@ -55,6 +58,7 @@ class BatchReport:
     outputs: dict[str, list[NDArray[np.int8]]]
     counters: dict[str, int]
     phases: dict[str, int]
+    windows: dict[int, int]
 
 
 class Machine:
@@ -96,10 +100,15 @@ class Machine:
         job = self.mapping.training(images, labels, self._sent)
         return self._chunk("train", job, eta, images, labels, restored)
 
-    def inference(self, images: Images, labels: Labels, eta: float) -> Chunk:
+    def inference(
+        self, images: Images, labels: Labels, eta: float, restored: Arrays | None = None, *,
+        is_dumped: bool = True,
+    ) -> Chunk:  # fmt: skip
         """Send the outputs of ``images``."""
         job = self.mapping.inference(images, self._sent)
-        return self._chunk("test", job, eta, images, labels)
+        chunk = self._chunk("test", job, eta, images, labels, restored)
+        chunk.is_dumped = is_dumped
+        return chunk
 
     def weights(self) -> list[NDArray[np.float64]]:
         """Weights of every layer, bias last, as they are now in the model."""
@@ -115,7 +124,7 @@ class Machine:
 
     def save(self, folder: Path, index: int, chunk: Chunk) -> None:
         """Write the files of batch ``index``."""
-        batch = Batch(chunk.job, chunk.segments, tuple(self.cores))
+        batch = Batch(chunk.job, chunk.segments, tuple(self.cores), is_dumped=chunk.is_dumped)
         if chunk.restored is not None:
             fresh = make_model(self.mapping, self._seed)
             restore_devices(fresh.cores, chunk.restored)
@@ -135,12 +144,13 @@ class Machine:
             restore_devices(self.cores, chunk.restored)
         before = {node: counted_by(core) for node, core in self.cores.items()}
         expected = self.run_model(chunk)
-        found = self.rtl.compare(folder, index, before, expected)
+        found = self.rtl.compare(folder, index, before, expected, is_dumped=chunk.is_dumped)
         results = {"rtl": found.results, "model": expected}
         return BatchReport(
             found.values, found.mismatches,
             {name: self.mapping.outputs(of) for name, of in results.items()},
             self._summed(found.counters.values()), found.phases,
+            {node: counted["COUNT_WINDOW"] for node, counted in found.counters.items()},
         )  # fmt: skip
 
     def _chunk(

@@ -37,6 +37,8 @@ class Batch:
     nodes: tuple[int, ...]
     is_restored: bool = False
     """Whether the cores take the state of :meth:`Rtl.write_restores` before."""
+    is_dumped: bool = True
+    """Whether chi and all devices are compared after it."""
 
 
 @dataclass
@@ -86,11 +88,13 @@ class Rtl(ABC):
 
     @abstractmethod
     def compare(
-        self, folder: Path, index: int, before: Mapping[int, Counted], expected: list[Result]
-    ) -> Comparison:
+        self, folder: Path, index: int, before: Mapping[int, Counted], expected: list[Result], *,
+        is_dumped: bool = True,
+    ) -> Comparison:  # fmt: skip
         """Compare what the simulator left of a batch with the model that has done it.
 
-        ``before`` are the model's counters of before the batch, by node.
+        ``before`` are the model's counters of before the batch, by node; ``is_dumped`` as of the
+        :class:`Batch`.
         """
 
     def write_restores(self, folder: Path, model: Model) -> None:
@@ -146,17 +150,20 @@ class CoreRtl(Rtl):
         _write_settings(script, self._core, batch, 0)
         script.run()
         script.read(*_registers(self._config))
-        script.dump()
+        if batch.is_dumped:
+            script.dump()
         script.save(folder, index)
 
     def compare(
-        self, folder: Path, index: int, before: Mapping[int, Counted], expected: list[Result]
-    ) -> Comparison:
+        self, folder: Path, index: int, before: Mapping[int, Counted], expected: list[Result], *,
+        is_dumped: bool = True,
+    ) -> Comparison:  # fmt: skip
         config, core = self._config, self._core
         trace = core_session.read_trace(folder / f"trace_{index}.txt", config)
         counted = {name: trace.register(config, name) for name in _registers(config)}
         mismatches = core_session.compare(trace, core.trace, expected, config.lines)
-        mismatches += core_session.compare_state(folder, index, core)
+        if is_dumped:
+            mismatches += core_session.compare_state(folder, index, core)
         mismatches += compare_counters(core, before[0], counted)
         units = {
             "total": "cycles", "window": "window", "post_processing": "post_busy",
@@ -206,18 +213,25 @@ class ChipRtl(Rtl):
             script.core(node).write("WATCHDOG", WATCHDOG)
         for node, tables in batch.job.tables.items():
             script.define(node, tables.objects, tables.routes)
+        for node, parts in batch.job.memory.items():
+            for address, data in parts:
+                script.core(node).write_memory(address, data)
         script.run(nodes)
         for node in nodes:
             script.core(node).read(*_registers(self._config.core))
-        script.dump(nodes)
+        if batch.is_dumped:
+            script.dump(nodes)
         script.save(folder, index)
 
     def compare(
-        self, folder: Path, index: int, before: Mapping[int, Counted], expected: list[Result]
-    ) -> Comparison:
+        self, folder: Path, index: int, before: Mapping[int, Counted], expected: list[Result], *,
+        is_dumped: bool = True,
+    ) -> Comparison:  # fmt: skip
         trace = chip_session.read_traces(folder, index, self._config)
         mismatches = chip_session.compare_chip(trace, self._chip, expected)
-        mismatches += chip_session.compare_states(folder, index, self._chip, list(self._cores))
+        if is_dumped:
+            nodes = list(self._cores)
+            mismatches += chip_session.compare_states(folder, index, self._chip, nodes)
         names, counters = _registers(self._config.core), {}
         for node, core in self._cores.items():
             counters[node] = {name: trace.register(node, name) for name in names}

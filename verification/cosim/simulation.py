@@ -1,19 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training run in RTL and golden model, batch by batch, and its figures.
 
-The simulator runs in a process of its own; this one runs the golden model on the same batches as
-their traces arrive and compares every ADC code, vector byte, pulse and result packet, and after
-every batch every chi word and every device.
+Every ADC code, vector byte, pulse and result packet is compared, and after every batch every chi
+word and every device.
 """
 
 import logging
-import os
-import signal
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +21,8 @@ from phasecore.models.training.datasets import Dataset
 from phasecore.models.training.float_reference import FloatTwin
 from phasecore.models.training.learner import stretches
 from phasecore.models.training.state import Arrays
-from phasecore.progress import counted, working
+from phasecore.progress import counted
+from phasecore.verification.cosim.batches import AHEAD, Batches
 from phasecore.verification.cosim.machine import BatchReport, Chunk, Machine
 
 __all__ = ["Progress", "Simulation"]
@@ -35,17 +30,8 @@ __all__ = ["Progress", "Simulation"]
 TEST_IMAGES = 500
 """Test images per batch."""
 
-AHEAD = 3
-"""Batches that are written before the simulator asks for them."""
-
 REPORT_IMAGES = 1000
 """Training images from one report of unfinished figures to the next."""
-
-PID_FILE = "simulator.pid"
-"""Number of the simulator's process, which ``verification/cosim/tb_batches.py`` writes."""
-
-STOP_SECONDS = 30
-"""Time within which a simulator that is starting can be ended."""
 
 log = logging.getLogger("phasecore")
 
@@ -60,7 +46,7 @@ class _Part:
     restored: Arrays | None = None
 
 
-class Simulation:
+class Simulation(Batches):
     """Batches of one training run and the machine that runs them.
 
     Parameters
@@ -73,8 +59,6 @@ class Simulation:
     Attributes
     ----------
     twin : float reference from the same initial weights
-    chunks : batches that are written, by number; checked ones are dropped
-    batches : their number in all
     available, total : training images of the data set, and of the run over all epochs
     """
 
@@ -82,11 +66,11 @@ class Simulation:
         self, machine: Machine, data: Dataset, *, seed: int, images: int, test: int,
         epochs: int = 1, checkpoint: Checkpoint | None = None,
     ):  # fmt: skip
-        self.machine, self.network = machine, machine.mapping.network
-        self.seed, self.epochs, self.images, self.test = seed, epochs, images, test
+        super().__init__(machine, seed)
+        self.network = machine.mapping.network
+        self.epochs, self.images, self.test = epochs, images, test
         self.available, self.total = len(data.train_x), epochs * images
         self.twin = FloatTwin(self.network, machine.weights())
-        self.chunks: dict[int, Chunk] = {}
         self._data = data
         self._checkpoint = checkpoint
         if checkpoint:
@@ -97,10 +81,6 @@ class Simulation:
                 raise ValueError(f"{checkpoint.path}: {error}") from error
         self._parts = list(self._planned())
         self.batches = len(self._parts)
-        self._written = 0
-        self._thread: threading.Thread | None = None
-        self._failure: BaseException | None = None
-        self._pid = Path()
 
     def _planned(self) -> Iterator[_Part]:
         training = self.network.training
@@ -122,83 +102,15 @@ class Simulation:
             part = np.arange(start, min(start + TEST_IMAGES, self.test))
             yield _Part("test", part, training.eta_end)
 
-    def _chunk(self, part: _Part) -> Chunk:
-        data, chosen = self._data, part.chosen
+    def chunk(self, index: int) -> Chunk:
+        data, part = self._data, self._parts[index]
+        chosen = part.chosen
         if part.kind == "setup":
             return self.machine.setup(part.eta)
         if part.kind == "test":
             return self.machine.inference(data.test_x[chosen], data.test_y[chosen], part.eta)
         images, labels = data.train_x[chosen], data.train_y[chosen]
         return self.machine.training(images, labels, part.eta, part.restored)
-
-    def write(self, folder: Path, batches: int | None = None) -> None:
-        """Write the macros' initial state and the files of the first ``batches`` (all)."""
-        if not self._written:
-            self.machine.rtl.write_macros(folder)
-        wanted = self.batches if batches is None else min(batches, self.batches)
-        for index in range(self._written, wanted):
-            self.chunks[index] = self._chunk(self._parts[index])
-            self.machine.save(folder, index, self.chunks[index])
-            self._written = index + 1
-
-    def start(self, folder: Path, *, sim: str, waves: bool) -> None:
-        """Build the simulator and start it on the batches that come into ``folder``."""
-        rtl = self.machine.rtl
-        with working(f"building the {sim} simulation, kept for the next run"):
-            build = rtl.build(sim=sim, waves=waves)
-        self._pid = folder / PID_FILE
-
-        def simulate() -> None:
-            try:
-                rtl.simulate(
-                    build, folder, sim=sim, seed=self.seed, batches=self.batches, waves=waves
-                )
-            except BaseException as error:
-                self._failure = error
-
-        self._thread = threading.Thread(target=simulate, daemon=True)
-        self._thread.start()
-
-    def finish(self) -> None:
-        """Wait for the simulator's end."""
-        assert self._thread is not None
-        self._thread.join()
-        if self._failure:
-            raise RuntimeError(str(self._failure))
-
-    def stop(self) -> None:
-        """End the simulator, if it runs; whoever removes its folder must do this before."""
-        deadline = time.monotonic() + STOP_SECONDS
-        while self._thread and self._thread.is_alive() and time.monotonic() < deadline:
-            # The simulator may just be starting, without a file yet.
-            with suppress(OSError, ValueError):
-                os.kill(int(self._pid.read_text(encoding="utf-8")), signal.SIGKILL)
-            self._thread.join(0.05)
-
-    def seconds(self, folder: Path, index: int, check: Callable[[], None]) -> float:
-        """Wait until the simulator has done batch ``index``; CPU seconds that it took.
-
-        ``check`` is called again and again; it raises to end the wait.
-        """
-        assert self._thread is not None
-        path = folder / f"seconds_{index}.txt"
-        while not path.exists():
-            alive = self._thread.is_alive()
-            # Ctrl-C goes to the simulator, too.
-            check()
-            if not alive and not path.exists():
-                raise RuntimeError(f"the simulation ended before batch {index}: {self._failure}")
-            time.sleep(0.005)
-        return float(path.read_text(encoding="utf-8"))
-
-    def check(self, folder: Path, index: int) -> tuple[Chunk, BatchReport]:
-        """Run batch ``index`` in the model and compare; its files are deleted."""
-        chunk = self.chunks.pop(index)
-        report = self.machine.check(folder, index, chunk)
-        for pattern in (f"*[a-z]_{index}.*", f"*[a-z]_{index}_*.*"):
-            for path in folder.glob(pattern):
-                path.unlink()
-        return chunk, report
 
 
 class Progress:

@@ -27,7 +27,7 @@ from phasecore.rtl.spec.instructions import (
 )
 
 __all__ = [
-    "NONE_SENT", "Images", "Job", "Labels", "Mapping", "Sent", "Tables", "check_tables",
+    "NONE_SENT", "Images", "Job", "Labels", "Mapping", "Memory", "Sent", "Tables", "check_tables",
 ]  # fmt: skip
 
 Images = NDArray[np.uint8]
@@ -35,6 +35,9 @@ Images = NDArray[np.uint8]
 
 Labels = NDArray[np.uint8]
 """Classes, shape (images,)."""
+
+Memory = tuple[int, bytes]
+"""MEMORY_ADDRESS and whole words that MEMORY_DATA takes from there on."""
 
 
 class Sent(NamedTuple):
@@ -124,12 +127,14 @@ class Job:
     packets : what the host sends, in order
     sent : how many of the packets' vectors are images and targets
     tables : descriptors by node that are written before, which restarts their counters
+    memory : by node what is written before into slots and affine tables
     """
 
     programs: dict[int, list[int]]
     packets: list[bytes] = field(default_factory=list)
     sent: Sent = NONE_SENT
     tables: dict[int, Tables] = field(default_factory=dict)
+    memory: dict[int, list[Memory]] = field(default_factory=dict)
 
 
 class Mapping(ABC):

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Graphs of trained layers, in floating point: what is mapped on a chip for inference.
+
+A layer reads the pixels of one tensor, may add another one (a residual) before its function, and
+may pool what comes out. A tensor is the input or has the name of the layer that makes it.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from phasecore.models.compiler.convolution import POOL, ConvLayer, ConvNetwork
+from phasecore.models.compiler.network import ONE, Training
+from phasecore.models.compiler.windows import LayerInput
+from phasecore.rtl.spec.instructions import GROUP, Function
+
+__all__ = ["INPUT", "Graph", "GraphLayer", "Pool", "Real", "from_network"]
+
+INPUT = "input"
+"""Name of the tensor that the host sends."""
+
+BATCH = 64
+"""Images that are computed at a time."""
+
+Real = NDArray[np.float64]
+
+_FUNCTIONS: Mapping[Function, Callable[[Any], Any]] = {
+    Function.IDENTITY: lambda a: a,
+    Function.RELU: lambda a: np.maximum(a, 0),
+    Function.SIGMOID: lambda a: 1 / (1 + np.exp(-a)),
+    Function.TANH: np.tanh,
+}
+
+
+class Pool(Enum):
+    """What becomes of the positions of a block."""
+
+    NONE = "none"
+    MEAN = "mean"
+    LARGEST = "largest"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphLayer:
+    """A convolution, or a fully connected layer: its kernel is as large as the frame.
+
+    Attributes
+    ----------
+    source, reads : tensor that it reads, and which pixels; ``reads.block`` are the positions that
+        are pooled
+    weights : shape (reads.matrix_rows, columns), rows in the order of the im2col matrix
+    bias : shape (columns,)
+    skip : tensor of the same shape as the activations that is added before the function
+    groups : parts of equal length, of a position's activations, that are pooled with one another
+    """
+
+    name: str
+    source: str
+    reads: LayerInput
+    weights: Real = field(repr=False)
+    bias: Real = field(repr=False)
+    function: Function = Function.RELU
+    pool: Pool = Pool.NONE
+    skip: str | None = None
+    groups: int = 1
+
+    @property
+    def columns(self) -> int:
+        """Columns of the weights."""
+        return len(self.weights.T)
+
+    @property
+    def outputs(self) -> int:
+        """Codes of a vector that the layer sends."""
+        return self.columns // self.groups
+
+    @property
+    def vectors(self) -> int:
+        """Vectors of a frame that the layer sends."""
+        return math.prod(self.reads.iterations)
+
+    def check(self) -> None:
+        """Raise ``ValueError``, naming the layer, for what no core does."""
+        pooled = math.prod(self.reads.block) * self.groups > 1
+        for name, wrong in (
+            (f"weights must have {self.reads.matrix_rows} rows, not {len(self.weights)}",
+             len(self.weights) != self.reads.matrix_rows),
+            (f"bias must have {self.columns} values, not {len(self.bias)}",
+             self.bias.shape != (self.columns,)),
+            ("pool must be mean or largest where a block has several positions, and only there",
+             pooled != (self.pool is not Pool.NONE)),
+            ("largest must not pool groups of a position, mean does",
+             self.pool is Pool.LARGEST and self.groups > 1),
+            (f"skip must not be {self.skip} of a layer that pools", pooled and bool(self.skip)),
+            ("function must not be NONE", self.function is Function.NONE),
+        ):  # fmt: skip
+            if wrong:
+                raise ValueError(f"layer {self.name}: {name}")
+
+    def packed(self) -> "GraphLayer":
+        """The same with all positions of a row in one window, as a banded matrix.
+
+        Columns of positions that are pooled horizontally are in one group each.
+        """
+        reads, outputs = self.reads, self.outputs
+        count, across = reads.iterations[1] * reads.block[1], reads.block[1]
+        kernel, step = reads.kernel, reads.stride[1]
+        width = kernel[1] + (count - 1) * step
+        # Cells by row, column and channel of the kernel; then by group, pixel and output.
+        weights = self.weights.reshape(*kernel, reads.channels, outputs)
+        banded = np.zeros((kernel[0], width, reads.channels, across, count // across, outputs))
+        for at in range(count):
+            columns = slice(at * step, at * step + kernel[1])
+            banded[:, columns, :, at % across, at // across] = weights
+        _, left, _, right = reads.padding
+        unused = reads.width + left + right - width
+        wide = replace(
+            reads, kernel=(kernel[0], width), stride=(reads.stride[0], unused + 1),
+            block=(reads.block[0], 1),
+        )  # fmt: skip
+        return replace(
+            self, reads=wide, weights=banded.reshape(wide.matrix_rows, -1),
+            bias=np.tile(self.bias, count), groups=across,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """Layers in an order in which each comes after those that it reads; the last one's is output.
+
+    ``code`` is the value of an input code of 1. What a :class:`~phasecore.models.compiler.network.
+    Network` says of its training holds nothing here, where nothing is trained.
+    """
+
+    name: str
+    dataset: str
+    shape: tuple[int, int, int]
+    """Height, width and channels of the input."""
+    layers: tuple[GraphLayer, ...]
+    code: float = 1 / ONE
+    training: Training = field(default_factory=Training)
+
+    @property
+    def inputs(self) -> int:
+        """Codes of one image."""
+        return math.prod(self.shape)
+
+    @property
+    def last(self) -> int:
+        """Number of the last layer."""
+        return len(self.layers) - 1
+
+    def check(self) -> None:
+        """Raise ``ValueError``, naming the layer, for a graph that is none, or cannot be mapped."""
+        sizes = {INPUT: self.inputs}
+        for layer in self.layers:
+            layer.check()
+            reads = layer.reads
+            found = layer.vectors * layer.outputs
+            if layer.name in sizes:
+                raise ValueError(f"layer {layer.name}: there is another tensor of that name")
+            for name, tensor, size in (
+                ("source", layer.source, reads.height * reads.width * reads.channels),
+                ("skip", layer.skip, found),
+            ):
+                if tensor is None:
+                    continue
+                if tensor not in sizes:
+                    raise ValueError(f"layer {layer.name}: {name} {tensor} is not made before it")
+                if sizes[tensor] != size:
+                    raise ValueError(
+                        f"layer {layer.name}: {name} {tensor} must have {size} codes, not"
+                        f" {sizes[tensor]}"
+                    )
+            sizes[layer.name] = found
+
+    def with_packed_first(self) -> "Graph":
+        """The same, the first layer having all positions of a row in one window.
+
+        Layers that read it then read rows of pixels.
+        """
+        first = self.layers[0]
+        found = [first.packed()]
+        for layer in self.layers[1:]:
+            if layer.skip == first.name:
+                raise ValueError(f"layer {layer.name}: skip {layer.skip} must not be packed")
+            reads = replace(layer.reads, packed=True) if layer.source == first.name else layer.reads
+            found.append(replace(layer, reads=reads))
+        return replace(self, layers=tuple(found))
+
+    def run(self, images: NDArray[np.uint8]) -> Iterator[tuple[GraphLayer, Real, Real, Real]]:
+        """Every layer with its windows, shape (images, positions, rows), their sums with bias and
+        skip, and its output tensor, shape (images, codes)."""
+        tensors: dict[str, Any] = {INPUT: images * self.code}
+        for layer in self.layers:
+            windows = _windows(layer.reads, tensors[layer.source])
+            sums = windows @ layer.weights + layer.bias
+            if layer.skip is not None:
+                sums += tensors[layer.skip].reshape(sums.shape)
+            tensors[layer.name] = _pooled(layer, _FUNCTIONS[layer.function](sums))
+            yield layer, windows, sums, tensors[layer.name]
+
+    def outputs(self, images: NDArray[np.uint8]) -> Real:
+        """Output of every image, shape (images, codes)."""
+        parts = []
+        for start in range(0, len(images), BATCH):
+            *_, last = self.run(images[start : start + BATCH])
+            parts.append(last[-1])
+        return np.concatenate(parts)
+
+
+def _windows(reads: LayerInput, tensor: Real) -> Real:
+    """Rows of the im2col matrix at all positions, in raster order."""
+    top, left, bottom, right = reads.padding
+    frames = tensor.reshape(-1, reads.height, reads.width, reads.channels)
+    frames = np.pad(frames, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    views = np.lib.stride_tricks.sliding_window_view(frames, reads.kernel, axis=(1, 2))
+    views = views[:, :: reads.stride[0], :: reads.stride[1]].transpose(0, 1, 2, 4, 5, 3)
+    rows, cols = views.shape[1:3]
+    found: Real = views.reshape(len(tensor), rows * cols, reads.matrix_rows)
+    return found
+
+
+def _pooled(layer: GraphLayer, values: Real) -> Real:
+    """Output tensor, of activations of all positions."""
+    rows, cols = layer.reads.iterations
+    high, wide = layer.reads.block
+    frames = values.reshape(len(values), *layer.reads.positions, layer.groups, layer.outputs)
+    blocks = frames[:, : rows * high, : cols * wide]
+    blocks = blocks.reshape(len(values), rows, high, cols, wide, layer.groups, layer.outputs)
+    reduced = blocks.max((2, 4, 5)) if layer.pool is Pool.LARGEST else blocks.mean((2, 4, 5))
+    found: Real = reduced.reshape(len(values), -1)
+    return found
+
+
+def from_network(network: ConvNetwork, weights: list[ArrayLike]) -> Graph:
+    """Graph of a trained network: ``weights`` by layer, bias last, as a learner has them."""
+    layers, source = [], INPUT
+    frame: tuple[int, int, int] | None = None
+    for index, (layer, whole) in enumerate(zip(network.layers, weights, strict=True)):
+        reads = _reads(layer, frame)
+        matrix = np.asarray(whole, dtype=np.float64)
+        layers.append(GraphLayer(
+            name=f"layer{index}", source=source, reads=reads, weights=matrix[:-1], bias=matrix[-1],
+            function=layer.function, pool=Pool.MEAN if layer.pooled else Pool.NONE,
+        ))  # fmt: skip
+        source, frame = f"layer{index}", (*reads.iterations, layer.outputs)
+    first = network.layers[0]
+    return Graph(
+        name=network.name, dataset=network.dataset,
+        shape=(first.height, first.width, first.channels), layers=tuple(layers),
+    )  # fmt: skip
+
+
+def _reads(layer: ConvLayer, frame: tuple[int, int, int] | None) -> LayerInput:
+    """What a layer reads of a frame; a fully connected one reads all of it."""
+    if layer.positions == 1 and frame is not None:
+        height, width, channels = frame
+        return LayerInput(height=height, width=width, channels=channels, kernel=(height, width))
+    return LayerInput(
+        height=layer.height, width=layer.width, channels=layer.channels,
+        kernel=(layer.kernel, layer.kernel), padding=(layer.padding,) * 4,
+        block=(POOL, POOL) if layer.pooled else (1, 1), packed=layer.channels < GROUP // 2,
+    )  # fmt: skip

@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Graphs of layers on a chip, for inference: a core per row tile, images without a gap.
+
+- The host sends the first layer's pixels, or packed rows of them.
+- A core gathers the windows of its tile one after another and drives each. While one is integrated,
+  the next one is gathered, and what is left of the one before is done.
+- Tiles of a layer add up on the way: each sends its partial sums to the next one. The last one adds
+  the bias and, of a residual, the codes of the other branch, which wait in a ring of their own;
+  then it applies the function, pools, and sends the vector to every reader.
+- Weights come by PROGRAM; constants and tables through the registers of the memory access, which
+  reach every core of any network.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phasecore.models.compiler.flits import vector_flits
+from phasecore.models.compiler.graph import INPUT, Graph, Pool
+from phasecore.models.compiler.mapping.base import (
+    NONE_SENT,
+    Images,
+    Job,
+    Labels,
+    Mapping,
+    Sent,
+    Tables,
+    check_tables,
+)
+from phasecore.models.compiler.mapping.depths import Depths
+from phasecore.models.compiler.mapping.stage import ALL, HALT, GraphObject, Stage, Y, words
+from phasecore.models.compiler.placement import place_edges
+from phasecore.models.compiler.quantise import QuantLayer
+from phasecore.models.compiler.windows import check_rings, window_object
+from phasecore.models.golden.arithmetic import Int
+from phasecore.models.golden.device import DeviceProfile
+from phasecore.models.golden.packets import Result, vector_bytes, vector_packet
+from phasecore.rtl.spec.chip import BRIDGE_FLITS, ChipConfig
+from phasecore.rtl.spec.core import CoreConfig
+from phasecore.rtl.spec.instructions import (
+    CREDITS_MAX,
+    ObjectDescriptor,
+    Opcode,
+    RouteDescriptor,
+    Segment,
+    encode,
+)
+from phasecore.rtl.spec.registers.core import vector_address
+
+__all__ = ["InferenceMapping"]
+
+LOOPED = 0xFFFF
+"""Most passes of a loop."""
+
+PROGRAMS = 16
+"""Rows that a job programs at most."""
+
+Part = tuple[int, int]
+"""Number of a layer, and of a tile of it."""
+
+
+class InferenceMapping(Mapping):
+    """A quantised graph on a chip.
+
+    Parameters
+    ----------
+    graph, layers : what is inferred, and its integers for ``chip``'s cores and ``profile``
+    chip, profile : on what
+
+    Attributes
+    ----------
+    stages : in order of the layers, tile by tile
+    tables : descriptors by node, the host's among them
+
+    Raises
+    ------
+    ValueError
+        naming what the chip has too little of
+    """
+
+    hardware: ChipConfig
+
+    def __init__(
+        self, graph: Graph, layers: Sequence[QuantLayer], chip: ChipConfig, profile: DeviceProfile
+    ):
+        self._graph, self.hardware, self._profile = graph, chip, profile
+        parts = [
+            (number, part) for number, one in enumerate(layers) for part in range(len(one.tiles))
+        ]
+        free = len(chip.cores)
+        if len(parts) > free:
+            raise ValueError(f"{graph.name} needs {len(parts)} cores, not {free}")
+        numbers: dict[Part | None, int | None] = {part: at for at, part in enumerate(parts)}
+        numbers[None] = None
+        edges = [(numbers[one], numbers[to]) for one, to in _edges(layers)]
+        nodes = place_edges(chip, len(parts), edges)
+        self.stages = [
+            Stage(node, number, part, layers[number])
+            for node, (number, part) in zip(nodes, parts, strict=True)
+        ]
+        for stage in self.stages:
+            stage.check(chip.core)
+        self.nodes = tuple(nodes)
+        self._readers = self._find_readers()
+        self._depths = Depths(graph)
+        for stage in self.stages:
+            self._depths.note(stage, self._frame(stage, 0))
+        objects = {stage.node: self._objects(stage) for stage in self.stages}
+        self.tables = {
+            stage.node: Tables(objects[stage.node], self._routes(stage, objects))
+            for stage in self.stages
+        }
+        self.tables[chip.host] = self._host_tables(objects)
+        for stage in self.stages:
+            check_rings(self.config, self.tables[stage.node].objects)
+        check_tables(chip, self.tables)
+
+    @property
+    def network(self) -> Any:
+        return self._graph
+
+    @property
+    def config(self) -> CoreConfig:
+        return self.hardware.core
+
+    @property
+    def profile(self) -> DeviceProfile:
+        return self._profile
+
+    # What is where
+
+    def _find_readers(self) -> dict[str, list[tuple[int, GraphObject]]]:
+        """Core and object of every reader of a tensor; its place in the list is the route."""
+        found: dict[str, list[tuple[int, GraphObject]]] = {INPUT: []}
+        for stage in self.stages:
+            layer = stage.layer
+            found.setdefault(layer.name, [])
+            found[layer.source].append((stage.node, GraphObject.FRAME))
+            if stage.is_last and layer.skip is not None:
+                found[layer.skip].append((stage.node, GraphObject.SKIP))
+        found[self._graph.layers[-1].name].append((self.hardware.host, GraphObject.FRAME))
+        return found
+
+    def _maker(self, tensor: str) -> int:
+        """Node that sends a tensor."""
+        if tensor == INPUT:
+            return self.hardware.host
+        return next(s.node for s in self.stages if s.layer.name == tensor and s.is_last)
+
+    def _from(self, tensor: str, node: int, number: GraphObject) -> dict[str, Any]:
+        """Producer of an object of a core."""
+        x, y = self.hardware.place(self._maker(tensor))
+        return {"x": x, "y": y, "route": self._readers[tensor].index((node, number))}
+
+    def segments(self, eta: float) -> dict[int, list[Segment]]:
+        """Segments of every core; ``eta`` is of no account."""
+        return {stage.node: stage.segments() for stage in self.stages}
+
+    def weights(self, codes: dict[int, Int]) -> list[NDArray[np.float64]]:
+        """In codes of conductance, without bias, which is no weight here."""
+        found: dict[int, list[Int]] = {}
+        for stage in self.stages:
+            part = codes[stage.node][: len(stage.tile.rows), : stage.columns]
+            found.setdefault(stage.number, []).append(part)
+        return [np.concatenate(parts).astype(np.float64) for parts in found.values()]
+
+    # Descriptors
+
+    def _objects(self, stage: Stage) -> list[ObjectDescriptor]:
+        unused = ObjectDescriptor(enable=0)
+        layer = stage.layer
+        objects = [unused] * len(GraphObject)
+        frame = objects[GraphObject.FRAME] = self._frame(
+            stage, self._depths.ahead(stage, self._frame(stage, 0), self.config)
+        )
+        if stage.is_last and layer.skip is not None:
+            objects[GraphObject.SKIP] = self._skip(stage, layer.skip, frame.base + frame.size)
+        if stage.part:
+            before = self.stages[self.stages.index(stage) - 1]
+            x, y = self.hardware.place(before.node)
+            objects[GraphObject.PARTIALS] = ObjectDescriptor(
+                x=x, y=y, route=0, partial=1, replace=1
+            )
+        if layer.pool is Pool.LARGEST:
+            objects[GraphObject.BLOCK] = self._block(stage)
+        while objects[-1] is unused:
+            objects.pop()
+        return objects
+
+    def _frame(self, stage: Stage, ahead: int) -> ObjectDescriptor:
+        """Pixels that a core reads, with room for some beside those that its windows need."""
+        return window_object(
+            self.config, stage.layer.reads, base=self.config.slot_words, ahead=ahead,
+            tile=(stage.tile.rows.start, stage.tile.rows.stop),
+            **self._from(stage.layer.source, stage.node, GraphObject.FRAME),
+        )  # fmt: skip
+
+    def _skip(self, stage: Stage, tensor: str, base: int) -> ObjectDescriptor:
+        """Codes of the other branch, pixel by pixel; they wait until this one is as far."""
+        rows, cols = stage.layer.reads.iterations
+        reads = replace(
+            stage.layer.reads, height=rows, width=cols, channels=stage.layer.outputs, kernel=(1, 1),
+            stride=(1, 1), padding=(0, 0, 0, 0), block=(1, 1), packed=False,
+        )  # fmt: skip
+        return window_object(
+            self.config, reads, base=base, ahead=self._depths.lag(stage.number, tensor),
+            **self._from(tensor, stage.node, GraphObject.SKIP),
+        )  # fmt: skip
+
+    def _block(self, stage: Stage) -> ObjectDescriptor:
+        """Slots of a block's activations as a frame that is always there."""
+        config, (rows, cols) = self.config, stage.layer.reads.block
+        count = rows * cols
+        return ObjectDescriptor(
+            base=Y * config.blocks, size=count * config.blocks, pitch=config.lines // 8,
+            depth=count, arrived=count, height=rows, width=cols, kernel_height=rows,
+            kernel_width=cols, rows=rows, cols=cols, segment=stage.layer.outputs,
+            count=stage.layer.outputs, pixel_pitch=config.lines,
+            row_pitch=cols * config.lines % (count * config.lines), source=GraphObject.BLOCK,
+        )  # fmt: skip
+
+    def _routes(
+        self, stage: Stage, objects: dict[int, list[ObjectDescriptor]]
+    ) -> list[RouteDescriptor]:
+        """To the next tile, or to all readers of the layer's tensor."""
+        if not stage.is_last:
+            after = self.stages[self.stages.index(stage) + 1]
+            x, y = self.hardware.place(after.node)
+            return [RouteDescriptor(object=GraphObject.PARTIALS, x=x, y=y)]
+        return [
+            self._route(node, number, objects, stage.layer.outputs)
+            for node, number in self._readers[stage.layer.name]
+        ]
+
+    def _route(
+        self, node: int, number: GraphObject, objects: dict[int, list[ObjectDescriptor]],
+        outputs: int,
+    ) -> RouteDescriptor:  # fmt: skip
+        """To an object of a core, or of the host."""
+        x, y = self.hardware.place(node)
+        if node == self.hardware.host:
+            depth = BRIDGE_FLITS // vector_flits(outputs, self.config)
+        else:
+            depth = objects[node][number].depth
+        return RouteDescriptor(object=number, x=x, y=y, credits=min(depth, CREDITS_MAX))
+
+    def _host_tables(self, objects: dict[int, list[ObjectDescriptor]]) -> Tables:
+        output = self._graph.layers[-1].name
+        made = self._from(output, self.hardware.host, GraphObject.FRAME)
+        routes = [self._route(*reader, objects, 0) for reader in self._readers[INPUT]]
+        return Tables([ObjectDescriptor(**made)], routes)
+
+    # Jobs
+
+    def setup(self) -> Job:
+        """Calibration, descriptors, constants and tables."""
+        program = [encode(Opcode.CALIBRATE), HALT]
+        memory = {stage.node: list(stage.constants(self.config)) for stage in self.stages}
+        return Job(dict.fromkeys(self.nodes, program), tables=self.tables, memory=memory)
+
+    def programming(self) -> Iterator[Job]:
+        """The weights, by program-and-verify, some rows of all cores at a time.
+
+        They pass through the slots of the constants: :meth:`setup` comes before, to calibrate, and
+        again behind.
+        """
+        most = max(len(stage.tile.rows) for stage in self.stages)
+        at_once = min(PROGRAMS, self.config.slots)
+        for first in range(0, most, at_once):
+            programs, memory = {}, {}
+            for stage in self.stages:
+                targets = stage.tile.targets[first : first + at_once]
+                memory[stage.node] = [
+                    (
+                        vector_address(self.config, slot),
+                        words(vector_bytes(row, config=self.config)),
+                    )
+                    for slot, row in enumerate(targets)
+                ]
+                programs[stage.node] = [
+                    *(
+                        encode(Opcode.PROGRAM, segment=ALL, row=first + slot, slot=slot)
+                        for slot in range(len(targets))
+                    ),
+                    HALT,
+                ]
+            yield Job(programs, memory=memory)
+
+    def training(
+        self, images: Images, labels: Labels, sent: Sent = NONE_SENT, *, refresh: bool = True,
+        read: bool = True,
+    ) -> Job:  # fmt: skip
+        """Refused: a graph only infers."""
+        raise ValueError(f"{self.network.name} does not learn on a chip, it infers only")
+
+    @property
+    def vectors(self) -> int:
+        """Vectors that the host gets of an image."""
+        return self._graph.layers[-1].vectors
+
+    @property
+    def code(self) -> float:
+        """Real value of an output code."""
+        return self.stages[-1].quantised.code
+
+    @property
+    def most_images(self) -> int:
+        """Images that a job has at most: its loops count to no more."""
+        return LOOPED // max(stage.layer.vectors for stage in self.stages)
+
+    def inference(self, images: Images, sent: Sent = NONE_SENT) -> Job:
+        if len(images) > self.most_images:
+            raise ValueError(f"images must be at most {self.most_images}, not {len(images)}")
+        first = self._graph.layers[0].reads
+        frames = images.reshape(-1, *self._graph.shape)
+        packets = [
+            vector_packet(codes.astype(np.int64), config=self.config, slot=route)
+            for frame in frames for codes in first.vectors(frame, self.config)
+            for route in range(len(self._readers[INPUT]))
+        ]  # fmt: skip
+        programs = {
+            stage.node: stage.program(
+                self.config, len(images), len(self._readers[stage.layer.name])
+            )
+            for stage in self.stages
+        }
+        return Job(programs, packets, Sent(len(images), 0))
+
+    def outputs(self, results: Sequence[Result]) -> list[NDArray[np.int8]]:
+        return [result.codes for result in results]
+
+
+def _edges(layers: Sequence[QuantLayer]) -> Iterator[tuple[Part | None, Part | None]]:
+    """Tiles that send to one another, layer and part; None is the host."""
+    last: dict[str, Part | None] = {INPUT: None}
+    for number, one in enumerate(layers):
+        parts = [(number, part) for part in range(len(one.tiles))]
+        yield from ((last[one.layer.source], part) for part in parts)
+        yield from itertools.pairwise(parts)
+        if one.layer.skip is not None:
+            yield last[one.layer.skip], parts[-1]
+        last[one.layer.name] = parts[-1]
+    yield (len(layers) - 1, len(layers[-1].tiles) - 1), None

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A core that has a tile of a layer, for inference: its slots, tables, segments and program.
+
+While a window is integrated, the next one is gathered, and what is left of the one before is done.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from phasecore.models.compiler.graph import GraphLayer, Pool
+from phasecore.models.compiler.mapping.base import Memory
+from phasecore.models.compiler.program import activate
+from phasecore.models.compiler.quantise import QuantLayer, Tile
+from phasecore.models.golden.packets import affine_bytes, vector_bytes
+from phasecore.rtl.spec.core import CoreConfig
+from phasecore.rtl.spec.instructions import GROUP, Function, Opcode, Segment, encode
+from phasecore.rtl.spec.registers.core import affine_address, vector_address
+
+__all__ = ["ALL", "HALT", "GraphObject", "Stage", "Y", "words"]
+
+X = (0, 1)
+"""Slots of windows, in turn."""
+
+BIAS, SKIP, POOLED, Y = 2, 3, 4, 5
+"""Slots of the constant, of the residual's codes, of what is pooled and of activations; those of a
+block whose largest are taken follow each other."""
+
+COUNT_TABLE, BIAS_TABLE, SKIP_TABLE = range(3)
+"""Affine tables of the converter's codes, of the constant and of the residual."""
+
+ALL, POOLING, GROUPS = 0, 1, 2
+"""Segments: the tile, the lines that are pooled, and from here on the groups of columns."""
+
+SCALE_ONE_LOG2 = 7
+"""log2 of a scale of 1.0."""
+
+HALT = encode(Opcode.HALT)
+
+
+class GraphObject(IntEnum):
+    """Objects of a core."""
+
+    FRAME = 0
+    SKIP = 1
+    PARTIALS = 2
+    BLOCK = 3
+    """Activations of a block, in slots, for the largest of them."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A core, which has a tile of a layer.
+
+    Attributes
+    ----------
+    number : of the layer
+    part : of the tile among the layer's
+    """
+
+    node: int
+    number: int
+    part: int
+    quantised: QuantLayer
+
+    @property
+    def layer(self) -> GraphLayer:
+        """What it is a part of."""
+        return self.quantised.layer
+
+    @property
+    def tile(self) -> Tile:
+        """What it has of it."""
+        return self.quantised.tiles[self.part]
+
+    @property
+    def name(self) -> str:
+        """That of the layer, and number of the tile if there are several."""
+        count = len(self.quantised.tiles)
+        return self.layer.name if count == 1 else f"{self.layer.name}.{self.part}"
+
+    @property
+    def is_last(self) -> bool:
+        """It has the layer's last tile, which makes the activations."""
+        return self.part + 1 == len(self.quantised.tiles)
+
+    @property
+    def columns(self) -> int:
+        """Columns of the tile."""
+        return self.layer.columns
+
+    @property
+    def pool_line(self) -> int:
+        """First of the lines that are pooled, behind those of the converter's codes."""
+        return -(-self.columns // GROUP) * GROUP
+
+    def check(self, config: CoreConfig) -> None:
+        """Raise ``ValueError``, naming the layer, for what a core has no room for."""
+        layer, count = self.layer, len(self.layer.reads.places)
+        outputs, positions = layer.outputs, count * layer.groups
+        slots = Y + (count if layer.pool is Pool.LARGEST else layer.groups)
+        lines = self.pool_line + outputs if layer.pool is Pool.MEAN else self.columns
+        for name, needed, present in (
+            ("columns", self.columns, config.cols),
+            ("lines", lines, config.lines),
+            ("slots", slots, config.slots),
+            ("objects", len(GraphObject), config.objects),
+            ("segments", GROUPS + layer.groups, config.segments),
+            ("affine_tables", SKIP_TABLE + 1, config.affine_tables),
+        ):
+            if needed > present:
+                raise ValueError(f"layer {layer.name} needs {needed} {name}; a core has {present}")
+        if layer.pool is Pool.MEAN and positions & (positions - 1):
+            raise ValueError(
+                f"layer {layer.name}: the mean must be of a power of two of positions, not"
+                f" {positions}"
+            )
+
+    def segments(self) -> list[Segment]:
+        """The tile, the lines that are pooled, and groups of columns."""
+        layer, rows = self.layer, len(self.tile.rows)
+        lsb = {"forward_lsb_log2": self.tile.lsb_log2, "backward_lsb_log2": self.tile.lsb_log2}
+
+        def lines(first: int, count: int) -> Segment:
+            return Segment(row_start=0, row_count=rows, col_start=first, col_count=count, **lsb)
+
+        pooled = lines(self.pool_line, layer.outputs) if layer.pool is Pool.MEAN else lines(0, 1)
+        groups = [lines(at * layer.outputs, layer.outputs) for at in range(layer.groups)]
+        return [lines(0, self.columns), pooled, *groups]
+
+    def constants(self, config: CoreConfig) -> Iterator[Memory]:
+        """What a core has in its slots and affine tables."""
+        one, tile = self.quantised, self.tile
+        zeros = np.zeros_like(tile.scale)
+        yield affine_address(config, COUNT_TABLE), words(affine_bytes(tile.scale, tile.offset))
+        if self.is_last:
+            yield affine_address(config, BIAS_TABLE), words(affine_bytes(one.bias_scale, zeros))
+            codes = vector_bytes(one.bias_codes, config=config)
+            yield vector_address(config, BIAS), words(codes)
+        if self.is_last and one.skip_scale:
+            scales = np.full_like(zeros, one.skip_scale)
+            yield affine_address(config, SKIP_TABLE), words(affine_bytes(scales, zeros))
+
+    def program(self, config: CoreConfig, images: int, readers: int) -> list[int]:
+        """Program for ``images``; ``readers`` of the layer's vectors have a route each.
+
+        The first window, then blocks, each with the next one's first window.
+        """
+        blocks = images * self.layer.vectors
+        count = len(self.layer.reads.places)
+        prologue = [*self._window(config, 0), *self._sums(0)]
+        body: list[int] = []
+        for index in range(1, count):
+            body += [*self._window(config, index), *self._finish(index - 1, readers)]
+            body += self._sums(index)
+        end = list(self._finish(count - 1, readers))
+        following = [*self._window(config, 0), *end, *self._sums(0)]
+        if blocks == 1:
+            found = [*prologue, *body, *end, HALT]
+        else:
+            again = encode(Opcode.LOOP, counter=0, target=len(prologue), count=blocks - 1)
+            found = [*prologue, *body, *following, again, *body, *end, HALT]
+        if len(found) > config.program_depth:
+            raise ValueError(
+                f"program_depth must be at least {len(found)} for layer {self.layer.name}, not"
+                f" {config.program_depth}"
+            )
+        return found
+
+    def _window(self, config: CoreConfig, index: int) -> Iterator[int]:
+        """Window ``index`` of a block: gathered and driven; the frame goes on behind the last."""
+        places = self.layer.reads.places
+        row, col = places[index]
+        # The first window of a block does not take the slot of the last one before it.
+        slot = X[index % len(X)]
+        yield encode(
+            Opcode.GATHER, object=GraphObject.FRAME, destination=slot, block=0, block_row=row,
+            block_col=col, largest=0,
+        )  # fmt: skip
+        yield encode(
+            Opcode.FORWARD, segment=ALL, slot=slot, precision=config.input_bits,
+            input_signs=3, polarities=3,
+        )  # fmt: skip
+        if index == len(places) - 1:
+            yield encode(Opcode.RELEASE, objects=1 << GraphObject.FRAME)
+
+    def _sums(self, index: int) -> Iterator[int]:
+        """All that is added up for the window that is integrated, and its activations."""
+        added = {"accumulate": int(self.part > 0), "affine": 1}
+        if self.part:
+            yield encode(Opcode.AWAIT, objects=1 << GraphObject.PARTIALS)
+        if not self.is_last:
+            yield activate(ALL, Function.NONE, **added, table=COUNT_TABLE)
+            return
+        yield activate(ALL, Function.NONE, from_slot=1, slot=BIAS, **added, table=BIAS_TABLE)
+        added["accumulate"] = 1
+        if self.layer.skip is not None:
+            yield encode(
+                Opcode.GATHER, object=GraphObject.SKIP, destination=SKIP, block=0, block_row=0,
+                block_col=0, largest=0,
+            )  # fmt: skip
+            yield encode(Opcode.RELEASE, objects=1 << GraphObject.SKIP)
+            yield activate(ALL, Function.NONE, from_slot=1, slot=SKIP, **added, table=SKIP_TABLE)
+        layer, line = self.layer, self.pool_line if self.layer.pool is Pool.MEAN else 0
+        for group in range(layer.groups):
+            slot = index if layer.pool is Pool.LARGEST else group
+            yield activate(
+                GROUPS + group, layer.function, **added, table=COUNT_TABLE,
+                shift=self.quantised.shift, destination=Y + slot, destination_line=line,
+            )  # fmt: skip
+
+    def _finish(self, index: int, readers: int) -> Iterator[int]:
+        """What is left to do for a window when the next one is integrated."""
+        layer, count = self.layer, len(self.layer.reads.places)
+        partials = encode(Opcode.RELEASE, objects=1 << GraphObject.PARTIALS)
+        sent = {"first_line": 0, "merge": 0, "object": 0}
+        if not self.is_last:
+            yield encode(Opcode.SEND, route=0, partial=1, slot=0, length=self.columns, **sent)
+        if self.part:
+            yield partials
+        if not self.is_last:
+            return
+        if layer.pool is Pool.MEAN:
+            yield from self._mean(index)
+        if index < count - 1:
+            return
+        if layer.pool is Pool.LARGEST:
+            yield encode(
+                Opcode.GATHER, object=GraphObject.BLOCK, destination=POOLED, block=0, block_row=0,
+                block_col=0, largest=1,
+            )  # fmt: skip
+        slot = Y if layer.pool is Pool.NONE else POOLED
+        for route in range(readers):
+            yield encode(
+                Opcode.SEND, route=route, partial=0, slot=slot, length=layer.outputs, **sent
+            )
+
+    def _mean(self, index: int) -> Iterator[int]:
+        """Add a window's activations to those of the block; their mean with the last."""
+        layer = self.layer
+        count = len(layer.reads.places) * layer.groups
+        for group in range(layer.groups):
+            at = index * layer.groups + group
+            final = at == count - 1
+            yield activate(
+                POOLING, Function.IDENTITY if final else Function.NONE, from_slot=1,
+                slot=Y + group, accumulate=int(at > 0),
+                shift=SCALE_ONE_LOG2 + count.bit_length() - 1 if final else 0, destination=POOLED,
+            )  # fmt: skip
+
+
+def words(data: bytes) -> bytes:
+    """Whole words of four bytes."""
+    return data + bytes(-len(data) % 4)

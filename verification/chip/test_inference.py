@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A residual block infers in RTL, bit for bit with the golden model."""
+
+import numpy as np
+import pytest
+
+from phasecore.models.compiler.placement import graph_chip
+from phasecore.models.compiler.quantise import row_tiles
+from phasecore.models.golden.device import PCM
+from phasecore.rtl.spec.chip import CHIPS
+from phasecore.verification.compiler.graphs import CORE, residual, tiny_residual
+from phasecore.verification.cosim.inference import Inference, program
+
+TINY = CHIPS["tiny"].replace(
+    core=CHIPS["tiny"].core.replace(slots=8, program_depth=64, affine_tables=4)
+)
+CORES = 6
+
+
+@pytest.mark.parametrize(
+    ("make", "chip"),
+    [
+        (tiny_residual, TINY),
+        pytest.param(residual, graph_chip(CORE, CORES), marks=pytest.mark.full),
+        pytest.param(residual, graph_chip(CORE, CORES, "prism"), marks=pytest.mark.full),
+    ],
+    ids=["tiny", "mesh", "prism"],
+)
+def test_residual_block(tmp_path, make, chip):
+    """Row tiles, strides, projection; programmed devices and their noise; images in two batches."""
+    rng = np.random.default_rng(2)
+    graph = make(rng)
+    images = rng.integers(0, 128, (2, graph.inputs)).astype(np.uint8)
+    programmed = program(graph, chip, PCM, images, 1)
+    inference = Inference(programmed, images, np.zeros(2, np.uint8), seed=1, at_once=1)
+    try:
+        figures = inference.run(tmp_path, sim="icarus")
+    finally:
+        inference.stop()
+    assert figures["mismatches"] == 0, figures["first_mismatches"]
+    stages = [
+        f"{one.name}.{part}" if len(tiles) > 1 else one.name
+        for one in graph.layers
+        for tiles in [row_tiles(one, chip.core)]
+        for part in range(len(tiles))
+    ]
+    assert list(figures["busy_by_core"]) == stages
+    assert "down.1" in stages
+    sent = sum(one.vectors * one.outputs for one in graph.layers)
+    assert figures["values_compared"] > 2 * sent
+    assert figures["cycles_per_image"] > graph.layers[0].vectors * 128

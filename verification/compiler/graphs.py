@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small random graphs that infer, and what they give, computed window by window in plain numpy."""
+
+import numpy as np
+
+from phasecore.models.compiler.graph import INPUT, Graph, GraphLayer, Pool
+from phasecore.models.compiler.windows import LayerInput
+from phasecore.models.golden.core import Core
+from phasecore.models.golden.device import IDEAL
+from phasecore.models.golden.post_processing import SIGMOID, TANH
+from phasecore.rtl.spec.core import DEFAULT
+from phasecore.rtl.spec.instructions import Function, Opcode, Segment, encode
+
+CORE = DEFAULT.replace(
+    rows=32, cols=32, post_lanes=16, update_lanes=16, devices_per_polarity=1, slots=16, objects=4,
+    routes=4, vector_words=128,
+)  # fmt: skip
+
+
+def layer(
+    rng, name, source, outputs, *, function=Function.RELU, pool=Pool.NONE, skip=None, **reads
+):
+    """A layer with random weights."""
+    found = LayerInput(**reads)
+    weights = rng.normal(0, 1, (found.matrix_rows, outputs)) / np.sqrt(found.matrix_rows)
+    return GraphLayer(
+        name=name, source=source, reads=found, weights=weights, bias=rng.normal(0, 0.1, outputs),
+        function=function, pool=pool, skip=skip,
+    )  # fmt: skip
+
+
+def residual(rng, side=6):
+    """Two branches from one tensor, of three layers in two row tiles, and of a projection."""
+    half = -(-side // 2)
+    frame = {"height": side, "width": side, "channels": 4}
+    small = {"height": half, "width": half, "channels": 6}
+    layers = (
+        layer(rng, "stem", INPUT, 4, height=side, width=side, channels=2, kernel=(3, 3),
+              padding=(1, 1, 1, 1), packed=True),
+        layer(rng, "down", "stem", 6, **frame, kernel=(3, 3), stride=(2, 2),
+              padding=(0, 0, 1, 1) if side % 2 == 0 else (1, 1, 1, 1)),
+        layer(rng, "side", "stem", 6, **frame, stride=(2, 2), function=Function.IDENTITY),
+        layer(rng, "sum", "down", 6, **small, kernel=(3, 3), padding=(1, 1, 1, 1), skip="side"),
+    )  # fmt: skip
+    return Graph(name="residual", dataset="none", shape=(side, side, 2), layers=layers)
+
+
+def tiny_residual(rng):
+    """Likewise for five cores of the tiny chip."""
+    frame = {"height": 4, "width": 4, "channels": 2}
+    layers = (
+        layer(rng, "stem", INPUT, 2, height=4, width=4, channels=1, kernel=(3, 3),
+              padding=(1, 1, 1, 1), packed=True),
+        layer(rng, "down", "stem", 2, **frame, kernel=(3, 3), stride=(2, 2), padding=(0, 0, 1, 1)),
+        layer(rng, "side", "stem", 3, **frame, stride=(2, 2), function=Function.IDENTITY),
+        layer(rng, "sum", "down", 3, height=2, width=2, channels=2, kernel=(2, 2),
+              padding=(0, 0, 1, 1), skip="side"),
+    )  # fmt: skip
+    return Graph(name="tiny", dataset="none", shape=(4, 4, 1), layers=layers)
+
+
+def pooled(rng, pool=Pool.LARGEST, function=Function.RELU, outputs=4):
+    """A pooled convolution whose last positions are left out, and a fully connected layer."""
+    block = (3, 2) if pool is Pool.LARGEST else (2, 2)
+    first = layer(
+        rng, "first", INPUT, outputs, height=8, width=8, channels=1, kernel=(3, 3), packed=True,
+        block=block, pool=pool, function=function,
+    )  # fmt: skip
+    rows, cols = first.reads.iterations
+    last = layer(
+        rng, "last", "first", 5, height=rows, width=cols, channels=outputs, kernel=(rows, cols),
+        function=Function.IDENTITY,
+    )  # fmt: skip
+    return Graph(name="pooled", dataset="none", shape=(8, 8, 1), layers=(first, last))
+
+
+def naive(graph, layers, weights, images):
+    """Output codes of every image, shape (images, codes).
+
+    ``weights`` are conductances by layer; only counts of converters are a core's, an ideal one's.
+    """
+    converters = [
+        [
+            _Converter(matrix[tile.rows.start : tile.rows.stop].astype(np.int64), tile.lsb_log2)
+            for tile in one.tiles
+        ]
+        for one, matrix in zip(layers, weights, strict=True)
+    ]
+    found = []
+    for image in images:
+        tensors = {INPUT: image.astype(np.int64)}
+        for one, tiles in zip(layers, converters, strict=True):
+            tensors[one.layer.name] = _layer(one, tiles, tensors)
+        found.append(tensors[graph.layers[-1].name])
+    return np.stack(found)
+
+
+def _layer(one, converters, tensors):
+    reads = one.layer.reads
+    top, left, bottom, right = reads.padding
+    frame = tensors[one.layer.source].reshape(reads.height, reads.width, reads.channels)
+    frame = np.pad(frame, ((top, bottom), (left, right), (0, 0)))
+    positions = np.zeros((*reads.positions, one.layer.columns), dtype=np.int64)
+    for row, col in np.ndindex(reads.positions):
+        y, x = row * reads.stride[0], col * reads.stride[1]
+        window = frame[y : y + reads.kernel[0], x : x + reads.kernel[1]].reshape(-1)
+        # Partial sums travel in units of 64.
+        sums = 0
+        for number, (tile, converter) in enumerate(zip(one.tiles, converters, strict=True)):
+            part = slice(tile.rows.start, tile.rows.stop)
+            sums = sums + converter(window[part]) * tile.scale + tile.offset * 64
+            if number + 1 < len(one.tiles):
+                sums = np.rint(sums / 64).astype(np.int64) * 64
+        sums = sums + one.bias_codes * one.bias_scale
+        if one.layer.skip:
+            other = tensors[one.layer.skip].reshape(*reads.positions, -1)
+            sums = sums + other[row, col] * one.skip_scale
+        index = np.rint(sums / 2**one.shift).astype(np.int64)
+        positions[row, col] = _activation(index, one.layer.function)
+    return _pooled(one.layer, positions)
+
+
+def _activation(index, function):
+    if function in (Function.TANH, Function.SIGMOID):
+        table = TANH if function is Function.TANH else SIGMOID
+        return table[index.clip(-255, 255) + 255]
+    low = 0 if function is Function.RELU else -127
+    return index.clip(low, 127)
+
+
+def _pooled(one, positions):
+    rows, cols = one.reads.iterations
+    high, wide = one.reads.block
+    found = []
+    for row, col in np.ndindex(rows, cols):
+        block = positions[row * high : (row + 1) * high, col * wide : (col + 1) * wide]
+        block = block.reshape(-1, one.outputs)
+        mean = np.rint(block.mean(axis=0)).astype(np.int64)
+        found.append(block.max(axis=0) if one.pool is Pool.LARGEST else mean)
+    return np.concatenate(found)
+
+
+class _Converter:
+    """Codes of a tile's converters, of a core that does nothing else."""
+
+    def __init__(self, weights, lsb):
+        rows, self.cols = weights.shape
+        self.core = core = Core(CORE.replace(objects=0, routes=0, vector_words=0), IDEAL, 1)
+        core.crossbar.conductance[:] = 0
+        core.crossbar.conductance[:rows, : self.cols, 0, 0] = np.maximum(weights, 0)
+        core.crossbar.conductance[:rows, : self.cols, 1, 0] = np.maximum(-weights, 0)
+        core.crossbar.refresh_weights()
+        core.segments[0] = Segment(
+            row_start=0, row_count=rows, col_start=0, col_count=self.cols, forward_lsb_log2=lsb
+        )
+        core.post.scales[0], core.post.offsets[0] = 128, 0
+        core.run([encode(Opcode.CALIBRATE), encode(Opcode.HALT)])
+
+    def __call__(self, window):
+        self.core.slots[0, : len(window)] = window
+        names = ("axis", "from_slot", "slot", "accumulate", "table", "destination_line")
+        self.core.run([
+            encode(Opcode.FORWARD, segment=0, slot=0, precision=8, input_signs=3, polarities=3),
+            encode(Opcode.ACTIVATE, segment=0, function=Function.IDENTITY, shift=7, affine=1,
+                   destination=1, **dict.fromkeys(names, 0)),
+            encode(Opcode.HALT),
+        ])  # fmt: skip
+        return self.core.slots[1, : self.cols].astype(np.int64)

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Graphs on a chip give the codes that numpy makes of them, window by window."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from phasecore.models.compiler.graph import INPUT, Pool
+from phasecore.models.compiler.mapping.inference import InferenceMapping
+from phasecore.models.compiler.placement import graph_chip
+from phasecore.models.compiler.quantise import quantise, row_tiles
+from phasecore.models.compiler.windows import LayerInput
+from phasecore.models.golden.device import IDEAL
+from phasecore.models.training.model import make_model
+from phasecore.rtl.spec.instructions import Function
+from phasecore.verification.compiler.graphs import CORE, layer, naive, pooled, residual
+from phasecore.verification.cosim.inference import program
+
+GRAPHS = {
+    "residual": residual,
+    "odd": lambda rng: residual(rng, 5),
+    "largest": pooled,
+    "mean": lambda rng: pooled(rng, Pool.MEAN, Function.TANH),
+    "packed": lambda rng: pooled(rng, Pool.MEAN, outputs=2).with_packed_first(),
+    "largest, packed": lambda rng: _in_rows(pooled(rng)),
+}
+
+
+def _in_rows(graph):
+    """Without pooling across a row, all of which is in one window."""
+    first, last = graph.layers
+    first = replace(first, reads=replace(first.reads, block=(3, 1)))
+    reads = LayerInput(height=2, width=6, channels=4, kernel=(2, 6))
+    last = replace(last, reads=reads, weights=np.resize(last.weights, (reads.matrix_rows, 5)))
+    return replace(graph, layers=(first, last)).with_packed_first()
+
+
+def images_of(graph, rng, count):
+    return rng.integers(0, 128, (count, graph.inputs)).astype(np.uint8)
+
+
+def cores_of(graph):
+    return sum(len(row_tiles(one, CORE)) for one in graph.layers)
+
+
+@pytest.mark.parametrize("topology", ["mesh", "prism"])
+@pytest.mark.parametrize("name", GRAPHS)
+def test_codes_are_those_of_numpy(name, topology):
+    rng = np.random.default_rng(3)
+    graph = GRAPHS[name](rng)
+    images = images_of(graph, rng, 3)
+    chip = graph_chip(CORE, cores_of(graph), topology)
+    programmed = program(graph, chip, IDEAL, images, 1)
+    mapping = programmed.mapping
+    model = make_model(mapping, 1)
+    model.set_segments(mapping.segments(0))
+    for job in (mapping.setup(), *mapping.programming(), mapping.setup()):
+        model.run(job)
+    weights = mapping.weights({node: core.crossbar.weights for node, core in model.cores.items()})
+    expected = naive(
+        graph, [stage.quantised for stage in mapping.stages if stage.is_last], weights, images
+    )
+    assert len(np.unique(expected)) > 5
+    found = [model.run(mapping.inference(part)) for part in (images[:1], images[1:])]
+    codes = np.concatenate([np.concatenate(mapping.outputs(results)) for results in found])
+    assert np.array_equal(codes.reshape(len(images), -1), expected)
+
+
+def test_integers_follow_floating_point():
+    """Signal to noise of all layers, with what the devices are corrected for."""
+    rng = np.random.default_rng(3)
+    graph = residual(rng)
+    images = images_of(graph, rng, 20)
+    chip = graph_chip(CORE.replace(devices_per_polarity=4, verify_iterations=63), cores_of(graph))
+    mapping = program(graph, chip, IDEAL, images, 1).mapping
+    model = make_model(mapping, 1)
+    model.set_segments(mapping.segments(0))
+    for job in (mapping.setup(), *mapping.programming(), mapping.setup()):
+        model.run(job)
+    outputs = mapping.outputs(model.run(mapping.inference(images)))
+    found = np.concatenate(outputs).reshape(len(images), -1) * mapping.code
+    exact = graph.outputs(images)
+    noise = ((found - exact) ** 2).sum()
+    assert 10 * np.log10((exact**2).sum() / noise) > 15
+
+
+@pytest.mark.parametrize("topology", ["mesh", "prism"])
+def test_every_way_is_one_link(topology):
+    graph = residual(np.random.default_rng(1))
+    chip = graph_chip(CORE, cores_of(graph), topology)
+    layers = quantise(graph, np.full((1, graph.inputs), 9, np.uint8), CORE, IDEAL)
+    mapping = InferenceMapping(graph, layers, chip, IDEAL)
+    for node, tables in mapping.tables.items():
+        for route in tables.routes:
+            to = route.y * chip.noc.width + route.x
+            if topology == "prism":
+                assert to in chip.noc.neighbours[node]
+            else:
+                (ax, ay), (bx, by) = chip.place(node), chip.place(to)
+                assert abs(ax - bx) + abs(ay - by) <= 2
+
+
+def changed(graph, **fields):
+    return replace(graph, layers=(*graph.layers[:-1], replace(graph.layers[-1], **fields)))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"source": "nothing"}, "layer sum: source nothing is not made before it"),
+        ({"skip": INPUT}, "layer sum: skip input must have 54 codes, not 72"),
+        ({"name": "stem"}, "layer stem: there is another tensor of that name"),
+        ({"function": Function.NONE}, "layer sum: function must not be NONE"),
+        ({"pool": Pool.MEAN}, "layer sum: pool must be mean or largest where a block"),
+        ({"bias": np.zeros(5)}, "layer sum: bias must have 6 values, not 5"),
+    ],
+)
+def test_what_is_no_graph_is_refused(fields, message):
+    graph = changed(residual(np.random.default_rng(1)), **fields)
+    with pytest.raises(ValueError, match=message):
+        quantise(graph, np.zeros((1, graph.inputs), np.uint8), CORE, IDEAL)
+
+
+def test_what_has_no_room_is_refused():
+    rng = np.random.default_rng(1)
+    graph = residual(rng)
+    images = images_of(graph, rng, 2)
+    with pytest.raises(ValueError, match="images must be at least 1 for calibration, not 0"):
+        quantise(graph, images[:0], CORE, IDEAL)
+    layers = quantise(graph, images, CORE, IDEAL)
+    with pytest.raises(ValueError, match="residual needs 6 cores, not 3"):
+        InferenceMapping(graph, layers, graph_chip(CORE, 3), IDEAL)
+    small = CORE.replace(vector_words=32, slots=16)
+    with pytest.raises(ValueError, match="is outside"):
+        InferenceMapping(graph, layers, graph_chip(small, 6), IDEAL)
+    wide = layer(rng, "wide", INPUT, 40, height=2, width=2, channels=4)
+    wide = replace(graph, shape=(2, 2, 4), layers=(wide,))
+    layers = quantise(wide, np.zeros((1, 16), np.uint8), CORE, IDEAL)
+    with pytest.raises(ValueError, match="layer wide needs 40 columns; a core has 32"):
+        InferenceMapping(wide, layers, graph_chip(CORE, 1), IDEAL)
+    mapping = InferenceMapping(
+        graph, quantise(graph, images, CORE, IDEAL), graph_chip(CORE, 6), IDEAL
+    )
+    with pytest.raises(ValueError, match="images must be at most 1820, not 2000"):
+        mapping.inference(np.zeros((2000, graph.inputs), np.uint8))
+    with pytest.raises(ValueError, match="residual does not learn on a chip"):
+        mapping.training(images, images[:, 0])

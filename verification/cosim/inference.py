@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trained graphs that infer in RTL and golden model, and the figures of that.
+
+Every ADC code, vector byte and result packet is compared, and at the end of a run every device.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phasecore.models.compiler.graph import Graph
+from phasecore.models.compiler.mapping.inference import InferenceMapping
+from phasecore.models.compiler.quantise import corrected, quantise
+from phasecore.models.golden.device import DeviceProfile
+from phasecore.models.training.model import make_model
+from phasecore.models.training.state import Arrays, values
+from phasecore.progress import counted
+from phasecore.rtl.spec.chip import ChipConfig
+from phasecore.verification.cosim.batches import AHEAD, Batches
+from phasecore.verification.cosim.machine import Chunk, Machine
+
+__all__ = ["Inference", "Programmed", "program"]
+
+Images = NDArray[np.uint8]
+
+log = logging.getLogger("phasecore")
+
+
+class Programmed:
+    """A graph on a chip whose devices have its weights.
+
+    Attributes
+    ----------
+    mapping : with tables for the weights that the devices have got
+    state : of the cores, as of a checkpoint
+    unverified : columns of rows that did not reach their targets
+    """
+
+    def __init__(self, mapping: InferenceMapping, state: Arrays, unverified: int):
+        self.mapping, self.state, self.unverified = mapping, state, unverified
+
+
+def program(
+    graph: Graph, chip: ChipConfig, profile: DeviceProfile, calibration: Images, seed: int
+) -> Programmed:
+    """Quantise a graph and program its weights, by PROGRAM in the golden model.
+
+    ``calibration`` are images, shape (images, inputs), that choose ranges and correct biases.
+    """
+    layers = quantise(graph, calibration, chip.core, profile)
+    mapping = InferenceMapping(graph, layers, chip, profile)
+    model = make_model(mapping, seed)
+    model.set_segments(mapping.segments(0))
+    for job in (mapping.setup(), *mapping.programming()):
+        model.run(job)
+        model.forget_traces()
+    weights = mapping.weights({node: core.crossbar.weights for node, core in model.cores.items()})
+    layers = corrected(graph, layers, calibration, weights)
+    unverified = sum(core.programmer.unverified for core in model.cores.values())
+    state = {name: np.asarray(value) for name, value in values(model.parts()).items()}
+    return Programmed(InferenceMapping(graph, layers, chip, profile), state, unverified)
+
+
+class Inference(Batches):
+    """Batches of images, the first with the programmed devices.
+
+    Parameters
+    ----------
+    images, labels : to infer, shapes (images, inputs) and (images,)
+    at_once : images of a batch, which follow one another without a gap
+    """
+
+    def __init__(
+        self, programmed: Programmed, images: Images, labels: Images, *, seed: int, at_once: int
+    ):
+        super().__init__(Machine(programmed.mapping, seed), seed)
+        self.mapping, self._state = programmed.mapping, programmed.state
+        self.images, self.labels = images, labels
+        at_once = min(at_once, self.mapping.most_images)
+        self._parts = [slice(start, start + at_once) for start in range(0, len(images), at_once)]
+        self.batches = 1 + len(self._parts)
+
+    def chunk(self, index: int) -> Chunk:
+        if index == 0:
+            return self.machine.setup(0)
+        part = self._parts[index - 1]
+        return self.machine.inference(
+            self.images[part], self.labels[part], 0, self._state if index == 1 else None,
+            is_dumped=index + 1 == self.batches,
+        )  # fmt: skip
+
+    def run(
+        self, folder: Path, *, sim: str, check: Callable[[], None] = lambda: None, what: str = ""
+    ) -> dict[str, Any]:
+        """Infer all images; the figures. ``check`` is called again and again; it raises to end."""
+        totals: Counter[str] = Counter()
+        windows: Counter[int] = Counter()
+        first: list[str] = []
+        outputs: dict[str, list[NDArray[np.int8]]] = {"rtl": [], "model": []}
+        self.write(folder, AHEAD)
+        self.start(folder, sim=sim, waves=False)
+        with counted(f"inference in RTL{what}", len(self.images), "images") as line:
+            for index in range(self.batches):
+                seconds = self.seconds(folder, index, check)
+                self.write(folder, index + 1 + AHEAD)
+                chunk, report = self.check(folder, index)
+                first += report.mismatches[: 5 - len(first)]
+                totals["mismatches"] += len(report.mismatches)
+                totals["values"] += report.values
+                if chunk.kind != "test":
+                    continue
+                totals["cycles"] += report.phases["total"]
+                totals["milliseconds"] += round(1000 * seconds)
+                windows.update(report.windows)
+                for machine, found in report.outputs.items():
+                    outputs[machine] += found
+                done = len(outputs["rtl"]) // self.mapping.vectors
+                line.to(done, f"{totals['mismatches']} mismatches")
+        self.finish()
+        for text in first[:3]:
+            log.error("mismatch: %s", text)
+        return self._figures(totals, windows, first, outputs)
+
+    def _figures(
+        self, totals: Counter[str], windows: Counter[int], first: list[str],
+        outputs: dict[str, list[NDArray[np.int8]]],
+    ) -> dict[str, Any]:  # fmt: skip
+        count, cycles = len(self.images), totals["cycles"]
+        graph = self.mapping.network
+        exact = graph.outputs(self.images)
+        found = {
+            name: np.concatenate(of).reshape(count, -1) * self.mapping.code
+            for name, of in outputs.items()
+        }
+        noise = float(((found["rtl"] - exact) ** 2).sum())
+        busy = {stage.name: round(windows[stage.node] / cycles, 4) for stage in self.mapping.stages}
+        accuracies: dict[str, Any] = {}
+        if self.mapping.vectors == 1:
+            for name, values_ in (("float", exact), *found.items()):
+                right = np.count_nonzero(values_.argmax(axis=1) == self.labels)
+                accuracies[f"accuracy_{name}"] = int(right) / count
+        return {
+            "images": count,
+            "mismatches": totals["mismatches"],
+            "first_mismatches": first,
+            "values_compared": totals["values"],
+            **accuracies,
+            "signal_to_noise_db": round(10 * float(np.log10((exact**2).sum() / noise)), 2),
+            "cycles_per_image": round(cycles / count, 1),
+            "busy": busy[self.mapping.stages[0].name],
+            "busy_by_core": busy,
+            "images_per_second": round(1000 * count / max(1, totals["milliseconds"]), 2),
+        }
