@@ -212,7 +212,11 @@ class InferenceMapping(Mapping):
         )  # fmt: skip
 
     def _block(self, stage: Stage) -> ObjectDescriptor:
-        """Slots of a block's activations as a frame that is always there."""
+        """Slots of a block's activations as a frame that is always there.
+
+        Nobody sends it: its producer is the core itself, of a route behind those that there are.
+        """
+        x, y = self.hardware.place(stage.node)
         config, (rows, cols) = self.config, stage.layer.reads.block
         count = rows * cols
         return ObjectDescriptor(
@@ -221,6 +225,7 @@ class InferenceMapping(Mapping):
             kernel_width=cols, rows=rows, cols=cols, segment=stage.layer.outputs,
             count=stage.layer.outputs, pixel_pitch=config.lines,
             row_pitch=cols * config.lines % (count * config.lines), source=GraphObject.BLOCK,
+            x=x, y=y, route=len(self._readers[stage.layer.name]),
         )  # fmt: skip
 
     def _routes(
