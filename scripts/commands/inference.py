@@ -176,7 +176,7 @@ def _data(args: argparse.Namespace, graph: Graph) -> Dataset:
 def _chip(args: argparse.Namespace, graph: Graph) -> ChipConfig:
     """As small a chip as has a core for every tile."""
     name = args.config_name
-    core = CHIPS["default"].core if name is None else CHIPS[name].core
+    core = CHIPS[name or "default"].core if name is None or name in CHIPS else args.config
     if args.devices:
         core = core.replace(devices_per_polarity=args.devices)
     return graph_chip(

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Graphs of ONNX files compute what the files say; what cannot be mapped is refused by name."""
+
+import numpy as np
+import pytest
+
+from phasecore.models.compiler.graph import Pool
+from phasecore.models.compiler.onnx_graph import load_graph
+
+onnx = pytest.importorskip("onnx")
+
+
+def constant(name, values):
+    return onnx.numpy_helper.from_array(np.asarray(values), name)
+
+
+def stored(path, nodes, constants, shape, output):
+    make, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        nodes, "g", [make("x", kind, (1, *shape))], [make(output, kind, None)], constants
+    )
+    onnx.save(onnx.helper.make_model(graph), path)
+    return load_graph(path, name="net", dataset="none", largest=1.0)
+
+
+def node(kind, inputs, output, **attributes):
+    return onnx.helper.make_node(kind, inputs, [output], name=f"n_{output}", **attributes)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(1)
+
+
+def test_residual_and_dense(tmp_path, rng):
+    """Layer of the sum comes behind both; rows of a matrix are channels last."""
+    first, second = rng.normal(size=(2, 1, 3, 3)), rng.normal(size=(2, 2, 3, 3))
+    matrix, bias = rng.normal(size=(2 * 2 * 2, 3)), rng.normal(size=3)
+    graph = stored(
+        tmp_path / "a.onnx",
+        [
+            node("Conv", ["x", "w1"], "a", auto_pad="SAME_UPPER"),
+            node("Relu", ["a"], "b"),
+            node("Conv", ["b", "w2"], "c", pads=[1, 1, 1, 1]),
+            node("Add", ["b", "c"], "d"),
+            node("Relu", ["d"], "e"),
+            node("Conv", ["e", "w2"], "f", pads=[1, 1, 1, 1]),
+            node("MaxPool", ["f"], "g", kernel_shape=[2, 2], strides=[2, 2]),
+            node("Reshape", ["g", "shape"], "h"),
+            node("MatMul", ["h", "m"], "i"),
+            node("Add", ["i", "bias"], "j"),
+        ],
+        [constant("w1", first), constant("w2", second), constant("m", matrix),
+         constant("bias", bias), constant("shape", np.array([1, -1]))],
+        (1, 4, 4), "j",
+    )  # fmt: skip
+    names = [layer.name for layer in graph.layers]
+    assert names == ["conv1", "conv2", "conv3", "dense4"]
+    assert [layer.skip for layer in graph.layers] == [None, "conv1", None, None]
+    assert graph.layers[2].pool is Pool.LARGEST
+    image = rng.integers(0, 128, (1, 16)).astype(np.uint8)
+
+    def convolved(frame, weights):
+        padded = np.pad(frame, ((0, 0), (1, 1), (1, 1)))
+        views = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+        return np.einsum("chwkl,ockl->ohw", views, weights)
+
+    b = np.maximum(convolved(image.reshape(1, 4, 4) / 127, first), 0)
+    f = convolved(np.maximum(b + convolved(b, second), 0), second)
+    g = f.reshape(2, 2, 2, 2, 2).max(axis=(2, 4))
+    assert np.allclose(graph.outputs(image)[0], g.reshape(-1) @ matrix + bias)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (("LRN", ["a"], "y", {"size": 3}), "node n_y: LRN cannot be mapped"),
+        (("Conv", ["a", "w"], "y", {"group": 2}), "node n_y: group and dilations must be 1"),
+        (("MaxPool", ["a"], "y", {"kernel_shape": [3, 3], "strides": [1, 1]}),
+         "node n_y: strides must be as kernel_shape"),
+        (("Relu", ["x"], "y", {}), "node n_y: the input cannot be changed"),
+        (("Relu", ["nothing"], "y", {}), "node n_y: no tensor 'nothing'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_mapped_is_refused(tmp_path, rng, wrong, message):
+    kind, inputs, output, attributes = wrong
+    weights = constant("w", rng.normal(size=(2, 2, 1, 1)))
+    nodes = [node("Conv", ["x", "w"], "a"), node(kind, inputs, output, **attributes)]
+    with pytest.raises(ValueError, match=message):
+        stored(tmp_path / "a.onnx", nodes, [weights], (2, 4, 4), "y")
+
+
+def test_other_files_are_refused(tmp_path):
+    path = tmp_path / "a.onnx"
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match=r"a\.onnx is no ONNX file"):
+        load_graph(path, name="net", dataset="none", largest=1.0)
+    with pytest.raises(FileNotFoundError):
+        load_graph(tmp_path / "b.onnx", name="net", dataset="none", largest=1.0)
