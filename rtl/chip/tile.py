@@ -87,11 +87,13 @@ class Tile(wiring.Component):
         connect(m, window.status, controller.units.window)
         connect(m, local.grants, network.grants)
         connect(m, network.accumulators, post.accumulators)
+        connect(m, window.scatter, post.scatter)
         connect(m, flipped(self.bus), csr.bus)
         connect(m, flipped(self.link_in), network.link_in)
         connect(m, network.link_out, flipped(self.link_out))
         m.d.comb += [
             network.exponents.eq(units.exponents),
+            window.exponents.eq(units.exponents),
             network.table.eq(csr.table),
             local.table.eq(csr.table),
             windows.table.eq(csr.table),
@@ -104,6 +106,7 @@ class Tile(wiring.Component):
             controller.network.gathered.eq(windows.gathered),
             controller.network.window.eq(windows.window),
             controller.network.sources.eq(windows.sources),
+            controller.network.pixel.eq(windows.pixel),
             controller.units.read.busy.eq(network.busy | local.busy),
             controller.units.read.reads.eq(network.reads),
             csr.start.eq(self.start),

@@ -51,7 +51,7 @@ class CoreBlocks:
         window = driver.status.busy | driver.i.valid
         wanted = post.i.valid | (post.status.busy & ~post.waiting) | post.affine_write.en
         if self.config.objects:
-            wanted = wanted | post.accumulators.read | post.accumulators.write
+            wanted = wanted | post.accumulators.read | post.accumulators.write | post.scatter.valid
         add_gated(m, "driver", driver, window)
         # The bus: the register that shows the calibration of a line follows CALIBRATION_LINE.
         add_gated(
@@ -86,7 +86,7 @@ class CoreBlocks:
         for index, unit in enumerate((self.post, writers[-1], self.access)):
             connect(m, unit.exponent_write, vectors.exponent_write[index])
         self.exponents = vectors.exponents
-        for unit in (self.driver, self.update):
+        for unit in (self.driver, self.update, self.post):
             m.d.comb += unit.exponents.eq(vectors.exponents)
 
     def share_tables(self, m: Module, writer: wiring.Component) -> None:

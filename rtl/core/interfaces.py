@@ -7,7 +7,13 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from phasecore.rtl.spec.core import EXPONENT_BITS, CoreConfig
-from phasecore.rtl.spec.instructions import INSTRUCTIONS, Opcode, Unit, Words
+from phasecore.rtl.spec.instructions import (
+    INSTRUCTIONS,
+    SCATTER_SHIFT_MAX,
+    Opcode,
+    Unit,
+    Words,
+)
 
 __all__ = [
     "COORDINATE",
@@ -26,7 +32,9 @@ __all__ = [
     "PostCommand",
     "Pulse",
     "RowCommand",
+    "ScatterChunk",
     "SendCommand",
+    "SumPixel",
     "TableWrite",
     "UnitStatus",
     "UnitsStatus",
@@ -117,11 +125,13 @@ class MvmCommand(data.StructLayout):
 
 
 class PostCommand(data.StructLayout):
-    """ACTIVATE (``delta`` = 0) or DELTA (``delta`` = 1) of ``count`` lines from ``first_line``.
+    """ACTIVATE, DELTA (``delta``) or NORMALISE of ``count`` lines from ``first_line``.
 
     ``destination_line`` takes ``first_line`` (the rest follow, modulo lines); ``tag``
     the number (mod 4) of windows issued so far, whose latest result is processed; ``shift`` is
-    the accumulator shift of ACTIVATE or the fixed shift of DELTA.
+    the accumulator shift of ACTIVATE or the fixed shift of DELTA. With ``from_slot`` DELTA takes
+    targets, or ``mantissas``. NORMALISE is a command of function IDENTITY whose lines are
+    accumulators of exponent ``unit``, and nothing else.
     """
 
     def __init__(self, config: CoreConfig):
@@ -129,8 +139,11 @@ class PostCommand(data.StructLayout):
             {
                 "delta": 1,
                 "from_slot": 1,
+                "mantissas": 1,
+                "normalise": 1,
+                "unit": signed(EXPONENT_BITS),
                 "tag": 2,
-                "first_line": config.line_bits,
+                "first_line": config.sum_bits,
                 "count": config.line_bits + 1,
                 "slot": config.slot_bits,
                 "output": config.slot_bits,
@@ -237,10 +250,14 @@ COORDINATE = signed(12)
 
 
 class GatherCommand(data.StructLayout):
-    """One GATHER; the fields of the instruction."""
+    """One GATHER; the fields of the instruction.
+
+    With ``sums`` a SCATTER, whose slot is the ``destination``, or the object of a NORMALISE.
+    """
 
     def __init__(self) -> None:
-        super().__init__({field.name: field.width for field in INSTRUCTIONS[Opcode.GATHER]})
+        fields = {field.name: field.width for field in INSTRUCTIONS[Opcode.GATHER]}
+        super().__init__({**fields, "sums": 1})
 
 
 class WindowPlace(data.StructLayout):
@@ -250,6 +267,20 @@ class WindowPlace(data.StructLayout):
     def __init__(self, config: CoreConfig):
         pointer = exact_log2(config.memory_words * config.post_lanes)
         super().__init__({"pointer": pointer, "row": COORDINATE, "col": COORDINATE})
+
+
+class SumPixel(data.StructLayout):
+    """Sums of an object's pixel: ``count`` accumulators from ``first_line`` on, of exponent
+    ``unit``."""
+
+    def __init__(self, config: CoreConfig):
+        super().__init__(
+            {
+                "first_line": config.sum_bits,
+                "count": config.line_bits + 1,
+                "unit": signed(EXPONENT_BITS),
+            }
+        )
 
 
 class WindowCommand(data.StructLayout):
@@ -264,6 +295,9 @@ class WindowCommand(data.StructLayout):
     ``cols`` pixels; the first pixel read is in its column ``first_col``, and ``skip`` bytes of it
     are left out. ``largest`` takes the largest of all pixels, each from byte ``skip`` on.
     ``sources`` are the slots that the ring covers.
+
+    With ``scatter`` the lines are added to the window, whose ring is in the accumulators; a sum has
+    exponent ``unit``.
     """
 
     PIXEL_BITS = 10
@@ -292,6 +326,27 @@ class WindowCommand(data.StructLayout):
                 "pitch": pixel,
                 "row_pitch": place["pointer"].shape,
                 "sources": config.slots,
+                "scatter": 1,
+                "unit": signed(EXPONENT_BITS),
+            }
+        )
+
+
+class ScatterChunk(data.StructLayout):
+    """Mantissas for accumulators of one word.
+
+    The byte of a lane of ``mask`` is shifted left by ``shift`` and added to its accumulator. With
+    ``cut`` the shift should have been larger: lanes whose byte is not 0 are counted as saturated.
+    """
+
+    def __init__(self, config: CoreConfig):
+        super().__init__(
+            {
+                "word": config.sum_word_bits,
+                "mask": config.post_lanes,
+                "codes": 8 * config.post_lanes,
+                "shift": range(SCATTER_SHIFT_MAX + 1),
+                "cut": 1,
             }
         )
 

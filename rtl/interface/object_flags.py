@@ -19,8 +19,8 @@ class ObjectFlags(wiring.Component):
     -------
     table : In(TableWrite)
     known : Out(objects)
-        Enabled, and its ring, if it has one, is in the vector memory.
-    partial, cursor : Out(objects)
+        Enabled, and its ring, if it has one, is in its memory.
+    partial, cursor, sums : Out(objects)
         As in the descriptor.
     in_slots : Out(objects)
         Its ring begins in a slot.
@@ -28,25 +28,36 @@ class ObjectFlags(wiring.Component):
 
     def __init__(self, config: CoreConfig):
         self.config = config
-        masks = {name: Out(config.objects) for name in ("known", "partial", "cursor", "in_slots")}
+        names = ("known", "partial", "cursor", "sums", "in_slots")
+        masks = {name: Out(config.objects) for name in names}
         super().__init__({"table": In(TableWrite()), **masks})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, table = self.config, self.table
         objects = config.objects
-        enabled, fits, one = Signal(objects), Signal(objects), Signal(objects)
+        enabled, one = Signal(objects), Signal(objects)
+        # Its ring would be in the vector memory, and in the accumulators.
+        fits, fits_sums = Signal(objects), Signal(objects)
         head = data.View(descriptor_word(OBJECT, 0), table.data)
         ring = data.View(descriptor_word(OBJECT, 1), table.data)
-        inside = (ring.size != 0) & (ring.base + ring.size <= config.memory_words)
+        end = ring.base + ring.size
+        inside = (ring.size != 0) & (end <= config.memory_words)
+        inside_sums = (ring.size != 0) & (end <= config.accumulator_words)
         m.d.comb += [
             one.eq(Mux(table.en & ~table.route, 1 << table.index, 0)),
-            self.known.eq(enabled & (fits | self.partial)),
+            self.known.eq(enabled & ((fits & ~self.sums) | (fits_sums & self.sums) | self.partial)),
         ]
         for word, values in (
-            (0, ((enabled, head.enable), (self.partial, head.partial), (self.cursor, head.cursor))),
-            (1, ((fits, inside), (self.in_slots, ring.base < config.slot_words))),
-        ):
+            (0, (
+                (enabled, head.enable), (self.partial, head.partial), (self.cursor, head.cursor),
+                (self.sums, head.sums),
+            )),
+            (1, (
+                (fits, inside), (fits_sums, inside_sums),
+                (self.in_slots, ring.base < config.slot_words),
+            )),
+        ):  # fmt: skip
             with m.If(table.word == word):
                 m.d.sync += [mask.eq((mask & ~one) | Mux(value, one, 0)) for mask, value in values]
         return m

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Windows of objects: what GATHER needs of a descriptor beside the pointer of the iteration."""
+"""Windows of objects: what GATHER, SCATTER, NORMALISE need of a descriptor beside the pointer."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
@@ -8,6 +8,7 @@ from amaranth.utils import exact_log2
 
 from phasecore.rtl.core.interfaces import (
     GatherCommand,
+    SumPixel,
     TableWrite,
     WindowCommand,
     WindowPlace,
@@ -33,7 +34,9 @@ class WindowTable(wiring.Component):
     place : In(WindowPlace)
         Of the object that it names.
     window, sources : Out(1), Out(slots)
-        GATHER of it is legal; slots that its ring covers.
+        It has the window that is named; slots that its ring covers.
+    pixel : Out(SumPixel)
+        Its sums, for NORMALISE.
     gathered : Out(objects)
         Vectors are neither partial sums nor in slots: only the window unit reads them.
     o : Out(stream of WindowCommand)
@@ -51,6 +54,7 @@ class WindowTable(wiring.Component):
                 "place": In(WindowPlace(config)),
                 "window": Out(1),
                 "sources": Out(config.slots),
+                "pixel": Out(SumPixel(config)),
                 "gathered": Out(config.objects),
                 "o": Out(stream.Signature(WindowCommand(config))),
             }
@@ -60,17 +64,18 @@ class WindowTable(wiring.Component):
         m = Module()
         config, wish, command = self.config, self.i.payload, self.o.payload
         m.submodules.flags = flags = ObjectFlags(config)
-        head, ring, frame, window, tile, pitches = (
-            self._descriptor(m, word) for word in (0, 1, 3, 6, 7, 8)
+        head, ring, frame, window, tile, pitches, last = (
+            self._descriptor(m, word) for word in (0, 1, 3, 6, 7, 8, 10)
         )
         # Lines from the first one of the window on, of which none is beyond the slot.
         left = Signal(range(config.lines + 1))
         whole = tile.skip + tile.count <= window.segment
         m.d.comb += [
             flags.table.eq(self.table),
-            self.gathered.eq(~flags.partial & ~flags.in_slots),
+            self.gathered.eq(~flags.partial & (~flags.in_slots | flags.sums)),
             self.window.eq(
                 (flags.known & ~flags.partial & (1 << wish.object)).any()
+                & (head.sums == wish.sums)
                 & (tile.skip < window.segment) & (tile.count != 0)
                 & (window.rows != 0) & (window.first_col < window.cols)
                 & (~wish.largest | (whole & (window.first_col == 0)))
@@ -96,6 +101,13 @@ class WindowTable(wiring.Component):
             command.pitch.eq(tile.pixel_pitch),
             command.row_pitch.eq(pitches.row_pitch),
             command.sources.eq(self.sources),
+            command.scatter.eq(wish.sums),
+            command.unit.eq(last.unit),
+            self.pixel.first_line.eq(
+                (ring.base << exact_log2(config.post_lanes)) + self.place.pointer + tile.skip
+            ),
+            self.pixel.count.eq(command.count),
+            self.pixel.unit.eq(last.unit),
         ]  # fmt: skip
         self._cover(m)
         return m

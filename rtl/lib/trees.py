@@ -8,7 +8,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-__all__ = ["FirstOne", "OnesCounter", "lane_mask", "rotate_lanes", "select"]
+__all__ = ["FirstOne", "OnesCounter", "first_lanes", "lane_mask", "rotate_lanes", "select"]
 
 
 def select(items: Sequence[Value], index: Value) -> Value:
@@ -48,6 +48,11 @@ def lane_mask(block: Value, first: Value, last: Value, *, lanes: int) -> Value:
         Mux(block > low, ones, Mux(block == low, from_first, 0))
         & Mux(block < high, ones, Mux(block == high, to_last, 0))
     )[:lanes]
+
+
+def first_lanes(count: Value, lanes: int) -> Value:
+    """The first ``count`` lanes, all from ``lanes`` on."""
+    return Cat(count > lane for lane in range(lanes))
 
 
 def rotate_lanes(value: Value, amount: Value, width: int) -> Value:

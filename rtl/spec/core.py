@@ -264,6 +264,16 @@ class CoreConfig(Parameters):
         return self.accumulator_words * self.post_lanes
 
     @property
+    def sum_word_bits(self) -> int:
+        """Bits that address a word of the accumulators."""
+        return max(self.block_bits, _log2(self.accumulator_words))
+
+    @property
+    def sum_bits(self) -> int:
+        """Bits that address an accumulator."""
+        return _log2(self.accumulator_lines)
+
+    @property
     def vector_rows(self) -> int:
         """The vector memory in pieces as long as a slot."""
         return self.memory_words // self.blocks

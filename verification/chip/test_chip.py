@@ -17,6 +17,7 @@ from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.scripts.cli import main
 from phasecore.verification.cosim import chip as chip_session
 from phasecore.verification.cosim.random_chip import SEGMENT, Pipeline
+from phasecore.verification.cosim.random_sums import RandomSums
 from phasecore.verification.cosim.random_windows import RandomWindows
 
 TINY = CHIPS["tiny"]
@@ -41,7 +42,7 @@ class Run:
         self.expected = []
         chip_session.write_macros(folder, self.chip)
 
-    def frame(self, pipeline: Pipeline | RandomWindows) -> None:
+    def frame(self, pipeline: Pipeline | RandomWindows | RandomSums) -> None:
         """The next frames through a pipeline; the first ones write the tables."""
         batch = chip_session.ChipBatch(self.config, pipeline.packets())
         nodes = [stage.node for stage in pipeline.stages]
@@ -110,6 +111,21 @@ def test_random_windows(build, tmp_path, seed, stall):
     run, windows = Run(PIPELINES, seed, tmp_path), RandomWindows(PIPELINES, seed)
     for _ in range(3):
         run.frame(windows)
+    assert run.compare(build, stall=stall, settle=1000) > 0
+
+
+@pytest.mark.parametrize(
+    ("seed", "stall"),
+    [
+        (0, 0), (1, 128), (2, 0),
+        *(pytest.param(seed, 128 * (seed % 2), marks=pytest.mark.full) for seed in range(3, 20)),
+    ],
+)  # fmt: skip
+def test_random_sums(build, tmp_path, seed, stall):
+    """Errors of all positions of random layers, summed by pixel and sent."""
+    run, sums = Run(PIPELINES, seed, tmp_path), RandomSums(PIPELINES, seed)
+    for _ in range(2):
+        run.frame(sums)
     assert run.compare(build, stall=stall, settle=1000) > 0
 
 

@@ -13,7 +13,7 @@ from phasecore.rtl.spec.instructions import (
     Unit,
     encode,
 )
-from phasecore.verification.core.controller_units import CONFIG, NETWORKED
+from phasecore.verification.core.controller_units import CONFIG, NETWORKED, PIXELS
 
 __all__ = [
     "FOREIGN",
@@ -26,14 +26,14 @@ __all__ = [
     "words",
 ]
 
+_SUMMED = (Opcode.SCATTER, Opcode.NORMALISE)
 FOREIGN = (
     *(
         (Opcode.LOAD, Opcode.READ)
         if NETWORKED
         else (Opcode.SEND, Opcode.AWAIT, Opcode.RELEASE, Opcode.GATHER)
     ),
-    Opcode.SCATTER,
-    Opcode.NORMALISE,
+    *(() if CONFIG.sum_words else _SUMMED),
 )
 """Opcodes of the other kind of core: illegal here."""
 
@@ -96,7 +96,7 @@ def random_fields(opcode, segments):
             "affine": random.randrange(2), "table": random.randrange(CONFIG.affine_tables),
         },
         Opcode.DELTA: lambda: post | {
-            "source": random.randrange(2), "output": slot(),
+            "source": random.randrange(3), "output": slot(),
             "function": random.choice(list(Function)[1:]), "fixed": random.randrange(2),
             "shift": random.randrange(32), "bias": random.randint(-64, 63),
         },
@@ -118,6 +118,15 @@ def random_fields(opcode, segments):
         },
         Opcode.AWAIT: lambda: {"objects": random.randrange(1 << CONFIG.objects)},
         Opcode.RELEASE: lambda: {"objects": random.randrange(1 << CONFIG.objects)},
+        Opcode.SCATTER: lambda: {
+            "object": random.randrange(CONFIG.objects), "slot": slot(),
+            "block": random.randrange(CONFIG.blocks), "block_row": random.randrange(8),
+            "block_col": random.randrange(8),
+        },
+        Opcode.NORMALISE: lambda: {
+            "object": random.randrange(CONFIG.objects), "destination": slot(),
+            "destination_line": random.randrange(CONFIG.lines),
+        },
         Opcode.GATHER: lambda: {
             "object": random.randrange(CONFIG.objects), "destination": slot(),
             "block": random.randrange(CONFIG.blocks), "block_row": random.randrange(8),
@@ -145,6 +154,7 @@ def expected_command(opcode, values, segments, windows_issued):
         }
         if opcode is Opcode.DELTA:
             kept["from_slot"] = int(values["source"] != DeltaSource.CODES)
+            kept["mantissas"] = int(values["source"] == DeltaSource.MANTISSAS)
         rows = values["axis"] == Axis.ROWS
         return "post", {
             **kept, "delta": int(opcode is Opcode.DELTA), "tag": windows_issued % 4,
@@ -171,7 +181,15 @@ def expected_command(opcode, values, segments, windows_issued):
     if opcode is Opcode.SEND:
         return "send", values
     if opcode is Opcode.GATHER:
-        return "gather", values
+        return "gather", values | {"sums": 0}
+    if opcode is Opcode.SCATTER:
+        values = {"destination" if key == "slot" else key: values[key] for key in values}
+        return "gather", values | {"sums": 1, "largest": 0}
+    if opcode is Opcode.NORMALISE:
+        pixel = PIXELS[values["object"]]
+        kept = {key: values[key] for key in ("destination", "destination_line")}
+        nothing = dict.fromkeys(("delta", "from_slot", "bias", "accumulate", "affine"), 0)
+        return "post", kept | pixel | nothing | {"normalise": 1, "function": Function.IDENTITY}
     if opcode is Opcode.RELEASE:
         return "release", values["objects"]
     return ("calibrate", values) if opcode is Opcode.CALIBRATE else None
@@ -203,7 +221,7 @@ def interpret(program, segments):
             continue
         if opcode is Opcode.AWAIT:
             awaited |= values["objects"]
-        elif opcode is Opcode.GATHER:
+        elif opcode in (Opcode.GATHER, *_SUMMED):
             awaited |= 1 << values["object"]
         command = expected_command(opcode, values, segments, windows_issued)
         if command:

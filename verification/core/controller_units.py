@@ -15,6 +15,7 @@ from phasecore.rtl.core.interfaces import (
     PostCommand,
     RowCommand,
     SendCommand,
+    SumPixel,
     UpdateCommand,
 )
 from phasecore.rtl.spec.instructions import Unit
@@ -27,6 +28,7 @@ __all__ = [
     "CONFIG",
     "LAYOUTS",
     "NETWORKED",
+    "PIXELS",
     "start",
 ]
 
@@ -47,6 +49,15 @@ LAYOUTS = {
     "mvm": MvmCommand(CONFIG), "post": PostCommand(CONFIG), "update": UpdateCommand(CONFIG),
     "rows": RowCommand(CONFIG), **FAR_LAYOUTS,
 }  # fmt: skip
+_rng = random.Random(1)
+PIXELS = [
+    {
+        "first_line": _rng.randrange(CONFIG.accumulator_lines),
+        "count": _rng.randint(1, CONFIG.lines), "unit": _rng.randint(-128, 127),
+    }
+    for _ in range(16)
+]  # fmt: skip
+"""What the network says of the sums of each object."""
 SINGLE = ("post", "update", "rows", *FAR_LAYOUTS)
 UNITS = {
     "mvm": Unit.CROSSBAR, "post": Unit.POST, "update": Unit.UPDATE, "rows": Unit.PROGRAMMER,
@@ -75,7 +86,8 @@ class Units:
         self.issued = []
         self.windows = 0
         self.crossbar = []  # [slot, cycles until read, cycles until done]
-        self.work = dict.fromkeys(SINGLE)  # [cycles left, reads, writes, affine]
+        # [cycles left, reads, writes, special: a table, partial sums, a transfer]
+        self.work = dict.fromkeys(SINGLE)
         self.queue = 0  # cycles until the pulse queue is empty
         self.calibrating = 0
         self.refuse = set()  # routes that are never ready
@@ -105,11 +117,13 @@ class Units:
 
     def _take(self, name, payload):
         reads, writes = self.in_use()
-        sources, destinations, affine = set(), set(), False
+        sources, destinations, special = set(), set(), False
         everything = (*LAYOUTS, "calibrating")
         assert self.idle("calibrating"), f"{name} during calibration"
         if name == "mvm":
-            assert self.idle("update", "rows"), "MVM while weights change"
+            update = self.work["update"]
+            assert not (update and update[3]), "MVM while thresholds are transferred"
+            assert self.idle("rows"), "MVM while weights change"
             sources = {payload["slot"]}
         elif name == "post":
             if payload["from_slot"]:
@@ -118,30 +132,36 @@ class Units:
                 sources |= {payload["output"]}
             if payload["delta"] or payload["function"]:
                 destinations = {payload["destination"]}
-            assert payload["tag"] == self.windows % 4, "wrong tag"
-            affine = payload["affine"] and not payload["delta"]
+            if payload["normalise"]:
+                assert self.idle("gather"), "sums taken while they are made"
+            else:
+                assert payload["tag"] == self.windows % 4, "wrong tag"
+            special = payload["affine"] and not payload["delta"]
             loading = self.work.get("load")
-            assert not (affine and loading and loading[3]), "table read while it is loaded"
+            assert not (special and loading and loading[3]), "table read while it is loaded"
             assert not self.sending_sums(), "accumulators written while they are sent"
         elif name == "update":
+            special = payload["transfer"]
             if payload["outer"]:
                 sources = {payload["x_slot"], payload["d_slot"]}
         elif name == "rows":
             assert self.idle(*everything), "row command while a unit works"
             sources = {payload["slot"]} if payload["program"] else set()
         elif name == "load":
-            affine = payload["affine"]
-            destinations = set() if affine else {payload["slot"]}
+            special = payload["affine"]
+            destinations = set() if special else {payload["slot"]}
             post = self.work["post"]
-            assert not (affine and post and post[3]), "table loaded while it is read"
+            assert not (special and post and post[3]), "table loaded while it is read"
         elif name == "read":
             sources = {payload["slot"]}
         elif name == "send":
-            affine = payload["partial"]
+            special = payload["partial"]
             sources = set() if payload["partial"] else {payload["slot"]}
             assert not payload["partial"] or self.idle("post"), "sums sent while they are made"
         elif name == "gather":
             sources, destinations = set(self.rings[payload["object"]]), {payload["destination"]}
+            if payload["sums"]:
+                sources, destinations = destinations, set()
             assert self.objects >> payload["object"] & 1, "window of an object that is not there"
         elif name == "release":
             assert self.idle("gather"), "object released while its window is read"
@@ -159,7 +179,7 @@ class Units:
             self.crossbar.append([payload["slot"], random.randint(1, self.longest) + 1, cycles])
         else:
             assert self.work[name] is None, f"{name} is not idle"
-            self.work[name] = [cycles, sources, destinations, affine]
+            self.work[name] = [cycles, sources, destinations, special]
         self.issued.append((name, payload))
 
     def sending_sums(self):
@@ -217,6 +237,8 @@ class Units:
             # The instruction is there a cycle before it is issued.
             wish = LAYOUTS["gather"].from_bits(int(dut.gather__payload.value))
             dut.network__sources.value = sum(1 << slot for slot in self.rings[wish["object"]])
+            pixel = PIXELS[wish["object"]]
+            dut.network__pixel.value = SumPixel(CONFIG).const(pixel).as_value().value
         for name in LAYOUTS:
             room = len(self.crossbar) < 2 if name == "mvm" else self.work[name] is None
             ready = room and name not in self.refuse and random.random() < self.duty
@@ -313,7 +335,7 @@ async def start(dut, **options):
         for part in ("busy", "reads", "writes")
     }
     if NETWORKED:
-        inputs |= {"network__ready": 0, "network__partial": 0}
+        inputs |= {"network__ready": 0, "network__partial": 0, "network__pixel": 0}
     await reset(
         dut, **inputs, **{f"{name}__ready": 0 for name in LAYOUTS}, calibrating=0, windows=0,
         bus__valid=0, bus__w_strobe=15, bus__write=0, bus__address=0, bus__w_data=0,

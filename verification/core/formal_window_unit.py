@@ -32,7 +32,8 @@ def assume_sound(m: Module, unit: WindowUnit) -> None:
 
 
 class WindowLines(wiring.Component):
-    """Every line of a command is written once before the next is taken, and no other ever.
+    """Every line of a command is written once before the next is taken, and no other ever; of
+    SCATTER none.
 
     Members
     -------
@@ -81,7 +82,7 @@ class WindowLines(wiring.Component):
             m.d.sync += [
                 in_work.eq(1),
                 written.eq(0),
-                wanted.eq((begin <= line) & (line <= end)),
+                wanted.eq(~offered.scatter & (begin <= line) & (line <= end)),
             ]
         with m.Elif(writes):
             m.d.sync += written.eq(1)
@@ -118,6 +119,7 @@ class WindowWords(wiring.Component):
         ended, final = Signal(), Signal(range(lanes + 1))
         slot = Signal.like(unit.slot)
         self._walk(m, unit, running, largest, lane)
+        m.d.comb += Assume(~unit.scatter)
         with m.If(unit.take):
             rest = chunk.crosses & chunk.last
             m.d.sync += [

@@ -77,6 +77,8 @@ def illegal_instructions():
     outer = {"segment": 0, "slot": 0, "delta": 0, "transfer": 0}
     gather = dict.fromkeys(("object", "destination", "block", "block_row", "block_col"), 0)
     gather["largest"] = 0
+    scatter = dict.fromkeys(("object", "slot", "block", "block_row", "block_col"), 0)
+    normalise = {"object": 0, "destination": 0, "destination_line": 0}
     program = {"segment": 0, "row": 3, "slot": 0}
     loop = {"counter": 0, "target": 0, "count": 1}
     cases = [
@@ -88,8 +90,8 @@ def illegal_instructions():
         (Opcode.ACTIVATE, activate, {"table": CONFIG.affine_tables}, FaultCode.SLOT),
         (Opcode.ACTIVATE, activate, {"destination_line": lines}, FaultCode.LINE),
         (Opcode.ACTIVATE, activate, {"function": 5}, FaultCode.FUNCTION),
-        (Opcode.DELTA, delta, {"function": 0}, FaultCode.FUNCTION),
-        (Opcode.DELTA, delta, {"function": 7}, FaultCode.FUNCTION),
+        *((Opcode.DELTA, delta, change, FaultCode.FUNCTION)
+          for change in ({"function": 0}, {"function": 7}, {"source": 3})),
         (Opcode.DELTA, delta, {"output": slots}, FaultCode.SLOT),
         (Opcode.DELTA, delta, {"destination_line": lines}, FaultCode.LINE),
         (Opcode.OUTER, outer, {"delta": slots}, FaultCode.SLOT),
@@ -108,9 +110,14 @@ def illegal_instructions():
         (Opcode.SEND, send, {"object": CONFIG.objects}, FaultCode.OBJECT),
         (Opcode.AWAIT, {}, {"objects": 1 << CONFIG.objects}, FaultCode.OBJECT),
         (Opcode.RELEASE, {}, {"objects": 1 << 15}, FaultCode.OBJECT),
-        (Opcode.GATHER, gather, {"object": CONFIG.objects}, FaultCode.OBJECT),
         (Opcode.GATHER, gather, {"destination": slots}, FaultCode.SLOT),
         (Opcode.GATHER, gather, {"block": CONFIG.blocks}, FaultCode.LINE),
+        (Opcode.SCATTER, scatter, {"slot": slots}, FaultCode.SLOT),
+        (Opcode.SCATTER, scatter, {"block": CONFIG.blocks}, FaultCode.LINE),
+        *((opcode, fields, {"object": CONFIG.objects}, FaultCode.OBJECT) for opcode, fields in
+          ((Opcode.GATHER, gather), (Opcode.SCATTER, scatter), (Opcode.NORMALISE, normalise))),
+        (Opcode.NORMALISE, normalise, {"destination": slots}, FaultCode.SLOT),
+        (Opcode.NORMALISE, normalise, {"destination_line": lines}, FaultCode.LINE),
         (Opcode.PROGRAM, program, {"row": 2}, FaultCode.LINE),
         (Opcode.PROGRAM, program, {"row": 5}, FaultCode.LINE),
         (Opcode.LOOP, loop, {"count": 0}, FaultCode.LOOP_COUNT),

@@ -8,8 +8,8 @@ import cocotb
 import numpy as np
 from cocotb.triggers import RisingEdge
 
-from phasecore.rtl.core.interfaces import PostCommand
-from phasecore.rtl.spec.instructions import DeltaSource, Function
+from phasecore.rtl.core.interfaces import Exponents, PostCommand, ScatterChunk
+from phasecore.rtl.spec.instructions import SCATTER_SHIFT_MAX, DeltaSource, Function
 from phasecore.verification.oracle.post_processing import PostProcessing
 from phasecore.verification.support.build import config_from_env
 from phasecore.verification.support.streams import reset
@@ -18,6 +18,8 @@ CONFIG = config_from_env()
 LINES, LANES, SLOTS = CONFIG.lines, CONFIG.post_lanes, CONFIG.slots
 COMMANDS = int(os.environ.get("COMMANDS", "120"))
 BYTE_MAX = 255
+SUMS = CONFIG.accumulator_words > CONFIG.blocks
+"""There are accumulators behind those of a vector."""
 
 
 def lanes_int(values, bits):
@@ -49,6 +51,8 @@ class Environment:
         self.processed = set()
         self.held_write = self.held_read = None
         self.busy = False
+        self.chunk = self.take_chunk = None
+        self.chunks = 0
 
     def word(self, address):
         slot, block = divmod(address, CONFIG.blocks)
@@ -63,17 +67,39 @@ class Environment:
         dut = self.dut
         self.cycle += 1
         self.busy = bool(int(dut.status__busy.value))
+        used = int(dut.status__reads.value), int(dut.status__writes.value)
         if self.busy:
-            assert int(dut.status__reads.value) == self.reads, "reads"
-            assert int(dut.status__writes.value) == self.writes, "writes"
+            # While a chunk is added, no slot is in use.
+            assert used in ((self.reads, self.writes), (0, 0)), "slots in use"
         self.accumulator_saturations += int(dut.accumulator_saturations.value)
         self.code_saturations += int(dut.code_saturations.value)
         if int(dut.exponent_write__valid.value):
             slot = int(dut.exponent_write__slot.value)
             self.exponents[slot] = dut.exponent_write__exponent.value.to_signed()
+        if SUMS:
+            self.step_scatter()
         self.step_read()
         self.step_write()
         self.step_adc()
+
+    def step_scatter(self):
+        """Chunks come between commands, or wait."""
+        dut = self.dut
+        if self.chunk is not None and int(dut.scatter__ready.value):
+            self.take_chunk(self.chunk)
+            self.chunk, self.chunks = None, self.chunks + 1
+        if self.take_chunk is None:
+            return
+        if self.chunk is None and random.random() < 0.4:
+            codes = np.random.default_rng(random.getrandbits(32)).integers(-128, 128, LANES)
+            self.chunk = {
+                "word": random.randrange(CONFIG.blocks, CONFIG.accumulator_words),
+                "mask": random.getrandbits(LANES), "codes": lanes_int(codes, 8),
+                "shift": random.choice([SCATTER_SHIFT_MAX, random.randrange(SCATTER_SHIFT_MAX)]),
+                "cut": random.random() < 0.2,
+            }  # fmt: skip
+            dut.scatter__payload.value = ScatterChunk(CONFIG).const(self.chunk).as_value().value
+        dut.scatter__valid.value = self.chunk is not None
 
     def step_read(self):
         dut = self.dut
@@ -155,9 +181,13 @@ def random_command():
     start = random.choice([0, random.randrange(LINES)])
     count = random.choice([LINES - start, random.randint(1, LINES - start)])
     error = random.random() < 0.4
+    from_slot = random.random() < 0.4
     return {
         "delta": error,
-        "from_slot": random.random() < 0.4,
+        "from_slot": from_slot,
+        "mantissas": error and from_slot and random.random() < 0.5,
+        "normalise": 0,
+        "unit": 0,
         "first_line": start,
         "count": count,
         "slot": random.randrange(SLOTS),
@@ -174,7 +204,26 @@ def random_command():
     }
 
 
+def random_normalise():
+    """Of accumulators anywhere behind those of a vector, or among them."""
+    start = random.choice([LINES, random.randrange(CONFIG.accumulator_lines)])
+    count = random.randint(1, min(LINES, CONFIG.accumulator_lines - start))
+    return {
+        **NORMALISE, "first_line": start,
+        "count": count, "unit": random.choice([random.randint(-128, 127), -5]),
+        "destination": random.randrange(SLOTS),
+        "destination_line": random.choice([0, random.randrange(LINES)]),
+    }  # fmt: skip
+
+
 PLAIN = {**dict.fromkeys(random_command(), 0), "count": LINES}
+
+
+NORMALISE = {**PLAIN, "normalise": 1, "function": Function.IDENTITY}
+NETWORK = (
+    "accumulators__read", "accumulators__write", "accumulators__block", "accumulators__mask",
+    "accumulators__write_block", "accumulators__write_data", "scatter__valid", "scatter__payload",
+)  # fmt: skip
 
 
 class Golden:
@@ -184,6 +233,7 @@ class Golden:
         self.post = PostProcessing(CONFIG)
         self.memory = memory.copy()
         self.exponents = {}
+        self.slot_exponents = [random.randint(-128, 127) for _ in range(SLOTS)]
         self.words = 0
 
     def run(self, command, codes, window_exponent):
@@ -192,15 +242,19 @@ class Golden:
         function = Function(command["function"])
         from_slot = command["from_slot"]
         c = (self.memory[command["slot"]] if from_slot else codes)[lines]
-        if command["delta"]:
+        if command["normalise"]:
+            y, exponent = self.post.normalise(self.post.accumulators[lines], command["unit"])
+        elif command["delta"]:
+            source = DeltaSource.MANTISSAS if command["mantissas"] else DeltaSource.DIFFERENCE
+            of_slot = self.slot_exponents[command["slot"]]
             y, exponent = self.post.delta(
                 c,
                 self.memory[command["output"], lines],
                 start=start,
                 function=function,
-                source=DeltaSource.DIFFERENCE if from_slot else DeltaSource.CODES,
+                source=source if from_slot else DeltaSource.CODES,
                 shift=command["shift"] if command["fixed"] else None,
-                exponent=window_exponent,
+                exponent=of_slot if from_slot else window_exponent,
                 bias=command["bias"],
             )
         else:
@@ -220,7 +274,20 @@ class Golden:
             self.post.place(y, self.memory[command["destination"]], first=first)
             self.exponents[command["destination"]] = exponent
             words = (first + count - 1) // LANES - first // LANES + 1
-            self.words = words if CONFIG.blocks > 1 else 1
+            blocks = (start + count - 1) // LANES - start // LANES + 1
+            self.words = words if CONFIG.blocks > 1 else blocks
+
+    def scatter(self, chunk):
+        """Add a chunk of SCATTER."""
+        for lane in range(LANES):
+            if chunk["mask"] >> lane & 1:
+                at = chunk["word"] * LANES + lane
+                code = (chunk["codes"] >> 8 * lane & BYTE_MAX ^ 128) - 128
+                exact = int(self.post.accumulators[at]) + (code << chunk["shift"])
+                limit = 1 << (CONFIG.acc_bits - 1)
+                self.post.accumulators[at] = min(max(exact, -limit), limit - 1)
+                lost = exact != self.post.accumulators[at] or (chunk["cut"] and code)
+                self.post.accumulator_saturations += bool(lost)
 
 
 class Tester:
@@ -239,6 +306,8 @@ class Tester:
         await reset(
             self.dut, i__valid=0, latched=0, read__ready=1, write__ready=1, affine_write__en=0,
             window_exponent=0, adc__codes=0, read__data=0, i__payload=0,
+            exponents=Exponents(CONFIG).const(self.golden.slot_exponents).as_value().value,
+            **(dict.fromkeys(NETWORK, 0) if SUMS else {}),
         )  # fmt: skip
         cocotb.start_soon(self.env.run())
         # Reset leaves the memories alone, and another test has filled them.
@@ -246,6 +315,14 @@ class Tester:
             for block in range(CONFIG.blocks):
                 await self.fill_affine(table, block, (1 << LANES) - 1)
         await self.issue({**PLAIN, "from_slot": True})
+        for first in range(LINES, CONFIG.accumulator_lines, LINES):
+            await self.issue({**NORMALISE, "first_line": first})
+            await self.accept()
+            self.golden.memory[:] = self.env.memory
+            self.golden.exponents |= self.env.exponents
+            self.env.code_saturations = 0
+            self.last = None
+        self.env.take_chunk = self.golden.scatter
 
     async def fill_affine(self, table, block, mask):
         """Write random scales and offsets into the lanes of ``mask``."""
@@ -306,7 +383,7 @@ class Tester:
         got = (env.accumulator_saturations, env.code_saturations)
         assert got == (post.accumulator_saturations, post.code_saturations), f"{got}: {context}"
         assert len(env.write_cycles) == golden.words, f"{len(env.write_cycles)} writes: {context}"
-        if not self.last["from_slot"]:
+        if not (self.last["from_slot"] or self.last["normalise"]):
             start = self.last["first_line"]
             assert env.processed == set(range(start, start + self.last["count"])), context
 
@@ -322,7 +399,9 @@ async def matches_the_model(dut, duty):
     await tester.start()
     for _ in range(COMMANDS):
         command = random_command()
-        if not command["from_slot"] or random.random() < 0.5:
+        if SUMS and random.random() < 0.3:
+            command = random_normalise()
+        if not (command["from_slot"] or command["normalise"]) or random.random() < 0.5:
             # A window may end only when the codes of the one before have been taken.
             await tester.accept()
             tester.window()

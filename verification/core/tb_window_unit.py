@@ -9,8 +9,9 @@ import numpy as np
 from cocotb.triggers import RisingEdge
 
 from phasecore.models.compiler.windows import LayerInput, window_object
-from phasecore.models.golden.window import gather, gather_cycles
-from phasecore.rtl.core.interfaces import WindowCommand
+from phasecore.models.golden.window import gather, gather_cycles, scatter
+from phasecore.rtl.core.interfaces import Exponents, ScatterChunk, WindowCommand
+from phasecore.rtl.spec.instructions import SCATTER_SHIFT_MAX
 from phasecore.verification.support.build import config_from_env
 from phasecore.verification.support.streams import reset
 from phasecore.verification.support.windows import random_case, window_at
@@ -28,12 +29,12 @@ LONGEST = 2000
 """Cycles after which a command hangs."""
 
 
-def payload(window):
-    """Integer of the command of a golden record."""
+def payload(window, **sums):
+    """Integer of the command of a golden record; ``sums``: fields of SCATTER."""
     fields = {name: int(window[name]) for name in COMMAND.members if name in window.dtype.names}
     fields |= {field: int(window[name]) // LANES for field, name in IN_WORDS.items()}
     fields["width"] = min(fields["width"], ANY_WIDTH)
-    return COMMAND.const({**fields, "sources": covered(window)}).as_value().value
+    return COMMAND.const({**fields, "sources": covered(window), **sums}).as_value().value
 
 
 def covered(window):
@@ -52,7 +53,13 @@ class Memory:
         self.expected = self.bytes.copy()
         self.written = []
         self.window = None
-        self.held = {"read": None, "write": None}
+        self.held = {"read": None, "write": None, "scatter": None}
+        rng = np.random.default_rng(seed + 1)
+        limit = 1 << (CONFIG.acc_bits - 1)
+        self.sums = rng.integers(-limit, limit, CONFIG.accumulator_lines)
+        self.expected_sums, self.saturated, self.expected_saturated = self.sums.copy(), 0, 0
+        self.unit = None
+        self.chunk_cycles, self.since_chunk = 1, 0
         self.busy_cycles = self.idle_cycles = 0
 
     async def run(self):
@@ -84,6 +91,11 @@ class Memory:
             dut.read__data.value = self.read(*read)
         if write:
             self.write(*write)
+        if chunk := self.offer("scatter", ["payload"]):
+            self.add(ScatterChunk(CONFIG).from_bits(*chunk))
+        self.since_chunk = 0 if chunk else self.since_chunk + 1
+        room = self.since_chunk + 1 >= self.chunk_cycles
+        dut.scatter__ready.value = room and random.random() < self.duty
         dut.read__ready.value = random.random() < self.duty
         dut.write__ready.value = random.random() < self.duty
 
@@ -92,15 +104,33 @@ class Memory:
         reads, writes = int(self.dut.status__reads.value), int(self.dut.status__writes.value)
         if not busy:
             assert (reads, writes) == (0, 0), "hazards while not busy"
+        elif self.unit is not None:
+            assert (reads, writes) == (1 << int(window.slot), 0), "hazards of SCATTER"
         else:
             assert writes == 1 << int(window.slot), "writes"
             assert reads in (0, covered(window)), "reads"
 
+    def add(self, chunk):
+        """Post-processing takes a chunk."""
+        assert self.unit is not None, "chunk of GATHER"
+        assert chunk["mask"], "chunk without a sum"
+        codes = np.frombuffer(chunk["codes"].to_bytes(LANES, "little"), dtype=np.int8)
+        limit = 1 << (CONFIG.acc_bits - 1)
+        for lane in range(LANES):
+            if chunk["mask"] >> lane & 1:
+                at = chunk["word"] * LANES + lane
+                exact = int(self.sums[at]) + (int(codes[lane]) << chunk["shift"])
+                self.sums[at] = min(max(exact, -limit), limit - 1)
+                self.saturated += bool(exact != self.sums[at] or (chunk["cut"] and codes[lane]))
+
     def read(self, address):
-        assert (
-            self.window.ring_base <= address * LANES < self.window.ring_base + self.window.ring_size
-        ), "read"
-        assert int(self.dut.status__reads.value) == covered(self.window), "read after its hazard"
+        ring = self.window.ring_base, self.window.ring_size
+        if self.unit is not None:
+            ring = self.window.slot * LINES, LINES
+        assert ring[0] <= address * LANES < sum(ring), "read"
+        assert self.unit is not None or int(self.dut.status__reads.value) == covered(self.window), (
+            "read after its hazard"
+        )
         word = self.bytes[address * LANES : (address + 1) * LANES].astype(np.int8)
         return int.from_bytes(word.tobytes(), "little")
 
@@ -112,35 +142,60 @@ class Memory:
                 self.bytes[address * LANES + lane] = word[lane]
                 self.written.append(address * LANES + lane)
 
-    def accept(self, window):
-        """A command is taken."""
+    def accept(self, window, shift=None):
+        """A command is taken; ``shift`` of a SCATTER."""
         self.check_memory()
-        self.window = window
-        gather(self.expected, LINES, window)
+        self.window, self.unit = window, shift
+        if shift is None:
+            gather(self.expected, LINES, window)
+        else:
+            self.expected_saturated += scatter(
+                self.bytes, self.expected_sums, LINES, shift, CONFIG.acc_bits, window
+            )
 
     def check_memory(self):
         """All of a command is there, every line written once, when the next one is taken."""
-        if self.window is not None:
+        assert np.array_equal(self.sums, self.expected_sums), f"sums of {self.window}"
+        assert self.saturated == self.expected_saturated, f"saturations of {self.window}"
+        if self.window is not None and self.unit is None:
             first = int(self.window.slot) * LINES + int(self.window.start)
             assert self.written == list(range(first, first + self.window.count)), "lines written"
             wrong = np.flatnonzero(self.bytes != self.expected)
             assert not len(wrong), f"bytes {wrong[:8]} of {self.window}"
+        elif self.window is not None:
+            assert not self.written, "SCATTER writes"
         self.written = []
         self.window = None
 
 
 async def start(dut, duty):
     await reset(
-        dut, i__valid=0, i__payload=0, read__ready=0, read__data=0, write__ready=0
+        dut, i__valid=0, i__payload=0, read__ready=0, read__data=0, write__ready=0,
+        exponents=0, scatter__ready=0,
     )  # fmt: skip
     memory = Memory(dut, duty)
     cocotb.start_soon(memory.run())
     return memory
 
 
-async def give(dut, memory, window):
-    """Offer a command until it is taken; from then on the memory expects it."""
-    dut.i__payload.value = payload(window)
+async def give(dut, memory, window, shift=None):
+    """Offer a command until it is taken; from then on the memory expects it.
+
+    ``shift``: of a SCATTER, which adds mantissas shifted by as much.
+    """
+    sums = {}
+    if shift is not None:
+        # Exponents of -128..127, and units.
+        exponent = random.randint(max(-128, shift - 128), min(127, shift + 127))
+        given = [random.randint(-128, 127) for _ in range(CONFIG.slots)]
+        given[int(window.slot)] = exponent
+        sums = {"scatter": 1, "unit": exponent - shift, "sources": 0}
+        # Those of the command before, which has just been taken, count until it is done.
+        await RisingEdge(dut.clk)
+        while int(dut.status__busy.value):
+            await RisingEdge(dut.clk)
+        dut.exponents.value = Exponents(CONFIG).const(given).as_value().value
+    dut.i__payload.value = payload(window, **sums)
     dut.i__valid.value = 1
     for _ in range(LONGEST):
         await RisingEdge(dut.clk)
@@ -149,7 +204,7 @@ async def give(dut, memory, window):
     else:
         raise AssertionError(f"hangs before {window}")
     dut.i__valid.value = 0
-    memory.accept(window)
+    memory.accept(window, shift)
 
 
 async def finish(dut, memory):
@@ -170,13 +225,22 @@ def random_window():
     return random_case(random, CONFIG).window(CONFIG)
 
 
+def random_sums():
+    """Window and shift of a SCATTER."""
+    shift = random.choice([random.randint(0, SCATTER_SHIFT_MAX), random.randint(-255, 255)])
+    return random_case(random, CONFIG, sums=True).window(CONFIG), shift
+
+
 @cocotb.test(timeout_time=20, timeout_unit="ms")
 @cocotb.parametrize(duty=[1.0, 0.6, 0.25])
 async def windows_are_those_of_the_model(dut, duty):
     """Random windows one behind the other, with stalls on both ports."""
     memory = await start(dut, duty)
     for _ in range(-(-COMMANDS // 3)):
-        await give(dut, memory, random_window())
+        if CONFIG.sum_words and random.random() < 0.4:
+            await give(dut, memory, *random_sums())
+        else:
+            await give(dut, memory, random_window())
         if random.random() < 0.2:
             await finish(dut, memory)
     await finish(dut, memory)
@@ -275,6 +339,24 @@ async def windows_take_no_more_cycles_than_they_may(dut):
             found.append(await finish(dut, memory))
         dut._log.info("%s: %d..%d cycles", name, min(found), max(found))
         assert max(found) <= limit, (name, found)
+
+
+@cocotb.test(timeout_time=20, timeout_unit="ms", skip=LANES != 64)
+async def sums_take_no_more_cycles_than_they_may(dut):
+    """Post-processing takes a chunk in three cycles: 150 sums of 25 pixels within an update."""
+    memory = await start(dut, 1.0)
+    memory.chunk_cycles = 3
+    sums = {"base": CONFIG.blocks, "sums": 1, "cursor": 1}
+    for channels, side, limit in ((6, 5, 95), (16, 5, 52), (16, 3, 32), (8, 5, 97)):
+        layer, found = LayerInput(height=8, width=8, channels=channels, kernel=(side, side)), []
+        tile = 0, min(layer.matrix_rows, LINES)
+        entry = window_object(CONFIG, layer, tile=tile, **sums)
+        for row, col in np.ndindex(9 - side, 9 - side):
+            window = window_at(CONFIG, entry, {"destination": 0}, row=row, col=col)
+            await give(dut, memory, window, 3)
+            found.append(await finish(dut, memory))
+        dut._log.info("SCATTER %d x %d, C %d: %d..%d", side, side, channels, min(found), max(found))
+        assert max(found) <= limit, (channels, side, found)
 
 
 @cocotb.test(timeout_time=20, timeout_unit="ms", skip=LANES != 64)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phasecore.rtl.core.digital.post_processing import PostProcessing as Unit
+from phasecore.rtl.spec.chip import CHIPS
 from phasecore.rtl.spec.core import DEFAULT, SMALL, TINY
 from phasecore.rtl.spec.instructions import DeltaSource, Function
 from phasecore.verification.oracle.activation import SIGMOID, TANH, activation, derivative
@@ -22,6 +23,8 @@ CONFIGS = {
     "one-block": (TINY.replace(post_lanes=16, affine_tables=1, acc_bits=32), 60),
     "more-cols-four-blocks": (TINY.replace(cols=32, slots=4), 60),
     "small": (SMALL, 25),
+    "sums": (CHIPS["tiny"].core, 150),
+    "sums-one-block": (CHIPS["tiny"].core.replace(post_lanes=16, acc_bits=32), 100),
 }
 
 

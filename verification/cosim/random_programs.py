@@ -119,7 +119,7 @@ class RandomProgram:
     def _delta(self) -> int:
         return encode(
             Opcode.DELTA, segment=self._any_segment(), axis=self.rng.randrange(2),
-            source=self.rng.randrange(2), slot=self._slot(), output=self._slot(),
+            source=self.rng.randrange(3), slot=self._slot(), output=self._slot(),
             function=self._function(1), fixed=self.rng.random() < 0.3,
             shift=self.rng.randrange(18), bias=self.rng.randint(-12, 4), **self._destination(),
         )  # fmt: skip

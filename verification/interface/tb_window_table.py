@@ -6,7 +6,13 @@ import random
 import cocotb
 from cocotb.triggers import RisingEdge, Timer
 
-from phasecore.rtl.core.interfaces import GatherCommand, TableWrite, WindowCommand, WindowPlace
+from phasecore.rtl.core.interfaces import (
+    GatherCommand,
+    SumPixel,
+    TableWrite,
+    WindowCommand,
+    WindowPlace,
+)
 from phasecore.rtl.spec.instructions import ObjectDescriptor
 from phasecore.verification.support.build import config_from_env
 from phasecore.verification.support.streams import reset
@@ -23,10 +29,14 @@ def descriptor():
     base = random.choice([0, slots - 1, slots, random.randrange(words)])
     size = random.choice([0, 1, 2, random.randint(1, words - base), words - base + 1])
     segment = random.choice([0, 1, 8, random.randrange(64)])
-    cols = random.randint(0, 3)
+    cols, sums = random.randint(0, 3), random.random() < 0.4
+    if sums and random.random() < 0.7:
+        base = random.randrange(CONFIG.accumulator_words)
+        size = random.randint(1, CONFIG.accumulator_words - base + 1)
     return ObjectDescriptor(
         enable=random.random() < 0.9, partial=random.random() < 0.1, cursor=random.randrange(2),
-        packed=random.randrange(2), base=base, size=size, height=random.randrange(1024),
+        sums=sums, unit=random.randint(-128, 127), packed=random.randrange(2), base=base,
+        size=size, height=random.randrange(1024),
         width=random.randrange(1024), segment=segment, rows=random.choice([0, 1, 2, 15]),
         cols=cols, first_col=random.choice([0, 0, 1, cols]),
         count=random.choice([0, segment, random.randrange(CONFIG.lines + 1)]),
@@ -40,9 +50,10 @@ def ring(entry):
     return range(entry.base, entry.base + entry.size)
 
 
-def is_window(entry, largest):
-    """GATHER of the object is legal."""
-    fits = entry.size > 0 and ring(entry)[-1] < CONFIG.memory_words
+def is_window(entry, largest, sums):
+    """GATHER of the object, or with ``sums`` SCATTER, is legal."""
+    words = CONFIG.accumulator_words if entry.sums else CONFIG.memory_words
+    fits = entry.size > 0 and ring(entry)[-1] < words and bool(entry.sums) == sums
     pixels = entry.rows > 0 and entry.first_col < entry.cols and entry.skip < entry.segment
     whole = entry.first_col == 0 and entry.skip + entry.count <= entry.segment
     known = entry.enable and not entry.partial and fits
@@ -67,6 +78,7 @@ def expected(entry, wish, place):
         "rows": entry.rows, "cols": entry.cols, "first_col": entry.first_col,
         "segment": entry.segment, "skip": entry.skip, "pitch": entry.pixel_pitch,
         "row_pitch": entry.row_pitch, "sources": sum(1 << slot for slot in covered(entry)),
+        "scatter": wish["sums"], "unit": entry.unit,
     }  # fmt: skip
 
 
@@ -90,7 +102,9 @@ async def commands_are_those_of_the_descriptors(dut):
                 "object": index, "destination": random.randrange(CONFIG.slots),
                 "block": random.randrange(CONFIG.blocks), "block_row": random.randrange(8),
                 "block_col": random.randrange(8), "largest": random.randrange(2),
+                "sums": random.random() < 0.4,
             }  # fmt: skip
+            wish["largest"] &= not wish["sums"]
             place = {
                 "pointer": random.randrange(256), "row": random.randint(-16, 1000),
                 "col": random.randint(-16, 1000),
@@ -100,15 +114,22 @@ async def commands_are_those_of_the_descriptors(dut):
             dut.i__valid.value, dut.o__ready.value = random.randrange(2), random.randrange(2)
             await Timer(1, "ns")
             entry, kind = entries[index], WindowCommand(CONFIG)
-            assert int(dut.window.value) == is_window(entry, wish["largest"]), entry
-            seen.add((is_window(entry, wish["largest"]), wish["largest"]))
+            legal = is_window(entry, wish["largest"], wish["sums"])
+            assert int(dut.window.value) == legal, entry
+            seen.add((legal, wish["largest"], wish["sums"]))
             assert int(dut.o__valid.value) == int(dut.i__valid.value)
             assert int(dut.i__ready.value) == int(dut.o__ready.value)
-            only = [not e.partial and e.base >= CONFIG.slot_words for e in entries]
+            only = [not e.partial and (e.sums or e.base >= CONFIG.slot_words) for e in entries]
             assert int(dut.gathered.value) == sum(1 << k for k in OBJECTS if only[k])
-            if not is_window(entry, wish["largest"]):
+            if not legal:
                 continue
+            pixel = SumPixel(CONFIG).from_bits(int(dut.pixel.value))
+            if wish["sums"] and not wish["block"]:
+                first = entry.base * CONFIG.post_lanes + place["pointer"] + entry.skip
+                assert pixel["first_line"] == first % CONFIG.accumulator_lines
+                count = min(entry.count, CONFIG.lines)
+                assert (pixel["count"], pixel["unit"]) == (count, entry.unit)
             found = kind.from_bits(int(dut.o__payload.value))
             for name, value in expected(entry, wish, place).items():
                 assert found[name] == value, f"{name} of {entry}"
-    assert len(seen) == 4
+    assert len(seen) == 6

@@ -238,22 +238,27 @@ def test_merging_and_waiting_sends():
 
 def test_what_a_waiting_send_holds_up():
     """By hand: what follows the instructions that wait for a SEND without credits is not done."""
-    objects = {0: [ring(1, 0, arrived=1)]}
+    sums = ObjectDescriptor(sums=1, cursor=1, base=2, arrived=1)
+    objects = {0: [ring(1, 0, arrived=1), sums]}
     routes = {0: [RouteDescriptor(object=0, **at(1), credits=0)]}
+    scatter = encode(Opcode.SCATTER, object=1, slot=2, block=0, block_row=0, block_col=0)
+    normalise = {"object": 1, "destination_line": 0}
     outer = encode(Opcode.OUTER, segment=0, slot=3, delta=2, transfer=0)
     held = [
         send(0, slot=4), encode(Opcode.RELEASE, objects=1), encode(Opcode.CALIBRATE),
         encode(Opcode.REFRESH, segment=0, all_rows=1),
         encode(Opcode.PROGRAM, segment=0, row=1, slot=4), encode(Opcode.WAIT, units=1 << 5),
-        error(source=1, destination=2),
+        error(source=1, destination=2), encode(Opcode.NORMALISE, destination=2, **normalise),
     ]  # fmt: skip
     free = [
         FORWARD, outer, encode(Opcode.TRANSFER, segment=0), encode(Opcode.AWAIT, objects=1),
-        encode(Opcode.WAIT, units=0b11111), error(source=1, destination=4),
+        encode(Opcode.WAIT, units=0b11111), error(source=1, destination=4), scatter,
+        encode(Opcode.NORMALISE, destination=4, **normalise), encode(Opcode.RELEASE, objects=2),
     ]  # fmt: skip
     cases = [
         *((word, 0, True) for word in held), *((word, 0, False) for word in free),
-        (error(source=1, destination=4), 1, True), (outer, 1, False),
+        (error(source=1, destination=4), 1, True), (outer, 1, False), (scatter, 1, False),
+        (encode(Opcode.NORMALISE, destination=4, **normalise), 1, True),
     ]  # fmt: skip
     for word, partial, waits in cases:
         program = [send(0, slot=2, partial=partial), word, FORWARD, HALT]

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from phasecore.rtl.core.control.csr_file import SequencerPort
 from phasecore.rtl.core.control.csr_parts import Events
-from phasecore.rtl.core.control.decoder import Decoder, opcode_of
+from phasecore.rtl.core.control.decoder import WINDOWS, Decoder, opcode_of
 from phasecore.rtl.core.control.dispatcher import Dispatcher
 from phasecore.rtl.core.control.issue_counters import IssueCounters
 from phasecore.rtl.core.control.scoreboard import Scoreboard
@@ -119,6 +119,8 @@ class Controller(wiring.Component):
             scoreboard.slots_released.eq(transport.slots_released),
             dispatcher.segment.eq(sequencer.segment),
             dispatcher.tag.eq(self.windows),
+            dispatcher.arrived.eq(transport.arrived),
+            dispatcher.pixel.eq(transport.pixel),
             transport.table_read.eq(dispatcher.affine & self.units.post.busy),
             transport.loading.eq(self.units.load.busy),
             sequencer.error.eq(decoder.error),
@@ -149,7 +151,7 @@ class Controller(wiring.Component):
             counters.refused.eq(dispatcher.issue.refused | transport.issue.refused),
             counters.hazard.eq(scoreboard.hazard | transport.hazard),
             counters.absent.eq(
-                opcode_of(sequencer.word).matches(Opcode.AWAIT, Opcode.GATHER) & ~transport.arrived
+                opcode_of(sequencer.word).matches(Opcode.AWAIT, *WINDOWS) & ~transport.arrived
             ),
             counters.loads.eq(transport.loads),
             counters.reads.eq(transport.reads),

@@ -27,6 +27,7 @@ __all__ = [
     "POSTS",
     "ROWS",
     "UPDATES",
+    "WINDOWS",
     "Decoder",
     "SegmentLayout",
     "fields_of",
@@ -35,6 +36,8 @@ __all__ = [
 
 MVMS = (Opcode.FORWARD, Opcode.BACKWARD)
 POSTS = (Opcode.ACTIVATE, Opcode.DELTA)
+WINDOWS = (Opcode.GATHER, Opcode.SCATTER, Opcode.NORMALISE)
+"""They name an object, whose window they take."""
 UPDATES = (Opcode.OUTER, Opcode.TRANSFER)
 ROWS = (Opcode.REFRESH, Opcode.PROGRAM)
 EXCLUSIVE = (*ROWS, Opcode.CALIBRATE)
@@ -84,7 +87,7 @@ class Decoder(wiring.Component):
     segment : In(SegmentLayout)
         The segment that the instruction names, if it names one.
     no_window : In(1)
-        The object that GATHER names has no window.
+        The object that GATHER, SCATTER or NORMALISE names has no such window.
     error : Out(8)
         The first FaultCode that applies, NONE if the instruction is legal.
     """
@@ -145,7 +148,7 @@ class Decoder(wiring.Component):
             lowest = Function.IDENTITY if code is Opcode.DELTA else Function.NONE
             bad = (view.function < lowest) | (view.function > Function.TANH)
             if code is Opcode.DELTA:
-                bad |= view.source > DeltaSource.DIFFERENCE
+                bad |= view.source > max(DeltaSource)
             checks += [
                 (view.destination_line >= config.lines, FaultCode.LINE),
                 (bad, FaultCode.FUNCTION),
@@ -158,9 +161,13 @@ class Decoder(wiring.Component):
             checks.append((bad, FaultCode.OBJECT))
         elif code in (Opcode.AWAIT, Opcode.RELEASE):
             checks.append((view.objects[config.objects :].any(), FaultCode.OBJECT))
-        elif code is Opcode.GATHER:
+        elif code in WINDOWS:
+            if code is Opcode.NORMALISE:
+                outside = view.destination_line >= config.lines
+            else:
+                outside = view.block >= config.blocks
             checks += [
-                (view.block >= config.blocks, FaultCode.LINE),
+                (outside, FaultCode.LINE),
                 ((view.object >= config.objects) | self.no_window, FaultCode.OBJECT),
             ]
         elif code in MVMS:

@@ -21,6 +21,7 @@ from phasecore.rtl.core.interfaces import (
     MvmSource,
     PostCommand,
     RowCommand,
+    SumPixel,
     UpdateCommand,
 )
 from phasecore.rtl.spec.core import CoreConfig
@@ -28,6 +29,7 @@ from phasecore.rtl.spec.instructions import (
     INSTRUCTION_BITS,
     INSTRUCTIONS,
     DeltaSource,
+    Function,
     Opcode,
     Unit,
 )
@@ -80,6 +82,8 @@ class Dispatcher(wiring.Component):
         Of the instruction.
     tag : In(2)
         Windows issued so far, modulo 4; the tag of ACTIVATE and DELTA.
+    arrived, pixel : In(1), In(SumPixel)
+        What NORMALISE waits for is there; its sums.
     mvm, post, update, rows : Out(stream)
         Commands.
     drift : Out(2)
@@ -95,6 +99,8 @@ class Dispatcher(wiring.Component):
                 "issue": In(IssuePort()),
                 "segment": In(SegmentLayout()),
                 "tag": In(2),
+                "arrived": In(1),
+                "pixel": In(SumPixel(config)),
                 "mvm": Out(stream.Signature(MvmCommand(config))),
                 "post": Out(stream.Signature(PostCommand(config))),
                 "update": Out(stream.Signature(UpdateCommand(config))),
@@ -106,16 +112,18 @@ class Dispatcher(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        offer(
-            m,
-            self.issue,
-            (
-                (Unit.CROSSBAR, self.mvm, MVMS),
-                (Unit.POST, self.post, POSTS),
-                (Unit.UPDATE, self.update, UPDATES),
-                (Unit.PROGRAMMER, self.rows, ROWS),
-            ),
-        )
+        # NORMALISE is offered once its object is ready, which it stays.
+        with m.If(self.arrived | (opcode_of(self.issue.word) != Opcode.NORMALISE)):
+            offer(
+                m,
+                self.issue,
+                (
+                    (Unit.CROSSBAR, self.mvm, MVMS),
+                    (Unit.POST, self.post, (*POSTS, Opcode.NORMALISE)),
+                    (Unit.UPDATE, self.update, UPDATES),
+                    (Unit.PROGRAMMER, self.rows, ROWS),
+                ),
+            )
         self._mvm(m)
         self._post(m)
         self._weights(m)
@@ -153,10 +161,22 @@ class Dispatcher(wiring.Component):
                     payload.destination_line.eq(view.destination_line),
                 ]
                 if code is Opcode.DELTA:
-                    m.d.comb += payload.from_slot.eq(view.source != DeltaSource.CODES)
+                    m.d.comb += [
+                        payload.from_slot.eq(view.source != DeltaSource.CODES),
+                        payload.mantissas.eq(view.source == DeltaSource.MANTISSAS),
+                    ]
                 for field in INSTRUCTIONS[code]:
                     if field.name not in ("segment", "axis", "source", "destination_line"):
                         m.d.comb += payload[field.name].eq(view[field.name])
+
+        with m.If(opcode_of(self.issue.word) == Opcode.NORMALISE):
+            view = fields_of(self.issue.word)[Opcode.NORMALISE]
+            m.d.comb += [
+                payload.normalise.eq(1),
+                payload.function.eq(Function.IDENTITY),
+                *(payload[name].eq(self.pixel[name]) for name in ("first_line", "count", "unit")),
+                *(payload[name].eq(view[name]) for name in ("destination", "destination_line")),
+            ]
 
     def _weights(self, m: Module) -> None:
         """Commands that change weights: of the update unit and of the row engine."""

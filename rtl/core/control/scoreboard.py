@@ -30,15 +30,15 @@ from phasecore.rtl.spec.instructions import (
 __all__ = ["Scoreboard"]
 
 NEEDS = (
-    (MVMS, (Unit.UPDATE, Unit.PROGRAMMER)),
     (POSTS, (Unit.POST,)),
     (UPDATES, (Unit.UPDATE,)),
     ((Opcode.LOAD,), (Unit.LOAD,)),
     ((Opcode.READ,), (Unit.READ,)),
-    ((Opcode.GATHER,), (Unit.WINDOW,)),
+    ((Opcode.GATHER, Opcode.SCATTER), (Unit.WINDOW,)),
+    ((Opcode.NORMALISE,), (Unit.POST, Unit.WINDOW)),
     ((*EXCLUSIVE, Opcode.HALT), tuple(Unit)),
 )
-"""Units that must be idle. FORWARD and BACKWARD only need the driver's ``ready``."""
+"""Units that must be idle."""
 
 
 class Scoreboard(wiring.Component):
@@ -99,7 +99,12 @@ class Scoreboard(wiring.Component):
                 | ((rows & programming) << Unit.PROGRAMMER)
             ),
         ]
-        self._need(m, opcode, needed)
+        # An OUTER that leaves the devices alone may go on beside a product.
+        moving = Signal()
+        outer = fields_of(self.word)[Opcode.OUTER]
+        with m.If(self.issued & opcode.matches(*UPDATES)):
+            m.d.sync += moving.eq((opcode != Opcode.OUTER) | outer.transfer)
+        self._need(m, opcode, needed, moving)
 
         sources, destination = Signal(self.config.slots), Signal(self.config.slots)
         self._slots(m, opcode, sources, destination)
@@ -111,10 +116,13 @@ class Scoreboard(wiring.Component):
         )
         return m
 
-    def _need(self, m: Module, opcode: Value, needed: Signal) -> None:
-        """Units that the instruction needs idle."""
+    def _need(self, m: Module, opcode: Value, needed: Signal, moving: Signal) -> None:
+        """Units that the instruction needs idle; the update unit is ``moving`` devices."""
         fields = fields_of(self.word)
         with m.Switch(opcode):
+            with m.Case(*MVMS):
+                # Besides the driver's ``ready``.
+                m.d.comb += needed.eq((moving << Unit.UPDATE) | (1 << Unit.PROGRAMMER))
             with m.Case(Opcode.SEND):
                 m.d.comb += needed.eq(fields[Opcode.SEND].partial << Unit.POST)
             with m.Case(Opcode.RELEASE):
@@ -146,6 +154,10 @@ class Scoreboard(wiring.Component):
                 m.d.comb += [
                     sources.eq(self.gathers), destination.eq(bit(gather.destination)),
                 ]  # fmt: skip
+            with m.Case(Opcode.SCATTER):
+                m.d.comb += sources.eq(bit(fields[Opcode.SCATTER].slot))
+            with m.Case(Opcode.NORMALISE):
+                m.d.comb += destination.eq(bit(fields[Opcode.NORMALISE].destination))
             with m.Case(*MVMS):
                 m.d.comb += sources.eq(bit(fields[Opcode.FORWARD].slot))
             with m.Case(Opcode.ACTIVATE):

@@ -5,15 +5,15 @@ Both answer the controller by the same ports; each has its own instructions and 
 towards its units.
 """
 
-from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from phasecore.rtl.core.control.decoder import POSTS, fields_of, opcode_of
+from phasecore.rtl.core.control.decoder import POSTS, WINDOWS, fields_of, opcode_of
 from phasecore.rtl.core.control.dispatcher import IssuePort, offer
 from phasecore.rtl.core.control.load_unit import LoadCommand
 from phasecore.rtl.core.control.read_unit import ReadCommand
-from phasecore.rtl.core.interfaces import GatherCommand, SendCommand
+from phasecore.rtl.core.interfaces import GatherCommand, SendCommand, SumPixel
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import INSTRUCTIONS, Opcode, Unit
 
@@ -21,15 +21,17 @@ __all__ = ["AxiTransport", "NetworkStatus", "NocTransport", "Transport"]
 
 STREAMED = (Opcode.LOAD, Opcode.READ)
 NETWORKED = (Opcode.SEND, Opcode.AWAIT, Opcode.RELEASE, Opcode.GATHER)
-TRANSPORTED = (*STREAMED, *NETWORKED, Opcode.SCATTER, Opcode.NORMALISE)
+SUMMED = (Opcode.SCATTER, Opcode.NORMALISE)
+"""On cores with room for frames of sums."""
+TRANSPORTED = (*STREAMED, *NETWORKED, *SUMMED)
 
 
 class NetworkStatus(wiring.Signature):
     """What the network tells the controller.
 
     Objects that are ``ready``; ``partial`` while accumulators are still being sent; objects whose
-    vectors only the window unit reads (``gathered``). Of the object of ``gather``: it has a
-    ``window``, whose ring covers these slots (``sources``).
+    vectors only the window unit reads (``gathered``). Of the object of ``gather``: it has such a
+    ``window``, whose ring covers these slots (``sources``), or whose sums are ``pixel``.
     """
 
     def __init__(self, config: CoreConfig):
@@ -40,6 +42,7 @@ class NetworkStatus(wiring.Signature):
                 "gathered": Out(config.objects),
                 "window": Out(1),
                 "sources": Out(config.slots),
+                "pixel": Out(SumPixel(config)),
             }
         )
 
@@ -64,8 +67,10 @@ class Transport(wiring.Component):
         Something other than a slot that the instruction needs is in use.
     no_window, sources, slots_released : Out
         As of Decoder, and as ``gathers`` and ``slots_released`` of Scoreboard.
+    pixel : Out(SumPixel)
+        Sums of NORMALISE.
     arrived : Out(1)
-        What AWAIT waits for is there.
+        What AWAIT, or an instruction of a window, waits for is there.
     loads, reads : Out(1)
         A command that brings, or takes, a vector is accepted.
     """
@@ -85,6 +90,7 @@ class Transport(wiring.Component):
                 "no_window": Out(1),
                 "sources": Out(config.slots),
                 "slots_released": Out(1),
+                "pixel": Out(SumPixel(config)),
                 "arrived": Out(1),
                 "loads": Out(1),
                 "reads": Out(1),
@@ -138,12 +144,13 @@ class AxiTransport(Transport):
 
 
 class NocTransport(Transport):
-    """SEND, AWAIT, RELEASE and GATHER of objects on the network.
+    """SEND, AWAIT, RELEASE, GATHER, SCATTER and NORMALISE of objects on the network.
 
     Members
     -------
     send, release, gather : Out(stream)
-        Of SendCommand, of masks of objects, and of GatherCommand.
+        Of SendCommand, of masks of objects, and of GatherCommand (or SCATTER); its payload names
+        the object of NORMALISE, too, which is a command of post-processing.
     network : In(NetworkStatus)
     """
 
@@ -154,7 +161,8 @@ class NocTransport(Transport):
             "gather": Out(stream.Signature(GatherCommand())),
             "network": In(NetworkStatus(config)),
         }
-        super().__init__(config, NETWORKED, outward)
+        own = (*NETWORKED, *SUMMED) if config.sum_words else NETWORKED
+        super().__init__(config, own, outward)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -169,12 +177,12 @@ class NocTransport(Transport):
                 (Unit.READ, release, (Opcode.RELEASE,)),
             ),
         )
-        # GATHER is offered once its object is ready, which it stays.
+        # GATHER and SCATTER are offered once their object is ready, which it stays.
         with m.If(self.arrived):
-            offer(m, self.issue, ((Unit.WINDOW, gather, (Opcode.GATHER,)),))
+            offer(m, self.issue, ((Unit.WINDOW, gather, (Opcode.GATHER, Opcode.SCATTER)),))
         objects = self.config.objects
         wanted = Mux(
-            opcode == Opcode.GATHER, 1 << gather.payload.object, fields[Opcode.AWAIT].objects
+            opcode.matches(*WINDOWS), 1 << gather.payload.object, fields[Opcode.AWAIT].objects
         )
         released = fields[Opcode.RELEASE].objects[:objects]
         m.d.comb += [
@@ -183,18 +191,30 @@ class NocTransport(Transport):
                 send.payload[field.name].eq(fields[Opcode.SEND][field.name])
                 for field in INSTRUCTIONS[Opcode.SEND]
             ),
-            *(
-                gather.payload[field.name].eq(fields[Opcode.GATHER][field.name])
-                for field in INSTRUCTIONS[Opcode.GATHER]
-            ),
             self.arrived.eq(~(wanted[:objects] & ~network.ready).any()),
             self.no_window.eq(~network.window),
             self.sources.eq(network.sources),
+            self.pixel.eq(network.pixel),
             self.slots_released.eq((released & ~network.gathered).any()),
             self.hazard.eq(
                 network.partial
-                & (opcode.matches(*POSTS) | ((opcode == Opcode.RELEASE) & self.slots_released))
+                & (
+                    opcode.matches(*POSTS, Opcode.NORMALISE)
+                    | ((opcode == Opcode.RELEASE) & self.slots_released)
+                )
             ),
             self.reads.eq(send.valid & send.ready),
         ]
+        self._windows(m, opcode, fields)
         return m
+
+    def _windows(self, m: Module, opcode: Value, fields: dict[Opcode, data.View]) -> None:
+        """Window of the object that an instruction names."""
+        window = self.gather.payload
+        for code in WINDOWS:
+            with m.If(opcode == code):
+                m.d.comb += window.sums.eq(code != Opcode.GATHER)
+                for field in INSTRUCTIONS[code]:
+                    name = "destination" if field.name == "slot" else field.name
+                    if name in window.shape().members:
+                        m.d.comb += window[name].eq(fields[code][field.name])

@@ -29,8 +29,8 @@ class PostIssue(wiring.Component):
     move : In(1)
         What a recalled block becomes can move on.
     read, adc : Out(VectorRead), Out(AdcRead)
-    latched, window_exponent : In(2), In(signed(8))
-        Windows latched by the ADC interface, and exponent of the held one.
+    latched, window_exponent, slot_exponent : In(2), In(signed(8))
+        Windows latched by the ADC interface; exponents of the held one, and of the slot.
     exponent : Out(signed(8))
         Of the source, taken when the first block is asked for.
     started, asking : Out(1)
@@ -54,9 +54,9 @@ class PostIssue(wiring.Component):
         super().__init__(
             {
                 "command": In(PostCommand(config)),
-                "last": In(config.line_bits),
+                "last": In(config.sum_bits),
                 "begin": In(1),
-                "first_block": In(config.block_bits),
+                "first_block": In(config.sum_word_bits),
                 "accumulating": In(1),
                 "recalling": In(1),
                 "move": In(1),
@@ -64,12 +64,13 @@ class PostIssue(wiring.Component):
                 "adc": Out(AdcRead(config)),
                 "latched": In(2),
                 "window_exponent": In(signed(EXPONENT_BITS)),
+                "slot_exponent": In(signed(EXPONENT_BITS)),
                 "exponent": Out(signed(EXPONENT_BITS)),
                 "started": Out(1),
                 "asking": Out(1),
                 "waiting": Out(1),
                 "recall": Out(1),
-                "block": Out(config.block_bits),
+                "block": Out(config.sum_word_bits),
                 "output_valid": Out(1),
                 "fetch": Out(1),
                 "fetch_block": Out(config.block_bits),
@@ -102,10 +103,9 @@ class PostIssue(wiring.Component):
             self.recall.eq(self.recalling & self.asking & self.move),
         ]
         with m.If(current & ~self.started):
-            m.d.sync += [
-                self.started.eq(1),
-                self.exponent.eq(Mux(command.from_slot, 0, self.window_exponent)),
-            ]
+            m.d.sync += [self.started.eq(1), self.exponent.eq(self.window_exponent)]
+            with m.If(command.from_slot):
+                m.d.sync += self.exponent.eq(Mux(command.mantissas, self.slot_exponent, 0))
         with m.If(~self.accumulating):
             m.d.sync += self.started.eq(0)
         with m.If(step):

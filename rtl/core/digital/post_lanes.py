@@ -10,11 +10,17 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from phasecore.rtl.core.digital.activation import Derivative
-from phasecore.rtl.core.interfaces import AccumulatorPort, AffineWrite, PostCommand
+from phasecore.rtl.core.interfaces import (
+    AccumulatorPort,
+    AffineWrite,
+    PostCommand,
+    ScatterChunk,
+)
 from phasecore.rtl.lib.arithmetic import saturate
 from phasecore.rtl.lib.sram import Sram
 from phasecore.rtl.lib.trees import OnesCounter, lane_mask
 from phasecore.rtl.spec.core import CoreConfig
+from phasecore.rtl.spec.instructions import SCATTER_SHIFT_MAX
 
 __all__ = ["PRODUCT_BITS", "PostAccumulators", "PostProducts"]
 
@@ -39,6 +45,8 @@ class PostProducts(wiring.Component):
         Read data of the vector memory and of the converter.
     clear : In(1)
         Products become 0.
+    scattering, chunk : In(1), In(ScatterChunk)
+        Products are those of a chunk of SCATTER.
     products : Out, one per lane
     """
 
@@ -56,6 +64,8 @@ class PostProducts(wiring.Component):
                 "word": In(8 * lanes),
                 "codes": In(8 * lanes),
                 "clear": In(1),
+                "scattering": In(1),
+                "chunk": In(ScatterChunk(config)),
                 "products": Out(signed(PRODUCT_BITS)).array(lanes),
             }
         )
@@ -79,9 +89,12 @@ class PostProducts(wiring.Component):
             derivative.function.eq(command.function),
             derivative.outputs.eq(self.word),
         ]
-        subtract = Signal()
+        subtract, power = Signal(), Signal(SCATTER_SHIFT_MAX + 1)
         outputs = Signal(8 * lanes, reset_less=True)
-        m.d.comb += subtract.eq(command.delta & command.from_slot)
+        m.d.comb += [
+            subtract.eq(command.delta & command.from_slot & ~command.mantissas & ~self.scattering),
+            power.eq(1 << self.chunk.shift),
+        ]
         with m.If(self.output_valid):
             m.d.sync += outputs.eq(self.word)
         for lane, output_port in enumerate(self.products):
@@ -90,24 +103,30 @@ class PostProducts(wiring.Component):
                 m.d.sync += factor.eq(derivative.factors[lane])
             output = Mux(subtract, outputs.word_select(lane, 8), 0).as_signed()
             code = Mux(
-                command.from_slot,
-                self.word.word_select(lane, 8),
-                self.codes.word_select(lane, 8),
+                self.scattering,
+                self.chunk.codes.word_select(lane, 8),
+                Mux(
+                    command.from_slot,
+                    self.word.word_select(lane, 8),
+                    self.codes.word_select(lane, 8),
+                ),
             ).as_signed()
             table = affine.r_data.word_select(lane, 16)
             scale = Mux(command.affine, table[:8], Const(128, 8))
             offset = Mux(command.affine, table[8:].as_signed(), ~command.from_slot)
-            # An error is 2 (target - output) or 2 code + 1 times the factor.
+            # An error is 2 (target - output), 2 mantissa or 2 code + 1 times the factor.
             multiplier = Mux(command.delta, Cat(Const(0, 1), factor).as_signed(), scale)
+            multiplier = Mux(self.scattering, power, multiplier)
             addend = Mux(
                 command.delta,
                 Mux(command.from_slot, 0, factor),
                 Cat(Const(0, 6), offset).as_signed(),
             )
+            addend = Mux(self.scattering, 0, addend)
             product = Signal(signed(PRODUCT_BITS), name=f"product_{lane}", reset_less=True)
             with m.If(self.clear):
                 m.d.sync += product.eq(0)
-            with m.If(self.codes_valid):
+            with m.If(self.codes_valid | self.scattering):
                 m.d.sync += product.eq((code - output) * multiplier + addend)
             m.d.comb += output_port.eq(product)
         return m
@@ -124,6 +143,10 @@ class PostAccumulators(wiring.Component):
         A command begins: no error value has been seen.
     accumulating, advance : In(1)
         In the first pass sums are kept; blocks move on.
+    measuring, erasing : In(1)
+        The sums are looked at for the largest; they become 0.
+    scattering, scattered, chunk : In(1), In(1), In(ScatterChunk)
+        The products of a chunk come in the next cycle; it is in work.
     codes_valid, codes_block : In(1), In(block_bits)
         The products of ``codes_block`` come in the next cycle.
     recall, block : In(1), In(block_bits)
@@ -134,8 +157,8 @@ class PostAccumulators(wiring.Component):
     sum_block : Out(block_bits)
     sums, mask : Out
         Of ``sum_block``, and lanes of it that the command processes.
-    peak : Out(23)
-        OR of the magnitudes of the error values: as long as their largest.
+    peak : Out(acc_bits)
+        OR of the magnitudes of the error values, or sums: as long as their largest.
     saturations : Out
         Lanes that saturated in this cycle.
     idle : In(1)
@@ -152,21 +175,26 @@ class PostAccumulators(wiring.Component):
             {
                 **shared,
                 "command": In(PostCommand(config)),
-                "last": In(config.line_bits),
+                "last": In(config.sum_bits),
                 "begin": In(1),
                 "accumulating": In(1),
                 "advance": In(1),
+                "measuring": In(1),
+                "erasing": In(1),
+                "scattering": In(1),
+                "scattered": In(1),
+                "chunk": In(ScatterChunk(config)),
                 "codes_valid": In(1),
-                "codes_block": In(config.block_bits),
+                "codes_block": In(config.sum_word_bits),
                 "recall": In(1),
-                "block": In(config.block_bits),
+                "block": In(config.sum_word_bits),
                 "products": In(signed(PRODUCT_BITS)).array(lanes),
                 "product_valid": Out(1),
                 "sum_valid": Out(1),
-                "sum_block": Out(config.block_bits),
+                "sum_block": Out(config.sum_word_bits),
                 "sums": Out(signed(config.acc_bits)).array(lanes),
                 "mask": Out(lanes),
-                "peak": Out(PRODUCT_BITS - 1),
+                "peak": Out(config.acc_bits),
                 "saturations": Out(range(lanes + 1)),
                 "idle": In(1),
             }
@@ -177,22 +205,27 @@ class PostAccumulators(wiring.Component):
         config, command = self.config, self.command
         lanes, bits = config.post_lanes, config.acc_bits
         m.submodules.accumulators = memory = Sram(
-            width=bits * lanes, depth=max(2, config.blocks), granularity=bits
+            width=bits * lanes, depth=max(2, config.accumulator_words), granularity=bits
         )
-        product_block, asked_block = Signal(config.block_bits), Signal(config.block_bits)
-        add, load, keep = Signal(), Signal(), Signal()
+        product_block, asked_block = Signal(config.sum_word_bits), Signal(config.sum_word_bits)
+        add, load, keep, cut = Signal(), Signal(), Signal(), Signal()
+        of_chunk = Signal(lanes, reset_less=True)
+        of_command = lane_mask(self.sum_block, command.first_line, self.last, lanes=lanes)
         m.d.comb += [
             asked_block.eq(Mux(self.recall, self.block, self.codes_block)),
-            memory.r_en.eq((self.codes_valid & command.accumulate) | self.recall),
+            memory.r_en.eq((self.codes_valid & command.accumulate) | self.recall | self.scattering),
             memory.r_address.eq(asked_block),
             add.eq(~self.accumulating | (command.accumulate & ~command.delta)),
             load.eq(self.advance & self.product_valid),
-            keep.eq(self.accumulating & self.sum_valid),
-            self.mask.eq(lane_mask(self.sum_block, command.first_line, self.last, lanes=lanes)),
+            keep.eq((self.accumulating | self.scattered) & self.sum_valid),
+            self.mask.eq(Mux(self.scattered, of_chunk, of_command)),
         ]
+        with m.If(self.scattering):
+            m.d.comb += asked_block.eq(self.chunk.word)
+            m.d.sync += [of_chunk.eq(self.chunk.mask), cut.eq(self.chunk.cut)]
         with m.If(self.advance):
             m.d.sync += [
-                self.product_valid.eq(self.codes_valid | self.recall),
+                self.product_valid.eq(self.codes_valid | self.recall | self.scattering),
                 product_block.eq(asked_block),
                 self.sum_valid.eq(self.product_valid),
                 self.sum_block.eq(product_block),
@@ -206,7 +239,8 @@ class PostAccumulators(wiring.Component):
                 m.d.comb += total.eq(product + Mux(add, old, 0))
                 m.d.sync += result.eq(saturate(total, bits))
             m.d.comb += self.sums[lane].eq(result)
-            overflows.append(total[bits] ^ total[bits - 1])
+            short = self.scattered & cut & product.any()
+            overflows.append((total[bits] ^ total[bits - 1]) | short)
         m.submodules.count = count = OnesCounter(lanes)
         saturated = Signal(lanes, reset_less=True)
         with m.If(load):
@@ -216,7 +250,7 @@ class PostAccumulators(wiring.Component):
             self.saturations.eq(count.count),
         ]
         self._keep(m, memory, keep)
-        with m.If(keep & command.delta):
+        with m.If((self.accumulating & command.delta | self.measuring) & self.sum_valid):
             m.d.sync += self.peak.eq(self.peak | _any_magnitude(self.sums, self.mask))
         with m.If(self.begin):
             m.d.sync += self.peak.eq(0)
@@ -229,7 +263,7 @@ class PostAccumulators(wiring.Component):
         earliest, after the write that may follow.
         """
         m.d.comb += [
-            memory.w_en.eq(keep),
+            memory.w_en.eq(keep | (self.erasing & self.sum_valid)),
             memory.w_address.eq(self.sum_block),
             memory.w_mask.eq(self.mask),
         ]
@@ -253,6 +287,6 @@ class PostAccumulators(wiring.Component):
 def _any_magnitude(values: list[Value], mask: Value) -> Value:
     """OR of the magnitudes of the error values among ``mask``."""
     return reduce(or_, (
-        Mux(mask[lane], Mux(value[-1], -value, value)[: PRODUCT_BITS - 1], 0)
+        Mux(mask[lane], Mux(value[-1], -value, value)[: len(value)], 0)
         for lane, value in enumerate(values)
     ))  # fmt: skip

@@ -13,8 +13,10 @@ from phasecore.rtl.core.interfaces import (
     AccumulatorPort,
     AdcRead,
     AffineWrite,
+    Exponents,
     ExponentWrite,
     PostCommand,
+    ScatterChunk,
     UnitStatus,
     VectorRead,
     VectorWrite,
@@ -49,8 +51,9 @@ class PostProcessing(wiring.Component):
     exponent_write : Out(ExponentWrite)
         In the cycle in which a command with a destination ends.
     affine_write : In(AffineWrite)
-    accumulators : In(AccumulatorPort)
-        For the network interface, with ``config.objects``.
+    exponents : In(Exponents)
+    accumulators, scatter : In(AccumulatorPort), In(stream of ScatterChunk)
+        For the network interface and the window unit, with ``config.objects``.
     status : Out(UnitStatus)
         Reads and writes the slots of the command up to its end.
     waiting : Out(1)
@@ -63,14 +66,18 @@ class PostProcessing(wiring.Component):
 
     def __init__(self, config: CoreConfig):
         self.config = config
-        shared = {"accumulators": In(AccumulatorPort(config))} if config.objects else {}
+        shared = {
+            "accumulators": In(AccumulatorPort(config)),
+            "scatter": In(stream.Signature(ScatterChunk(config))),
+        }
         super().__init__(
             {
-                **shared,
+                **(shared if config.objects else {}),
                 "i": In(stream.Signature(PostCommand(config))),
                 "adc": Out(AdcRead(config)),
                 "latched": In(2),
                 "window_exponent": In(signed(EXPONENT_BITS)),
+                "exponents": In(Exponents(config)),
                 "read": Out(VectorRead(config)),
                 "write": Out(VectorWrite(config)),
                 "exponent_write": Out(ExponentWrite(config)),
@@ -91,7 +98,7 @@ class PostProcessing(wiring.Component):
         m.submodules.sums = sums = PostAccumulators(config)
         m.submodules.write_back = write_back = PostWriteBack(config)
         command = control.command
-        last = Signal(config.line_bits)
+        last = Signal(config.sum_bits)
         m.d.comb += last.eq(command.first_line + command.count - 1)
         connect(m, flipped(self.i), control.i)
         connect(m, control.status, flipped(self.status))
@@ -102,12 +109,14 @@ class PostProcessing(wiring.Component):
         connect(m, write_back.write, flipped(self.write))
         if config.objects:
             connect(m, flipped(self.accumulators), sums.accumulators)
+            self._scatter(m, control, products, sums)
         for part in (issue, products, sums, write_back):
             m.d.comb += part.command.eq(command)
         m.d.comb += [
             issue.last.eq(last),
             issue.latched.eq(self.latched),
             issue.window_exponent.eq(self.window_exponent),
+            issue.slot_exponent.eq(self.exponents[command.slot]),
             self.waiting.eq(issue.waiting),
             products.word.eq(self.read.data),
             products.codes.eq(self.adc.codes),
@@ -119,6 +128,20 @@ class PostProcessing(wiring.Component):
         ]
         self._advance(m, control, issue, products, sums, write_back)
         return m
+
+    def _scatter(
+        self, m: Module, control: PostControl, products: PostProducts, sums: PostAccumulators
+    ) -> None:
+        """A chunk of SCATTER is multiplied, added and kept."""
+        m.d.comb += [
+            control.scatter.eq(self.scatter.valid),
+            self.scatter.ready.eq(control.scattering),
+            products.scattering.eq(control.scattering),
+            products.chunk.eq(self.scatter.payload),
+            sums.scattering.eq(control.scattering),
+            sums.scattered.eq(control.scattered),
+            sums.chunk.eq(self.scatter.payload),
+        ]
 
     def _advance(
         self, m: Module, control: PostControl, issue: PostIssue, products: PostProducts,
@@ -138,15 +161,19 @@ class PostProcessing(wiring.Component):
             products.codes_valid.eq(issue.codes_valid),
             products.clear.eq(control.clear),
             sums.begin.eq(control.accepted),
-            sums.idle.eq(control.i.ready),
+            sums.idle.eq(control.i.ready & ~control.scattering),
             sums.accumulating.eq(control.accumulating),
-            sums.advance.eq(control.accumulating | write_back.move),
+            sums.measuring.eq(control.measuring),
+            sums.erasing.eq(control.erasing),
+            sums.advance.eq(
+                control.accumulating | control.scattering | control.scattered | write_back.move
+            ),
             sums.codes_valid.eq(issue.codes_valid),
             sums.codes_block.eq(issue.codes_block),
             sums.recall.eq(issue.recall),
             sums.block.eq(issue.block),
             write_back.shift.eq(control.shift),
-            write_back.begin.eq(control.accumulating & ~issue.started),
+            write_back.begin.eq((control.accumulating & ~issue.started) | control.measuring),
             write_back.take.eq(control.take),
             write_back.mask.eq(sums.mask),
             write_back.flush.eq(control.flush),

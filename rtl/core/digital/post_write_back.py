@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
 from phasecore.rtl.core.digital.activation import Activation
+from phasecore.rtl.core.digital.post_control import SHIFT_MAX
 from phasecore.rtl.core.digital.rotator import Rotator
 from phasecore.rtl.core.interfaces import PostCommand, VectorWrite
 from phasecore.rtl.lib.arithmetic import round_shift, saturate
@@ -15,9 +16,6 @@ from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import Function
 
 __all__ = ["PostWriteBack"]
-
-_SHIFT_MAX = 24
-"""Every larger right shift of an error value gives 0 like this one."""
 
 
 class PostWriteBack(wiring.Component):
@@ -73,11 +71,11 @@ class PostWriteBack(wiring.Component):
         connect(m, rotator.write, flipped(self.write))
         self._rotate(m, rotator)
         # Left by the rest and then right by a constant: one variable shift for exact rounding.
-        left = Signal(range(_SHIFT_MAX + 1))
+        left = Signal(range(SHIFT_MAX + 1))
         mask = Signal(lanes)
         load = Signal()
         m.d.comb += [
-            left.eq(Mux(self.shift > _SHIFT_MAX, 0, _SHIFT_MAX - self.shift)),
+            left.eq(Mux(self.shift > SHIFT_MAX, 0, SHIFT_MAX - self.shift)),
             load.eq(self.move & self.take),
         ]
         with m.If(self.move):
@@ -85,13 +83,13 @@ class PostWriteBack(wiring.Component):
         with m.If(load):
             m.d.sync += mask.eq(self.mask)
         for lane, total in enumerate(self.sums):
-            aligned = Signal(signed(bits + _SHIFT_MAX), name=f"aligned_{lane}")
+            aligned = Signal(signed(bits + SHIFT_MAX), name=f"aligned_{lane}")
             rounded = Signal(signed(bits + 1), name=f"rounded_{lane}")
             value = Signal(signed(9), name=f"value_{lane}", reset_less=True)
             with m.If(load):
                 m.d.comb += [
                     aligned.eq(total << left),
-                    rounded.eq(round_shift(aligned, _SHIFT_MAX)),
+                    rounded.eq(round_shift(aligned, SHIFT_MAX)),
                 ]
                 m.d.sync += value.eq(saturate(rounded, 9, symmetric=True))
             m.d.comb += activation.values[lane].eq(value)
@@ -113,7 +111,9 @@ class PostWriteBack(wiring.Component):
         distance = (command.destination_line - command.first_line)[: self.config.line_bits]
         m.d.comb += [
             rotator.rotation.eq(distance[:lane_bits]),
-            rotator.word.eq(command.first_line[lane_bits:] + distance[lane_bits:]),
+            rotator.word.eq(
+                command.first_line[lane_bits : self.config.line_bits] + distance[lane_bits:]
+            ),
             rotator.slot.eq(command.destination),
             rotator.begin.eq(self.begin),
             rotator.flush.eq(self.flush),

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Second stage of the window unit: chunks become words of the slot."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from phasecore.rtl.core.digital.window_walk import WindowChunk
 from phasecore.rtl.core.interfaces import VectorWrite
-from phasecore.rtl.lib.trees import rotate_lanes
+from phasecore.rtl.lib.trees import first_lanes, rotate_lanes
 from phasecore.rtl.spec.core import CoreConfig
 
 __all__ = ["LaneMerger", "WindowAssembler"]
@@ -71,14 +71,15 @@ class WindowAssembler(wiring.Component):
     """Puts words together in a register; complete ones go to the memory from another one.
 
     A chunk that is taken comes with its word in the next cycle and is never refused then: a
-    complete word that finds the write register full waits in the first one.
+    complete word that finds the write register full waits in the first one. The chunks of SCATTER
+    are turned only.
 
     Members
     -------
     begin : In(1)
         A command begins: its first word is ``block`` of ``slot``, stable until not ``busy``.
     block, slot : In
-    largest : In(1)
+    largest, scatter : In(1)
     chunk : In(WindowChunk)
     take : In(1)
         The chunk is taken, in a cycle with ``ready``.
@@ -88,6 +89,8 @@ class WindowAssembler(wiring.Component):
         Word of the chunk that was taken in the cycle before.
     busy : Out(1)
         A chunk or a word is on its way.
+    arrived, turned : Out(1), Out(8 * post_lanes)
+        The word of the chunk that was taken in the cycle before, turned.
     write : Out(VectorWrite)
     """
 
@@ -99,11 +102,14 @@ class WindowAssembler(wiring.Component):
                 "block": In(config.block_bits),
                 "slot": In(config.slot_bits),
                 "largest": In(1),
+                "scatter": In(1),
                 "chunk": In(WindowChunk(config)),
                 "take": In(1),
                 "ready": Out(1),
                 "data": In(8 * config.post_lanes),
                 "busy": Out(1),
+                "arrived": Out(1),
+                "turned": Out(8 * config.post_lanes),
                 "write": Out(VectorWrite(config)),
             }
         )
@@ -113,7 +119,7 @@ class WindowAssembler(wiring.Component):
         config, write = self.config, self.write
         lanes = config.post_lanes
         m.submodules.merger = merger = LaneMerger(config)
-        arrived, chunk = Signal(), Signal(WindowChunk(config))
+        arrived, chunk = self.arrived, Signal(WindowChunk(config))
         word = Signal(8 * lanes, reset_less=True)
         waits, wait_end = Signal(), Signal(range(lanes + 1))
         data = Signal(8 * lanes, reset_less=True)
@@ -125,7 +131,8 @@ class WindowAssembler(wiring.Component):
             merger.take.eq(arrived),
             merger.word.eq(self.data),
             merger.before.eq(word),
-            complete.eq(arrived & chunk.full),
+            self.turned.eq(merger.turned),
+            complete.eq(arrived & chunk.full & ~self.scatter),
             free.eq(~write.valid | write.ready),
             # What crosses needs the register for its rest, so its first word must not wait there.
             self.ready.eq(~waits & (free | ~complete) & (~self.chunk.crosses | (free & ~complete))),
@@ -135,7 +142,7 @@ class WindowAssembler(wiring.Component):
         m.d.sync += arrived.eq(self.take)
         with m.If(self.take):
             m.d.sync += chunk.eq(self.chunk)
-        with m.If(arrived):
+        with m.If(arrived & ~self.scatter):
             m.d.sync += [
                 word.eq(Mux(chunk.crosses, merger.turned, merger.merged)),
                 waits.eq(complete & (~free | (chunk.crosses & chunk.last))),
@@ -155,8 +162,3 @@ class WindowAssembler(wiring.Component):
         with m.If(self.begin):
             m.d.sync += block.eq(self.block)
         return m
-
-
-def first_lanes(count: Value, lanes: int) -> Value:
-    """The first ``count`` lanes, all from ``lanes`` on."""
-    return Cat(count > lane for lane in range(lanes))

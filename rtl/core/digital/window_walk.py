@@ -20,6 +20,10 @@ class WindowChunk(data.StructLayout):
     of the memory's word, which needs no ``read`` where the pixel is padding; its byte b goes to
     lane ``b + rotation`` modulo ``post_lanes``. A byte of the ``first`` pixel is
     not compared; with a ``full`` chunk the word is complete, with the ``last`` one the window.
+
+    Of SCATTER it is the other way round: the lanes are those of the word that is read, the
+    ``address`` is the accumulators', whose first lane of the chunk is ``sum_lane``; it crosses
+    neither's end.
     """
 
     def __init__(self, config: CoreConfig):
@@ -31,6 +35,7 @@ class WindowChunk(data.StructLayout):
                 "rotation": lane_bits,
                 "lane": lane_bits,
                 "end": range(2 * config.post_lanes),
+                "sum_lane": lane_bits,
                 "first": 1,
                 "full": 1,
                 "crosses": 1,
@@ -263,13 +268,16 @@ class WindowWalk(wiring.Component):
         # Bytes left of the pixel, lines left of the command; of the largest, those of the block.
         left, lines = Signal(WindowCommand.PIXEL_BITS), Signal(self.config.line_bits + 1)
         room, count, limit = Signal(lane_bits + 1), Signal(lane_bits + 1), Signal.like(left)
+        in_ring, in_word = Signal(lane_bits + 1), Signal(lane_bits + 1)
         end = self.o.payload.end
         m.d.comb += [
             self.i.ready.eq(~self.active & self.idle),
             start.eq(self.i.valid & self.i.ready),
             go.eq(self.o.valid & self.o.ready),
             limit.eq(Mux(left < lines, left, lines)),
-            room.eq(Mux(pixel.inside, lanes - at.address[:lane_bits], lanes)),
+            in_ring.eq(Mux(pixel.inside, lanes - at.address[:lane_bits], lanes)),
+            in_word.eq(Mux(command.scatter, lanes - lane, lanes)),
+            room.eq(Mux(in_ring < in_word, in_ring, in_word)),
             count.eq(Mux(limit < room, limit, room)),
             pixel_done.eq(count == left),
             block_done.eq(pixel_done & pixel.last),
@@ -328,7 +336,8 @@ class WindowWalk(wiring.Component):
             self.o.valid.eq(self.active),
             chunk.read.eq(pixel.inside),
             chunk.address.eq(self.command.ring_base + at.address[exact_log2(lanes) :]),
-            chunk.rotation.eq(lane - at.address),
+            chunk.rotation.eq(Mux(self.command.scatter, at.address - lane, lane - at.address)),
+            chunk.sum_lane.eq(at.address),
             chunk.lane.eq(lane),
             chunk.first.eq(~self.command.largest | pixel.first),
             chunk.crosses.eq(chunk.end > lanes),
