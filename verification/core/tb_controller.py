@@ -442,6 +442,26 @@ async def windows_wait_for_their_object_and_their_slots(dut):
     assert await host.get("FAULT_CODE") == FaultCode.OBJECT
 
 
+@cocotb.test(timeout_time=5, timeout_unit="ms", skip=not CONFIG.sum_words)
+async def sums_are_taken_when_all_is_added(dut):
+    """NORMALISE waits for the window unit, which may have chunks of SCATTER."""
+    host, units = await start(dut, duty=1.0)
+    units.hang = {"gather"}
+    program = [
+        encode(Opcode.SCATTER, object=0, slot=1, block=0, block_row=0, block_col=0),
+        encode(Opcode.NORMALISE, object=0, destination=2, destination_line=0),
+        encode(Opcode.HALT),
+    ]  # fmt: skip
+    await host.fill("PROGRAM", program)
+    await host.set("CONTROL", 1)
+    await ClockCycles(dut.clk, 200)
+    assert [name for name, _ in units.issued] == ["gather"]
+    assert await host.get("COUNT_STALL_GATHER") > 100
+    units.work["gather"] = None
+    await host.wait()
+    assert [name for name, _ in units.issued] == ["gather", "post"]
+
+
 @cocotb.test(timeout_time=5, timeout_unit="ms", skip=not NETWORKED)
 @cocotb.parametrize(partial=[0, 1])
 async def sends_go_on_beside_the_program(dut, partial):
