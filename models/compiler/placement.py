@@ -14,7 +14,7 @@ from phasecore.rtl.spec.instructions import GROUP
 from phasecore.rtl.spec.noc import NocConfig
 from phasecore.rtl.spec.topology import prism
 
-__all__ = ["check_core", "check_tiles", "graph_chip", "place", "place_edges"]
+__all__ = ["check_core", "check_tiles", "graph_chip", "is_reached", "place", "place_edges"]
 
 TRIES = 64
 """Random placements that are improved by exchanges."""
@@ -130,8 +130,9 @@ def graph_chip(core: CoreConfig, cores: int, topology: str = "mesh") -> ChipConf
 
 
 def place_edges(
-    chip: ChipConfig, parts: int, edges: Sequence[tuple[int | None, int | None]]
-) -> tuple[int, ...]:
+    chip: ChipConfig, parts: int, edges: Sequence[tuple[int | None, int | None]],
+    groups: Sequence[Sequence[int]] = (),
+) -> tuple[int, ...]:  # fmt: skip
     """Nodes of parts that send to one another.
 
     On a mesh all vectors together go over few links; on direct links each goes over one.
@@ -140,39 +141,48 @@ def place_edges(
     ----------
     parts : their number, at most that of the cores
     edges : producer and consumer by number; None is the host
+    groups : parts that read the same vectors; a multicast to all of them saves links
 
     Raises ``ValueError`` if none was found on direct links.
     """
-    found, rng = None, np.random.Generator(np.random.PCG64(0))
-    hops = _hops(chip)
+    hops, rng = _hops(chip), np.random.Generator(np.random.PCG64(0))
+    # Places: of the parts, of cores without any, then of the host.
+    ends = [tuple(-1 if end is None else end for end in edge) for edge in edges]
+
+    def cost(nodes: list[int]) -> int:
+        links = sum(int(hops[nodes[one], nodes[to]]) for one, to in ends)
+        members = [[nodes[part] for part in group] for group in groups]
+        return links - sum(len(group) - 1 for group in members if is_reached(chip, group))
+
+    best: tuple[int, list[int]] | None = None
     for _ in range(TRIES):
-        # Places: of the parts, of cores without any, then of the host.
         nodes = [*rng.permutation(chip.cores).tolist(), chip.host]
-        ends = [tuple(-1 if end is None else end for end in edge) for edge in edges]
-        cost = sum(hops[nodes[a], nodes[b]] for a, b in ends)
-        better = True
+        least, better = cost(nodes), True
         while better:
             better = False
             for a, b in itertools.combinations(range(len(chip.cores)), 2):
                 if a >= parts:
                     continue
                 nodes[a], nodes[b] = nodes[b], nodes[a]
-                now = sum(hops[nodes[one], nodes[to]] for one, to in ends)
-                if now < cost:
-                    cost, better = now, True
+                if (now := cost(nodes)) < least:
+                    least, better = now, True
                 else:
                     nodes[a], nodes[b] = nodes[b], nodes[a]
-        if found is None or cost < found[0]:
-            found = cost, tuple(nodes[:parts])
-        if cost == len(edges):
-            break
-    assert found is not None
-    if chip.noc.direct and found[0] > len(edges):
+        if best is None or least < best[0]:
+            best = least, nodes
+    assert best is not None
+    if chip.noc.direct and any(hops[best[1][one], best[1][to]] > 1 for one, to in ends):
         raise ValueError(
             f"no placement found of {parts} parts on {chip.noc.topology} of {chip.noc.nodes} nodes"
             f" with {len(edges)} ways of one link"
         )
-    return found[1]
+    return tuple(best[1][:parts])
+
+
+def is_reached(chip: ChipConfig, nodes: Sequence[int]) -> bool:
+    """Whether a multicast reaches just these: they are all those of some columns and rows."""
+    x, y = (set(axis) for axis in zip(*map(chip.place, nodes), strict=True))
+    return len(x) * len(y) == len(nodes)
 
 
 def _hops(chip: ChipConfig) -> NDArray[np.int64]:

@@ -93,12 +93,28 @@ def test_every_way_is_one_link(topology):
     mapping = InferenceMapping(graph, layers, chip, IDEAL)
     for node, tables in mapping.tables.items():
         for route in tables.routes:
+            if route.multicast:
+                continue
             to = route.y * chip.noc.width + route.x
             if topology == "prism":
                 assert to in chip.noc.neighbours[node]
             else:
                 (ax, ay), (bx, by) = chip.place(node), chip.place(to)
                 assert abs(ax - bx) + abs(ay - by) <= 2
+
+
+def test_tiles_in_a_rectangle_get_multicasts():
+    """Every core in its columns and rows is a consumer, with a number of its own."""
+    graph = residual(np.random.default_rng(1))
+    layers = quantise(graph, np.full((1, graph.inputs), 9, np.uint8), CORE, IDEAL)
+    mapping = InferenceMapping(graph, layers, graph_chip(CORE, cores_of(graph)), IDEAL)
+    routes = [route for tables in mapping.tables.values() for route in tables.routes]
+    several = [route for route in routes if route.multicast]
+    assert several
+    for route in several:
+        assert route.consumers == route.cols.bit_count() * route.rows.bit_count() > 1
+    members = [entry.member for tables in mapping.tables.values() for entry in tables.objects]
+    assert max(members) == max(route.consumers for route in several) - 1
 
 
 def changed(graph, **fields):

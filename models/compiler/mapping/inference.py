@@ -33,9 +33,9 @@ from phasecore.models.compiler.mapping.base import (
 )
 from phasecore.models.compiler.mapping.depths import Depths
 from phasecore.models.compiler.mapping.stage import ALL, HALT, GraphObject, Stage, Y, words
-from phasecore.models.compiler.placement import place_edges
+from phasecore.models.compiler.placement import is_reached, place_edges
 from phasecore.models.compiler.quantise import QuantLayer
-from phasecore.models.compiler.windows import check_rings, window_object
+from phasecore.models.compiler.windows import check_rings, smallest_depth, window_object
 from phasecore.models.golden.arithmetic import Int
 from phasecore.models.golden.device import DeviceProfile
 from phasecore.models.golden.packets import Result, vector_bytes, vector_packet
@@ -61,6 +61,9 @@ PROGRAMS = 16
 
 Part = tuple[int, int]
 """Number of a layer, and of a tile of it."""
+
+Readers = tuple[GraphObject, tuple[int, ...]]
+"""Object, and the nodes that have it, of a route."""
 
 
 class InferenceMapping(Mapping):
@@ -97,7 +100,10 @@ class InferenceMapping(Mapping):
         numbers: dict[Part | None, int | None] = {part: at for at, part in enumerate(parts)}
         numbers[None] = None
         edges = [(numbers[one], numbers[to]) for one, to in _edges(layers)]
-        nodes = place_edges(chip, len(parts), edges)
+        readers: dict[str, list[int]] = {}
+        for at, (number, _) in enumerate(parts):
+            readers.setdefault(layers[number].layer.source, []).append(at)
+        nodes = place_edges(chip, len(parts), edges, list(readers.values()))
         self.stages = [
             Stage(node, number, part, layers[number])
             for node, (number, part) in zip(nodes, parts, strict=True)
@@ -109,6 +115,7 @@ class InferenceMapping(Mapping):
         self._depths = Depths(graph)
         for stage in self.stages:
             self._depths.note(stage, self._frame(stage, 0))
+        self._room = self._rooms()
         objects = {stage.node: self._objects(stage) for stage in self.stages}
         self.tables = {
             stage.node: Tables(objects[stage.node], self._routes(stage, objects))
@@ -133,17 +140,35 @@ class InferenceMapping(Mapping):
 
     # What is where
 
-    def _find_readers(self) -> dict[str, list[tuple[int, GraphObject]]]:
-        """Core and object of every reader of a tensor; its place in the list is the route."""
-        found: dict[str, list[tuple[int, GraphObject]]] = {INPUT: []}
+    def _find_readers(self) -> dict[str, list[Readers]]:
+        """Routes of a tensor: objects of cores that read it, several where a multicast reaches
+        just these."""
+        found: dict[str, dict[tuple[GraphObject, bool], list[int]]] = {INPUT: {}}
+
+        def add(tensor: str, node: int, number: GraphObject) -> None:
+            found[tensor].setdefault((number, node == self.hardware.host), []).append(node)
+
         for stage in self.stages:
             layer = stage.layer
-            found.setdefault(layer.name, [])
-            found[layer.source].append((stage.node, GraphObject.FRAME))
+            found.setdefault(layer.name, {})
+            add(layer.source, stage.node, GraphObject.FRAME)
             if stage.is_last and layer.skip is not None:
-                found[layer.skip].append((stage.node, GraphObject.SKIP))
-        found[self._graph.layers[-1].name].append((self.hardware.host, GraphObject.FRAME))
-        return found
+                add(layer.skip, stage.node, GraphObject.SKIP)
+        add(self._graph.layers[-1].name, self.hardware.host, GraphObject.FRAME)
+        return {
+            tensor: [
+                (number, part)
+                for (number, _), nodes in readers.items()
+                for part in self._reached(nodes, number is GraphObject.FRAME)
+            ]
+            for tensor, readers in found.items()
+        }  # fmt: skip
+
+    def _reached(self, nodes: list[int], together: bool) -> list[tuple[int, ...]]:
+        """All nodes, if ``together`` and a multicast reaches just them, else each by itself."""
+        if together and is_reached(self.hardware, nodes):
+            return [tuple(nodes)]
+        return [(node,) for node in nodes]
 
     def _maker(self, tensor: str) -> int:
         """Node that sends a tensor."""
@@ -154,7 +179,11 @@ class InferenceMapping(Mapping):
     def _from(self, tensor: str, node: int, number: GraphObject) -> dict[str, Any]:
         """Producer of an object of a core."""
         x, y = self.hardware.place(self._maker(tensor))
-        return {"x": x, "y": y, "route": self._readers[tensor].index((node, number))}
+        route, nodes = next(
+            (route, nodes) for route, (to, nodes) in enumerate(self._readers[tensor])
+            if to is number and node in nodes
+        )  # fmt: skip
+        return {"x": x, "y": y, "route": route, "member": nodes.index(node)}
 
     def segments(self, eta: float) -> dict[int, list[Segment]]:
         """Segments of every core; ``eta`` is of no account."""
@@ -175,7 +204,7 @@ class InferenceMapping(Mapping):
         layer = stage.layer
         objects = [unused] * len(GraphObject)
         frame = objects[GraphObject.FRAME] = self._frame(
-            stage, self._depths.ahead(stage, self._frame(stage, 0), self.config)
+            stage, self._room[stage.node] - smallest_depth(self._frame(stage, 0))
         )
         if stage.is_last and layer.skip is not None:
             objects[GraphObject.SKIP] = self._skip(stage, layer.skip, frame.base + frame.size)
@@ -190,6 +219,20 @@ class InferenceMapping(Mapping):
         while objects[-1] is unused:
             objects.pop()
         return objects
+
+    def _rooms(self) -> dict[int, int]:
+        """Vectors that the frame of every core must hold; a multicast has as much room at each."""
+        found = {}
+        for stage in self.stages:
+            frame = self._frame(stage, 0)
+            ahead = self._depths.ahead(stage, frame, self.config)
+            found[stage.node] = smallest_depth(frame) + ahead
+        for readers in self._readers.values():
+            for number, nodes in readers:
+                if number is GraphObject.FRAME and nodes != (self.hardware.host,):
+                    most = max(found[node] for node in nodes)
+                    found.update(dict.fromkeys(nodes, most))
+        return found
 
     def _frame(self, stage: Stage, ahead: int) -> ObjectDescriptor:
         """Pixels that a core reads, with room for some beside those that its windows need."""
@@ -237,26 +280,32 @@ class InferenceMapping(Mapping):
             x, y = self.hardware.place(after.node)
             return [RouteDescriptor(object=GraphObject.PARTIALS, x=x, y=y)]
         return [
-            self._route(node, number, objects, stage.layer.outputs)
-            for node, number in self._readers[stage.layer.name]
+            self._route(readers, objects, stage.layer.outputs)
+            for readers in self._readers[stage.layer.name]
         ]
 
     def _route(
-        self, node: int, number: GraphObject, objects: dict[int, list[ObjectDescriptor]],
-        outputs: int,
-    ) -> RouteDescriptor:  # fmt: skip
-        """To an object of a core, or of the host."""
-        x, y = self.hardware.place(node)
-        if node == self.hardware.host:
+        self, readers: Readers, objects: dict[int, list[ObjectDescriptor]], outputs: int
+    ) -> RouteDescriptor:
+        """To an object of one or several cores, or of the host."""
+        number, nodes = readers
+        places = [self.hardware.place(node) for node in nodes]
+        if nodes == (self.hardware.host,):
             depth = BRIDGE_FLITS // vector_flits(outputs, self.config)
         else:
-            depth = objects[node][number].depth
-        return RouteDescriptor(object=number, x=x, y=y, credits=min(depth, CREDITS_MAX))
+            depth = min(objects[node][number].depth for node in nodes)
+        room = {"object": number, "credits": min(depth, CREDITS_MAX), "consumers": len(nodes)}
+        if len(nodes) == 1:
+            return RouteDescriptor(x=places[0][0], y=places[0][1], **room)
+        return RouteDescriptor(
+            multicast=1, cols=sum(1 << x for x in {x for x, _ in places}),
+            rows=sum(1 << y for y in {y for _, y in places}), **room,
+        )  # fmt: skip
 
     def _host_tables(self, objects: dict[int, list[ObjectDescriptor]]) -> Tables:
         output = self._graph.layers[-1].name
         made = self._from(output, self.hardware.host, GraphObject.FRAME)
-        routes = [self._route(*reader, objects, 0) for reader in self._readers[INPUT]]
+        routes = [self._route(readers, objects, 0) for readers in self._readers[INPUT]]
         return Tables([ObjectDescriptor(**made)], routes)
 
     # Jobs
