@@ -33,6 +33,7 @@ CONTRACT, REFERENCE = ROOT / "docs" / "contract", ROOT / "docs" / "reference"
 
 EPOCH, TRAINING = "mlp-784-250-10-epoch", "simulate-mlp-196-50-10"
 DEMO = "simulate-mlp-64-50-10"
+INFERENCE = ("mnist-conv-rtl", "resnet-block-rtl")
 SEEDS, REPLAY = "mnist-accuracy-seeds", "replay-mlp-784-250-10"
 ABLATIONS = {
     "base=recipe": "the recipe, 2 devices per polarity",
@@ -263,6 +264,32 @@ def _convolution() -> str:
     )
 
 
+def _inference() -> str:
+    """Trained networks that inferred in RTL, a line for every run."""
+    rows = []
+    for name in INFERENCE:
+        result = _load(name)
+        for run in result["runs"]:
+            accuracy = ""
+            if "accuracy_rtl" in run:
+                accuracy = f"{100 * run['accuracy_rtl']:.1f} / {100 * run['accuracy_float']:.1f} %"
+            rows.append(
+                f"| [{result['network']}]({name}.json), {result['layers']} layers,"
+                f" {result['topology']} | {run['profile']}, {run['order']} | {run['images']} |"
+                f" {run['mismatches']} of {run['values_compared']:,} |"
+                f" {run['cycles_per_image']:,.0f} | {100 * run['busy']:.1f} % | {accuracy} |"
+                f" {run['signal_to_noise_db']:.1f} |"
+            )
+    return (
+        "**Trained networks infer in RTL**, bit for bit as in the golden model"
+        " ([how](../chip/inference.md)); busy is the part of the\ncycles in which the first core"
+        " integrates windows, accuracy that of the RTL and of floating point on the same images,\n"
+        "dB the outputs' signal to noise against floating point:\n\n"
+        "| network | run | images | mismatches | cycles per image | busy | accuracy | dB |\n"
+        "|---|---|--:|--:|--:|--:|--:|--:|\n" + "\n".join(rows)
+    )
+
+
 def _aihwkit() -> str:
     """Golden model beside aihwkit."""
     run = _load("speed-aihwkit")
@@ -330,7 +357,7 @@ def documents() -> dict[Path, str]:
     readme = ROOT / "README.md"
     sections: dict[Callable[[], str], tuple[str, ...]] = {
         _accuracy: (SEEDS, REPLAY), _training: (EPOCH, TRAINING), _cycles: (EPOCH,),
-        _ablation: ("ablation",), _convolution: ("train-lenet-5",),
+        _ablation: ("ablation",), _convolution: ("train-lenet-5",), _inference: INFERENCE,
         _speed: ("speed-mlp-784-250-10",), _aihwkit: ("speed-aihwkit",), _bench: (), _area: (),
     }  # fmt: skip
     results = "\n\n".join(
