@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutional networks: layers, im2col tables, placement (docs/contract).
+"""Convolutional networks: layers, and what their kernels cover (docs/contract).
 
-A layer has a core of its own, or several when its rows are more than a crossbar's. A convolution's
-rows are the cells that a kernel covers at one position. The recipe of
+A convolution's rows are the cells that a kernel covers at one position. The recipe of
 ``models/compiler/recipe.py`` holds for one position's products.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from phasecore.models.compiler.network import INDEX_LOG2, Layer, Network, Training
 from phasecore.models.golden.arithmetic import Int
-from phasecore.rtl.spec.core import DEFAULT, CoreConfig
+from phasecore.rtl.spec.chip import CHIPS, ChipConfig
+from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import Function
 
 __all__ = [
-    "ALIGNED_BITS",
     "CONV_NETWORKS",
     "POOL",
     "ConvLayer",
@@ -29,10 +29,6 @@ __all__ = [
 
 POOL = 2
 """Points pooled in either direction."""
-
-ALIGNED_BITS = 8
-"""Sums over positions are in units of ``2**(top - ALIGNED_BITS)``, top being the largest exponent
-of the errors."""
 
 TANH_INDEX_LOG2 = 6
 """log2 of the tanh table's steps per unit."""
@@ -113,17 +109,18 @@ class ConvLayer(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class ConvNetwork(Network):
-    """Layers one after another, each on as many cores as its rows need."""
+    """Layers one after another on the cores of a chip."""
 
     layers: tuple[ConvLayer, ...]
+    chip: ChipConfig
 
     @property
     def inputs(self) -> int:
         return self.layers[0].cells
 
-    def tiles(self, index: int, config: CoreConfig) -> int:
-        """Cores of a layer."""
-        return -(-self.layers[index].rows // config.rows)
+    @property
+    def presets(self) -> Mapping[str, CoreConfig]:
+        return {name: chip.core for name, chip in CHIPS.items()}
 
 
 def check_layers(network: ConvNetwork, config: CoreConfig) -> None:
@@ -175,10 +172,18 @@ def dense(
     )  # fmt: skip
 
 
+def _network(core: CoreConfig, **values: Any) -> ConvNetwork:
+    """On the default chip's cores, but for their configuration."""
+    return ConvNetwork(config=core, chip=CHIPS["default"].replace(core=core), **values)
+
+
+_CORE = CHIPS["default"].core
+
 CONV_NETWORKS: Mapping[str, ConvNetwork] = {
     network.name: network
     for network in (
-        ConvNetwork(
+        _network(
+            _CORE.replace(devices_per_polarity=8),
             name="lenet-5",
             dataset="mnist",
             layers=(
@@ -191,19 +196,18 @@ CONV_NETWORKS: Mapping[str, ConvNetwork] = {
                     backward_lsb_log2=14,
                 ),
             ),
-            config=DEFAULT.replace(devices_per_polarity=8),
             training=Training(eta=0.06, eta_end=0.005, epochs=10),
         ),
-        ConvNetwork(
+        _network(
+            _CORE.replace(rows=64, cols=16, post_lanes=16, update_lanes=16),
             name="conv-8x8",
             dataset="digits",
             layers=(
                 conv(8, 1, 6, 3, padding=1),
                 dense(96, 10, function=Function.SIGMOID, index_log2=2, forward_lsb_log2=15),
             ),
-            config=DEFAULT.replace(rows=64, cols=16, post_lanes=16, update_lanes=16),
             training=Training(eta=0.3, eta_end=0.1),
         ),
     )
 }  # fmt: skip
-"""Convolutional networks by name; ``config`` is the one they were tuned for."""
+"""Convolutional networks by name; ``chip`` is the one they were tuned for."""

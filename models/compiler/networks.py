@@ -8,7 +8,7 @@ from phasecore.models.compiler.network import ChipNetwork, Layer, Network, Train
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.core import DEFAULT, SMALL, TINY, CoreConfig
 
-__all__ = ["CHIP_NETWORKS", "CORE_NETWORKS", "NETWORKS"]
+__all__ = ["CHIP_NETWORKS", "CORE_NETWORKS", "NETWORKS", "ON_CHIPS"]
 
 
 def _perceptron(
@@ -92,5 +92,8 @@ CHIP_NETWORKS: Mapping[str, ChipNetwork] = {
 }
 """Networks of several cores; ``chip`` is the one they were tuned for."""
 
-NETWORKS: Mapping[str, Network] = {**CORE_NETWORKS, **CHIP_NETWORKS, **CONV_NETWORKS}
+ON_CHIPS: Mapping[str, Network] = {**CHIP_NETWORKS, **CONV_NETWORKS}
+"""All networks of several cores."""
+
+NETWORKS: Mapping[str, Network] = {**CORE_NETWORKS, **ON_CHIPS}
 """All of them."""

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Instructions and packets that mappings write alike."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,16 +13,23 @@ from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import GROUP, Function, Opcode, encode
 
 __all__ = [
+    "LOOPED",
     "activate",
     "delta",
     "driven",
+    "gather",
     "loop",
     "outer",
     "output_lines",
     "product",
+    "repeat",
+    "send",
     "target_packets",
     "vector",
 ]
+
+LOOPED = 0xFFFF
+"""Most passes of a loop."""
 
 
 def product(opcode: Opcode, recipe: Recipe, *, segment: int, slot: int) -> int:
@@ -59,9 +68,38 @@ def outer(segment: int, *, slot: int, delta: int) -> int:
     return encode(Opcode.OUTER, segment=segment, slot=slot, delta=delta, transfer=1)
 
 
-def loop(count: int) -> list[int]:
-    """Back to the start of the program until what is before has run ``count`` times."""
-    return [encode(Opcode.LOOP, counter=0, target=0, count=count)] if count > 1 else []
+def gather(object_: int, destination: int, row: int = 0, col: int = 0) -> int:
+    """GATHER of the window at (row, col) of a block into a slot, from its first line on."""
+    return encode(
+        Opcode.GATHER, object=object_, destination=destination, block=0, block_row=row,
+        block_col=col, largest=0,
+    )  # fmt: skip
+
+
+def send(route: int, slot: int, *, first_line: int = 0, length: int) -> int:
+    """SEND of lines of a slot."""
+    return encode(
+        Opcode.SEND, route=route, partial=0, slot=slot, first_line=first_line, length=length,
+        merge=0, object=0,
+    )  # fmt: skip
+
+
+def loop(count: int, *, counter: int = 0, target: int = 0) -> list[int]:
+    """Back to ``target`` until what is from there to here has run ``count`` times."""
+    if count < 2:
+        return []
+    return [encode(Opcode.LOOP, counter=counter, target=target, count=count)]
+
+
+def repeat(program: list[int], body: Sequence[int], count: int) -> None:
+    """Append ``body``, run ``count`` times, with loop counters 0 and 3."""
+    whole, rest = divmod(count, LOOPED)
+    for passes, times in ((rest, 1), (LOOPED, whole)):
+        if passes and times:
+            target = len(program)
+            program += body
+            program += loop(passes, target=target)
+            program += loop(times, counter=3, target=target)
 
 
 def vector(line: int, codes: NDArray[np.int64], config: CoreConfig, *, slot: int = 0) -> bytes:

@@ -77,6 +77,8 @@ class Recipe:
     ----------
     network, config, profile : what is trained on what
     eta_min : smallest learning rate of the run; default: that of the network's training
+    carried : layers, from the first one on, whose errors come as mantissas m of DELTA with the
+        derivative of the identity: v = 2 m a (127 - a) there, 2 * 127**2 times the sum's
 
     Attributes
     ----------
@@ -94,6 +96,7 @@ class Recipe:
         profile: DeviceProfile,
         *,
         eta_min: float | None = None,
+        carried: int = 0,
     ):
         self.network, self.config, self.profile = network, config, profile
         ends = (network.training.eta, network.training.eta_end)
@@ -130,6 +133,8 @@ class Recipe:
             backward = self._ranges[index + 1][1] + 8 - config.input_bits
             backward -= layers[index].shared_log2
             ratio = 2.0 ** (backward - 1) / (self.weight_units[index + 1] * ONE**2)
+            if index < carried:
+                ratio /= 2 * ONE**2
             exact = self.delta_units[index + 1] * ratio
             self.biases[index] = round(math.log2(exact / OUTPUT_UNIT))
             self.delta_units[index] = exact * 2.0 ** -self.biases[index]

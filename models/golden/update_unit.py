@@ -7,17 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phasecore.models.engine.jit import compiled
-from phasecore.models.golden.fixed_point import clip, copy, round_shift
+from phasecore.models.golden.fixed_point import copy
 from phasecore.models.golden.programmer import pulses
 from phasecore.models.golden.state import Block, Cores, Geometry, Number, View
 
-__all__ = ["UpdateUnit", "add_increments", "add_sums", "outer", "transfer"]
+__all__ = ["UpdateUnit", "add_increments", "outer", "transfer"]
 
 RIGHT_SHIFT_MAX = 16
 """A product of two bytes shifted right by more is 0."""
-
-SUM_SHIFT_MAX = 40
-"""So is a sum over an image's positions (34 bits)."""
 
 Words = NDArray[np.int32]
 
@@ -44,32 +41,6 @@ def outer(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
     words = last // geometry.update_lanes - i.col_start // geometry.update_lanes + 1
     scalars.update_products += visited * words
     scalars.update_chi_saturations += saturated
-
-
-@compiled
-def add_sums(
-    cores: Cores, geometry: Geometry, k: int, row: int, i: Any, sums: Any, exponent: int
-) -> None:
-    """Add a row of an image's gradient to chi (docs/contract/convolution.md).
-
-    ``sums`` over positions, by column of the segment ``i``; each is worth ``2**exponent`` of a
-    product.
-    """
-    chi = cores.chi[k, row]
-    shift = min(max(exponent + i.chi_shift, -SUM_SHIFT_MAX), geometry.chi_bits)
-    limit = 1 << (geometry.chi_bits - 1)
-    saturated = 0
-    for at in range(i.col_count):
-        exact = round_shift(sums[at], -shift)
-        increment = clip(exact, -limit, limit - 1)
-        total = chi[i.col_start + at] + increment
-        new = clip(total, -limit, limit - 1)
-        saturated += (increment != exact) + (new != total)
-        chi[i.col_start + at] = new
-    last = i.col_start + i.col_count - 1
-    words = last // geometry.update_lanes - i.col_start // geometry.update_lanes + 1
-    cores.scalars[k].update_products += words
-    cores.scalars[k].update_chi_saturations += saturated
 
 
 @compiled
@@ -133,7 +104,7 @@ class UpdateUnit(Block):
     ----------
     chi : int32 array (rows, cols)
     products : chi words (``update_lanes`` weights) that outer products have visited
-    chi_saturations : sums clipped to ``chi_bits``, and increments of :func:`add_sums`
+    chi_saturations : sums clipped to ``chi_bits``
     transfer_saturations : visits that left a threshold or more in chi
     """
 

@@ -7,9 +7,7 @@ from functools import singledispatch
 from typing import Any, NamedTuple
 
 from phasecore.models.compiler.mapping import Job, Mapping
-from phasecore.models.compiler.mapping.convolution import ConvConfig, ConvMapping
 from phasecore.models.golden.chip import Chip
-from phasecore.models.golden.conv_cores import ConvCores
 from phasecore.models.golden.core import Core
 from phasecore.models.golden.packets import Result
 from phasecore.models.training.state import Part, core_parts, interface_parts, route_parts
@@ -17,7 +15,7 @@ from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import Segment
 
-__all__ = ["ChipModel", "ConvModel", "CoreModel", "Kinds", "Model", "make_model"]
+__all__ = ["ChipModel", "CoreModel", "Kinds", "Model", "make_model"]
 
 
 class Kinds(NamedTuple):
@@ -25,7 +23,6 @@ class Kinds(NamedTuple):
 
     core: Any = Core
     chip: Any = Chip
-    conv: Any = ConvCores
 
 
 class Model(ABC):
@@ -108,24 +105,6 @@ class ChipModel(Model):
         yield from route_parts(self.chip.host)
 
 
-class ConvModel(Model):
-    """Cores with feature maps between them."""
-
-    def __init__(self, mapping: ConvMapping, seed: int, kind: Any):
-        self._conv: ConvCores = kind(mapping, seed)
-        self.cores = self._conv.cores
-
-    def keep_traces(self) -> None:
-        """They have none."""
-
-    def run(self, job: Job) -> list[Result]:
-        return self._conv.run(job)
-
-    def parts(self) -> Iterator[Part]:
-        for node, core in self.cores.items():
-            yield from core_parts(node, core)
-
-
 def make_model(mapping: Mapping, seed: int, kinds: Kinds | None = None) -> Model:
     """Hardware of a mapping; core n of several has ``seed + n``. ``kinds``: other classes."""
     return _model(mapping.hardware, mapping, seed, kinds or Kinds())
@@ -144,8 +123,3 @@ def _(hardware: CoreConfig, mapping: Any, seed: int, kinds: Kinds) -> Model:
 @_model.register
 def _(hardware: ChipConfig, mapping: Any, seed: int, kinds: Kinds) -> Model:
     return ChipModel(mapping, hardware, seed, kinds.chip)
-
-
-@_model.register
-def _(hardware: ConvConfig, mapping: Any, seed: int, kinds: Kinds) -> Model:
-    return ConvModel(mapping, seed, kinds.conv)

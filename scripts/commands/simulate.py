@@ -11,8 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from phasecore.models.compiler.convolution import CONV_NETWORKS
-from phasecore.models.compiler.networks import CHIP_NETWORKS, CORE_NETWORKS, NETWORKS
+from phasecore.models.compiler.networks import CORE_NETWORKS, NETWORKS, ON_CHIPS
 from phasecore.models.golden.device import PROFILES
 from phasecore.models.training import checkpoint as checkpoints
 from phasecore.models.training.checkpoint import Run
@@ -56,14 +55,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         description=(
             "Train a network in the RTL, next to the golden model, and compare every result."
             " Without --network: mlp-196-50-10 if MNIST is found, otherwise a network on the"
-            f" digits of scikit-learn. {', '.join(CHIP_NETWORKS)} run on a chip of several cores,"
+            f" digits of scikit-learn. {', '.join(ON_CHIPS)} run on a chip of several cores,"
             " where --config describes each core. --out names the folder of the JSON result and"
             " the learning curve (default: build/simulate). With --infer a trained network infers."
         ),
     )
-    parser.add_argument(
-        "--network", choices=[*CORE_NETWORKS, *CHIP_NETWORKS, *CONV_NETWORKS, *inference.MODELS]
-    )
+    parser.add_argument("--network", choices=[*NETWORKS, *inference.MODELS])
     add_size(
         parser,
         epochs="1 if images are given",
@@ -112,7 +109,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         data = load_data(args, network)
         data = data.merged() if args.with_validation else data
     network = trained.trained_network()
-    epochs, images = size(args, network.name in CHIP_NETWORKS, len(data.train_x))
+    epochs, images = size(args, network.name not in CORE_NETWORKS, len(data.train_x))
     folder: Path = args.out or Path("build") / "simulate"
     path = results.destination(args, folder, args.name or f"simulate-{network.name}", ".png")
     machine = Machine(trained.mapping(), trained.seed)

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from phasecore import files
-from phasecore.models.compiler.convolution import CONV_NETWORKS
-from phasecore.models.compiler.networks import CHIP_NETWORKS, NETWORKS
+from phasecore.models.compiler.networks import NETWORKS, ON_CHIPS
 from phasecore.models.golden.core import Core
 from phasecore.models.training import checkpoint as checkpoints
 from phasecore.models.training.checkpoint import Run
@@ -67,9 +66,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
             "Train a network in the golden model, next to plain SGD in floating point from the"
             " same initial weights. --out names the folder of the JSON result and the learning"
             " curve (default: build/train). Without --config the network's own"
-            f" configuration is taken. {', '.join(CHIP_NETWORKS)} run on a chip of several cores,"
-            f" all of that configuration; {', '.join(CONV_NETWORKS)} on cores with im2col between"
-            " them, which no RTL has yet (docs/contract/convolution.md)."
+            f" configuration is taken. {', '.join(ON_CHIPS)} run on a chip of several cores, all of"
+            " that configuration."
         ),
     )
     parser.add_argument("--network", choices=NETWORKS, default="mlp-64-50-10")

@@ -101,7 +101,6 @@ def test_generated_files_are_those_of_the_command(tmp_path) -> None:
         ("train", {"config": "tiny"}, r"mlp-64-50-10 needs .*"),
         ("simulate", {"sim": "vcs"}, r"sim must be icarus or verilator, not 'vcs'"),
         ("simulate", {"test_images": 301}, r"test_images must be in 1\.\.300, not 301"),
-        ("simulate", {"network": "lenet-5"}, r"network must be one that the RTL has, not lenet-5"),
         ("generate", {"config": "huge"}, r"config must be one of tiny, small, default, not 'huge'"),
     ],
 )

@@ -80,10 +80,7 @@ class Machine:
         self.mapping, self._seed = mapping, seed
         self.model = make_model(mapping, seed)
         self.model.keep_traces()
-        rtl = make_rtl(self.model)
-        if rtl is None:
-            raise ValueError(f"network must be one that the RTL has, not {mapping.network.name}")
-        self.rtl = rtl
+        self.rtl = make_rtl(self.model)
         self.cores = self.model.cores
         self._sent = NONE_SENT
         set_refresh(self.cores.values(), mapping.network)

@@ -242,16 +242,16 @@ class ChipRtl(Rtl):
 
 
 @singledispatch
-def make_rtl(model: object) -> Rtl | None:
-    """RTL of the hardware that a golden model is of, if there is any."""
-    return None
+def make_rtl(model: object) -> Rtl:
+    """RTL of the hardware that a golden model is of."""
+    raise TypeError(f"no RTL of {type(model).__name__}")
 
 
 @make_rtl.register
-def _(model: CoreModel) -> Rtl | None:
+def _(model: CoreModel) -> Rtl:
     return CoreRtl(model)
 
 
 @make_rtl.register
-def _(model: ChipModel) -> Rtl | None:
+def _(model: ChipModel) -> Rtl:
     return ChipRtl(model)

@@ -13,9 +13,6 @@ __all__ = ["UpdateUnit"]
 RIGHT_SHIFT_MAX = 16
 """A product of two bytes shifted right by more is 0."""
 
-SUM_SHIFT_MAX = 40
-"""So is a sum over an image's positions (34 bits)."""
-
 
 class UpdateUnit:
     """chi of every weight of a core, and what OUTER and TRANSFER do to it.
@@ -69,22 +66,6 @@ class UpdateUnit:
         pulses = self._shed(chi, rows, segment) if transfer else np.zeros((0, 3), dtype=np.int64)
         self.chi[rows, segment.cols] = chi
         return pulses
-
-    def add(self, segment: Segment, sums: ArrayLike, exponent: int) -> None:
-        """Add an image's gradient, summed over positions, to the chi of a segment
-        (docs/contract/convolution.md).
-
-        ``sums`` has the segment's shape and is worth ``2**exponent`` of a product each.
-        """
-        shift = min(max(exponent + segment.chi_shift, -SUM_SHIFT_MAX), self.config.chi_bits)
-        exact = round_shift(sums, -shift)
-        increments = saturate(exact, self.config.chi_bits)
-        total = self.chi[segment.rows, segment.cols] + increments
-        chi = saturate(total, self.config.chi_bits)
-        self.products += segment.row_count * self._words(segment)
-        self.chi_saturations += int(np.count_nonzero(increments != exact))
-        self.chi_saturations += int(np.count_nonzero(chi != total))
-        self.chi[segment.rows, segment.cols] = chi
 
     def transfer(self, segment: Segment) -> Int:
         """Threshold every chi of a segment and return its pulses, shape (n, 3)."""

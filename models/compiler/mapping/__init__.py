@@ -14,7 +14,6 @@ from phasecore.models.compiler.mapping.base import (
     check_tables,
 )
 from phasecore.models.compiler.mapping.chip import ChipMapping
-from phasecore.models.compiler.mapping.convolution import ConvMapping
 from phasecore.models.compiler.mapping.core import CoreMapping
 from phasecore.models.compiler.mapping.pipeline import PipelineMapping
 from phasecore.models.compiler.network import ChipNetwork, Network
@@ -25,7 +24,6 @@ from phasecore.rtl.spec.core import CoreConfig
 __all__ = [
     "NONE_SENT",
     "ChipMapping",
-    "ConvMapping",
     "CoreMapping",
     "Job",
     "Mapping",
@@ -41,8 +39,7 @@ __all__ = [
 def map_network(network: Network, config: Any, profile: DeviceProfile) -> Mapping:
     """The network on the hardware it is made for, whose every core is a ``CoreConfig``.
 
-    Of a :class:`ChipNetwork` ``config`` may be a whole :class:`ChipConfig`; on one a
-    :class:`ConvNetwork` infers.
+    Of a network on a chip ``config`` may be a whole :class:`ChipConfig`.
     """
     return CoreMapping(network, config, profile)
 
@@ -55,6 +52,5 @@ def _(network: ChipNetwork, config: CoreConfig | ChipConfig, profile: DeviceProf
 
 @map_network.register
 def _(network: ConvNetwork, config: CoreConfig | ChipConfig, profile: DeviceProfile) -> Mapping:
-    if isinstance(config, ChipConfig):
-        return PipelineMapping(network, config, profile)
-    return ConvMapping(network, config, profile)
+    chip = config if isinstance(config, ChipConfig) else network.chip.replace(core=config)
+    return PipelineMapping(network, chip, profile)

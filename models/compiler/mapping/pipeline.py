@@ -13,14 +13,15 @@ gathered, and what is left of the one before is done.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from phasecore.models.compiler.convolution import POOL, ConvLayer, ConvNetwork
+from phasecore.models.compiler.convolution import POOL, ConvLayer, ConvNetwork, check_layers
 from phasecore.models.compiler.flits import vector_flits
 from phasecore.models.compiler.mapping.base import (
     NONE_SENT,
@@ -32,9 +33,10 @@ from phasecore.models.compiler.mapping.base import (
     Tables,
     check_tables,
 )
+from phasecore.models.compiler.mapping.learning import Learning
 from phasecore.models.compiler.network import ONE
 from phasecore.models.compiler.placement import place
-from phasecore.models.compiler.program import activate, loop, product, vector
+from phasecore.models.compiler.program import activate, gather, loop, product, repeat, send, vector
 from phasecore.models.compiler.recipe import Recipe
 from phasecore.models.compiler.windows import LayerInput, check_rings, window_object
 from phasecore.models.golden.arithmetic import Int
@@ -61,14 +63,11 @@ X = (0, 1)
 Y, POOLED, ZEROS = 2, 3, 2
 """Slots of activations and of their mean; of the head's zeros."""
 
-POOLING = 1
+POOLING = 2
 """Segment of the lines that are pooled."""
 
 MEAN_TABLE = 0
 """Affine table without the half code that a converter's codes have."""
-
-LOOPED = 0xFFFF
-"""Most passes of a loop."""
 
 HALT = encode(Opcode.HALT)
 
@@ -120,9 +119,10 @@ class PipelineMapping(Mapping):
     hardware: ChipConfig
 
     def __init__(self, network: ConvNetwork, chip: ChipConfig, profile: DeviceProfile):
-        self.recipe, self.hardware = Recipe(network, chip.core, profile), chip
-        self._layers = network.layers
+        check_layers(network, chip.core)
+        self._layers, self.hardware = network.layers, chip
         self._convolutions = sum(layer.positions > 1 for layer in network.layers)
+        self.recipe = Recipe(network, chip.core, profile, carried=self._convolutions)
         dense = network.layers[self._convolutions]
         parts = self._parts(dense)
         tiles, self.head = place(chip, len(parts))
@@ -166,7 +166,8 @@ class PipelineMapping(Mapping):
 
     def _convolution(self, index: int) -> Stage:
         layer = self._layers[index]
-        packed = layer.channels < GROUP // 2
+        # Only the host sends whole rows.
+        packed = index == 0 and layer.channels < GROUP // 2
         reads = LayerInput(
             height=layer.height, width=layer.width, channels=layer.channels,
             kernel=(layer.kernel, layer.kernel), padding=(layer.padding,) * 4,
@@ -212,27 +213,37 @@ class PipelineMapping(Mapping):
         return found
 
     def segments(self, eta: float) -> dict[int, list[Segment]]:
-        """A convolution has, beside its layer, the lines that are pooled; the head the sums'."""
+        """A stage has, beside its layer, the rows without the bias and the lines that are pooled.
+
+        The head has the lines of the sums, its layers and the lines of the last outputs.
+        """
         found: dict[int, list[Segment]] = {}
         for stage in self.stages:
             rows = len(stage.rows) + stage.bias
-            found[stage.node] = [self.recipe.segment(stage.layer, eta, rows=rows)]
+            found[stage.node] = [
+                self.recipe.segment(stage.layer, eta, rows=rows),
+                replace(self.lines(0, stage.layer), row_count=len(stage.rows)),
+            ]
             if self._layers[stage.layer].pooled:
-                found[stage.node].append(self._lines(self._pool_line(stage), stage.layer))
-        head = [self._lines(0, self._convolutions)]
+                found[stage.node].append(self.lines(self.pool_line(stage), stage.layer))
+        head = [self.lines(0, self._convolutions)]
         for index, (row, col) in enumerate(self._places, self._convolutions + 1):
             part = vars(self.recipe.segment(index, eta))
             head.append(Segment(**{**part, "row_start": row, "col_start": col}))
-        return {**found, self.head: head}
+        return {**found, self.head: [*head, self.lines(0, len(self._layers) - 1)]}
 
-    def _lines(self, first: int, layer: int) -> Segment:
+    def lines(self, first: int, layer: int) -> Segment:
         """Lines of as many columns as a layer has."""
         outputs = self._layers[layer].outputs
         segment = Segment(row_start=0, row_count=1, col_start=first, col_count=outputs)
         lsb = self.config.lsb_log2_min
         return Segment(**{**vars(segment), "forward_lsb_log2": lsb, "backward_lsb_log2": lsb})
 
-    def _pool_line(self, stage: Stage) -> int:
+    def place_of(self, layer: int) -> tuple[int, int]:
+        """First row and column of a layer of the head."""
+        return self._places[layer - self._convolutions - 1]
+
+    def pool_line(self, stage: Stage) -> int:
         """First of the lines that are pooled, behind those of the converters' codes."""
         return -(-self._layers[stage.layer].outputs // GROUP) * GROUP
 
@@ -256,7 +267,7 @@ class PipelineMapping(Mapping):
     def _stage_tables(self, stage: Stage) -> Tables:
         objects = [stage.frame, self._constants(stage.node, len(X))]
         if stage.layer < self._convolutions:
-            return Tables(objects, [self._next(stage)])
+            return Tables(objects, [self.next_route(stage)])
         tile = self.tiles.index(stage.node)
         if tile:
             x, y = self.hardware.place(self.tiles[tile - 1])
@@ -267,7 +278,7 @@ class PipelineMapping(Mapping):
         to = {"x": x, "y": y, "object": PipelineObject.PARTIALS, "credits": int(last)}
         return Tables(objects, [RouteDescriptor(**to)])
 
-    def _next(self, stage: Stage) -> RouteDescriptor:
+    def next_route(self, stage: Stage) -> RouteDescriptor:
         """Where the pixels of a convolution go."""
         readers = [other for other in self.stages if other.layer == stage.layer + 1]
         depth = min(reader.frame.depth for reader in readers)
@@ -296,7 +307,7 @@ class PipelineMapping(Mapping):
     def _head_tables(self) -> Tables:
         x, y = self.hardware.place(self.tiles[-1])
         sums = ObjectDescriptor(x=x, y=y, route=0, partial=1, replace=1)
-        constants = self._constants(self.head, self._head_slots)
+        constants = self._constants(self.head, self.head_slots)
         x, y = self.hardware.place(self.hardware.host)
         outputs = self._layers[-1].outputs
         flits = vector_flits(outputs, self.config)
@@ -327,7 +338,7 @@ class PipelineMapping(Mapping):
     # Jobs
 
     @property
-    def _head_slots(self) -> int:
+    def head_slots(self) -> int:
         """Slots of the head: inputs of its layers, their last output, zeros."""
         return len(self._places) + 2
 
@@ -371,70 +382,85 @@ class PipelineMapping(Mapping):
         self, images: Images, labels: Labels, sent: Sent = NONE_SENT, *, refresh: bool = True,
         read: bool = True,
     ) -> Job:  # fmt: skip
-        """Refused: a pipeline keeps no frames."""
-        raise ValueError(f"{self.network.name} does not learn on a chip, it infers only")
+        learning = self._learning
+        targets = learning.target_packets()
+        packets = [
+            packet
+            for vectors, label in zip(self._vectors(images), labels, strict=True)
+            for packet in (*vectors, targets[int(label)])
+        ]
+        programs = learning.programs(len(images), refresh=refresh, read=read)
+        return Job(programs, packets, Sent(len(images), len(images)), learning.tables)
+
+    @cached_property
+    def _learning(self) -> Learning:
+        return Learning(self)
 
     def inference(self, images: Images, sent: Sent = NONE_SENT) -> Job:
-        first = self.stages[0].reads
-        frames = images.reshape(-1, first.height, first.width, first.channels)
-        packets = [
-            vector_packet(codes.astype(np.int64), config=self.config, slot=0)
-            for frame in frames for codes in first.vectors(frame, self.config)
-        ]  # fmt: skip
+        packets = [packet for vectors in self._vectors(images) for packet in vectors]
         programs = {
-            stage.node: self._windows(stage, len(images)) if stage.layer < self._convolutions
-            else self._sums(stage, len(images))
+            stage.node: [*self.windows(stage, len(images)), HALT]
+            if stage.layer < self._convolutions else self._sums(stage, len(images))
             for stage in self.stages
         }  # fmt: skip
-        programs[self.head] = [*self._head_body(), *loop(len(images)), HALT]
-        return Job(programs, packets, Sent(len(images), 0))
+        release = encode(Opcode.RELEASE, objects=1 << PipelineObject.PARTIALS)
+        body = [*self.head_forward(), release, self.results(0)]
+        programs[self.head] = [*body, *loop(len(images)), HALT]
+        return Job(programs, packets, Sent(len(images), 0), self.tables)
+
+    def _vectors(self, images: Images) -> Iterator[list[bytes]]:
+        """Packets of every image."""
+        first = self.stages[0].reads
+        for frame in images.reshape(-1, first.height, first.width, first.channels):
+            vectors = first.vectors(frame, self.config)
+            yield [
+                vector_packet(codes.astype(np.int64), config=self.config, slot=0)
+                for codes in vectors
+            ]
 
     def outputs(self, results: Sequence[Result]) -> list[NDArray[np.int8]]:
         return [result.codes for result in results]
 
     # Programs
 
-    def _windows(self, stage: Stage, images: int) -> list[int]:
-        """A convolution: the first window, then blocks, each with the next one's first window."""
+    def windows(
+        self, stage: Stage, images: int, *, frame: int = PipelineObject.FRAME,
+        keep: Sequence[int] = (),
+    ) -> list[int]:  # fmt: skip
+        """A convolution: the first window, then blocks, each with the next one's first window.
+
+        ``frame`` is the object of the windows; ``keep`` does something with the activations of
+        every position.
+        """
         rows, cols = stage.reads.iterations
         blocks = images * rows * cols
-        if blocks > LOOPED:
-            raise ValueError(f"images must be at most {LOOPED // (rows * cols)}, not {images}")
-        places = stage.reads.places
-        last = len(places) - 1
+        last = len(stage.reads.places) - 1
         body: list[int] = []
-        for index in range(1, len(places)):
-            body += [*self._window(stage, index), self._pool(stage, index - 1)]
+        for index in range(1, last + 1):
+            body += [*self._window(stage, index, frame), *keep, self._pool(stage, index - 1)]
             body.append(self._activate(stage))
-        end = [self._pool(stage, last), self._send(stage)] if last else [self._send(stage)]
-        first = [*self._window(stage, 0)]
-        prologue = [*first, self._activate(stage)]
-        following = [*first, *end, self._activate(stage)]
-        program = [*prologue, *body, *following]
-        if blocks == 1:
-            return [*prologue, *body, *end, HALT]
-        again = [encode(Opcode.LOOP, counter=0, target=len(prologue), count=blocks - 1)]
-        return [*program, *(again if blocks > 2 else []), *body, *end, HALT]
+        end = [*keep, *([self._pool(stage, last)] if last else []), self._send(stage)]
+        first = [*self._window(stage, 0, frame)]
+        program = [*first, self._activate(stage)]
+        repeat(program, [*body, *first, *end, self._activate(stage)], blocks - 1)
+        return [*program, *body, *end]
 
-    def _window(self, stage: Stage, index: int) -> Iterator[int]:
+    def _window(self, stage: Stage, index: int, frame: int) -> Iterator[int]:
         """Window ``index`` of a block: gathered and driven; the frame goes on behind the last."""
         row, col = stage.reads.places[index]
         # The first window of a block does not take the slot of the last one before it.
         slot = X[index % len(X)]
-        yield encode(
-            Opcode.GATHER, object=PipelineObject.FRAME, destination=slot, block=0, block_row=row,
-            block_col=col, largest=0,
-        )  # fmt: skip
+        yield gather(frame, slot, row, col)
         yield product(Opcode.FORWARD, self.recipe, segment=0, slot=slot)
         if index == len(stage.reads.places) - 1:
-            yield encode(Opcode.RELEASE, objects=1 << PipelineObject.FRAME)
+            yield encode(Opcode.RELEASE, objects=1 << frame)
 
     def _activate(self, stage: Stage) -> int:
         """Codes of the latest window to activations."""
         layer = self._layers[stage.layer]
         return activate(
             0, layer.function, shift=self.recipe.shifts[stage.layer], destination=Y,
-            destination_line=self._pool_line(stage) if layer.pooled else 0,
+            destination_line=self.pool_line(stage) if layer.pooled else 0,
         )  # fmt: skip
 
     def _pool(self, stage: Stage, index: int) -> int:
@@ -448,15 +474,12 @@ class PipelineMapping(Mapping):
 
     def _send(self, stage: Stage) -> int:
         pooled = self._layers[stage.layer].pooled
-        return encode(
-            Opcode.SEND, route=0, partial=0, slot=POOLED if pooled else Y, first_line=0,
-            length=self._layers[stage.layer].outputs, merge=0, object=0,
-        )  # fmt: skip
+        return send(0, POOLED if pooled else Y, length=self._layers[stage.layer].outputs)
 
     def _sums(self, stage: Stage, images: int) -> list[int]:
         """A tile of the first fully connected layer, image by image."""
         tile = self.tiles.index(stage.node)
-        body = [*self._window(stage, 0), activate(0, Function.NONE)]
+        body = [*self._window(stage, 0, PipelineObject.FRAME), activate(0, Function.NONE)]
         if tile:
             body.append(encode(Opcode.RELEASE, objects=1 << PipelineObject.PARTIALS))
         body.append(encode(
@@ -466,12 +489,11 @@ class PipelineMapping(Mapping):
         ))  # fmt: skip
         return [*body, *loop(images), HALT]
 
-    def _head_body(self) -> Iterator[int]:
+    def head_forward(self) -> Iterator[int]:
         """From the partial sums to the outputs; slot l is the input of the head's layer l."""
-        mask = 1 << PipelineObject.PARTIALS
-        index, zeros = self._convolutions, self._head_slots - 1
+        index, zeros = self._convolutions, self.head_slots - 1
         places = [*self._places, None]
-        yield encode(Opcode.AWAIT, objects=mask)
+        yield encode(Opcode.AWAIT, objects=1 << PipelineObject.PARTIALS)
         yield activate(
             0, self._layers[index].function, axis=Axis.COLS, from_slot=1, slot=zeros, accumulate=1,
             affine=1, table=MEAN_TABLE,
@@ -486,8 +508,7 @@ class PipelineMapping(Mapping):
                 slot + 1, self._layers[index].function, shift=self.recipe.shifts[index],
                 destination=slot + 1, destination_line=following[0] if following else 0,
             )  # fmt: skip
-        yield encode(Opcode.RELEASE, objects=mask)
-        yield encode(
-            Opcode.SEND, route=0, partial=0, slot=len(self._places), first_line=0,
-            length=self._layers[-1].outputs, merge=0, object=0,
-        )  # fmt: skip
+
+    def results(self, route: int) -> int:
+        """SEND of the outputs to the host."""
+        return send(route, len(self._places), length=self._layers[-1].outputs)
