@@ -95,7 +95,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.infer:
         return inference.run(args)
-    if args.network in (*CONV_NETWORKS, *inference.MODELS):
+    if args.network in inference.MODELS:
         raise ValueError(f"{args.network} does not learn in the RTL: --infer is needed")
     checkpoint = None
     if args.resume:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from phasecore.models.compiler.network import classes, online_figures
 from phasecore.models.training.checkpoint import Checkpoint
 from phasecore.models.training.datasets import Dataset
-from phasecore.models.training.float_reference import FloatTwin
+from phasecore.models.training.float_convolution import make_twin
 from phasecore.models.training.learner import stretches
 from phasecore.models.training.state import Arrays
 from phasecore.progress import counted
@@ -70,7 +70,7 @@ class Simulation(Batches):
         self.network = machine.mapping.network
         self.epochs, self.images, self.test = epochs, images, test
         self.available, self.total = len(data.train_x), epochs * images
-        self.twin = FloatTwin(self.network, machine.weights())
+        self.twin = make_twin(self.network, machine.weights())
         self._data = data
         self._checkpoint = checkpoint
         if checkpoint:

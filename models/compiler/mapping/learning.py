@@ -149,7 +149,7 @@ class Learning:
 
     def __init__(self, mapping: "PipelineMapping"):
         self._mapping, self._recipe = mapping, mapping.recipe
-        self._config, self._layers = mapping.config, mapping.network.layers
+        self._config, self._layers = mapping.config, mapping.layers
         self._first_dense = next(
             index for index, layer in enumerate(self._layers) if layer.positions == 1
         )

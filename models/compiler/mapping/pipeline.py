@@ -111,6 +111,7 @@ class PipelineMapping(Mapping):
 
     Attributes
     ----------
+    layers : those of the network
     stages : convolutions in order, then the tiles of the first fully connected layer
     head : node of the other layers
     tables : descriptors by node, the host's among them
@@ -120,7 +121,7 @@ class PipelineMapping(Mapping):
 
     def __init__(self, network: ConvNetwork, chip: ChipConfig, profile: DeviceProfile):
         check_layers(network, chip.core)
-        self._layers, self.hardware = network.layers, chip
+        self.layers, self.hardware = network.layers, chip
         self._convolutions = sum(layer.positions > 1 for layer in network.layers)
         self.recipe = Recipe(network, chip.core, profile, carried=self._convolutions)
         dense = network.layers[self._convolutions]
@@ -153,7 +154,7 @@ class PipelineMapping(Mapping):
     def _parts(self, dense: ConvLayer) -> list[range]:
         """Rows of the first fully connected layer by tile: whole pixels, the bias row in the last
         one."""
-        channels = self._layers[self._convolutions - 1].outputs
+        channels = self.layers[self._convolutions - 1].outputs
         most = self.config.rows // channels * channels
         parts, first = [], 0
         while first < dense.inputs:
@@ -165,7 +166,7 @@ class PipelineMapping(Mapping):
         return parts
 
     def _convolution(self, index: int) -> Stage:
-        layer = self._layers[index]
+        layer = self.layers[index]
         # Only the host sends whole rows.
         packed = index == 0 and layer.channels < GROUP // 2
         reads = LayerInput(
@@ -182,7 +183,7 @@ class PipelineMapping(Mapping):
 
     def _tile(self, number: int, node: int, rows: range, *, bias: bool) -> Stage:
         """Tile ``number`` of the first fully connected layer has room for another frame."""
-        layer = self._layers[self._convolutions - 1]
+        layer = self.layers[self._convolutions - 1]
         side = POOL if layer.pooled else 1
         height, width = layer.out_height // side, layer.out_width // side
         reads = LayerInput(
@@ -202,7 +203,7 @@ class PipelineMapping(Mapping):
     def _head_places(self) -> list[tuple[int, int]]:
         """First row and column of the head's layers, below and right of each other."""
         found, row, col = [], 0, 0
-        for layer in self._layers[self._convolutions + 1 :]:
+        for layer in self.layers[self._convolutions + 1 :]:
             found.append((row, col))
             row, col = -(-(row + layer.rows) // GROUP) * GROUP, col + layer.outputs
         if row > self.config.rows or col > self.config.cols:
@@ -224,17 +225,17 @@ class PipelineMapping(Mapping):
                 self.recipe.segment(stage.layer, eta, rows=rows),
                 replace(self.lines(0, stage.layer), row_count=len(stage.rows)),
             ]
-            if self._layers[stage.layer].pooled:
+            if self.layers[stage.layer].pooled:
                 found[stage.node].append(self.lines(self.pool_line(stage), stage.layer))
         head = [self.lines(0, self._convolutions)]
         for index, (row, col) in enumerate(self._places, self._convolutions + 1):
             part = vars(self.recipe.segment(index, eta))
             head.append(Segment(**{**part, "row_start": row, "col_start": col}))
-        return {**found, self.head: [*head, self.lines(0, len(self._layers) - 1)]}
+        return {**found, self.head: [*head, self.lines(0, len(self.layers) - 1)]}
 
     def lines(self, first: int, layer: int) -> Segment:
         """Lines of as many columns as a layer has."""
-        outputs = self._layers[layer].outputs
+        outputs = self.layers[layer].outputs
         segment = Segment(row_start=0, row_count=1, col_start=first, col_count=outputs)
         lsb = self.config.lsb_log2_min
         return Segment(**{**vars(segment), "forward_lsb_log2": lsb, "backward_lsb_log2": lsb})
@@ -245,18 +246,18 @@ class PipelineMapping(Mapping):
 
     def pool_line(self, stage: Stage) -> int:
         """First of the lines that are pooled, behind those of the converters' codes."""
-        return -(-self._layers[stage.layer].outputs // GROUP) * GROUP
+        return -(-self.layers[stage.layer].outputs // GROUP) * GROUP
 
     def weights(self, codes: dict[int, Int]) -> list[NDArray[np.float64]]:
         found = []
-        for index, layer in enumerate(self._layers[: self._convolutions + 1]):
+        for index, layer in enumerate(self.layers[: self._convolutions + 1]):
             parts = [
                 codes[stage.node][: len(stage.rows) + stage.bias, : layer.outputs]
                 for stage in self.stages if stage.layer == index
             ]  # fmt: skip
             found.append(np.concatenate(parts).astype(np.float64))
         for layer, (row, col) in zip(
-            self._layers[self._convolutions + 1 :], self._places, strict=True
+            self.layers[self._convolutions + 1 :], self._places, strict=True
         ):
             part = codes[self.head][row : row + layer.rows, col : col + layer.outputs]
             found.append(part.astype(np.float64))
@@ -309,7 +310,7 @@ class PipelineMapping(Mapping):
         sums = ObjectDescriptor(x=x, y=y, route=0, partial=1, replace=1)
         constants = self._constants(self.head, self.head_slots)
         x, y = self.hardware.place(self.hardware.host)
-        outputs = self._layers[-1].outputs
+        outputs = self.layers[-1].outputs
         flits = vector_flits(outputs, self.config)
         results = RouteDescriptor(object=0, x=x, y=y, credits=BRIDGE_FLITS // flits)
         unused = ObjectDescriptor(enable=0)
@@ -367,10 +368,10 @@ class PipelineMapping(Mapping):
 
     def _head_constants(self) -> list[bytes]:
         """Bias codes of the head's layers, then zeros."""
-        layers = self._layers[self._convolutions + 1 :]
+        layers = self.layers[self._convolutions + 1 :]
         lines = [row + layer.inputs for layer, (row, _) in zip(layers, self._places, strict=True)]
         codes = [np.array([ONE]) for _ in lines] + [np.zeros(1, dtype=np.int64)]
-        zeros = np.zeros(self._layers[self._convolutions].outputs, dtype=np.int64)
+        zeros = np.zeros(self.layers[self._convolutions].outputs, dtype=np.int64)
         route = self._route(self.head)
         found = [
             vector(line, code, self.config, slot=route)
@@ -457,7 +458,7 @@ class PipelineMapping(Mapping):
 
     def _activate(self, stage: Stage) -> int:
         """Codes of the latest window to activations."""
-        layer = self._layers[stage.layer]
+        layer = self.layers[stage.layer]
         return activate(
             0, layer.function, shift=self.recipe.shifts[stage.layer], destination=Y,
             destination_line=self.pool_line(stage) if layer.pooled else 0,
@@ -469,12 +470,12 @@ class PipelineMapping(Mapping):
         return activate(
             POOLING, Function.IDENTITY if final else Function.NONE, from_slot=1, slot=Y,
             accumulate=int(index > 0), affine=1, table=MEAN_TABLE,
-            shift=7 + self._layers[stage.layer].shared_log2 if final else 0, destination=POOLED,
+            shift=7 + self.layers[stage.layer].shared_log2 if final else 0, destination=POOLED,
         )  # fmt: skip
 
     def _send(self, stage: Stage) -> int:
-        pooled = self._layers[stage.layer].pooled
-        return send(0, POOLED if pooled else Y, length=self._layers[stage.layer].outputs)
+        pooled = self.layers[stage.layer].pooled
+        return send(0, POOLED if pooled else Y, length=self.layers[stage.layer].outputs)
 
     def _sums(self, stage: Stage, images: int) -> list[int]:
         """A tile of the first fully connected layer, image by image."""
@@ -484,7 +485,7 @@ class PipelineMapping(Mapping):
             body.append(encode(Opcode.RELEASE, objects=1 << PipelineObject.PARTIALS))
         body.append(encode(
             Opcode.SEND, route=0, partial=1, slot=0, first_line=0,
-            length=self._layers[self._convolutions].outputs, merge=int(tile > 0),
+            length=self.layers[self._convolutions].outputs, merge=int(tile > 0),
             object=PipelineObject.PARTIALS if tile else 0,
         ))  # fmt: skip
         return [*body, *loop(images), HALT]
@@ -495,7 +496,7 @@ class PipelineMapping(Mapping):
         places = [*self._places, None]
         yield encode(Opcode.AWAIT, objects=1 << PipelineObject.PARTIALS)
         yield activate(
-            0, self._layers[index].function, axis=Axis.COLS, from_slot=1, slot=zeros, accumulate=1,
+            0, self.layers[index].function, axis=Axis.COLS, from_slot=1, slot=zeros, accumulate=1,
             affine=1, table=MEAN_TABLE,
             shift=self.recipe.shifts[index], destination=0,
             destination_line=places[0][0] if places[0] else 0,
@@ -505,10 +506,10 @@ class PipelineMapping(Mapping):
             yield product(Opcode.FORWARD, self.recipe, segment=slot + 1, slot=slot)
             following = places[slot + 1]
             yield activate(
-                slot + 1, self._layers[index].function, shift=self.recipe.shifts[index],
+                slot + 1, self.layers[index].function, shift=self.recipe.shifts[index],
                 destination=slot + 1, destination_line=following[0] if following else 0,
             )  # fmt: skip
 
     def results(self, route: int) -> int:
         """SEND of the outputs to the host."""
-        return send(route, len(self._places), length=self._layers[-1].outputs)
+        return send(route, len(self._places), length=self.layers[-1].outputs)
