@@ -20,7 +20,7 @@ identity, ``127**2``; the recipe knows (``carried`` of
 from collections.abc import Iterator
 from dataclasses import replace
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from phasecore.models.compiler.flits import vector_flits
 from phasecore.models.compiler.mapping.base import Tables
@@ -213,7 +213,7 @@ class Learning:
         x, y = self._mapping.hardware.place(node)
         return RouteDescriptor(x=x, y=y, object=object_, **fields)
 
-    def _of(self, node: int, route: int) -> dict[str, int]:
+    def _of(self, node: int, route: int) -> dict[str, Any]:
         x, y = self._mapping.hardware.place(node)
         return {"x": x, "y": y, "route": route}
 
@@ -273,7 +273,7 @@ class Learning:
     def _sums(self, stage: "Stage") -> list[ObjectDescriptor]:
         """Windows and pixels of the sums that go back."""
         reads = stage.reads
-        sums = {
+        sums: dict[str, Any] = {
             "sums": 1, "cursor": 1, "source": 0, "unit": SUM_UNIT,
             "base": self._config.blocks,
         }  # fmt: skip
