@@ -33,7 +33,7 @@ CONTRACT, REFERENCE = ROOT / "docs" / "contract", ROOT / "docs" / "reference"
 
 EPOCH, TRAINING = "mlp-784-250-10-epoch", "simulate-mlp-196-50-10"
 DEMO = "simulate-mlp-64-50-10"
-INFERENCE = ("mnist-conv-rtl", "resnet-block-rtl")
+INFERENCE = ("mnist-conv-rtl", "lenet-5-rtl", "resnet-block-rtl")
 SEEDS, REPLAY = "mnist-accuracy-seeds", "replay-mlp-784-250-10"
 ABLATIONS = {
     "base=recipe": "the recipe, 2 devices per polarity",
@@ -269,13 +269,14 @@ def _inference() -> str:
     rows = []
     for name in INFERENCE:
         result = _load(name)
+        packed = ", packed" if result["packed"] else ""
         for run in result["runs"]:
             accuracy = ""
             if "accuracy_rtl" in run:
                 accuracy = f"{100 * run['accuracy_rtl']:.1f} / {100 * run['accuracy_float']:.1f} %"
             rows.append(
                 f"| [{result['network']}]({name}.json), {result['layers']} layers,"
-                f" {result['topology']} | {run['profile']}, {run['order']} | {run['images']} |"
+                f" {result['topology']}{packed} | {run['profile']}, {run['order']} | {run['images']} |"
                 f" {run['mismatches']} of {run['values_compared']:,} |"
                 f" {run['cycles_per_image']:,.0f} | {100 * run['busy']:.1f} % | {accuracy} |"
                 f" {run['signal_to_noise_db']:.1f} |"
