@@ -276,8 +276,8 @@ def _inference() -> str:
                 accuracy = f"{100 * run['accuracy_rtl']:.1f} / {100 * run['accuracy_float']:.1f} %"
             rows.append(
                 f"| [{result['network']}]({name}.json), {result['layers']} layers,"
-                f" {result['topology']}{packed} | {run['profile']}, {run['order']} | {run['images']} |"
-                f" {run['mismatches']} of {run['values_compared']:,} |"
+                f" {result['topology']}{packed} | {run['profile']}, {run['order']} |"
+                f" {run['images']} | {run['mismatches']} of {run['values_compared']:,} |"
                 f" {run['cycles_per_image']:,.0f} | {100 * run['busy']:.1f} % | {accuracy} |"
                 f" {run['signal_to_noise_db']:.1f} |"
             )
