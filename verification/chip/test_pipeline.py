@@ -1,26 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A convolutional network infers in RTL, bit for bit with the golden model."""
+"""A convolutional network infers and learns in RTL, bit for bit with the golden model."""
 
 import numpy as np
 import pytest
 
-from phasecore.models.compiler.convolution import CONV_NETWORKS
+from phasecore.models.compiler.convolution import CONV_NETWORKS, ConvNetwork, conv, dense
 from phasecore.models.compiler.mapping import map_network
 from phasecore.models.golden.device import PCM
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
-from phasecore.rtl.spec.noc import NocConfig
+from phasecore.rtl.spec.instructions import Function
 from phasecore.verification.cosim.machine import Machine
 
-SMALL_NETWORK = CONV_NETWORKS["conv-8x8"]
-SMALL = ChipConfig(
-    core=SMALL_NETWORK.config.replace(
-        devices_per_polarity=1, slots=8, objects=4, routes=4, vector_words=128
+CORE = CONV_NETWORKS["conv-8x8"].config.replace(devices_per_polarity=1)
+SMALL = ChipConfig(core=CORE)
+TWO = ConvNetwork(
+    name="two-convolutions", dataset="digits", config=CORE, chip=SMALL,
+    layers=(
+        conv(6, 1, 4, 3, padding=1),
+        conv(3, 4, 6, 2),
+        dense(6, 10, function=Function.SIGMOID, forward_lsb_log2=14),
     ),
-    noc=NocConfig(width=3, height=2), host=2,
 )  # fmt: skip
+"""Pixels go from core to core in both directions."""
+
 IMAGES = 2
 LEAST_BUSY = 0.95
 """Of the cycles in which images follow each other, those with a window of a convolution."""
+
+
+def compared(machine, folder, chunks, sim):
+    """Reports of chunks, in which RTL and model agree."""
+    machine.rtl.write_macros(folder)
+    for index, chunk in enumerate(chunks):
+        machine.save(folder, index, chunk)
+    build = machine.rtl.build(sim=sim)
+    machine.rtl.simulate(build, folder, sim=sim, seed=1, batches=len(chunks))
+    reports = [machine.check(folder, index, chunk) for index, chunk in enumerate(chunks)]
+    assert [report.mismatches for report in reports] == [[] for _ in chunks]
+    return reports
 
 
 @pytest.mark.parametrize(
@@ -43,13 +60,7 @@ def test_windows_follow_each_other_without_a_pause(tmp_path, name, chip, sim):
     images = rng.integers(0, 128, (IMAGES, network.inputs)).astype(np.uint8)
     eta = network.training.eta
     chunks = [machine.setup(eta), machine.inference(images, np.zeros(IMAGES, np.uint8), eta)]
-    machine.rtl.write_macros(tmp_path)
-    for index, chunk in enumerate(chunks):
-        machine.save(tmp_path, index, chunk)
-    build = machine.rtl.build(sim=sim)
-    machine.rtl.simulate(build, tmp_path, sim=sim, seed=1, batches=len(chunks))
-    reports = [machine.check(tmp_path, index, chunk) for index, chunk in enumerate(chunks)]
-    assert [report.mismatches for report in reports] == [[], []]
+    reports = compared(machine, tmp_path, chunks, sim)
     outputs = reports[1].outputs["rtl"]
     assert len(outputs) == IMAGES
     assert not np.array_equal(*outputs)
@@ -57,3 +68,18 @@ def test_windows_follow_each_other_without_a_pause(tmp_path, name, chip, sim):
     assert phases["window"] >= LEAST_BUSY * phases["total"]
     # A window of 128 cycles for every position of the first layer, and the tail of the last image.
     assert phases["total"] <= (IMAGES * network.layers[0].positions + 10) * 128
+
+
+def test_two_convolutions_learn(tmp_path):
+    """Windows, sums by pixel and pulses of an image; then a forward pass with the new weights."""
+    machine = Machine(map_network(TWO, TWO.config, PCM), 1)
+    rng = np.random.default_rng(2)
+    images, labels = rng.integers(0, 128, (2, TWO.inputs)).astype(np.uint8), np.array([3, 7])
+    eta = 20 * TWO.training.eta
+    chunks = [
+        machine.setup(eta), machine.training(images[:1], labels[:1], eta),
+        machine.inference(images[1:], labels[1:], eta),
+    ]  # fmt: skip
+    compared(machine, tmp_path, chunks, "icarus")
+    for node, core in machine.cores.items():
+        assert core.programmer.set_pulses or node == machine.mapping.head
