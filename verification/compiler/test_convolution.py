@@ -99,7 +99,9 @@ def test_pooled_cells():
 def test_lenet_has_the_products_and_weights_of_its_paper():
     assert sum(layer.positions for layer in LENET.layers) == 887
     assert [layer.rows * layer.outputs for layer in LENET.layers] == [156, 2416, 48120, 10164, 850]
-    assert len(map_network(LENET, LENET.config, IDEAL).nodes) == 5
+    mapping = map_network(LENET, LENET.config, IDEAL)
+    assert len(mapping.nodes) == 5
+    assert mapping.bounds({"chi_words_updated": 10})["window"] == (784 + 100 + 6) * 128
 
 
 @PROFILES

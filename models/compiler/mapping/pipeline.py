@@ -513,3 +513,19 @@ class PipelineMapping(Mapping):
     def results(self, route: int) -> int:
         """SEND of the outputs to the host."""
         return send(route, len(self._places), length=self.layers[-1].outputs)
+
+    def bounds(self, counters: dict[str, float]) -> dict[str, float]:
+        """Least cycles per training image that a phase's work takes at the hardware's full rate.
+
+        - window: all windows of the first layer, the others' forward ones being hidden behind
+          them; one backward window per position of the other convolutions; two per fully connected
+          layer. Tiles work at the same time.
+        - update: chi words of the average core, one per cycle.
+        """
+        backward = sum(layer.positions for layer in self.layers[1 : self._convolutions])
+        dense = len(self.layers) - self._convolutions
+        windows = self.layers[0].positions + backward + 2 * dense
+        return {
+            "window": windows * self.config.window_cycles,
+            "update": counters["chi_words_updated"] / len(self.nodes),
+        }
