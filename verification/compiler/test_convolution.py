@@ -131,6 +131,24 @@ def test_networks_that_do_not_fit(layers, message):
         map_network(network, core, IDEAL)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objects": 4}, r"^conv-8x8 needs 7 objects to learn, not 4$"),
+        ({"routes": 2}, r"^conv-8x8 needs 3 routes to learn, not 2$"),
+        ({"slots": 8}, r"^conv-8x8 needs 13 slots to learn, not 8$"),
+        ({"vector_words": 128}, r"is outside 0\.\.127$"),
+        ({"sum_words": 4}, r"is outside 4\.\.3$"),
+    ],
+)
+def test_cores_that_are_too_small_to_learn_still_infer(changes, message):
+    mapping = map_network(DIGITS, DIGITS.config.replace(**changes), IDEAL)
+    images, labels = np.zeros((1, 64), dtype=np.uint8), np.zeros(1, dtype=np.uint8)
+    assert mapping.inference(images).programs
+    with pytest.raises(ValueError, match=message):
+        mapping.training(images, labels)
+
+
 # Outputs
 
 

@@ -23,7 +23,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from phasecore.models.compiler.flits import vector_flits
-from phasecore.models.compiler.mapping.base import Tables
+from phasecore.models.compiler.mapping.base import Tables, check_tables
 from phasecore.models.compiler.program import activate, gather, loop, product, repeat, send, vector
 from phasecore.models.compiler.windows import LayerInput, check_rings, window_object
 from phasecore.rtl.spec.chip import BRIDGE_FLITS
@@ -163,6 +163,7 @@ class Learning:
         self.tables[mapping.hardware.host] = self._host_tables()
         for node in mapping.nodes:
             check_rings(self._config, self.tables[node].objects)
+        check_tables(mapping.hardware, self.tables)
 
     def _check(self) -> None:
         errors = ERRORS + sum(self._depth(stage) for stage in self._tiles)
