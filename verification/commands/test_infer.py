@@ -51,8 +51,8 @@ def test_options_that_say_nothing_are_refused(capsys, tmp_path, checkpoint):
     assert "--model FILE is needed for resnet-8" in refused(capsys, "--network", "resnet-8")
     many = (*network, "--resume", checkpoint, "--test-images", 400, "--out", tmp_path)
     assert "--test-images must be at most 300" in refused(capsys, *many)
-    assert main(["simulate", "--network", "lenet-5"]) == 1
-    assert "lenet-5 does not learn in the RTL: --infer is needed" in capsys.readouterr().err
+    assert main(["simulate", "--network", "mnist-conv"]) == 1
+    assert "mnist-conv does not learn in the RTL: --infer is needed" in capsys.readouterr().err
 
 
 def test_result_has_every_profile_and_order(capsys, tmp_path, monkeypatch, checkpoint):

@@ -193,7 +193,7 @@ def test_a_checkpoint_with_former_names_is_refused(checkpoint, tmp_path, monkeyp
     with monkeypatch.context() as before:
         before.setattr(checkpoints, "FORMAT", 1)
         checkpoints.save(path, inputs=stored.inputs, done=0, curve=[], grown=[], state=stored.state)
-    with pytest.raises(ValueError, match=r"former\.npz has format 1; this is format 3, .*names"):
+    with pytest.raises(ValueError, match=r"former\.npz has format 1; this is format 4, .*names"):
         checkpoints.load(path)
 
 
