@@ -57,6 +57,8 @@ def _load(name: str) -> dict[str, Any]:
     return read(RESULTS / f"{name}.json")
 
 
+CONVOLUTIONS, RESUMED = "lenet-5-training-rtl", "lenet-5-training-rtl-resumed"
+
 DRAWN = (
     SEEDS, REPLAY, EPOCH, TRAINING, DEMO, "ablation", "train-lenet-5", "speed-mlp-784-250-10",
     "speed-aihwkit",
@@ -78,7 +80,7 @@ def _summary() -> str:
     """The table of the front page: at most eight rows, each with what it was read from."""
     seeds, epoch, lenet = _load(SEEDS), _load(EPOCH), _load("train-lenet-5")
     speed, aihwkit = _load("speed-mlp-784-250-10"), _load("speed-aihwkit")
-    area = _load("synth-default")["blocks"]
+    convolutions, area = _load(CONVOLUTIONS), _load("synth-default")["blocks"]
     joules = _load("energy")["nanojoules_total"]
     operations = {row["name"]: row["value"] for row in _load("bench")["rows"]}
     rows = {
@@ -95,9 +97,11 @@ def _summary() -> str:
             f" {operations['MVM, first window cycle to codes']:.0f} of 256 x 256 at 8 bit"
             " (HERMES core: 130)"
         ),
-        "LeNet-5 on MNIST, golden model only so far": (
+        f"LeNet-5 on MNIST, {lenet['epochs']} epochs; images of it that learn in RTL": (
             f"{100 * lenet['accuracy_model']:.2f} %, float twin"
-            f" {100 * lenet['accuracy_float']:.2f} %"
+            f" {100 * lenet['accuracy_float']:.2f} %; {convolutions['images']:,} with"
+            f" {convolutions['mismatches']} mismatches,"
+            f" {convolutions['cycles_per_image']['total']:,.0f} cycles each"
         ),
         "speed of the golden model, one CPU core": (
             f"{speed['images_per_second']:,.0f} training images per second,"
@@ -250,18 +254,30 @@ def _convolution() -> str:
     model, twin = 100 * run["accuracy_model"], 100 * run["accuracy_float"]
     first = CONV_NETWORKS[run["network"]].layers[0]
     often = run["set_pulses_by_core"][0] / (first.rows * first.outputs) / run["images"]
-    return (
-        f"**LeNet-5 on MNIST, golden model only** ({run['weights']:,} weights on six arrays of"
-        f" 256 x 256, {run['config']['devices_per_polarity']} `{run['profile']}` devices per"
-        f" polarity,\nbatch 1, {run['epochs']} epochs of {run['images'] // run['epochs']:,} images,"
-        f" one seed; `{run['command']}`):\ntest accuracy **{model:.2f} %**, its float twin"
-        f" {twin:.2f} %, the same images and rates; {run['pulses_per_weight_per_image']:.1e} SET"
-        f" pulses per weight and image\n({often:.1e} in the first layer, whose weights every"
-        " position shares). Every product, activation, threshold transfer, pulse and refresh\nis an"
-        " instruction of the cores; im2col, pooling, col2im and the sum over positions"
-        " ([definition](../contract/convolution.md)) are modelled\nand in no RTL yet."
-        " [Curve](train-lenet-5.png)."
+    text = (
+        f"**LeNet-5 on MNIST** ({run['weights']:,} weights on five cores of 256 x 256,"
+        f" {run['config']['devices_per_polarity']} `{run['profile']}` devices per"
+        f" polarity, batch 1,\n{run['epochs']} epochs of {run['images'] // run['epochs']:,} images,"
+        f" one seed; `{run['command']}`):\ngolden model, test accuracy **{model:.2f} %**, its float"
+        f" twin {twin:.2f} %, the same images and rates; {run['pulses_per_weight_per_image']:.1e}"
+        f" SET pulses per weight\nand image ({often:.1e} in the first layer, whose weights every"
+        " position shares). [Curve](train-lenet-5.png). Whole images learn\nin RTL, every"
+        " instruction, accumulator, chi word, pulse and device beside the model"
+        " ([how](../contract/convolution.md)):"
     )
+    head = "| training images | mismatches | cycles per image | windows | post-processing"
+    found = [text, "", f"{head} | update | other |", "|---|--:|--:|--:|--:|--:|--:|"]
+    for name, what in ((CONVOLUTIONS, "from new devices"), (RESUMED, "of a trained network")):
+        rtl = _load(name)
+        phases = dict(rtl["cycles_per_image"])
+        total = phases.pop("total")
+        named = [phases.pop(key) for key in ("window", "post_processing", "update")]
+        cells = [f"{count:,.0f}" for count in (total, *named, sum(phases.values()))]
+        found.append(
+            f"| [{rtl['images']} {what}]({name}.json) | {rtl['mismatches']} of"
+            f" {rtl['values_compared']:,} | {' | '.join(cells)} |"
+        )
+    return "\n".join(found)
 
 
 def _inference() -> str:

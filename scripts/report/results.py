@@ -223,7 +223,7 @@ def _text(value: Any, indent: str = "") -> str:
     """JSON with a line for whatever holds numbers and names only: a point, a row, a series."""
     parts = value.values() if isinstance(value, Mapping) else value
     if not isinstance(value, Mapping | list | tuple) or not any(
-        isinstance(part, Mapping | list | tuple) for part in parts
+        part and isinstance(part, Mapping | list | tuple) for part in parts
     ):
         return json.dumps(value)
     deeper = f"{indent}  "
