@@ -83,7 +83,9 @@ def _monotone(m, controller):
             before = Signal(len(value), name="before_" + "_".join(map(str, path)))
             m.d.sync += before.eq(value)
             with m.If(waits):
-                # An object that is there stays until it is released; descriptors do not change.
+                # An object that is there stays until it is released, and so does its window's
+                # place; descriptors do not change.
                 kept = path[0] == "network" and path[1] in ("ready", "gathered")
                 risen = before & ~value if kept else value & ~before
-                m.d.comb += Assume(value == before if path[0] == "windows" else risen == 0)
+                is_held = path[0] == "windows" or path[:2] == ("network", "pixel")
+                m.d.comb += Assume(value == before if is_held else risen == 0)
