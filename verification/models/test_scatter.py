@@ -97,7 +97,7 @@ def test_col2im_of_numpy(seed, height, width, channels, kernel, stride, padding,
 @pytest.mark.parametrize("name", ["default", "tiny"])
 @given(
     rng=st.randoms(use_true_random=False), seed=st.integers(0, 2**32 - 1),
-    shift=st.integers(-2, 15),
+    shift=st.integers(-2, 13) | st.integers(14, 15),
 )  # fmt: skip
 @settings(max_examples=200)
 def test_kernel_is_the_oracle(name, rng, seed, shift):
