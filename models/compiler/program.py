@@ -24,6 +24,7 @@ __all__ = [
     "product",
     "repeat",
     "send",
+    "send_sums",
     "target_packets",
     "vector",
 ]
@@ -53,12 +54,16 @@ def activate(segment: int, function: Function, **values: int) -> int:
 
 
 def delta(recipe: Recipe, layer: int, **values: int) -> int:
-    """DELTA that makes a sigmoid layer's delta vector on its columns; see :func:`activate`."""
+    """DELTA that makes a layer's delta vector on its columns; see :func:`activate`.
+
+    Unless the values say otherwise the layer is a sigmoid one, and its lines are where they are.
+    """
     unused = dict.fromkeys(("axis", "source", "slot"), 0)
+    unused |= {
+        "function": Function.SIGMOID, "destination_line": recipe.network.layers[layer].col_start,
+    }  # fmt: skip
     return encode(
-        Opcode.DELTA, function=Function.SIGMOID, bias=recipe.biases[layer],
-        destination_line=recipe.network.layers[layer].col_start,
-        **recipe.network.training.delta_fields,
+        Opcode.DELTA, bias=recipe.biases[layer], **recipe.network.training.delta_fields,
         **unused | values,
     )  # fmt: skip
 
@@ -81,6 +86,14 @@ def send(route: int, slot: int, *, first_line: int = 0, length: int) -> int:
     return encode(
         Opcode.SEND, route=route, partial=0, slot=slot, first_line=first_line, length=length,
         merge=0, object=0,
+    )  # fmt: skip
+
+
+def send_sums(route: int, *, first_line: int = 0, length: int, behind: int | None = None) -> int:
+    """SEND of the accumulators as partial sums, of which those of object ``behind`` come first."""
+    return encode(
+        Opcode.SEND, route=route, partial=1, slot=0, first_line=first_line, length=length,
+        merge=int(behind is not None), object=behind or 0,
     )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ from phasecore.rtl.spec.instructions import (
 
 __all__ = [
     "NONE_SENT", "Images", "Job", "Labels", "Mapping", "Memory", "Sent", "Tables", "check_tables",
+    "multicast",
 ]  # fmt: skip
 
 Images = NDArray[np.uint8]
@@ -60,6 +61,15 @@ class Tables:
 
     objects: Sequence[ObjectDescriptor] = ()
     routes: Sequence[RouteDescriptor] = ()
+
+
+def multicast(chip: ChipConfig, nodes: Sequence[int]) -> dict[str, int]:
+    """Fields of a route to nodes that are all those of some columns and rows."""
+    x, y = (set(axis) for axis in zip(*map(chip.place, nodes), strict=True))
+    return {
+        "multicast": 1, "cols": sum(1 << col for col in x), "rows": sum(1 << row for row in y),
+        "consumers": len(nodes),
+    }  # fmt: skip
 
 
 def check_tables(chip: ChipConfig, tables: dict[int, Tables]) -> None:

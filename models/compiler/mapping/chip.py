@@ -37,6 +37,7 @@ from phasecore.models.compiler.mapping.base import (
     Sent,
     Tables,
     check_tables,
+    multicast,
 )
 from phasecore.models.compiler.network import ONE, ChipNetwork
 from phasecore.models.compiler.placement import check_tiles, place
@@ -48,6 +49,8 @@ from phasecore.models.compiler.program import (
     outer,
     output_lines,
     product,
+    send,
+    send_sums,
     target_packets,
     vector,
 )
@@ -265,14 +268,10 @@ class ChipMapping(Mapping):
             ),
             self._object(self.tiles[-1], TileRoute.SUMS, partial=1, replace=1),
         ]  # fmt: skip
-        places = [self.hardware.place(node) for node in self.tiles]
         flits = vector_flits(self._read_lines[1], self.config)
         routes = [
             RouteDescriptor(
-                object=TileObject.DELTAS, multicast=1,
-                cols=sum(1 << x for x in {x for x, _ in places}),
-                rows=sum(1 << y for y in {y for _, y in places}),
-                credits=1, consumers=tiles,
+                object=TileObject.DELTAS, credits=1, **multicast(self.hardware, self.tiles)
             ),
             self._stream(host, HostObject.OUTPUTS, credits=BRIDGE_FLITS // flits),
         ]  # fmt: skip
@@ -383,9 +382,9 @@ class ChipMapping(Mapping):
             release |= 1 << TileObject.PARTIALS
         if release:
             yield encode(Opcode.RELEASE, objects=release)
-        yield encode(
-            Opcode.SEND, route=TileRoute.SUMS, partial=1, slot=0, first_line=first.col_start,
-            length=first.outputs, merge=int(tile > 0), object=TileObject.PARTIALS if tile else 0,
+        yield send_sums(
+            TileRoute.SUMS, first_line=first.col_start, length=first.outputs,
+            behind=TileObject.PARTIALS if tile else None,
         )  # fmt: skip
 
     def _tile_backward(self, slot: int) -> Iterator[int]:
@@ -424,9 +423,9 @@ class ChipMapping(Mapping):
             slot = self._deltas[index + 1]
             yield product(Opcode.BACKWARD, self.recipe, segment=index, slot=slot)
             yield self._delta(index, index, axis=1)
-        yield encode(
-            Opcode.SEND, route=HeadRoute.BACK, partial=0, slot=self._deltas[0],
-            first_line=layers[0].col_start, length=layers[0].outputs, merge=0, object=0,
+        yield send(
+            HeadRoute.BACK, self._deltas[0], first_line=layers[0].col_start,
+            length=layers[0].outputs,
         )  # fmt: skip
         if read:
             yield self._read()
@@ -456,11 +455,7 @@ class ChipMapping(Mapping):
 
     def _read(self) -> int:
         start, length = self._read_lines
-        return encode(
-            Opcode.SEND, route=HeadRoute.RESULTS, partial=0, slot=self._outputs[-1],
-            first_line=start,
-            length=length, merge=0, object=0,
-        )  # fmt: skip
+        return send(HeadRoute.RESULTS, self._outputs[-1], first_line=start, length=length)
 
     def _image_packets(self, images: NDArray[np.uint8]) -> list[list[bytes]]:
         """Packets of every image, one per tile: its inputs and, in one of them, the bias code."""

@@ -30,10 +30,12 @@ from phasecore.models.compiler.mapping.base import (
     Sent,
     Tables,
     check_tables,
+    multicast,
 )
 from phasecore.models.compiler.mapping.depths import Depths
 from phasecore.models.compiler.mapping.stage import ALL, HALT, GraphObject, Stage, Y, words
 from phasecore.models.compiler.placement import is_reached, place_edges
+from phasecore.models.compiler.program import LOOPED
 from phasecore.models.compiler.quantise import QuantLayer
 from phasecore.models.compiler.windows import check_rings, smallest_depth, window_object
 from phasecore.models.golden.arithmetic import Int
@@ -52,9 +54,6 @@ from phasecore.rtl.spec.instructions import (
 from phasecore.rtl.spec.registers.core import vector_address
 
 __all__ = ["InferenceMapping"]
-
-LOOPED = 0xFFFF
-"""Most passes of a loop."""
 
 PROGRAMS = 16
 """Rows that a job programs at most."""
@@ -289,18 +288,15 @@ class InferenceMapping(Mapping):
     ) -> RouteDescriptor:
         """To an object of one or several cores, or of the host."""
         number, nodes = readers
-        places = [self.hardware.place(node) for node in nodes]
         if nodes == (self.hardware.host,):
             depth = BRIDGE_FLITS // vector_flits(outputs, self.config)
         else:
             depth = min(objects[node][number].depth for node in nodes)
-        room = {"object": number, "credits": min(depth, CREDITS_MAX), "consumers": len(nodes)}
+        room = {"object": number, "credits": min(depth, CREDITS_MAX)}
         if len(nodes) == 1:
-            return RouteDescriptor(x=places[0][0], y=places[0][1], **room)
-        return RouteDescriptor(
-            multicast=1, cols=sum(1 << x for x in {x for x, _ in places}),
-            rows=sum(1 << y for y in {y for _, y in places}), **room,
-        )  # fmt: skip
+            x, y = self.hardware.place(nodes[0])
+            return RouteDescriptor(x=x, y=y, **room)
+        return RouteDescriptor(**multicast(self.hardware, nodes), **room)
 
     def _host_tables(self, objects: dict[int, list[ObjectDescriptor]]) -> Tables:
         output = self._graph.layers[-1].name

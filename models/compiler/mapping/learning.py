@@ -23,8 +23,19 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from phasecore.models.compiler.flits import vector_flits
-from phasecore.models.compiler.mapping.base import Tables, check_tables
-from phasecore.models.compiler.program import activate, gather, loop, product, repeat, send, vector
+from phasecore.models.compiler.mapping.base import Tables, check_tables, multicast
+from phasecore.models.compiler.program import (
+    activate,
+    delta,
+    gather,
+    loop,
+    outer,
+    product,
+    repeat,
+    send,
+    send_sums,
+    vector,
+)
 from phasecore.models.compiler.windows import LayerInput, check_rings, window_object
 from phasecore.rtl.spec.chip import BRIDGE_FLITS
 from phasecore.rtl.spec.instructions import (
@@ -203,6 +214,13 @@ class Learning:
         """
         return 2 - len(self._pixels(stage)) % 2 if stage.layer < self._first_dense else 1
 
+    def _rings(self, stage: "Stage") -> "Iterator[tuple[Stage, range]]":
+        """Slots that take the pixels of every stage that sends errors back."""
+        slot = ERRORS
+        for reader in self._readers(stage):
+            yield reader, range(slot, slot + self._depth(reader))
+            slot += self._depth(reader)
+
     @property
     def _target(self) -> int:
         """Slot of the head's target, behind the error vectors of its layers."""
@@ -233,13 +251,10 @@ class Learning:
             routes.append(self._to(below.node, ConvObject.ERRORS, credits=self._depth(stage)))
         else:
             objects += [ObjectDescriptor(enable=0)] * 2
-        slot = ERRORS
-        for reader in self._readers(stage):
+        for reader, slots in self._rings(stage):
             route = ConvRoute.BACK if reader.layer < self._first_dense else TileRoute.BACK
-            depth = self._depth(reader)
-            ring = slot_ring(config, slot, depth)
+            ring = slot_ring(config, slots.start, len(slots))
             objects.append(ObjectDescriptor(**self._of(reader.node, route), **ring))
-            slot += depth
         return Tables(objects, routes)
 
     def _producer(self, stage: "Stage") -> "Stage":
@@ -323,12 +338,9 @@ class Learning:
             **self._of(host, HostRoute.TARGETS), **slot_ring(config, self._target)
         )
         sums = ObjectDescriptor(**self._of(tiles[-1], TileRoute.SUMS), partial=1, replace=1)
-        places = [mapping.hardware.place(node) for node in tiles]
         back = RouteDescriptor(
-            object=TileObject.DELTAS, multicast=1,
-            cols=sum(1 << x for x in {x for x, _ in places}),
-            rows=sum(1 << y for y in {y for _, y in places}), credits=1, consumers=len(tiles),
-        )  # fmt: skip
+            object=TileObject.DELTAS, credits=1, **multicast(mapping.hardware, tiles)
+        )
         flits = vector_flits(self._layers[-1].outputs, config)
         results = self._to(host, 0, credits=BRIDGE_FLITS // flits)
         return Tables([targets, ObjectDescriptor(enable=0), sums], [back, results])
@@ -380,13 +392,11 @@ class Learning:
 
     def _conv(self, stage: "Stage") -> list[int]:
         program = self._forward(stage)
-        for number, reader in enumerate(self._readers(stage)):
-            first = ERRORS + sum(self._depth(other) for other in self._readers(stage)[:number])
-            depth = self._depth(reader)
+        for number, (reader, slots) in enumerate(self._rings(stage)):
             body: list[int] = []
-            for slot in range(first, first + depth):
+            for slot in slots:
                 body += self._block(stage, ConvObject.ERRORS + number, slot)
-            repeat(program, body, len(self._pixels(reader)) // depth)
+            repeat(program, body, len(self._pixels(reader)) // len(slots))
         if stage.layer:
             depth = self._depth(stage)
             body = []
@@ -406,18 +416,18 @@ class Learning:
         frames = [ConvObject.FRAME, ConvObject.OUTPUTS]
         yield encode(Opcode.AWAIT, objects=1 << errors)
         for number, (row, col) in enumerate(stage.reads.places):
-            window, kept, delta = WINDOW[number % 2], KEPT[number % 2], DELTAS[number % 2]
+            window, kept, error = WINDOW[number % 2], KEPT[number % 2], DELTAS[number % 2]
             yield gather(ConvObject.OUTPUTS, kept, 0, number)
             yield self._delta(
                 stage.layer, source=DeltaSource.MANTISSAS, slot=slot, output=kept,
-                destination=delta,
+                destination=error,
             )  # fmt: skip
             if number + 1 == len(stage.reads.places):
                 yield encode(Opcode.RELEASE, objects=1 << errors)
             if stage.layer:
-                yield product(Opcode.BACKWARD, self._recipe, segment=0, slot=delta)
+                yield product(Opcode.BACKWARD, self._recipe, segment=0, slot=error)
             yield gather(ConvObject.FRAME, window, row, col)
-            yield encode(Opcode.OUTER, segment=0, slot=window, delta=delta, transfer=0)
+            yield encode(Opcode.OUTER, segment=0, slot=window, delta=error, transfer=0)
             if stage.layer:
                 yield self._carry()
                 yield encode(
@@ -437,13 +447,9 @@ class Learning:
         )  # fmt: skip
 
     def _delta(self, layer: int, *, segment: int = 0, **fields: int) -> int:
-        """DELTA of a layer's error vectors; fields that are not given are 0."""
-        unused = dict.fromkeys(("axis", "slot", "destination_line"), 0)
-        return encode(
-            Opcode.DELTA, segment=segment, function=self._layers[layer].function,
-            bias=self._recipe.biases[layer], **self._recipe.network.training.delta_fields,
-            **unused | fields,
-        )  # fmt: skip
+        """DELTA of a layer's error vectors."""
+        function = self._layers[layer].function
+        return delta(self._recipe, layer, segment=segment, function=function, **fields)
 
     def _pixel(self, pixels: int, route: int, stage: "Stage", slot: int) -> Iterator[int]:
         """Send the sum of a pixel of the input."""
@@ -460,17 +466,16 @@ class Learning:
         yield activate(0, Function.NONE)
         if number:
             yield encode(Opcode.RELEASE, objects=1 << TileObject.PARTIALS)
-        yield encode(
-            Opcode.SEND, route=TileRoute.SUMS, partial=1, slot=0, first_line=0, length=outputs,
-            merge=int(number > 0), object=TileObject.PARTIALS if number else 0,
-        )  # fmt: skip
+        yield send_sums(
+            TileRoute.SUMS, length=outputs, behind=TileObject.PARTIALS if number else None
+        )
         yield encode(Opcode.AWAIT, objects=1 << TileObject.DELTAS)
         yield product(Opcode.BACKWARD, self._recipe, segment=0, slot=DELTAS[0])
         yield self._carry()
         yield encode(
             Opcode.SCATTER, object=TileObject.SUMS, slot=SUMMED, block=0, block_row=0, block_col=0
         )
-        yield encode(Opcode.OUTER, segment=0, slot=WINDOW[0], delta=DELTAS[0], transfer=1)
+        yield outer(0, slot=WINDOW[0], delta=DELTAS[0])
         yield encode(Opcode.RELEASE, objects=1 << TileObject.SUMS)
         own = self._pixels(stage)
         for pixel in range(stage.reads.height * stage.reads.width):
@@ -505,9 +510,6 @@ class Learning:
         if read:
             yield self._mapping.results(HeadRoute.RESULTS)
         for layer in reversed(range(first + 1, last + 1)):
-            yield encode(
-                Opcode.OUTER, segment=layer - first, slot=layer - first - 1, delta=slots[layer],
-                transfer=1,
-            )  # fmt: skip
+            yield outer(layer - first, slot=layer - first - 1, delta=slots[layer])
         done = 1 << HeadObject.TARGETS | 1 << HeadObject.PARTIALS
         yield encode(Opcode.RELEASE, objects=done)

@@ -32,11 +32,21 @@ from phasecore.models.compiler.mapping.base import (
     Sent,
     Tables,
     check_tables,
+    multicast,
 )
 from phasecore.models.compiler.mapping.learning import Learning
 from phasecore.models.compiler.network import ONE
 from phasecore.models.compiler.placement import place
-from phasecore.models.compiler.program import activate, gather, loop, product, repeat, send, vector
+from phasecore.models.compiler.program import (
+    activate,
+    gather,
+    loop,
+    product,
+    repeat,
+    send,
+    send_sums,
+    vector,
+)
 from phasecore.models.compiler.recipe import Recipe
 from phasecore.models.compiler.windows import LayerInput, check_rings, window_object
 from phasecore.models.golden.arithmetic import Int
@@ -283,16 +293,13 @@ class PipelineMapping(Mapping):
         """Where the pixels of a convolution go."""
         readers = [other for other in self.stages if other.layer == stage.layer + 1]
         depth = min(reader.frame.depth for reader in readers)
-        places = [self.hardware.place(reader.node) for reader in readers]
         if len(readers) == 1:
-            ((x, y),) = places
+            x, y = self.hardware.place(readers[0].node)
             return RouteDescriptor(object=PipelineObject.FRAME, x=x, y=y, credits=depth)
+        nodes = [reader.node for reader in readers]
         return RouteDescriptor(
-            object=PipelineObject.FRAME, multicast=1,
-            cols=sum(1 << x for x in {x for x, _ in places}),
-            rows=sum(1 << y for y in {y for _, y in places}),
-            credits=depth, consumers=len(readers),
-        )  # fmt: skip
+            object=PipelineObject.FRAME, credits=depth, **multicast(self.hardware, nodes)
+        )
 
     def _constants(self, node: int, slots: int) -> ObjectDescriptor:
         x, y = self.hardware.place(self.hardware.host)
@@ -483,10 +490,9 @@ class PipelineMapping(Mapping):
         body = [*self._window(stage, 0, PipelineObject.FRAME), activate(0, Function.NONE)]
         if tile:
             body.append(encode(Opcode.RELEASE, objects=1 << PipelineObject.PARTIALS))
-        body.append(encode(
-            Opcode.SEND, route=0, partial=1, slot=0, first_line=0,
-            length=self.layers[self._convolutions].outputs, merge=int(tile > 0),
-            object=PipelineObject.PARTIALS if tile else 0,
+        body.append(send_sums(
+            0, length=self.layers[self._convolutions].outputs,
+            behind=PipelineObject.PARTIALS if tile else None,
         ))  # fmt: skip
         return [*body, *loop(images), HALT]
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from phasecore.models.compiler.graph import GraphLayer, Pool
 from phasecore.models.compiler.mapping.base import Memory
-from phasecore.models.compiler.program import activate
+from phasecore.models.compiler.program import activate, gather, send, send_sums
 from phasecore.models.compiler.quantise import QuantLayer, Tile
 from phasecore.models.golden.packets import affine_bytes, vector_bytes
 from phasecore.rtl.spec.core import CoreConfig
@@ -175,10 +175,7 @@ class Stage:
         row, col = places[index]
         # The first window of a block does not take the slot of the last one before it.
         slot = X[index % len(X)]
-        yield encode(
-            Opcode.GATHER, object=GraphObject.FRAME, destination=slot, block=0, block_row=row,
-            block_col=col, largest=0,
-        )  # fmt: skip
+        yield gather(GraphObject.FRAME, slot, row, col)
         yield encode(
             Opcode.FORWARD, segment=ALL, slot=slot, precision=config.input_bits,
             input_signs=3, polarities=3,
@@ -197,10 +194,7 @@ class Stage:
         yield activate(ALL, Function.NONE, from_slot=1, slot=BIAS, **added, table=BIAS_TABLE)
         added["accumulate"] = 1
         if self.layer.skip is not None:
-            yield encode(
-                Opcode.GATHER, object=GraphObject.SKIP, destination=SKIP, block=0, block_row=0,
-                block_col=0, largest=0,
-            )  # fmt: skip
+            yield gather(GraphObject.SKIP, SKIP)
             yield encode(Opcode.RELEASE, objects=1 << GraphObject.SKIP)
             yield activate(ALL, Function.NONE, from_slot=1, slot=SKIP, **added, table=SKIP_TABLE)
         layer, line = self.layer, self.pool_line if self.layer.pool is Pool.MEAN else 0
@@ -215,9 +209,8 @@ class Stage:
         """What is left to do for a window when the next one is integrated."""
         layer, count = self.layer, len(self.layer.reads.places)
         partials = encode(Opcode.RELEASE, objects=1 << GraphObject.PARTIALS)
-        sent = {"first_line": 0, "merge": 0, "object": 0}
         if not self.is_last:
-            yield encode(Opcode.SEND, route=0, partial=1, slot=0, length=self.columns, **sent)
+            yield send_sums(0, length=self.columns)
         if self.part:
             yield partials
         if not self.is_last:
@@ -233,9 +226,7 @@ class Stage:
             )  # fmt: skip
         slot = Y if layer.pool is Pool.NONE else POOLED
         for route in range(readers):
-            yield encode(
-                Opcode.SEND, route=route, partial=0, slot=slot, length=layer.outputs, **sent
-            )
+            yield send(route, slot, length=layer.outputs)
 
     def _mean(self, index: int) -> Iterator[int]:
         """Add a window's activations to those of the block; their mean with the last."""
