@@ -19,7 +19,7 @@ from phasecore.models.compiler.network import ONE, Training
 from phasecore.models.compiler.windows import LayerInput
 from phasecore.rtl.spec.instructions import GROUP, Function
 
-__all__ = ["INPUT", "Graph", "GraphLayer", "Pool", "Real", "from_network"]
+__all__ = ["INPUT", "MEANS", "Graph", "GraphLayer", "Pool", "Real", "from_network"]
 
 INPUT = "input"
 """Name of the tensor that the host sends."""
@@ -43,6 +43,11 @@ class Pool(Enum):
     NONE = "none"
     MEAN = "mean"
     LARGEST = "largest"
+    FRAME = "mean of the frame"
+    """Of all positions; there are no blocks."""
+
+
+MEANS = (Pool.MEAN, Pool.FRAME)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +62,7 @@ class GraphLayer:
     bias : shape (columns,)
     skip : tensor of the same shape as the activations that is added before the function
     groups : parts of equal length, of a position's activations, that are pooled with one another
+    parts : of the channels, those of one seeing no weights of another (grouped convolutions)
     """
 
     name: str
@@ -68,6 +74,7 @@ class GraphLayer:
     pool: Pool = Pool.NONE
     skip: str | None = None
     groups: int = 1
+    parts: int = 1
 
     @property
     def columns(self) -> int:
@@ -80,20 +87,38 @@ class GraphLayer:
         return self.columns // self.groups
 
     @property
+    def windows(self) -> int:
+        """Blocks of windows of a frame."""
+        return math.prod(self.reads.iterations)
+
+    @property
     def vectors(self) -> int:
         """Vectors of a frame that the layer sends."""
-        return math.prod(self.reads.iterations)
+        return 1 if self.pool is Pool.FRAME else self.windows
+
+    @property
+    def pooled(self) -> int:
+        """Activations of which an output is made."""
+        positions = self.windows if self.pool is Pool.FRAME else math.prod(self.reads.block)
+        return positions * self.groups
+
+    def activations(self, sums: Real) -> Real:
+        """What the function makes of sums."""
+        found: Real = _FUNCTIONS[self.function](sums)
+        return found
 
     def check(self) -> None:
         """Raise ``ValueError``, naming the layer, for what no core does."""
-        pooled = math.prod(self.reads.block) * self.groups > 1
+        blocks = math.prod(self.reads.block)
+        pooled = blocks * self.groups > 1
         for name, wrong in (
             (f"weights must have {self.reads.matrix_rows} rows, not {len(self.weights)}",
              len(self.weights) != self.reads.matrix_rows),
             (f"bias must have {self.columns} values, not {len(self.bias)}",
              self.bias.shape != (self.columns,)),
             ("pool must be mean or largest where a block has several positions, and only there",
-             pooled != (self.pool is not Pool.NONE)),
+             self.pool is not Pool.FRAME and pooled != (self.pool is not Pool.NONE)),
+            ("mean of the frame must have no blocks", self.pool is Pool.FRAME and blocks > 1),
             ("largest must not pool groups of a position, mean does",
              self.pool is Pool.LARGEST and self.groups > 1),
             (f"skip must not be {self.skip} of a layer that pools", pooled and bool(self.skip)),
@@ -108,7 +133,8 @@ class GraphLayer:
         Columns of positions that are pooled horizontally are in one group each.
         """
         reads, outputs = self.reads, self.outputs
-        count, across = reads.iterations[1] * reads.block[1], reads.block[1]
+        count = reads.iterations[1] * reads.block[1]
+        across = count if self.pool is Pool.FRAME else reads.block[1]
         kernel, step = reads.kernel, reads.stride[1]
         width = kernel[1] + (count - 1) * step
         # Cells by row, column and channel of the kernel; then by group, pixel and output.
@@ -161,7 +187,7 @@ class Graph:
         for layer in self.layers:
             layer.check()
             reads = layer.reads
-            found = layer.vectors * layer.outputs
+            found = layer.windows * layer.outputs
             if layer.name in sizes:
                 raise ValueError(f"layer {layer.name}: there is another tensor of that name")
             for name, tensor, size in (
@@ -177,7 +203,7 @@ class Graph:
                         f"layer {layer.name}: {name} {tensor} must have {size} codes, not"
                         f" {sizes[tensor]}"
                     )
-            sizes[layer.name] = found
+            sizes[layer.name] = layer.vectors * layer.outputs
 
     def with_packed_first(self) -> "Graph":
         """The same, the first layer having all positions of a row in one window.
@@ -202,7 +228,7 @@ class Graph:
             sums = windows @ layer.weights + layer.bias
             if layer.skip is not None:
                 sums += tensors[layer.skip].reshape(sums.shape)
-            tensors[layer.name] = _pooled(layer, _FUNCTIONS[layer.function](sums))
+            tensors[layer.name] = _pooled(layer, layer.activations(sums))
             yield layer, windows, sums, tensors[layer.name]
 
     def outputs(self, images: NDArray[np.uint8]) -> Real:
@@ -231,6 +257,9 @@ def _pooled(layer: GraphLayer, values: Real) -> Real:
     rows, cols = layer.reads.iterations
     high, wide = layer.reads.block
     frames = values.reshape(len(values), *layer.reads.positions, layer.groups, layer.outputs)
+    if layer.pool is Pool.FRAME:
+        whole: Real = frames.mean((1, 2, 3))
+        return whole
     blocks = frames[:, : rows * high, : cols * wide]
     blocks = blocks.reshape(len(values), rows, high, cols, wide, layer.groups, layer.outputs)
     reduced = blocks.max((2, 4, 5)) if layer.pool is Pool.LARGEST else blocks.mean((2, 4, 5))

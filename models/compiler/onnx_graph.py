@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Graphs from ONNX files of trained convolutional networks, for inference.
 
-Known are convolutions, fully connected layers, ReLU, sums with a constant or of two tensors, and
-pooling of blocks that do not overlap. Whatever else a file has is refused by name. The package
-``onnx`` is needed here only (``pip install 'phasecore[onnx]'``).
+Known are convolutions, also of groups of channels, fully connected layers, batch normalisation
+behind them, ReLU, sums with a constant or of two tensors, pooling of blocks that do not overlap,
+and the mean of a frame. Whatever else a file has is refused by name. The package ``onnx`` is needed
+here only (``pip install 'phasecore[onnx]'``).
 """
 
 from collections.abc import Callable, Sequence
@@ -68,7 +69,10 @@ def load_graph(
         raise
     except Exception as error:
         raise ValueError(f"{path} is no ONNX file: {error}") from error
-    reader = _Reader(model.graph, onnx)
+    try:
+        reader = _Reader(model.graph, onnx)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     for node in model.graph.node:
         try:
             reader.read(node)
@@ -76,6 +80,11 @@ def load_graph(
             text = error.args[0] if isinstance(error, ValueError) else f"no tensor {error}"
             raise ValueError(f"{path}: node {node.name or node.output[0]}: {text}") from error
     found = reader.layers[:layers]
+    if not found:
+        raise ValueError(f"{path} has no layer")
+    made = [one.name for one in model.graph.output]
+    if layers is None and [reader.maker(name) for name in made] != [found[-1].name]:
+        raise ValueError(f"{path}: outputs must be that of the last layer alone, not {made}")
     graph = Graph(
         name=name, dataset=dataset, shape=reader.shape, layers=tuple(found), code=largest / ONE
     )
@@ -95,8 +104,17 @@ class _Reader:
         for node in graph.node:
             for tensor in node.input:
                 self._uses[tensor] = self._uses.get(tensor, 0) + 1
+        self._outputs = [made.name for made in graph.output]
+        for tensor in self._outputs:
+            self._uses[tensor] = self._uses.get(tensor, 0) + 1
         (given,) = (one for one in graph.input if one.name not in self._constants)
-        _, channels, height, width = (axis.dim_value for axis in given.type.tensor_type.shape.dim)
+        axes = [axis.dim_value for axis in given.type.tensor_type.shape.dim]
+        if len(axes) not in (2, 4) or min(axes[1:]) < 1:
+            raise ValueError(
+                f"input {given.name} must have axes for image, channels, height and width, or image"
+                f" and values, of known lengths, not {axes}"
+            )
+        channels, height, width = (*axes[1:], 1, 1)[:3]
         self.shape = height, width, channels
         self._tensors = {given.name: _Tensor(INPUT, self.shape)}
         self.layers: list[GraphLayer] = []
@@ -105,9 +123,10 @@ class _Reader:
         """Take a node, whose inputs are known."""
         known: dict[str, Callable[[Any, dict[str, Any]], _Tensor | None]] = {
             "Conv": self._conv, "MatMul": self._matmul, "Gemm": self._matmul, "Add": self._add,
-            "Relu": self._relu, "MaxPool": self._pool, "AveragePool": self._pool,
-            "Reshape": self._reshape, "Flatten": self._reshape, "Transpose": self._transpose,
-            "Softmax": lambda node, _: self._tensors[node.input[0]],
+            "BatchNormalization": self._normalise, "Relu": self._relu, "MaxPool": self._pool,
+            "AveragePool": self._pool, "GlobalAveragePool": self._mean, "ReduceMean": self._mean,
+            "Reshape": self._reshape, "Flatten": self._reshape, "Squeeze": self._reshape,
+            "Transpose": self._transpose, "Identity": self._same, "Softmax": self._last,
         }  # fmt: skip
         if node.op_type not in known:
             raise ValueError(f"{node.op_type} cannot be mapped; {', '.join(known)} can")
@@ -115,6 +134,10 @@ class _Reader:
         found = known[node.op_type](node, attributes)
         if found is not None:
             self._tensors[node.output[0]] = found
+
+    def maker(self, name: str) -> str:
+        """Layer that makes a tensor; nothing if none does."""
+        return self._tensors[name].layer if name in self._tensors else ""
 
     def _index(self, name: str) -> int:
         return next(at for at, layer in enumerate(self.layers) if layer.name == name)
@@ -138,27 +161,40 @@ class _Reader:
             raise ValueError("it must follow the products of a layer")
         return layer
 
-    def _append(self, tensor: _Tensor, kind: str, reads: LayerInput, weights: Array) -> _Tensor:
+    def _append(
+        self, tensor: _Tensor, kind: str, reads: LayerInput, weights: Array, parts: int = 1
+    ) -> _Tensor:
         name = f"{kind}{len(self.layers) + 1}"
         self.layers.append(GraphLayer(
             name=name, source=tensor.layer, reads=reads, weights=weights.astype(np.float64),
-            bias=np.zeros(weights.shape[1]), function=Function.IDENTITY,
+            bias=np.zeros(weights.shape[1]), function=Function.IDENTITY, parts=parts,
         ))  # fmt: skip
         return _Tensor(name, (*reads.positions, weights.shape[1]))
 
     def _conv(self, node: Any, given: dict[str, Any]) -> _Tensor:
         tensor, weights = self._tensors[node.input[0]], self._constants[node.input[1]]
         height, width, channels = tensor.shape
-        if given.get("group", 1) != 1 or any(step != 1 for step in given.get("dilations", ())):
-            raise ValueError("group and dilations must be 1")
+        parts = given.get("group", 1)
+        if any(step != 1 for step in given.get("dilations", ())):
+            raise ValueError("dilations must be 1")
+        if weights.ndim != 4 or weights.shape[1] * parts != channels or len(weights) % parts:
+            raise ValueError(
+                f"weights must have shape (outputs, {channels} / {parts}, height, width), outputs"
+                f" being a multiple of group = {parts}, not {weights.shape}"
+            )
         kernel, stride = weights.shape[2:], tuple(given.get("strides", (1, 1)))
         packed = tensor.layer == INPUT and channels < GROUP // 2
         reads = LayerInput(
             height=height, width=width, channels=channels, kernel=kernel, stride=stride,
             padding=_padding(given, (height, width), kernel, stride), packed=packed,
         )  # fmt: skip
-        matrix = weights.transpose(2, 3, 1, 0).reshape(reads.matrix_rows, -1)
-        found = self._append(tensor, "conv", reads, matrix)
+        # Weights between channels of two groups are 0.
+        spread = np.zeros((*kernel, parts, channels // parts, parts, len(weights) // parts))
+        grouped = weights.transpose(2, 3, 1, 0).reshape(*kernel, channels // parts, parts, -1)
+        for part in range(parts):
+            spread[:, :, part, :, part] = grouped[:, :, :, part]
+        matrix = spread.reshape(reads.matrix_rows, -1)
+        found = self._append(tensor, "conv", reads, matrix, parts=parts)
         if len(node.input) > 2:
             self.layers[-1] = replace(self.layers[-1], bias=self._bias(node.input[2]))
         return found
@@ -166,14 +202,22 @@ class _Reader:
     def _matmul(self, node: Any, given: dict[str, Any]) -> _Tensor:
         tensor, weights = self._tensors[node.input[0]], self._constants[node.input[1]]
         height, width, channels = tensor.shape
-        weights = weights.T if given.get("transB") else weights
+        if given.get("transA"):
+            raise ValueError("transA must be 0")
+        weights = given.get("alpha", 1.0) * (weights.T if given.get("transB") else weights)
+        if weights.ndim != 2 or len(weights) != height * width * channels:
+            raise ValueError(
+                f"weights must have {height * width * channels} rows, not shape {weights.shape}"
+            )
         if tensor.flat != "HWC" and height * width > 1:
             shape = (channels, height, width, -1)
             weights = weights.reshape(shape).transpose(1, 2, 0, 3).reshape(weights.shape)
         reads = LayerInput(height=height, width=width, channels=channels, kernel=(height, width))
         found = self._append(tensor, "dense", reads, weights)
         if len(node.input) > 2:
-            self.layers[-1] = replace(self.layers[-1], bias=self._bias(node.input[2]))
+            self.layers[-1] = replace(
+                self.layers[-1], bias=given.get("beta", 1.0) * self._bias(node.input[2])
+            )
         return found
 
     def _bias(self, name: str) -> Array:
@@ -222,12 +266,72 @@ class _Reader:
         tensor = self._tensors[node.input[0]]
         layer = self._maker(tensor, linear=False)
         block = tuple(given["kernel_shape"])
-        if tuple(given.get("strides", (1, 1))) != block or any(given.get("pads", ())):
-            raise ValueError("strides must be as kernel_shape, pads 0: blocks must not overlap")
+        ends = given.get("ceil_mode", 0) or given.get("auto_pad", b"VALID") not in (
+            b"VALID", b"NOTSET"
+        )  # fmt: skip
+        if ends and any(size % part for size, part in zip(tensor.shape, block, strict=False)):
+            raise ValueError(f"blocks {block} must be whole ones of {tensor.shape[:2]} positions")
+        if any(given.get("pads", ())):
+            raise ValueError("pads must be 0: blocks must not overlap")
+        if node.op_type == "AveragePool" and block == layer.reads.positions:
+            return self._mean_of_frame(tensor, node.input[0])
+        if tuple(given.get("strides", (1, 1))) != block:
+            raise ValueError("strides must be as kernel_shape: blocks must not overlap")
         reads = replace(layer.reads, block=block)
         kind = Pool.LARGEST if node.op_type == "MaxPool" else Pool.MEAN
         self._changed(tensor, node.input[0], reads=reads, pool=kind)
         return replace(tensor, shape=(*reads.iterations, layer.outputs))
+
+    def _mean(self, node: Any, given: dict[str, Any]) -> _Tensor:
+        tensor = self._tensors[node.input[0]]
+        found = self._mean_of_frame(tensor, node.input[0])
+        if node.op_type == "GlobalAveragePool":
+            return found
+        axes = given.get("axes")
+        if axes is None and len(node.input) > 1:
+            axes = self._constants[node.input[1]].tolist()
+        wanted = [1, 2] if tensor.last else [2, 3]
+        if axes is None or sorted(axis % 4 for axis in axes) != wanted:
+            raise ValueError(f"axes must be those of height and width, {wanted}, not {axes}")
+        return found if given.get("keepdims", 1) else replace(found, flat="HWC")
+
+    def _mean_of_frame(self, tensor: _Tensor, used: str) -> _Tensor:
+        layer = self._maker(tensor, linear=False)
+        self._changed(tensor, used, pool=Pool.FRAME)
+        return replace(tensor, shape=(1, 1, layer.outputs))
+
+    def _normalise(self, node: Any, given: dict[str, Any]) -> _Tensor:
+        """Batch normalisation with fixed statistics, as other weights and biases."""
+        tensor = self._tensors[node.input[0]]
+        layer = self._maker(tensor, linear=True)
+        if layer.skip is not None:
+            raise ValueError("it must not follow a sum of two tensors")
+        scale, shift, mean, variance = map(self._bias, node.input[1:5])
+        scale = scale / np.sqrt(variance + given.get("epsilon", 1e-5))
+        self._changed(
+            tensor, node.input[0], weights=layer.weights * scale,
+            bias=(layer.bias - mean) * scale + shift,
+        )  # fmt: skip
+        return tensor
+
+    def _same(self, node: Any, given: dict[str, Any]) -> _Tensor | None:
+        name = node.input[0]
+        if name in self._constants:
+            self._constants[node.output[0]] = self._constants[name]
+            return None
+        return self._seen(node)
+
+    def _last(self, node: Any, given: dict[str, Any]) -> _Tensor:
+        """Left out behind the last layer: the largest output stays the largest."""
+        if node.output[0] not in self._outputs or self._uses[node.output[0]] > 1:
+            raise ValueError("it must come last")
+        return self._seen(node)
+
+    def _seen(self, node: Any) -> _Tensor:
+        """The same tensor under another name: whoever reads one of the names reads both."""
+        one, other = node.input[0], node.output[0]
+        self._uses[other] = self._uses.get(other, 0) + self._uses[one] - 1
+        return self._tensors[one]
 
     def _reshape(self, node: Any, given: dict[str, Any]) -> _Tensor | None:
         name = node.input[0]
@@ -235,13 +339,22 @@ class _Reader:
             shape = self._constants[node.input[1]]
             self._constants[node.output[0]] = self._constants[name].reshape(shape)
             return None
-        tensor = self._tensors[name]
+        tensor = self._seen(node)
+        height, width, channels = tensor.shape
+        if node.op_type == "Reshape":
+            shape = self._constants[node.input[1]].tolist()
+            if len(shape) != 2 or shape[1] not in (-1, height * width * channels):
+                raise ValueError(f"shape must be that of one vector an image, not {shape}")
+        elif node.op_type == "Flatten" and given.get("axis", 1) != 1:
+            raise ValueError(f"axis must be 1, not {given['axis']}")
+        elif node.op_type == "Squeeze" and height * width > 1:
+            raise ValueError(f"height and width must be 1, not {height} and {width}")
         return replace(tensor, flat="HWC" if tensor.last else "CHW")
 
     def _transpose(self, node: Any, given: dict[str, Any]) -> _Tensor:
         if list(given["perm"]) != [0, 2, 3, 1]:
             raise ValueError(f"perm must be [0, 2, 3, 1], not {list(given['perm'])}")
-        return replace(self._tensors[node.input[0]], last=True)
+        return replace(self._seen(node), last=True)
 
 
 def _padding(

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from phasecore.models.compiler.graph import BATCH, INPUT, Graph, GraphLayer, Real
+from phasecore.models.compiler.graph import BATCH, INPUT, MEANS, Graph, GraphLayer, Real
 from phasecore.models.compiler.network import INDEX_LOG2, ONE
 from phasecore.models.compiler.recipe import mean_pulse
 from phasecore.models.golden.arithmetic import Int
@@ -48,7 +48,6 @@ larger than the converter's range."""
 
 SCALE_MAX = 255
 SHIFT_MAX = 15
-SCALE_ONE_LOG2 = 7
 OFFSET_STEP = 64
 """Accumulator steps of an affine offset."""
 
@@ -87,6 +86,9 @@ class QuantLayer:
     shift : right shift before the function
     bias_codes, bias_scale : what of the bias the offsets do not hold, by column
     skip_scale : affine scale of the residual's codes, 0 without one
+    step : real value of an activation's code, or of an index of its table
+    pool_scale, pool_shift : affine scale of activations of which the mean is taken, and the right
+        shift of their sum
     code : real value of an output code
     """
 
@@ -96,17 +98,27 @@ class QuantLayer:
     bias_codes: Int
     bias_scale: Int
     skip_scale: int
+    step: float
+    pool_scale: int
+    pool_shift: int
     code: float
 
 
 @dataclass
 class _Samples:
     """What the calibration images have shown of a layer: windows at some positions, shape
-    (positions, rows), all that is added there, and activations, shape (values,)."""
+    (positions, rows), all that is added there, and outputs, shape (values,)."""
 
     windows: Real
     sums: Real
     outputs: Real
+
+    def activations(self, layer: GraphLayer) -> Real:
+        """What codes must hold before the outputs, shape (values,): the larger activations of which
+        a mean is taken, too."""
+        if layer.pool in MEANS:
+            return layer.activations(self.sums).reshape(-1)
+        return self.outputs
 
     def tile(self, layer: GraphLayer, rows: range) -> Real:
         """Sums of a tile, shape (positions, columns)."""
@@ -203,10 +215,8 @@ def _quantised(
 ) -> QuantLayer:  # fmt: skip
     source, rows = codes[layer.source], row_tiles(layer, config)
     skip = codes[layer.skip] if layer.skip else 0.0
-    outputs = known.outputs[:, np.newaxis]
-    step = (
-        _STEPS.get(layer.function) or float(_limit(outputs, 0 * outputs, layer.function)[0]) / ONE
-    )
+    table = _STEPS.get(layer.function)
+    step = table or _code(known.activations(layer), layer.function)
     bounds = [
         _bounds(
             layer.weights[part.start : part.stop],
@@ -217,8 +227,9 @@ def _quantised(
     shift = _shift([source * 2.0**lsb / factor for lsb, factor in bounds], skip, step)
     skip_scale = 0
     if skip:
-        # A step that the residual's scale holds exactly.
         skip_scale = max(1, math.floor(2.0**shift * skip / step))
+    if skip and not table:
+        # A step that the residual's scale holds exactly.
         step = 2.0**shift * skip / skip_scale
     scales = [
         np.ceil(2.0 ** (shift + lsb) * source / (factor * step)).clip(1, SCALE_MAX).astype(np.int64)
@@ -235,16 +246,34 @@ def _quantised(
             part, _targets(weights, config, profile), scale,
             offset if is_last else np.zeros_like(offset), lsb,
         ))  # fmt: skip
-    is_table = layer.function in _STEPS
+    code = 1 / ONE if table else step
+    gain = 1.0 if table or layer.pool not in MEANS else code / _code(known.outputs, layer.function)
+    pool_scale, pool_shift = _mean(layer, gain, config)
+    code *= 2.0**pool_shift / (layer.pooled * pool_scale) if layer.pool in MEANS else 1
     return QuantLayer(
-        layer,
-        tuple(tiles),
-        shift,
-        bias_codes,
-        bias_scale,
-        skip_scale,
-        1 / ONE if is_table else step,
-    )
+        layer, tuple(tiles), shift, bias_codes, bias_scale, skip_scale, step, pool_scale,
+        pool_shift, code,
+    )  # fmt: skip
+
+
+def _code(values: Real, function: Function) -> float:
+    """Value of a code of 1 that is best for ``values``, shape (values,)."""
+    column = values[:, np.newaxis]
+    return float(_limit(column, 0 * column, function)[0]) / ONE
+
+
+def _mean(layer: GraphLayer, gain: float, config: CoreConfig) -> tuple[int, int]:
+    """Scale and shift with which a sum of codes becomes nearly ``gain`` times their mean.
+
+    What they miss is in the value of the output's code. No sum leaves the accumulators.
+    """
+    count = layer.pooled
+    largest = min(SCALE_MAX, ((1 << (config.acc_bits - 1)) - 1) // (ONE * count))
+    for shift in range(SHIFT_MAX, -1, -1):
+        scale = math.floor(2.0**shift * gain / count)
+        if 1 <= scale <= largest:
+            return scale, shift
+    raise ValueError(f"no scale of the hardware makes the mean of {count} positions")
 
 
 def _bounds(weights: Real, limits: Real, source: float, config: CoreConfig) -> tuple[int, Real]:
@@ -315,7 +344,7 @@ def corrected(
     samples, codes, found = _samples(graph, images), {INPUT: graph.code}, []
     for one, weights in zip(layers, programmed, strict=True):
         layer, known = one.layer, samples[one.layer.name]
-        step = _STEPS.get(layer.function, one.code)
+        step = one.step
         exact = np.array(layer.bias)
         tiles = []
         for tile in one.tiles:

@@ -18,14 +18,17 @@ CORE = DEFAULT.replace(
 
 
 def layer(
-    rng, name, source, outputs, *, function=Function.RELU, pool=Pool.NONE, skip=None, **reads
-):
-    """A layer with random weights."""
+    rng, name, source, outputs, *, function=Function.RELU, pool=Pool.NONE, skip=None, parts=1,
+    **reads,
+):  # fmt: skip
+    """A layer with random weights; ``parts``: those that channels of two parts would have are 0."""
     found = LayerInput(**reads)
-    weights = rng.normal(0, 1, (found.matrix_rows, outputs)) / np.sqrt(found.matrix_rows)
+    weights = rng.normal(0, 1, (found.matrix_rows, outputs)) * np.sqrt(parts / found.matrix_rows)
+    part = np.arange(found.matrix_rows) % found.channels * parts // found.channels
+    weights[part[:, np.newaxis] != np.arange(outputs) * parts // outputs] = 0
     return GraphLayer(
         name=name, source=source, reads=found, weights=weights, bias=rng.normal(0, 0.1, outputs),
-        function=function, pool=pool, skip=skip,
+        function=function, pool=pool, skip=skip, parts=parts,
     )  # fmt: skip
 
 
@@ -74,14 +77,58 @@ def pooled(rng, pool=Pool.LARGEST, function=Function.RELU, outputs=4):
     return Graph(name="pooled", dataset="none", shape=(8, 8, 1), layers=(first, last))
 
 
-def naive(graph, layers, weights, images):
-    """Output codes of every image, shape (images, codes).
+def means(rng, function=Function.RELU, outputs=5):
+    """A mean of blocks of 2 by 3, of which no power of two is a part, and one of a frame, whose
+    layer has a residual."""
+    stem = layer(
+        rng, "stem", INPUT, 4, height=8, width=8, channels=1, kernel=(3, 3), packed=True,
+        block=(2, 3), pool=Pool.MEAN, function=function,
+    )  # fmt: skip
+    frame = {"height": 3, "width": 2, "channels": 4}
+    layers = (
+        stem,
+        layer(rng, "side", "stem", outputs, **frame, function=Function.IDENTITY),
+        layer(rng, "sum", "stem", outputs, **frame, kernel=(3, 3), padding=(1, 1, 1, 1),
+              skip="side", pool=Pool.FRAME, function=function),
+        layer(rng, "last", "sum", 5, height=1, width=1, channels=outputs,
+              function=Function.IDENTITY),
+    )  # fmt: skip
+    return Graph(name="means", dataset="none", shape=(8, 8, 1), layers=layers)
+
+
+def depthwise(rng):
+    """Kernels by channel, then by pair of channels, in two row tiles each; a mean of the frame."""
+    frame = {"height": 5, "width": 5, "channels": 4, "kernel": (3, 3), "padding": (1, 1, 1, 1)}
+    layers = (
+        layer(rng, "each", INPUT, 4, **frame, parts=4),
+        layer(rng, "pairs", "each", 6, **frame, parts=2, pool=Pool.FRAME),
+        layer(rng, "last", "pairs", 3, height=1, width=1, channels=6, function=Function.IDENTITY),
+    )  # fmt: skip
+    return Graph(name="depthwise", dataset="none", shape=(5, 5, 4), layers=layers)
+
+
+def tiny_depthwise(rng):
+    """Kernels by channel, a residual and a mean of the frame, for five cores of the tiny chip."""
+    frame = {"height": 4, "width": 4, "channels": 2}
+    layers = (
+        layer(rng, "each", INPUT, 2, **frame, kernel=(3, 3), padding=(1, 1, 1, 1), parts=2),
+        layer(rng, "side", "each", 3, **frame, function=Function.IDENTITY),
+        layer(rng, "sum", "each", 3, **frame, skip="side", pool=Pool.FRAME),
+        layer(rng, "last", "sum", 4, height=1, width=1, channels=3, function=Function.IDENTITY),
+    )  # fmt: skip
+    return Graph(name="tiny-depthwise", dataset="none", shape=(4, 4, 2), layers=layers)
+
+
+def naive(graph, layers, weights, images, config=CORE):
+    """Output codes of every image, shape (images, codes), of cores of one configuration.
 
     ``weights`` are conductances by layer; only counts of converters are a core's, an ideal one's.
     """
     converters = [
         [
-            _Converter(matrix[tile.rows.start : tile.rows.stop].astype(np.int64), tile.lsb_log2)
+            _Converter(
+                config, matrix[tile.rows.start : tile.rows.stop].astype(np.int64), tile.lsb_log2
+            )
             for tile in one.tiles
         ]
         for one, matrix in zip(layers, weights, strict=True)
@@ -117,7 +164,7 @@ def _layer(one, converters, tensors):
             sums = sums + other[row, col] * one.skip_scale
         index = np.rint(sums / 2**one.shift).astype(np.int64)
         positions[row, col] = _activation(index, one.layer.function)
-    return _pooled(one.layer, positions)
+    return _pooled(one, positions)
 
 
 def _activation(index, function):
@@ -129,23 +176,28 @@ def _activation(index, function):
 
 
 def _pooled(one, positions):
-    rows, cols = one.reads.iterations
-    high, wide = one.reads.block
+    layer = one.layer
+    rows, cols = layer.reads.iterations
+    high, wide = layer.reads.block
+    if layer.pool is Pool.FRAME:
+        (rows, cols), (high, wide) = (1, 1), (rows, cols)
     found = []
     for row, col in np.ndindex(rows, cols):
         block = positions[row * high : (row + 1) * high, col * wide : (col + 1) * wide]
-        block = block.reshape(-1, one.outputs)
-        mean = np.rint(block.mean(axis=0)).astype(np.int64)
-        found.append(block.max(axis=0) if one.pool is Pool.LARGEST else mean)
+        block = block.reshape(-1, layer.outputs)
+        mean = np.rint(block.sum(axis=0) * one.pool_scale / 2**one.pool_shift)
+        mean = mean.clip(-127, 127).astype(np.int64)
+        found.append(mean if layer.pool in (Pool.MEAN, Pool.FRAME) else block.max(axis=0))
     return np.concatenate(found)
 
 
 class _Converter:
     """Codes of a tile's converters, of a core that does nothing else."""
 
-    def __init__(self, weights, lsb):
+    def __init__(self, config, weights, lsb):
         rows, self.cols = weights.shape
-        self.core = core = Core(CORE.replace(objects=0, routes=0, vector_words=0), IDEAL, 1)
+        config = config.replace(devices_per_polarity=1, g_bits=14, sum_words=0)
+        self.core = core = Core(config.replace(objects=0, routes=0, vector_words=0), IDEAL, 1)
         core.crossbar.conductance[:] = 0
         core.crossbar.conductance[:rows, : self.cols, 0, 0] = np.maximum(weights, 0)
         core.crossbar.conductance[:rows, : self.cols, 1, 0] = np.maximum(-weights, 0)

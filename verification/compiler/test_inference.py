@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from phasecore.models.compiler.graph import INPUT, Pool
+from phasecore.models.compiler.graph import INPUT, Graph, Pool
 from phasecore.models.compiler.mapping.inference import InferenceMapping
 from phasecore.models.compiler.placement import graph_chip
 from phasecore.models.compiler.quantise import quantise, row_tiles
@@ -14,7 +14,15 @@ from phasecore.models.compiler.windows import LayerInput
 from phasecore.models.golden.device import IDEAL
 from phasecore.models.training.model import make_model
 from phasecore.rtl.spec.instructions import Function
-from phasecore.verification.compiler.graphs import CORE, layer, naive, pooled, residual
+from phasecore.verification.compiler.graphs import (
+    CORE,
+    depthwise,
+    layer,
+    means,
+    naive,
+    pooled,
+    residual,
+)
 from phasecore.verification.cosim.inference import program
 
 GRAPHS = {
@@ -23,6 +31,10 @@ GRAPHS = {
     "largest": pooled,
     "mean": lambda rng: pooled(rng, Pool.MEAN, Function.TANH),
     "packed": lambda rng: pooled(rng, Pool.MEAN, outputs=2).with_packed_first(),
+    "means": means,
+    "means, tanh": lambda rng: means(rng, Function.TANH),
+    "frame, packed": lambda rng: _mean_of_frame(rng).with_packed_first(),
+    "depthwise": depthwise,
     "largest, packed": lambda rng: _in_rows(pooled(rng)),
 }
 
@@ -34,6 +46,15 @@ def _in_rows(graph):
     reads = LayerInput(height=2, width=6, channels=4, kernel=(2, 6))
     last = replace(last, reads=reads, weights=np.resize(last.weights, (reads.matrix_rows, 5)))
     return replace(graph, layers=(first, last)).with_packed_first()
+
+
+def _mean_of_frame(rng):
+    """One layer, of whose positions the mean is the output."""
+    only = layer(
+        rng, "only", INPUT, 5, height=6, width=5, channels=1, kernel=(3, 3), pool=Pool.FRAME,
+        packed=True,
+    )  # fmt: skip
+    return Graph(name="mean", dataset="none", shape=(6, 5, 1), layers=(only,))
 
 
 def images_of(graph, rng, count):

@@ -71,13 +71,86 @@ def test_residual_and_dense(tmp_path, rng):
     assert np.allclose(graph.outputs(image)[0], g.reshape(-1) @ matrix + bias)
 
 
+@pytest.mark.parametrize("kind", ["GlobalAveragePool", "AveragePool", "ReduceMean"])
+def test_groups_and_mean_of_a_frame(tmp_path, rng, kind):
+    """Channels of one group see no others; normalisation is in weights and biases."""
+    grouped, shift = rng.normal(size=(6, 2, 3, 3)), rng.normal(size=6)
+    factors = [rng.normal(size=6), rng.normal(size=6), rng.normal(size=6), rng.random(6) + 0.1]
+    matrix = rng.normal(size=(3, 6))
+    attributes = {
+        "GlobalAveragePool": {},
+        "AveragePool": {"kernel_shape": [3, 2], "strides": [3, 2]},
+        "ReduceMean": {"axes": [2, 3], "keepdims": 1},
+    }[kind]
+    graph = stored(
+        tmp_path / "a.onnx",
+        [
+            node("Conv", ["x", "w", "b"], "a", group=2),
+            node("BatchNormalization", ["a", "0", "1", "2", "3"], "b1", epsilon=0.01),
+            node("Relu", ["b1"], "c"),
+            node(kind, ["c"], "d", **attributes),
+            node("Flatten", ["d"], "e"),
+            node("Gemm", ["e", "m"], "f", transB=1, alpha=0.5),
+            node("Softmax", ["f"], "g"),
+        ],
+        [constant("w", grouped), constant("b", shift), constant("m", matrix),
+         *(constant(str(at), values) for at, values in enumerate(factors))],
+        (4, 5, 4), "g",
+    )  # fmt: skip
+    conv, dense = graph.layers
+    assert (conv.pool, conv.parts, conv.vectors, dense.reads.matrix_rows) == (Pool.FRAME, 2, 1, 6)
+    image = rng.integers(0, 128, (1, 80)).astype(np.uint8)
+    frame = image.reshape(5, 4, 4).transpose(2, 0, 1) / 127
+    views = np.lib.stride_tricks.sliding_window_view(frame, (3, 3), axis=(1, 2))
+    halves = [
+        np.einsum("chwkl,ockl->ohw", views[2 * at : 2 * at + 2], grouped[3 * at : 3 * at + 3])
+        for at in range(2)
+    ]
+    scale, offset, mean, variance = (one[:, None, None] for one in factors)
+    sums = np.concatenate(halves) + shift[:, None, None]
+    normal = np.maximum((sums - mean) / np.sqrt(variance + 0.01) * scale + offset, 0)
+    assert np.allclose(graph.outputs(image)[0], 0.5 * matrix @ normal.mean(axis=(1, 2)))
+
+
+def test_outputs_and_inputs_must_be_clear(tmp_path, rng):
+    """What is not of the last layer would not be inferred; who reads a view reads the tensor."""
+    weights = constant("w", rng.normal(size=(2, 2, 1, 1)))
+    first, second = node("Conv", ["x", "w"], "a"), node("Conv", ["a", "w"], "b")
+    with pytest.raises(ValueError, match="outputs must be that of the last layer alone"):
+        stored(tmp_path / "a.onnx", [first, second], [weights], (2, 4, 4), "a")
+    with pytest.raises(ValueError, match="has no layer"):
+        stored(tmp_path / "a.onnx", [], [weights], (2, 4, 4), "x")
+    with pytest.raises(ValueError, match="input x must have axes for image"):
+        stored(tmp_path / "a.onnx", [first], [weights], (2, 4), "a")
+    nodes = [first, node("Softmax", ["a"], "s"), node("Conv", ["s", "w"], "b")]
+    with pytest.raises(ValueError, match="node n_s: it must come last"):
+        stored(tmp_path / "a.onnx", nodes, [weights], (2, 4, 4), "b")
+    nodes = [first, node("Identity", ["a"], "i"), node("Relu", ["i"], "r"),
+             node("Conv", ["a", "w"], "c"), node("Add", ["c", "r"], "d")]  # fmt: skip
+    with pytest.raises(ValueError, match="node n_r: i is read by other nodes, too"):
+        stored(tmp_path / "a.onnx", nodes, [weights], (2, 4, 4), "d")
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         (("LRN", ["a"], "y", {"size": 3}), "node n_y: LRN cannot be mapped"),
-        (("Conv", ["a", "w"], "y", {"group": 2}), "node n_y: group and dilations must be 1"),
+        (("Conv", ["a", "w"], "y", {"dilations": [2, 2]}), "node n_y: dilations must be 1"),
+        (("Conv", ["a", "w"], "y", {"group": 2}),
+         r"node n_y: weights must have shape \(outputs, 2 / 2, height, width\)"),
         (("MaxPool", ["a"], "y", {"kernel_shape": [3, 3], "strides": [1, 1]}),
          "node n_y: strides must be as kernel_shape"),
+        (("MaxPool", ["a"], "y", {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [1] * 4}),
+         "node n_y: pads must be 0"),
+        (("MaxPool", ["a"], "y", {"kernel_shape": [3, 3], "strides": [3, 3], "ceil_mode": 1}),
+         r"node n_y: blocks \(3, 3\) must be whole ones of \(4, 4\) positions"),
+        (("MaxPool", ["a"], "y", {"kernel_shape": [5, 5], "strides": [5, 5]}),
+         "node n_y: rows of a block must be at most 4, not 5"),
+        (("ReduceMean", ["a"], "y", {"axes": [1]}), "node n_y: axes must be those of height"),
+        (("GlobalAveragePool", ["x"], "y", {}), "node n_y: the input cannot be changed"),
+        (("Reshape", ["a", "w"], "y", {}), "node n_y: shape must be that of one vector"),
+        (("Gemm", ["a", "w"], "y", {}), "node n_y: weights must have 32 rows"),
+        (("Gemm", ["a", "w"], "y", {"transA": 1}), "node n_y: transA must be 0"),
         (("Relu", ["x"], "y", {}), "node n_y: the input cannot be changed"),
         (("Relu", ["nothing"], "y", {}), "node n_y: no tensor 'nothing'"),
     ],

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from phasecore.models.compiler.graph import INPUT, Graph
+from phasecore.models.compiler.graph import INPUT, Graph, GraphLayer, Pool
 from phasecore.models.compiler.mapping.stage import Stage
 from phasecore.models.compiler.windows import smallest_depth
 from phasecore.models.golden.arithmetic import Int
@@ -21,6 +21,7 @@ class Depths:
 
     def __init__(self, graph: Graph):
         self._graph = graph
+        # By window of every layer.
         self._needs: dict[str, Int] = {}
 
     def note(self, stage: Stage, frame: ObjectDescriptor) -> None:
@@ -61,21 +62,27 @@ class Depths:
             path.append(layers[path[-1].source])
         sources, branch, common = [layer.source for layer in path], [], tensor
         while common not in sources:
-            branch.append(self._needs[common])
+            branch.append(self._sent(layers[common]))
             common = layers[common].source
         path = path[: sources.index(common) + 1]
         most = 1
-        for position in range(path[0].vectors):
+        for position in range(path[0].windows):
             # One further, as a tile before the last one needs.
             index = position + 1
             for layer in path:
-                index = _needed(self._needs[layer.name], index)
+                needs = self._needs[layer.name] if layer is path[0] else self._sent(layer)
+                index = _needed(needs, index)
             # So many vectors of the common tensor.
             for needs in reversed(branch):
                 frames, rest = divmod(index, int(needs[-1]))
                 index = frames * len(needs) + int(np.searchsorted(needs, rest, side="right"))
             most = max(most, index - position)
         return most
+
+    def _sent(self, layer: GraphLayer) -> Int:
+        """Likewise by vector that a layer sends."""
+        needs = self._needs[layer.name]
+        return needs[-1:] if layer.pool is Pool.FRAME else needs
 
 
 def _iterations(frame: ObjectDescriptor) -> Iterator[tuple[int, int]]:

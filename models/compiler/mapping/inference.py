@@ -360,7 +360,7 @@ class InferenceMapping(Mapping):
     @property
     def most_images(self) -> int:
         """Images that a job has at most: its loops count to no more."""
-        return LOOPED // max(stage.layer.vectors for stage in self.stages)
+        return LOOPED // max(stage.layer.windows for stage in self.stages)
 
     def inference(self, images: Images, sent: Sent = NONE_SENT) -> Job:
         if len(images) > self.most_images:

@@ -10,9 +10,9 @@ from enum import IntEnum
 
 import numpy as np
 
-from phasecore.models.compiler.graph import GraphLayer, Pool
+from phasecore.models.compiler.graph import MEANS, GraphLayer, Pool
 from phasecore.models.compiler.mapping.base import Memory
-from phasecore.models.compiler.program import activate, gather, send, send_sums
+from phasecore.models.compiler.program import activate, gather, loop, send, send_sums
 from phasecore.models.compiler.quantise import QuantLayer, Tile
 from phasecore.models.golden.packets import affine_bytes, vector_bytes
 from phasecore.rtl.spec.core import CoreConfig
@@ -29,13 +29,11 @@ BIAS, SKIP, POOLED, Y = 2, 3, 4, 5
 block whose largest are taken follow each other."""
 
 COUNT_TABLE, BIAS_TABLE, SKIP_TABLE = range(3)
-"""Affine tables of the converter's codes, of the constant and of the residual."""
+"""Affine tables of the converter's codes, of the constant and of the residual; what is pooled has
+its scale behind those of the converter's codes."""
 
 ALL, POOLING, GROUPS = 0, 1, 2
 """Segments: the tile, the lines that are pooled, and from here on the groups of columns."""
-
-SCALE_ONE_LOG2 = 7
-"""log2 of a scale of 1.0."""
 
 HALT = encode(Opcode.HALT)
 
@@ -99,9 +97,8 @@ class Stage:
     def check(self, config: CoreConfig) -> None:
         """Raise ``ValueError``, naming the layer, for what a core has no room for."""
         layer, count = self.layer, len(self.layer.reads.places)
-        outputs, positions = layer.outputs, count * layer.groups
         slots = Y + (count if layer.pool is Pool.LARGEST else layer.groups)
-        lines = self.pool_line + outputs if layer.pool is Pool.MEAN else self.columns
+        lines = self.pool_line + layer.outputs if layer.pool in MEANS else self.columns
         for name, needed, present in (
             ("columns", self.columns, config.cols),
             ("lines", lines, config.lines),
@@ -112,11 +109,6 @@ class Stage:
         ):
             if needed > present:
                 raise ValueError(f"layer {layer.name} needs {needed} {name}; a core has {present}")
-        if layer.pool is Pool.MEAN and positions & (positions - 1):
-            raise ValueError(
-                f"layer {layer.name}: the mean must be of a power of two of positions, not"
-                f" {positions}"
-            )
 
     def segments(self) -> list[Segment]:
         """The tile, the lines that are pooled, and groups of columns."""
@@ -126,7 +118,7 @@ class Stage:
         def lines(first: int, count: int) -> Segment:
             return Segment(row_start=0, row_count=rows, col_start=first, col_count=count, **lsb)
 
-        pooled = lines(self.pool_line, layer.outputs) if layer.pool is Pool.MEAN else lines(0, 1)
+        pooled = lines(self.pool_line, layer.outputs) if layer.pool in MEANS else lines(0, 1)
         groups = [lines(at * layer.outputs, layer.outputs) for at in range(layer.groups)]
         return [lines(0, self.columns), pooled, *groups]
 
@@ -135,6 +127,10 @@ class Stage:
         one, tile = self.quantised, self.tile
         zeros = np.zeros_like(tile.scale)
         yield affine_address(config, COUNT_TABLE), words(affine_bytes(tile.scale, tile.offset))
+        if self.is_last and self.layer.pool in MEANS:
+            behind = affine_address(config, COUNT_TABLE, self.pool_line)
+            none = np.zeros(self.layer.outputs, dtype=np.int64)
+            yield behind, words(affine_bytes(none + one.pool_scale, none))
         if self.is_last:
             yield affine_address(config, BIAS_TABLE), words(affine_bytes(one.bias_scale, zeros))
             codes = vector_bytes(one.bias_codes, config=config)
@@ -148,20 +144,17 @@ class Stage:
 
         The first window, then blocks, each with the next one's first window.
         """
-        blocks = images * self.layer.vectors
-        count = len(self.layer.reads.places)
-        prologue = [*self._window(config, 0), *self._sums(0)]
-        body: list[int] = []
-        for index in range(1, count):
-            body += [*self._window(config, index), *self._finish(index - 1, readers)]
-            body += self._sums(index)
-        end = list(self._finish(count - 1, readers))
-        following = [*self._window(config, 0), *end, *self._sums(0)]
-        if blocks == 1:
-            found = [*prologue, *body, *end, HALT]
-        else:
-            again = encode(Opcode.LOOP, counter=0, target=len(prologue), count=blocks - 1)
-            found = [*prologue, *body, *following, again, *body, *end, HALT]
+        frames = self.layer.pool is Pool.FRAME and self.is_last
+        blocks = images * (1 if frames else self.layer.windows)
+        end = list(self._finish(self._last, readers))
+        found = [*self._window(config, 0), *self._sums(0)]
+        if blocks > 1:
+            target = len(found)
+            self._append_rest(found, config, readers)
+            found += [*self._window(config, 0), *end, *self._sums(0)]
+            found += loop(blocks - 1, target=target)
+        self._append_rest(found, config, readers)
+        found += [*end, HALT]
         if len(found) > config.program_depth:
             raise ValueError(
                 f"program_depth must be at least {len(found)} for layer {self.layer.name}, not"
@@ -169,10 +162,34 @@ class Stage:
             )
         return found
 
+    @property
+    def _last(self) -> int:
+        """Number of the last window of those that are pooled."""
+        if self.layer.pool is Pool.FRAME and self.is_last:
+            return self.layer.windows - 1
+        return len(self.layer.reads.places) - 1
+
+    def _append_rest(self, program: list[int], config: CoreConfig, readers: int) -> None:
+        """Windows of a block behind the first, each while the one before is finished.
+
+        Those of a frame are in a loop: all between the first and the last are alike.
+        """
+        index = 1
+        while index <= self._last:
+            target = len(program)
+            program += self._window(config, index)
+            program += self._finish(index - 1, readers)
+            program += self._sums(index)
+            times = 1
+            if self.layer.pool is Pool.FRAME and index == 2:
+                times = self._last - 1
+                program += loop(times, counter=1, target=target)
+            index += times
+
     def _window(self, config: CoreConfig, index: int) -> Iterator[int]:
         """Window ``index`` of a block: gathered and driven; the frame goes on behind the last."""
         places = self.layer.reads.places
-        row, col = places[index]
+        row, col = places[index % len(places)]
         # The first window of a block does not take the slot of the last one before it.
         slot = X[index % len(X)]
         yield gather(GraphObject.FRAME, slot, row, col)
@@ -180,7 +197,7 @@ class Stage:
             Opcode.FORWARD, segment=ALL, slot=slot, precision=config.input_bits,
             input_signs=3, polarities=3,
         )  # fmt: skip
-        if index == len(places) - 1:
+        if (index + 1) % len(places) == 0:
             yield encode(Opcode.RELEASE, objects=1 << GraphObject.FRAME)
 
     def _sums(self, index: int) -> Iterator[int]:
@@ -197,7 +214,7 @@ class Stage:
             yield gather(GraphObject.SKIP, SKIP)
             yield encode(Opcode.RELEASE, objects=1 << GraphObject.SKIP)
             yield activate(ALL, Function.NONE, from_slot=1, slot=SKIP, **added, table=SKIP_TABLE)
-        layer, line = self.layer, self.pool_line if self.layer.pool is Pool.MEAN else 0
+        layer, line = self.layer, self.pool_line if self.layer.pool in MEANS else 0
         for group in range(layer.groups):
             slot = index if layer.pool is Pool.LARGEST else group
             yield activate(
@@ -207,7 +224,7 @@ class Stage:
 
     def _finish(self, index: int, readers: int) -> Iterator[int]:
         """What is left to do for a window when the next one is integrated."""
-        layer, count = self.layer, len(self.layer.reads.places)
+        layer = self.layer
         partials = encode(Opcode.RELEASE, objects=1 << GraphObject.PARTIALS)
         if not self.is_last:
             yield send_sums(0, length=self.columns)
@@ -215,9 +232,9 @@ class Stage:
             yield partials
         if not self.is_last:
             return
-        if layer.pool is Pool.MEAN:
+        if layer.pool in MEANS:
             yield from self._mean(index)
-        if index < count - 1:
+        if index < self._last:
             return
         if layer.pool is Pool.LARGEST:
             yield encode(
@@ -229,16 +246,15 @@ class Stage:
             yield send(route, slot, length=layer.outputs)
 
     def _mean(self, index: int) -> Iterator[int]:
-        """Add a window's activations to those of the block; their mean with the last."""
+        """Add a window's activations to those before; their mean with the last."""
         layer = self.layer
-        count = len(layer.reads.places) * layer.groups
         for group in range(layer.groups):
             at = index * layer.groups + group
-            final = at == count - 1
+            final = at == layer.pooled - 1
             yield activate(
                 POOLING, Function.IDENTITY if final else Function.NONE, from_slot=1,
-                slot=Y + group, accumulate=int(at > 0),
-                shift=SCALE_ONE_LOG2 + count.bit_length() - 1 if final else 0, destination=POOLED,
+                slot=Y + group, accumulate=int(at > 0), affine=1, table=COUNT_TABLE,
+                shift=self.quantised.pool_shift if final else 0, destination=POOLED,
             )  # fmt: skip
 
 
