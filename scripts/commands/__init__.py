@@ -17,6 +17,7 @@ COMMANDS = {
     "bench model": "measure training images per second of the golden model",
     "bench aihwkit": "measure training speed beside IBM's aihwkit",
     "energy": "model the energy per training image of a recorded run",
+    "pipelines": "run random pipelines of a chip in the RTL against the golden model",
     "noc": "measure latency and saturation of the network on the RTL",
     "record": "list recorded results, and make the stale ones again",
     "plot": "draw the picture of a recorded result again",

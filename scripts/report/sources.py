@@ -20,6 +20,7 @@ ROOMS = {
     "energy": ("models/studies",),
     "faults": ("models", "rtl", "verification"),
     "noc": ("rtl/lib", "rtl/noc", "rtl/spec", "verification/noc"),
+    "pipelines": ("models", "rtl", "verification/cosim"),
     "simulate": ("models", "rtl", "verification/cosim"),
     "bench model": ("models", "rtl/spec"),
     "synth": ("rtl",),

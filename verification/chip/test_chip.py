@@ -7,88 +7,28 @@ from pathlib import Path
 import pytest
 
 from phasecore.models.compiler.networks import NETWORKS
-from phasecore.models.golden.chip import Chip
-from phasecore.models.golden.core import Trace
-from phasecore.models.golden.device import IDEAL, PCM
+from phasecore.models.golden.device import PCM
 from phasecore.models.training import checkpoint as checkpoints
 from phasecore.models.training.datasets import load
 from phasecore.models.training.trainer import Trainer
-from phasecore.rtl.spec.chip import CHIPS, ChipConfig
+from phasecore.rtl.spec.chip import CHIPS
 from phasecore.scripts.cli import main
 from phasecore.verification.cosim import chip as chip_session
-from phasecore.verification.cosim.random_chip import SEGMENT, Pipeline
-from phasecore.verification.cosim.random_sums import RandomSums
-from phasecore.verification.cosim.random_windows import RandomWindows
-
-TINY = CHIPS["tiny"]
-PIPELINES = TINY.replace(core=TINY.core.replace(slots=16, program_depth=128))
-
-WATCHDOG = 20_000
-"""Cycles without an instruction after which a core gives up."""
+from phasecore.verification.cosim.random_runs import CHIP, Case, run_cases
 
 
 @pytest.fixture(scope="module")
 def build() -> Path:
-    return chip_session.build_top(PIPELINES, sim="icarus")
+    return chip_session.build_top(CHIP, sim="icarus")
 
 
-class Run:
-    """Batches for RTL and model; what they gave is compared at the end."""
-
-    def __init__(self, config: ChipConfig, seed: int, folder: Path):
-        self.config, self.seed, self.folder = config, seed, folder
-        self.chip = Chip(config, IDEAL, seed)
-        self.batches = 0
-        self.expected = []
-        chip_session.write_macros(folder, self.chip)
-
-    def frame(self, pipeline: Pipeline | RandomWindows | RandomSums) -> None:
-        """The next frames through a pipeline; the first ones write the tables."""
-        batch = chip_session.ChipBatch(self.config, pipeline.packets())
-        nodes = [stage.node for stage in pipeline.stages]
-        if not self.batches:
-            for node in (*nodes, self.config.host):
-                objects, routes = pipeline.objects[node], pipeline.routes[node]
-                batch.define(node, objects, routes)
-                for index, entry in enumerate(objects):
-                    self.chip.define_object(node, index, entry)
-                for index, entry in enumerate(routes):
-                    self.chip.define_route(node, index, entry)
-        programs = pipeline.programs()
-        for node in nodes:
-            self.chip.cores[node].segments[SEGMENT] = pipeline.segment
-            batch.core(node).write("WATCHDOG", WATCHDOG)
-            batch.core(node).load(programs[node], [pipeline.segment])
-        batch.run(nodes)
-        for node in nodes:
-            batch.core(node).read("FAULT_COUNT")
-        batch.dump(nodes)
-        batch.save(self.folder, self.batches)
-        self.expected.append((nodes, self._model(programs, batch.packets)))
-        self.batches += 1
-
-    def _model(self, programs, packets):
-        for core in self.chip.cores.values():
-            core.trace = Trace()
-        results = self.chip.run(programs, packets)
-        return results, {node: core.trace for node, core in self.chip.cores.items()}
-
-    def compare(self, build: Path, *, stall: int, settle: int = 0) -> int:
-        """Simulate all batches, compare all that they left; vector bytes seen."""
-        chip_session.simulate(
-            build, self.folder, self.config, sim="icarus", seed=self.seed, batches=self.batches,
-            stall=stall, settle=settle,
-        )  # fmt: skip
-        seen = 0
-        for index, (nodes, (results, traces)) in enumerate(self.expected):
-            trace = chip_session.read_traces(self.folder, index, self.config)
-            for node, core in self.chip.cores.items():
-                core.trace = traces[node]
-            assert chip_session.compare_chip(trace, self.chip, results) == []
-            assert [trace.register(node, "FAULT_COUNT") for node in nodes] == [0] * len(nodes)
-            seen += trace.values
-        assert chip_session.compare_states(self.folder, index, self.chip, nodes) == []
-        return seen
+def checked(build, folder, kind, seed, stall):
+    """Values compared of a random pipeline, which RTL and model agree on."""
+    (verdict,) = run_cases(
+        CHIP, [Case(kind, seed)], folder, build=build, sim="icarus", stall=stall, seed=seed
+    )
+    assert verdict.mismatches == []
+    return verdict
 
 
 @pytest.mark.parametrize("stall", [0, 128])
@@ -96,10 +36,7 @@ class Run:
     "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.full) for seed in range(2, 8))]
 )
 def test_random_pipelines(build, tmp_path, seed, stall):
-    run, pipeline = Run(PIPELINES, seed, tmp_path), Pipeline(PIPELINES, seed)
-    for _ in range(3):
-        run.frame(pipeline)
-    assert run.compare(build, stall=stall) > 0
+    assert checked(build, tmp_path, "pipelines", seed, stall).values > 0
 
 
 @pytest.mark.parametrize("stall", [0, 128])
@@ -108,10 +45,9 @@ def test_random_pipelines(build, tmp_path, seed, stall):
 )
 def test_random_windows(build, tmp_path, seed, stall):
     """Windows of random layers: tiles, cursors, packed rows, pooled blocks, the largest."""
-    run, windows = Run(PIPELINES, seed, tmp_path), RandomWindows(PIPELINES, seed)
-    for _ in range(3):
-        run.frame(windows)
-    assert run.compare(build, stall=stall, settle=1000) > 0
+    verdict = checked(build, tmp_path, "windows", seed, stall)
+    assert verdict.values > 0
+    assert verdict.windows > 0
 
 
 @pytest.mark.parametrize(
@@ -123,10 +59,7 @@ def test_random_windows(build, tmp_path, seed, stall):
 )  # fmt: skip
 def test_random_sums(build, tmp_path, seed, stall):
     """Errors of all positions of random layers, summed by pixel and sent."""
-    run, sums = Run(PIPELINES, seed, tmp_path), RandomSums(PIPELINES, seed)
-    for _ in range(2):
-        run.frame(sums)
-    assert run.compare(build, stall=stall, settle=1000) > 0
+    assert checked(build, tmp_path, "sums", seed, stall).values > 0
 
 
 def simulated(capsys, tmp_path, *options):

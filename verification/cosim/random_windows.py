@@ -27,6 +27,7 @@ from phasecore.rtl.spec.instructions import (
     Segment,
     encode,
 )
+from phasecore.verification.cosim.hazards import RingReads
 
 __all__ = ["FRAMES", "RandomWindows", "random_layer", "windows_of"]
 
@@ -40,22 +41,23 @@ _TILES = 3
 def windows_of(
     frame: NDArray[Any], layer: LayerInput, tile: tuple[int, int], *, largest: bool = False
 ) -> NDArray[Any]:
-    """Windows of a frame, shape (iterations, places of a block, lines of the tile).
+    """Windows of a frame, shape (iterations, places of a block, lines of the tile)."""
+    found = [
+        (window.max((0, 1)) if largest else window.reshape(-1))[slice(*tile)]
+        for window in _windows(frame, layer, -128 if largest else 0)
+    ]
+    return np.reshape(found, (-1, len(layer.places), tile[1] - tile[0]))
 
-    Made of slices of the padded frame.
-    """
+
+def _windows(frame: NDArray[Any], layer: LayerInput, padding: int) -> Iterator[NDArray[Any]]:
+    """Slices of the padded frame, shape (kernel rows, columns, channels), place by place."""
     top, left, bottom, right = layer.padding
-    padded = np.pad(
-        frame, ((top, bottom), (left, right), (0, 0)), constant_values=-128 if largest else 0
-    )
+    padded = np.pad(frame, ((top, bottom), (left, right), (0, 0)), constant_values=padding)
     step = [block * stride for block, stride in zip(layer.block, layer.stride, strict=True)]
-    found = []
     for row, col in itertools.product(*map(range, layer.iterations)):
         for place in layer.places:
             y, x = row * step[0] + place[0], col * step[1] + place[1]
-            window = padded[y : y + layer.kernel[0], x : x + layer.kernel[1]]
-            found.append((window.max((0, 1)) if largest else window.reshape(-1))[slice(*tile)])
-    return np.reshape(found, (-1, len(layer.places), tile[1] - tile[0]))
+            yield padded[y : y + layer.kernel[0], x : x + layer.kernel[1]]
 
 
 def random_layer(random: Random, lines: int, *, packed: bool | None = None) -> LayerInput:
@@ -150,6 +152,37 @@ class RandomWindows:
     def expected(self, number: int) -> list[NDArray[Any]]:
         """Vectors of the latest packets that core ``stages[number]`` sends, in order."""
         return self._expected[number]
+
+    def reads(self, stage: Stage) -> RingReads:
+        """What the windows of a core read of its ring."""
+        core, layer, frame = self.config.core, stage.turns[-1][0].layer, []
+        for taps in stage.turns:
+            windows = [self._groups(tap) for tap in taps]
+            places = [len(tap.layer.places) for tap in taps]
+            for iteration in range(len(windows[0]) // places[0]):
+                for groups, count in zip(windows, places, strict=True):
+                    frame += groups[iteration * count : (iteration + 1) * count]
+        pitch = layer.pitch(core)
+        numbers = np.zeros((layer.height, layer.width, layer.channels), dtype=np.int64)
+        sizes = [-(-len(vector) // GROUP) for vector in layer.vectors(numbers, core)]
+        written = np.arange(pitch) < np.reshape(sizes, (-1, 1))
+        return RingReads(stage.objects[0], frame, written.reshape(-1))
+
+    def _groups(self, tap: Tap) -> list[NDArray[Any]]:
+        """Groups of 8 bytes, counted from those of the frame's first pixel, of every window."""
+        core, layer, shown = self.config.core, tap.layer, slice(tap.tile[0], None)
+        shape = layer.height, layer.width, layer.channels
+        # Pixels are their own numbers, from 1 on; 0 is padding.
+        numbers = 1 + np.arange(np.prod(shape)).reshape(shape)
+        group = np.zeros(numbers.size + 1, dtype=np.int64)
+        for index, vector in enumerate(layer.vectors(numbers, core)):
+            group[vector] = index * layer.pitch(core) + np.arange(len(vector)) // GROUP
+        found = []
+        for window in _windows(numbers, layer, 0):
+            lines = window.reshape(-1, layer.channels) if tap.largest else window.reshape(1, -1)
+            read = lines[:, shown][:, : self._length(tap)]
+            found.append(np.unique(group[read[read > 0]]))
+        return found
 
     def _vectors(
         self, stage: Stage, layer: LayerInput, frame: NDArray[Any], route: int

@@ -13,14 +13,16 @@
 // stream word: {unused, last, keep[7:0], data[63:0]}; word 0 is the number of beats.
 // +phasecore_macros=<prefix> loads the macro of core n from <prefix>_<n>.*; +stall=n delays host
 // stream beats with probability n/256, +stall_seed=n says which. +settle=n waits so many cycles
-// behind the end of the programs, for vectors that none of them needed.
+// behind the end of the programs, for vectors that none of them needed. +windows=1 traces when the
+// window units work.
 //
 // Needs two macros that list the nodes, in front (verification/cosim/chip.py writes them):
 // PHASECORE_CORES, e.g. `CORE(0) `CORE(1), and PHASECORE_ROUTERS, e.g. `ROUTER(0, 0) `ROUTER(1, 0).
 `timescale 1ns / 1ps
 
 // Trace of one core: V vector-memory write, by groups of 8 bytes of which one is written; A ADC
-// read-out (codes two cycles after en). The macro adds P lines.
+// read-out (codes two cycles after en); with `windows` W when the window unit begins (1) and when it
+// has ended (0). The macro adds P lines.
 module chip_probe #(
     parameter NODE = 0,
     parameter POST_LANES = 64,
@@ -33,7 +35,9 @@ module chip_probe #(
     input write_en,
     input [ADDRESS_BITS-1:0] write_address,
     input [POST_LANES-1:0] write_mask,
-    input [8*POST_LANES-1:0] write_data
+    input [8*POST_LANES-1:0] write_data,
+    input windows,
+    input window
 );
     localparam GROUPS = POST_LANES / 8;
 
@@ -41,12 +45,15 @@ module chip_probe #(
     reg [1:0] reading = 0;
     reg [POST_LANES-1:0] mask_1 = 0, mask_2 = 0;
     reg [15:0] group, first;
+    reg window_1 = 0;
 
     always @(posedge clk) begin
         reading <= {reading[0], read_en};
         mask_1 <= read_mask;
         mask_2 <= mask_1;
+        window_1 <= window;
         if (fd != 0) begin
+            if (windows && window != window_1) $fwrite(fd, "W %b\n", window);
             if (write_en) begin
                 first = write_address * GROUPS;
                 for (group = 0; group < GROUPS; group = group + 1)
@@ -115,6 +122,7 @@ module chip_top;
     // The host's stream, with stalls if wanted; a beat that is offered stays until it is taken.
     integer stall = 0;
     integer settle = 0;
+    reg windows = 0;
     reg [31:0] random = 1;
     always @(posedge clk) begin
         random = random ^ (random << 13);
@@ -143,7 +151,9 @@ module chip_top;
             .write_en(chip.core_``N.vectors.memory.macro.w_en), \
             .write_address(chip.core_``N.vectors.memory.macro.w_address), \
             .write_mask(chip.core_``N.vectors.memory.macro.w_mask), \
-            .write_data(chip.core_``N.vectors.memory.macro.w_data) \
+            .write_data(chip.core_``N.vectors.memory.macro.w_data), \
+            .windows(windows), \
+            .window(chip.core_``N.controller.scoreboard.units__window__busy) \
         );
     `PHASECORE_CORES
     `undef CORE
@@ -331,6 +341,7 @@ module chip_top;
         if (!$value$plusargs("trace=%d", trace)) trace = 1;
         if (!$value$plusargs("stall=%d", stall)) stall = 0;
         if (!$value$plusargs("settle=%d", settle)) settle = 0;
+        if (!$value$plusargs("windows=%d", windows)) windows = 0;
         if ($value$plusargs("stall_seed=%d", random)) random = {random[30:0], 1'b1};
         repeat (4) @(negedge clk);
         if ($value$plusargs("phasecore_macros=%s", prefix)) load_macros;
