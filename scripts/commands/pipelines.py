@@ -98,8 +98,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def case_of(seed: int, index: int) -> Case:
-    """Pipeline ``index`` of a run."""
-    return Case(tuple(KINDS)[index % len(KINDS)], Random(f"{seed}/{index}").getrandbits(32))
+    """Pipeline ``index`` of a run: the first drawn whose programs fit the cores."""
+    kind, random = tuple(KINDS)[index % len(KINDS)], Random(f"{seed}/{index}")
+    while True:
+        case = Case(kind, random.getrandbits(32))
+        programs = KINDS[kind].make(CHIP, case.seed).programs()
+        if max(map(len, programs.values())) <= CHIP.core.program_depth:
+            return case
 
 
 def _earlier(path: Path) -> dict[str, Any]:

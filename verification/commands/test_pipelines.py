@@ -5,7 +5,14 @@ import json
 
 from phasecore.scripts.cli import main
 from phasecore.scripts.commands import pipelines
-from phasecore.verification.cosim.random_runs import KINDS, STALLS, Verdict
+from phasecore.verification.cosim.random_runs import CHIP, KINDS, STALLS, Verdict
+
+
+def test_programs_fit():
+    """The first draw of pipeline 459 has a program of 176 instructions."""
+    case = pipelines.case_of(1, 459)
+    programs = KINDS[case.kind].make(CHIP, case.seed).programs()
+    assert max(map(len, programs.values())) <= CHIP.core.program_depth
 
 
 def run(capsys, folder, *options):
