@@ -58,6 +58,8 @@ class GraphLayer:
     ----------
     source, reads : tensor that it reads, and which pixels; ``reads.block`` are the positions that
         are pooled
+    joined : tensors whose channels come behind the source's (concatenation), each from the next
+        multiple of 8 on; ``reads`` has the channels of all, and of what lies between
     weights : shape (reads.matrix_rows, columns), rows in the order of the im2col matrix
     bias : shape (columns,)
     skip : tensor of the same shape as the activations that is added before the function
@@ -75,6 +77,17 @@ class GraphLayer:
     skip: str | None = None
     groups: int = 1
     parts: int = 1
+    joined: tuple[str, ...] = ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All tensors that windows are of."""
+        return self.source, *self.joined
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """All tensors that it reads."""
+        return self.sources if self.skip is None else (*self.sources, self.skip)
 
     @property
     def columns(self) -> int:
@@ -85,6 +98,12 @@ class GraphLayer:
     def outputs(self) -> int:
         """Codes of a vector that the layer sends."""
         return self.columns // self.groups
+
+    @property
+    def rows_sent(self) -> tuple[int, ...]:
+        """How the host sends an input for it: columns beside packed rows; nothing by pixel."""
+        reads = self.reads
+        return (reads.width, reads.padding[1], reads.padding[3]) if reads.packed else ()
 
     @property
     def windows(self) -> int:
@@ -123,6 +142,9 @@ class GraphLayer:
              self.pool is Pool.LARGEST and self.groups > 1),
             (f"skip must not be {self.skip} of a layer that pools", pooled and bool(self.skip)),
             ("function must not be NONE", self.function is Function.NONE),
+            ("packed rows must not be joined", self.reads.packed and bool(self.joined)),
+            (f"inputs must not be twice among {', '.join(self.sources)}",
+             len(set(self.sources)) < len(self.sources)),
         ):  # fmt: skip
             if wrong:
                 raise ValueError(f"layer {self.name}: {name}")
@@ -181,29 +203,69 @@ class Graph:
         """Number of the last layer."""
         return len(self.layers) - 1
 
+    def channels(self, tensor: str) -> int:
+        """Codes of a vector of a tensor."""
+        if tensor == INPUT:
+            return self.shape[2]
+        return next(layer.outputs for layer in self.layers if layer.name == tensor)
+
+    def lines(self, layer: GraphLayer) -> tuple[range, ...]:
+        """Channels of a layer's windows that each of its sources has."""
+        if not layer.joined:
+            return (range(layer.reads.channels),)
+        found, first = [], 0
+        for tensor in layer.sources:
+            found.append(range(first, first + self.channels(tensor)))
+            first = -(-found[-1].stop // GROUP) * GROUP
+        return tuple(found)
+
     def check(self) -> None:
         """Raise ``ValueError``, naming the layer, for a graph that is none, or cannot be mapped."""
         sizes = {INPUT: self.inputs}
         for layer in self.layers:
             layer.check()
             reads = layer.reads
-            found = layer.windows * layer.outputs
             if layer.name in sizes:
                 raise ValueError(f"layer {layer.name}: there is another tensor of that name")
-            for name, tensor, size in (
-                ("source", layer.source, reads.height * reads.width * reads.channels),
-                ("skip", layer.skip, found),
-            ):
-                if tensor is None:
-                    continue
+            for tensor in layer.inputs:
                 if tensor not in sizes:
+                    name = "skip" if tensor == layer.skip else "source"
                     raise ValueError(f"layer {layer.name}: {name} {tensor} is not made before it")
+            lines = self.lines(layer)
+            wanted = [
+                ("source", tensor, reads.height * reads.width * len(part))
+                for tensor, part in zip(layer.sources, lines, strict=True)
+            ]
+            if layer.skip is not None:
+                wanted.append(("skip", layer.skip, layer.windows * layer.outputs))
+            for name, tensor, size in wanted:
                 if sizes[tensor] != size:
                     raise ValueError(
                         f"layer {layer.name}: {name} {tensor} must have {size} codes, not"
                         f" {sizes[tensor]}"
                     )
+            if lines[-1].stop != reads.channels:
+                raise ValueError(
+                    f"layer {layer.name}: channels must be {lines[-1].stop}, those of its sources,"
+                    f" not {reads.channels}"
+                )
+            cells = layer.weights.reshape(-1, reads.channels, layer.columns)
+            if np.delete(cells, [line for part in lines for line in part], axis=1).any():
+                raise ValueError(f"layer {layer.name}: weights between its sources must be 0")
+            self._check_rows_sent(layer)
             sizes[layer.name] = layer.vectors * layer.outputs
+
+    def _check_rows_sent(self, layer: GraphLayer) -> None:
+        """Raise ``ValueError`` unless the input is sent as the layer, if it does, reads it."""
+        read = [layer.rows_sent] if INPUT in layer.sources else []
+        if layer.skip == INPUT:
+            read.append(())
+        first = self.layers[0]
+        if any(rows != first.rows_sent for rows in read):
+            raise ValueError(
+                f"layer {layer.name}: input must be sent as layer {first.name} reads it, packed or"
+                " not"
+            )
 
     def with_packed_first(self) -> "Graph":
         """The same, the first layer having all positions of a row in one window.
@@ -215,6 +277,8 @@ class Graph:
         for layer in self.layers[1:]:
             if layer.skip == first.name:
                 raise ValueError(f"layer {layer.name}: skip {layer.skip} must not be packed")
+            if layer.joined and first.name in layer.sources:
+                raise ValueError(f"layer {layer.name}: joined {first.name} must not be packed")
             reads = replace(layer.reads, packed=True) if layer.source == first.name else layer.reads
             found.append(replace(layer, reads=reads))
         return replace(self, layers=tuple(found))
@@ -224,12 +288,23 @@ class Graph:
         skip, and its output tensor, shape (images, codes)."""
         tensors: dict[str, Any] = {INPUT: images * self.code}
         for layer in self.layers:
-            windows = _windows(layer.reads, tensors[layer.source])
+            windows = _windows(layer.reads, self._joined(layer, tensors))
             sums = windows @ layer.weights + layer.bias
             if layer.skip is not None:
                 sums += tensors[layer.skip].reshape(sums.shape)
             tensors[layer.name] = _pooled(layer, layer.activations(sums))
             yield layer, windows, sums, tensors[layer.name]
+
+    def _joined(self, layer: GraphLayer, tensors: Mapping[str, Real]) -> Real:
+        """Tensor that a layer's windows are of; channels that no source has are 0."""
+        if not layer.joined:
+            return tensors[layer.source]
+        reads = layer.reads
+        count = len(tensors[layer.source])
+        found = np.zeros((count, reads.height * reads.width, reads.channels))
+        for tensor, part in zip(layer.sources, self.lines(layer), strict=True):
+            found[:, :, part] = tensors[tensor].reshape(count, -1, len(part))
+        return found.reshape(count, -1)
 
     def outputs(self, images: NDArray[np.uint8]) -> Real:
         """Output of every image, shape (images, codes)."""

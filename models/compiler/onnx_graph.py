@@ -2,9 +2,9 @@
 """Graphs from ONNX files of trained convolutional networks, for inference.
 
 Known are convolutions, also of groups of channels, fully connected layers, batch normalisation
-behind them, ReLU, sums with a constant or of two tensors, pooling of blocks that do not overlap,
-and the mean of a frame. Whatever else a file has is refused by name. The package ``onnx`` is needed
-here only (``pip install 'phasecore[onnx]'``).
+behind them, ReLU, sums with a constant or of two tensors, tensors side by side, pooling of blocks
+that do not overlap, and the mean of a frame. Whatever else a file has is refused by name. The
+package ``onnx`` is needed here only (``pip install 'phasecore[onnx]'``).
 """
 
 from collections.abc import Callable, Sequence
@@ -30,13 +30,24 @@ class _Tensor:
     """A tensor of the graph as the file has it: the codes of a layer, perhaps seen otherwise.
 
     ``shape``: height, width, channels; ``flat``: it is one vector, in the order of channels first
-    (``CHW``) or last (``HWC``); ``last``: its axes have been moved to channels last.
+    (``CHW``) or last (``HWC``); ``last``: its axes have been moved to channels last; ``parts``:
+    layers, and channels of each, whose codes lie side by side in it, if they are several.
     """
 
     layer: str
     shape: tuple[int, int, int]
     flat: str = ""
     last: bool = False
+    parts: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def lines(self) -> list[int]:
+        """Line of every channel in a vector: those of a layer begin at a multiple of 8."""
+        found: list[int] = []
+        for _, channels in self.parts or ((self.layer, self.shape[2]),):
+            first = -(-(found[-1] + 1) // GROUP) * GROUP if found else 0
+            found += range(first, first + channels)
+        return found
 
 
 def load_graph(
@@ -126,7 +137,8 @@ class _Reader:
             "BatchNormalization": self._normalise, "Relu": self._relu, "MaxPool": self._pool,
             "AveragePool": self._pool, "GlobalAveragePool": self._mean, "ReduceMean": self._mean,
             "Reshape": self._reshape, "Flatten": self._reshape, "Squeeze": self._reshape,
-            "Transpose": self._transpose, "Identity": self._same, "Softmax": self._last,
+            "Transpose": self._transpose, "Concat": self._concat, "Identity": self._same,
+            "Softmax": self._last,
         }  # fmt: skip
         if node.op_type not in known:
             raise ValueError(f"{node.op_type} cannot be mapped; {', '.join(known)} can")
@@ -137,15 +149,22 @@ class _Reader:
 
     def maker(self, name: str) -> str:
         """Layer that makes a tensor; nothing if none does."""
-        return self._tensors[name].layer if name in self._tensors else ""
+        found = self._tensors.get(name)
+        return found.layer if found and not found.parts else ""
 
     def _index(self, name: str) -> int:
         return next(at for at, layer in enumerate(self.layers) if layer.name == name)
 
-    def _changed(self, tensor: _Tensor, used: str, **changes: Any) -> GraphLayer:
-        """Change the layer that makes a tensor, which nobody else reads."""
+    def _check_one(self, tensor: _Tensor) -> None:
+        """Raise ``ValueError`` unless one layer makes the tensor."""
         if tensor.layer == INPUT:
             raise ValueError("the input cannot be changed")
+        if tensor.parts:
+            raise ValueError("several tensors side by side cannot be changed, but each before")
+
+    def _changed(self, tensor: _Tensor, used: str, **changes: Any) -> GraphLayer:
+        """Change the layer that makes a tensor, which nobody else reads."""
+        self._check_one(tensor)
         if self._uses[used] > 1:
             raise ValueError(f"{used} is read by other nodes, too")
         at = self._index(tensor.layer)
@@ -154,8 +173,7 @@ class _Reader:
 
     def _maker(self, tensor: _Tensor, *, linear: bool) -> GraphLayer:
         """Layer that makes a tensor and does not pool; ``linear``: has no function yet."""
-        if tensor.layer == INPUT:
-            raise ValueError("the input cannot be changed")
+        self._check_one(tensor)
         layer = self.layers[self._index(tensor.layer)]
         if layer.pool is not Pool.NONE or (linear and layer.function is not Function.IDENTITY):
             raise ValueError("it must follow the products of a layer")
@@ -164,9 +182,15 @@ class _Reader:
     def _append(
         self, tensor: _Tensor, kind: str, reads: LayerInput, weights: Array, parts: int = 1
     ) -> _Tensor:
-        name = f"{kind}{len(self.layers) + 1}"
+        """Layer of a kind; ``reads`` and ``weights`` are of the channels as the file has them."""
+        name, lines = f"{kind}{len(self.layers) + 1}", tensor.lines
+        # Lines between the channels of several layers have no weights.
+        spread = np.zeros((len(weights) // len(lines), lines[-1] + 1, weights.shape[1]))
+        spread[:, lines] = weights.reshape(-1, len(lines), weights.shape[1])
+        reads = replace(reads, channels=spread.shape[1])
         self.layers.append(GraphLayer(
-            name=name, source=tensor.layer, reads=reads, weights=weights.astype(np.float64),
+            name=name, source=tensor.layer, joined=tuple(layer for layer, _ in tensor.parts[1:]),
+            reads=reads, weights=spread.reshape(reads.matrix_rows, -1),
             bias=np.zeros(weights.shape[1]), function=Function.IDENTITY, parts=parts,
         ))  # fmt: skip
         return _Tensor(name, (*reads.positions, weights.shape[1]))
@@ -183,7 +207,8 @@ class _Reader:
                 f" being a multiple of group = {parts}, not {weights.shape}"
             )
         kernel, stride = weights.shape[2:], tuple(given.get("strides", (1, 1)))
-        packed = tensor.layer == INPUT and channels < GROUP // 2
+        is_first = tensor.layer == INPUT and self._uses[node.input[0]] == 1
+        packed = is_first and channels < GROUP // 2
         reads = LayerInput(
             height=height, width=width, channels=channels, kernel=kernel, stride=stride,
             padding=_padding(given, (height, width), kernel, stride), packed=packed,
@@ -241,6 +266,8 @@ class _Reader:
                 layer = self._maker(tensor, linear=True)
             except ValueError:
                 continue
+            if other.parts:
+                raise ValueError("several tensors side by side cannot be added")
             if layer.skip is None and self._uses[tensors[at]] == 1:
                 self._changed(tensor, tensors[at], skip=other.layer)
                 # Behind both.
@@ -249,7 +276,7 @@ class _Reader:
         raise ValueError("one of its tensors must be the products of a layer, read by it alone")
 
     def _place(self, tensor: _Tensor) -> int:
-        return -1 if tensor.layer == INPUT else self._rank(tensor.layer)
+        return -1 if tensor.layer == INPUT or tensor.parts else self._rank(tensor.layer)
 
     def _rank(self, name: str) -> int:
         """Layers with a long way from the input come last."""
@@ -332,6 +359,22 @@ class _Reader:
         one, other = node.input[0], node.output[0]
         self._uses[other] = self._uses.get(other, 0) + self._uses[one] - 1
         return self._tensors[one]
+
+    def _concat(self, node: Any, given: dict[str, Any]) -> _Tensor:
+        tensors = [self._tensors[name] for name in node.input]
+        first = tensors[0]
+        axis = 3 if first.last else 1
+        if first.flat or given["axis"] % 4 != axis:
+            raise ValueError(f"axis must be that of the channels, {axis}, not {given['axis']}")
+        for name, one in zip(node.input, tensors, strict=True):
+            if one.shape[:2] != first.shape[:2] or one.last != first.last or one.flat:
+                raise ValueError(
+                    f"height and width must be {first.shape[:2]} of all, not {one.shape[:2]} of"
+                    f" {name}"
+                )
+        parts = tuple(part for one in tensors for part in one.parts or ((one.layer, one.shape[2]),))
+        shape = (*first.shape[:2], sum(channels for _, channels in parts))
+        return replace(first, shape=shape, parts=parts)
 
     def _reshape(self, node: Any, given: dict[str, Any]) -> _Tensor | None:
         name = node.input[0]

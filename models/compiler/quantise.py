@@ -160,7 +160,8 @@ def quantise(
     found = []
     for layer in graph.layers:
         try:
-            one = _quantised(layer, samples[layer.name], codes, config, profile)
+            rows = _row_codes(graph, layer, codes)
+            one = _quantised(layer, samples[layer.name], rows, codes, config, profile)
         except ValueError as error:
             raise ValueError(f"layer {layer.name}: {error}") from error
         codes[layer.name] = one.code
@@ -209,17 +210,27 @@ def _limit(values: Real, rest: Real, function: Function) -> Real:
     return best
 
 
+def _row_codes(graph: Graph, layer: GraphLayer, codes: dict[str, float]) -> Real:
+    """Real value of an input code of 1 by row of a layer's matrix, shape (rows,)."""
+    found = np.full(layer.reads.channels, max(codes[tensor] for tensor in layer.sources))
+    for tensor, part in zip(layer.sources, graph.lines(layer), strict=True):
+        found[part] = codes[tensor]
+    return np.tile(found, layer.reads.matrix_rows // len(found))
+
+
 def _quantised(
-    layer: GraphLayer, known: _Samples, codes: dict[str, float], config: CoreConfig,
-    profile: DeviceProfile,
+    layer: GraphLayer, known: _Samples, row_codes: Real, codes: dict[str, float],
+    config: CoreConfig, profile: DeviceProfile,
 ) -> QuantLayer:  # fmt: skip
-    source, rows = codes[layer.source], row_tiles(layer, config)
+    # Weights of rows whose codes are worth less are smaller by as much.
+    source, rows = float(row_codes.max()), row_tiles(layer, config)
+    matrix = layer.weights * (row_codes / source)[:, np.newaxis]
     skip = codes[layer.skip] if layer.skip else 0.0
     table = _STEPS.get(layer.function)
     step = table or _code(known.activations(layer), layer.function)
     bounds = [
         _bounds(
-            layer.weights[part.start : part.stop],
+            matrix[part.start : part.stop],
             _limit(sums, known.sums - sums, layer.function), source, config,
         )
         for part, sums in ((part, known.tile(layer, part)) for part in rows)
@@ -240,7 +251,7 @@ def _quantised(
     tiles = []
     for part, scale, (lsb, _) in zip(rows, scales, bounds, strict=True):
         factor = 2.0 ** (shift + lsb) * source / (scale * step)
-        weights = layer.weights[part.start : part.stop] * factor
+        weights = matrix[part.start : part.stop] * factor
         is_last = part.stop == layer.reads.matrix_rows
         tiles.append(Tile(
             part, _targets(weights, config, profile), scale,
@@ -344,14 +355,14 @@ def corrected(
     samples, codes, found = _samples(graph, images), {INPUT: graph.code}, []
     for one, weights in zip(layers, programmed, strict=True):
         layer, known = one.layer, samples[one.layer.name]
-        step = one.step
+        step, row_codes = one.step, _row_codes(graph, layer, codes)
         exact = np.array(layer.bias)
         tiles = []
         for tile in one.tiles:
             part = slice(tile.rows.start, tile.rows.stop)
             wanted = known.tile(layer, tile.rows)
-            counts = known.windows[:, part] @ weights[part]
-            counts *= 2.0**-tile.lsb_log2 / codes[layer.source]
+            counts = (known.windows / row_codes)[:, part] @ weights[part]
+            counts *= 2.0**-tile.lsb_log2
             # Straight line through what a count should be worth, in the integers of a scale.
             spread = counts - counts.mean(axis=0)
             worth = (spread * wanted).sum(axis=0) / np.maximum((spread**2).sum(axis=0), 1e-12)

@@ -70,6 +70,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="all positions of a row of the first layer in one window, as a banded matrix",
     )  # fmt: skip
     group.add_argument(
+        "--program", action="store_true",
+        help="the RTL programs its devices itself, with every pulse compared, before each run:"
+        " tens of millions of cycles for cores of 256 x 256 (default: it takes those that the"
+        " golden model has programmed)",
+    )  # fmt: skip
+    group.add_argument(
         "--topology", choices=TOPOLOGIES[:2], default="mesh",
         help="what joins the cores: a mesh, or the direct links of a prism of two cores a column",
     )  # fmt: skip
@@ -98,7 +104,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         simulator=args.sim, topology=args.topology, layers=len(graph.layers), images=count,
         mismatches=sum(one["mismatches"] for one in runs),
         values_compared=sum(one["values_compared"] for one in runs),
-        packed=args.packed, runs=runs,
+        packed=args.packed, programmed="rtl" if args.program else "model", runs=runs,
     )  # fmt: skip
     results.write(path, result, args)
     return {**result, "ok": not result["mismatches"], "out": str(path)}
@@ -113,7 +119,9 @@ def _runs(
         programmed = program(graph, chip, profile, data.train_x[:CALIBRATION], args.seed)
         for order in ORDERS:
             at_once = count if order == ORDERS[0] else 1
-            inference = Inference(programmed, images, labels, seed=args.seed, at_once=at_once)
+            inference = Inference(
+                programmed, images, labels, seed=args.seed, at_once=at_once, in_rtl=args.program
+            )
             with tempfile.TemporaryDirectory(prefix="phasecore-") as scratch:
                 try:
                     with interrupts.deferred() as stop:

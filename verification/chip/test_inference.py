@@ -8,11 +8,18 @@ from phasecore.models.compiler.placement import graph_chip
 from phasecore.models.compiler.quantise import row_tiles
 from phasecore.models.golden.device import PCM
 from phasecore.rtl.spec.chip import CHIPS
-from phasecore.verification.compiler.graphs import CORE, residual, tiny_depthwise, tiny_residual
+from phasecore.verification.compiler.graphs import (
+    CORE,
+    residual,
+    tiny_dense,
+    tiny_depthwise,
+    tiny_joined,
+    tiny_residual,
+)
 from phasecore.verification.cosim.inference import Inference, program
 
 TINY = CHIPS["tiny"].replace(
-    core=CHIPS["tiny"].core.replace(slots=8, program_depth=64, affine_tables=4)
+    core=CHIPS["tiny"].core.replace(slots=8, program_depth=64, affine_tables=4, objects=8)
 )
 CORES = 6
 
@@ -22,10 +29,11 @@ CORES = 6
     [
         (tiny_residual, TINY),
         (tiny_depthwise, TINY),
+        (tiny_joined, TINY),
         pytest.param(residual, graph_chip(CORE, CORES), marks=pytest.mark.full),
         pytest.param(residual, graph_chip(CORE, CORES, "prism"), marks=pytest.mark.full),
     ],
-    ids=["tiny", "depthwise", "mesh", "prism"],
+    ids=["tiny", "depthwise", "joined", "mesh", "prism"],
 )
 def test_every_bit_is_the_models(tmp_path, make, chip):
     """Row tiles, strides, projections, means; programmed devices, their noise; two batches."""
@@ -46,7 +54,24 @@ def test_every_bit_is_the_models(tmp_path, make, chip):
         for part in range(len(tiles))
     ]
     assert list(figures["busy_by_core"]) == stages
-    assert any(stage.endswith(".1") for stage in stages)
     sent = sum(one.vectors * one.outputs for one in graph.layers)
     assert figures["values_compared"] > 2 * sent
     assert figures["cycles_per_image"] > graph.layers[0].vectors * 128
+
+
+@pytest.mark.parametrize("make", [tiny_dense, pytest.param(tiny_depthwise, marks=pytest.mark.full)])
+def test_devices_are_programmed_in_rtl(tmp_path, make):
+    """Every pulse and conductance is the model's, and what then is inferred."""
+    rng = np.random.default_rng(3)
+    graph = make(rng)
+    images = rng.integers(0, 128, (1, graph.inputs)).astype(np.uint8)
+    programmed = program(graph, TINY, PCM, images, 1)
+    inference = Inference(programmed, images, images[:, 0], seed=1, at_once=1, in_rtl=True)
+    try:
+        figures = inference.run(tmp_path, sim="icarus")
+    finally:
+        inference.stop()
+    assert figures["mismatches"] == 0, figures["first_mismatches"]
+    weights = [stage.tile.targets for stage in inference.mapping.stages]
+    assert figures["programming_pulses"] > sum(np.count_nonzero(part) for part in weights)
+    assert figures["unverified"] == programmed.unverified

@@ -12,23 +12,25 @@ from phasecore.rtl.spec.core import DEFAULT
 from phasecore.rtl.spec.instructions import Function, Opcode, Segment, encode
 
 CORE = DEFAULT.replace(
-    rows=32, cols=32, post_lanes=16, update_lanes=16, devices_per_polarity=1, slots=16, objects=4,
+    rows=32, cols=32, post_lanes=16, update_lanes=16, devices_per_polarity=1, slots=16, objects=8,
     routes=4, vector_words=128,
 )  # fmt: skip
 
 
 def layer(
     rng, name, source, outputs, *, function=Function.RELU, pool=Pool.NONE, skip=None, parts=1,
-    **reads,
+    joined=(), gaps=(), **reads,
 ):  # fmt: skip
-    """A layer with random weights; ``parts``: those that channels of two parts would have are 0."""
+    """A layer with random weights; those between channels of two of ``parts`` are 0, and those of
+    channels in ``gaps``."""
     found = LayerInput(**reads)
     weights = rng.normal(0, 1, (found.matrix_rows, outputs)) * np.sqrt(parts / found.matrix_rows)
     part = np.arange(found.matrix_rows) % found.channels * parts // found.channels
     weights[part[:, np.newaxis] != np.arange(outputs) * parts // outputs] = 0
+    weights.reshape(-1, found.channels, outputs)[:, list(gaps)] = 0
     return GraphLayer(
         name=name, source=source, reads=found, weights=weights, bias=rng.normal(0, 0.1, outputs),
-        function=function, pool=pool, skip=skip, parts=parts,
+        function=function, pool=pool, skip=skip, parts=parts, joined=joined,
     )  # fmt: skip
 
 
@@ -107,6 +109,74 @@ def depthwise(rng):
     return Graph(name="depthwise", dataset="none", shape=(5, 5, 4), layers=layers)
 
 
+def joined(rng, side=5):
+    """Branches of different reach that meet in one vector, of which one comes from the input, and
+    one is of several vectors at different lines; a residual of branches, too."""
+    frame = {"height": side, "width": side}
+    around = {"kernel": (3, 3), "padding": (1, 1, 1, 1)}
+    layers = (
+        layer(rng, "near", INPUT, 3, **frame, channels=2),
+        layer(rng, "far", INPUT, 6, **frame, channels=2, **around, function=Function.TANH),
+        layer(rng, "both", "near", 4, joined=("far",), **frame, channels=14, kernel=(2, 2),
+              padding=(0, 0, 1, 1), gaps=range(3, 8)),
+        layer(rng, "all", "far", 5, joined=("near", "both"), **frame, channels=20, skip="wide",
+              gaps=(6, 7, *range(11, 16)), function=Function.IDENTITY),
+        layer(rng, "last", INPUT, 4, joined=("all",), **frame, channels=13, pool=Pool.FRAME,
+              gaps=range(2, 8)),
+    )  # fmt: skip
+    wide = layer(rng, "wide", "near", 5, **frame, channels=3, **around)
+    layers = (*layers[:3], wide, *layers[3:])
+    return Graph(name="joined", dataset="none", shape=(side, side, 2), layers=layers)
+
+
+def reach(rng, side=7):
+    """Two branches, one of which is three rows late, side by side and as residuals of each other.
+
+    A ring that held what windows need alone would stop them.
+    """
+    frame = {"height": side, "width": side}
+    layers = (
+        layer(rng, "stem", INPUT, 1, **frame, channels=1, function=Function.IDENTITY),
+        layer(rng, "fast", "stem", 3, **frame, channels=1, function=Function.IDENTITY),
+        layer(rng, "slow", "stem", 3, **frame, channels=1, kernel=(5, 5), padding=(2, 2, 2, 2)),
+        layer(rng, "both", "fast", 4, joined=("slow",), **frame, channels=11, gaps=range(3, 8)),
+        layer(rng, "sum", "slow", 3, **frame, channels=3, skip="fast"),
+        layer(rng, "other", "fast", 3, **frame, channels=3, skip="slow"),
+        layer(
+            rng,
+            "last",
+            "both",
+            3,
+            joined=("sum", "other"),
+            **frame,
+            channels=19,
+            gaps=(*range(4, 8), *range(11, 16)),
+        ),
+    )
+    return Graph(name="reach", dataset="none", shape=(side, side, 1), layers=layers)
+
+
+def tiny_joined(rng):
+    """Two branches that meet in one vector, for five cores of the tiny chip."""
+    frame = {"height": 4, "width": 4}
+    layers = (
+        layer(rng, "near", INPUT, 3, **frame, channels=1),
+        layer(rng, "far", INPUT, 2, **frame, channels=1, kernel=(3, 3), padding=(1, 1, 1, 1)),
+        layer(rng, "both", "near", 3, joined=("far",), **frame, channels=10, kernel=(2, 1),
+              gaps=range(3, 8)),
+    )  # fmt: skip
+    return Graph(name="tiny-joined", dataset="none", shape=(4, 4, 1), layers=layers)
+
+
+def tiny_dense(rng):
+    """Two fully connected layers."""
+    layers = (
+        layer(rng, "first", INPUT, 3, height=1, width=1, channels=4),
+        layer(rng, "last", "first", 2, height=1, width=1, channels=3, function=Function.IDENTITY),
+    )
+    return Graph(name="tiny-dense", dataset="none", shape=(1, 1, 4), layers=layers)
+
+
 def tiny_depthwise(rng):
     """Kernels by channel, a residual and a mean of the frame, for five cores of the tiny chip."""
     frame = {"height": 4, "width": 4, "channels": 2}
@@ -145,7 +215,11 @@ def naive(graph, layers, weights, images, config=CORE):
 def _layer(one, converters, tensors):
     reads = one.layer.reads
     top, left, bottom, right = reads.padding
-    frame = tensors[one.layer.source].reshape(reads.height, reads.width, reads.channels)
+    frame = np.zeros((reads.height, reads.width, 0), dtype=np.int64)
+    for tensor in one.layer.sources:
+        frame = np.pad(frame, ((0, 0), (0, 0), (0, -frame.shape[2] % 8)))
+        part = tensors[tensor].reshape(reads.height, reads.width, -1)
+        frame = np.concatenate([frame, part], axis=2)
     frame = np.pad(frame, ((top, bottom), (left, right), (0, 0)))
     positions = np.zeros((*reads.positions, one.layer.columns), dtype=np.int64)
     for row, col in np.ndindex(reads.positions):

@@ -9,7 +9,7 @@ import pytest
 from phasecore.models.compiler.graph import INPUT, Graph, Pool
 from phasecore.models.compiler.mapping.inference import InferenceMapping
 from phasecore.models.compiler.placement import graph_chip
-from phasecore.models.compiler.quantise import quantise, row_tiles
+from phasecore.models.compiler.quantise import _mean, quantise, row_tiles
 from phasecore.models.compiler.windows import LayerInput
 from phasecore.models.golden.device import IDEAL
 from phasecore.models.training.model import make_model
@@ -17,10 +17,12 @@ from phasecore.rtl.spec.instructions import Function
 from phasecore.verification.compiler.graphs import (
     CORE,
     depthwise,
+    joined,
     layer,
     means,
     naive,
     pooled,
+    reach,
     residual,
 )
 from phasecore.verification.cosim.inference import program
@@ -35,8 +37,14 @@ GRAPHS = {
     "means, tanh": lambda rng: means(rng, Function.TANH),
     "frame, packed": lambda rng: _mean_of_frame(rng).with_packed_first(),
     "depthwise": depthwise,
+    "joined": joined,
+    "reach": reach,
     "largest, packed": lambda rng: _in_rows(pooled(rng)),
 }
+
+
+NO_PRISM = ("joined", "reach")
+"""With more ways than the direct links have."""
 
 
 def _in_rows(graph):
@@ -65,8 +73,11 @@ def cores_of(graph):
     return sum(len(row_tiles(one, CORE)) for one in graph.layers)
 
 
-@pytest.mark.parametrize("topology", ["mesh", "prism"])
-@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize(
+    ("name", "topology"),
+    [(name, "mesh") for name in GRAPHS]
+    + [(name, "prism") for name in GRAPHS if name not in NO_PRISM],
+)
 def test_codes_are_those_of_numpy(name, topology):
     rng = np.random.default_rng(3)
     graph = GRAPHS[name](rng)
@@ -88,10 +99,11 @@ def test_codes_are_those_of_numpy(name, topology):
     assert np.array_equal(codes.reshape(len(images), -1), expected)
 
 
-def test_integers_follow_floating_point():
+@pytest.mark.parametrize("name", ["residual", "means", "depthwise", "joined"])
+def test_integers_follow_floating_point(name):
     """Signal to noise of all layers, with what the devices are corrected for."""
     rng = np.random.default_rng(3)
-    graph = residual(rng)
+    graph = GRAPHS[name](rng)
     images = images_of(graph, rng, 20)
     chip = graph_chip(CORE.replace(devices_per_polarity=4, verify_iterations=63), cores_of(graph))
     mapping = program(graph, chip, IDEAL, images, 1).mapping
@@ -104,6 +116,33 @@ def test_integers_follow_floating_point():
     exact = graph.outputs(images)
     noise = ((found - exact) ** 2).sum()
     assert 10 * np.log10((exact**2).sum() / noise) > 15
+
+
+def test_means_stay_in_the_accumulators():
+    """However many positions there are; none of 24 bits is lost."""
+    rng = np.random.default_rng(1)
+    for side in (2, 3, 23, 60):
+        only = layer(rng, "only", INPUT, 2, height=side, width=side, channels=1, pool=Pool.FRAME)
+        graph = Graph(name="mean", dataset="none", shape=(side, side, 1), layers=(only,))
+        (one,) = quantise(graph, images_of(graph, rng, 2), CORE, IDEAL)
+        assert 0 < side**2 * one.pool_scale * 127 < 2**23
+        gain = side**2 * one.pool_scale / 2**one.pool_shift
+        assert one.code == pytest.approx(one.step / gain)
+    large = replace(only, reads=replace(only.reads, height=1000, width=1000))
+    with pytest.raises(ValueError, match="no scale of the hardware makes the mean of 1000000"):
+        _mean(large, 1.0, CORE)
+
+
+def test_residual_and_bias_have_their_values():
+    """The residual's codes are worth what the accumulators take them for; the bias comes once."""
+    rng = np.random.default_rng(1)
+    graph = residual(rng)
+    found = {one.layer.name: one for one in quantise(graph, images_of(graph, rng, 9), CORE, IDEAL)}
+    total = found["sum"]
+    assert total.skip_scale * total.step / 2**total.shift == pytest.approx(found["side"].code)
+    first, last = found["down"].tiles
+    assert not first.offset.any()
+    assert last.offset.any()
 
 
 @pytest.mark.parametrize("topology", ["mesh", "prism"])
@@ -147,6 +186,11 @@ def changed(graph, **fields):
     [
         ({"source": "nothing"}, "layer sum: source nothing is not made before it"),
         ({"skip": INPUT}, "layer sum: skip input must have 54 codes, not 72"),
+        ({"joined": ("nothing",)}, "layer sum: source nothing is not made before it"),
+        ({"joined": ("side",)}, "layer sum: channels must be 14, those of its sources, not 6"),
+        ({"joined": ("down",)}, "layer sum: inputs must not be twice among down, down"),
+        ({"joined": ("stem",)}, "layer sum: source stem must have 36 codes, not 144"),
+        ({"pool": Pool.FRAME, "groups": 2}, "layer sum: skip must not be side of a layer"),
         ({"name": "stem"}, "layer stem: there is another tensor of that name"),
         ({"function": Function.NONE}, "layer sum: function must not be NONE"),
         ({"pool": Pool.MEAN}, "layer sum: pool must be mean or largest where a block"),
@@ -157,6 +201,33 @@ def test_what_is_no_graph_is_refused(fields, message):
     graph = changed(residual(np.random.default_rng(1)), **fields)
     with pytest.raises(ValueError, match=message):
         quantise(graph, np.zeros((1, graph.inputs), np.uint8), CORE, IDEAL)
+
+
+def test_nothing_lies_between_tensors_side_by_side():
+    """Weights there are 0, and a ring of whole vectors never has other bytes in their place."""
+    graph = reach(np.random.default_rng(1))
+    layers = quantise(graph, np.full((1, graph.inputs), 9, np.uint8), CORE, IDEAL)
+    mapping = InferenceMapping(graph, layers, graph_chip(CORE, 7), IDEAL)
+    for stage in mapping.stages:
+        frame = mapping.tables[stage.node].objects[0]
+        assert not stage.layer.joined or frame.size * CORE.post_lanes % (8 * frame.pitch) == 0
+    last = graph.layers[-1]
+    wrong = replace(last, weights=np.ones_like(last.weights))
+    with pytest.raises(ValueError, match="layer last: weights between its sources must be 0"):
+        replace(graph, layers=(*graph.layers[:-1], wrong)).check()
+
+
+def test_the_input_is_sent_in_one_way():
+    """As packed rows or by pixel, not both."""
+    graph = residual(np.random.default_rng(1))
+    stem = graph.layers[0]
+    other = replace(stem, name="other", reads=replace(stem.reads, packed=False))
+    with pytest.raises(ValueError, match="layer other: input must be sent as layer stem reads"):
+        replace(graph, layers=(stem, other)).check()
+    square = replace(stem, name="square", skip=INPUT, weights=stem.weights[:, :2],
+                     bias=stem.bias[:2])  # fmt: skip
+    with pytest.raises(ValueError, match="layer square: input must be sent as layer square reads"):
+        replace(graph, layers=(square,)).check()
 
 
 def test_what_has_no_room_is_refused():

@@ -112,6 +112,36 @@ def test_groups_and_mean_of_a_frame(tmp_path, rng, kind):
     assert np.allclose(graph.outputs(image)[0], 0.5 * matrix @ normal.mean(axis=(1, 2)))
 
 
+def test_tensors_side_by_side(tmp_path, rng):
+    """Channels of each begin at a multiple of 8; a matrix behind them has rows of its own order."""
+    ones, threes = rng.normal(size=(3, 2, 1, 1)), rng.normal(size=(2, 2, 3, 3))
+    matrix = rng.normal(size=(7 * 4, 3))
+    graph = stored(
+        tmp_path / "a.onnx",
+        [
+            node("Conv", ["x", "w1"], "a"),
+            node("Conv", ["x", "w3"], "b", pads=[1, 1, 1, 1]),
+            node("Relu", ["b"], "c"),
+            node("Concat", ["a", "c"], "d", axis=1),
+            node("Concat", ["d", "x"], "e", axis=1),
+            node("Flatten", ["e"], "f"),
+            node("MatMul", ["f", "m"], "g"),
+        ],
+        [constant("w1", ones), constant("w3", threes), constant("m", matrix)],
+        (2, 2, 2), "g",
+    )  # fmt: skip
+    last = graph.layers[-1]
+    assert (last.sources, last.reads.channels) == (("conv1", "conv2", "input"), 18)
+    assert [part.start for part in graph.lines(last)] == [0, 8, 16]
+    image = rng.integers(0, 128, (1, 8)).astype(np.uint8)
+    frame = image.reshape(2, 2, 2).transpose(2, 0, 1) / 127
+    a = np.einsum("chw,oc->ohw", frame, ones[:, :, 0, 0])
+    padded = np.pad(frame, ((0, 0), (1, 1), (1, 1)))
+    views = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    c = np.maximum(np.einsum("chwkl,ockl->ohw", views, threes), 0)
+    assert np.allclose(graph.outputs(image)[0], np.concatenate([a, c, frame]).ravel() @ matrix)
+
+
 def test_outputs_and_inputs_must_be_clear(tmp_path, rng):
     """What is not of the last layer would not be inferred; who reads a view reads the tensor."""
     weights = constant("w", rng.normal(size=(2, 2, 1, 1)))
@@ -125,6 +155,16 @@ def test_outputs_and_inputs_must_be_clear(tmp_path, rng):
     nodes = [first, node("Softmax", ["a"], "s"), node("Conv", ["s", "w"], "b")]
     with pytest.raises(ValueError, match="node n_s: it must come last"):
         stored(tmp_path / "a.onnx", nodes, [weights], (2, 4, 4), "b")
+    nodes = [first, node("Concat", ["a", "x"], "c", axis=1), node("Relu", ["c"], "r")]
+    with pytest.raises(ValueError, match="node n_r: several tensors side by side"):
+        stored(tmp_path / "a.onnx", nodes, [weights], (2, 4, 4), "r")
+    nodes = [first, node("Concat", ["a", "x"], "c", axis=2)]
+    with pytest.raises(ValueError, match="node n_c: axis must be that of the channels, 1, not 2"):
+        stored(tmp_path / "a.onnx", nodes, [weights], (2, 4, 4), "c")
+    nodes = [node("Conv", ["x", "w"], "a", strides=[2, 2]),
+             node("Concat", ["a", "x"], "c", axis=1)]  # fmt: skip
+    with pytest.raises(ValueError, match=r"must be \(2, 2\) of all, not \(4, 4\) of x"):
+        stored(tmp_path / "a.onnx", nodes, [weights], (2, 4, 4), "c")
     nodes = [first, node("Identity", ["a"], "i"), node("Relu", ["i"], "r"),
              node("Conv", ["a", "w"], "c"), node("Add", ["c", "r"], "d")]  # fmt: skip
     with pytest.raises(ValueError, match="node n_r: i is read by other nodes, too"):

@@ -73,24 +73,33 @@ class Inference(Batches):
     ----------
     images, labels : to infer, shapes (images, inputs) and (images,)
     at_once : images of a batch, which follow one another without a gap
+    in_rtl : the RTL programs its devices itself, which takes it long, and is calibrated again;
+        otherwise those of the golden model are put in their place
     """
 
     def __init__(
-        self, programmed: Programmed, images: Images, labels: Images, *, seed: int, at_once: int
-    ):
+        self, programmed: Programmed, images: Images, labels: Images, *, seed: int, at_once: int,
+        in_rtl: bool = False,
+    ):  # fmt: skip
         super().__init__(Machine(programmed.mapping, seed), seed)
-        self.mapping, self._state = programmed.mapping, programmed.state
+        self.mapping = programmed.mapping
+        self._state = None if in_rtl else programmed.state
+        self._programs = [*self.mapping.programming(), self.mapping.setup()] if in_rtl else []
         self.images, self.labels = images, labels
         at_once = min(at_once, self.mapping.most_images)
         self._parts = [slice(start, start + at_once) for start in range(0, len(images), at_once)]
-        self.batches = 1 + len(self._parts)
+        self.batches = 1 + len(self._programs) + len(self._parts)
 
     def chunk(self, index: int) -> Chunk:
         if index == 0:
             return self.machine.setup(0)
-        part = self._parts[index - 1]
+        if index <= len(self._programs):
+            is_last = index == len(self._programs)
+            return self.machine.programming(self._programs[index - 1], is_dumped=is_last)
+        number = index - 1 - len(self._programs)
+        part = self._parts[number]
         return self.machine.inference(
-            self.images[part], self.labels[part], 0, self._state if index == 1 else None,
+            self.images[part], self.labels[part], 0, None if number else self._state,
             is_dumped=index + 1 == self.batches,
         )  # fmt: skip
 
@@ -112,6 +121,8 @@ class Inference(Batches):
                 first += report.mismatches[: 5 - len(first)]
                 totals["mismatches"] += len(report.mismatches)
                 totals["values"] += report.values
+                if chunk.kind == "program":
+                    totals["programming_cycles"] += report.phases["total"]
                 if chunk.kind != "test":
                     continue
                 totals["cycles"] += report.phases["total"]
@@ -151,8 +162,20 @@ class Inference(Batches):
             "values_compared": totals["values"],
             **accuracies,
             "signal_to_noise_db": round(10 * float(np.log10((exact**2).sum() / noise)), 2),
+            **self._programming(totals),
             "cycles_per_image": round(cycles / count, 1),
             "busy": busy[self.mapping.stages[0].name],
             "busy_by_core": busy,
             "images_per_second": round(1000 * count / max(1, totals["milliseconds"]), 2),
+        }
+
+    def _programming(self, totals: Counter[str]) -> dict[str, Any]:
+        """Cycles, and pulses of all cores, of what the RTL has programmed itself."""
+        if not self._programs:
+            return {}
+        units = [core.programmer for core in self.machine.cores.values()]
+        return {
+            "programming_cycles": totals["programming_cycles"],
+            "programming_pulses": sum(one.set_pulses + one.reset_pulses for one in units),
+            "unverified": sum(one.unverified for one in units),
         }

@@ -90,6 +90,13 @@ class Machine:
         nothing = np.zeros((0, self.mapping.network.inputs), dtype=np.uint8)
         return self._chunk("setup", self.mapping.setup(), eta, nothing, nothing[:, 0])
 
+    def programming(self, job: Job, *, is_dumped: bool) -> Chunk:
+        """A job of the mapping's own that sends no image."""
+        nothing = np.zeros((0, self.mapping.network.inputs), dtype=np.uint8)
+        chunk = self._chunk("program", job, 0, nothing, nothing[:, 0])
+        chunk.is_dumped = is_dumped
+        return chunk
+
     def training(
         self, images: Images, labels: Labels, eta: float, restored: Arrays | None = None
     ) -> Chunk:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from phasecore.models.compiler.graph import INPUT, Graph, GraphLayer, Pool
+from phasecore.models.compiler.graph import Graph, GraphLayer
 from phasecore.models.compiler.mapping.stage import Stage
 from phasecore.models.compiler.windows import smallest_depth
 from phasecore.models.golden.arithmetic import Int
@@ -35,54 +35,99 @@ class Depths:
         """Vectors for which there must be room beside those of a tile's own windows.
 
         Two rows of a block, or another frame of a layer that has one position, so that nobody
-        waits; and of a tile whose pixels come before the last one's those that come meanwhile.
+        waits; of a tile whose pixels come before the last one's those that come meanwhile; and
+        those of one input that come before another one's.
         """
-        reads = stage.layer.reads
-        ahead = 2 * reads.block[0]
+        layer = stage.layer
+        reads, ahead = layer.reads, 2 * layer.reads.block[0]
         if reads.iterations == (1, 1):
             ahead = reads.height * reads.row_vectors(config)
-        if len(stage.quantised.tiles) == 1:
-            return ahead
-        needs, most, dead = self._needs[stage.layer.name], 0, 0
+        needs, most, dead = self._needs[layer.name], 0, 0
+        come = np.max([self._come(layer, tensor) for tensor in layer.sources], axis=0)
         for position, place in enumerate(_iterations(frame)):
-            most = max(most, _needed(needs, position + 1) - dead)
+            if len(stage.quantised.tiles) > 1:
+                most = max(most, _needed(needs, position + 1) - dead)
+            most = max(most, int(come[position]) - dead)
             dead = frame.dead(*place)
         return max(0, most - smallest_depth(frame)) + ahead
 
-    def lag(self, number: int, tensor: str) -> int:
-        """Vectors of a residual that a layer's core must hold before it can add the first of them.
+    def lag(self, layer: GraphLayer, tensor: str) -> int:
+        """Vectors of a residual that a layer's core must hold before it can add the first."""
+        return max(1, int((self._come(layer, tensor) - np.arange(layer.windows)).max()))
 
-        The branches begin with a tensor that both read. When the layer has the window of a
-        position, so much of that tensor has been sent; and so much may have come of it through the
-        other branch by then. A vector leaves a core when the window behind it has been gathered.
+    def _come(self, layer: GraphLayer, tensor: str) -> Int:
+        """By window of a layer, vectors of an input that come before all others have theirs.
+
+        The branches begin with tensors that both read. When the layer has the other inputs of a
+        window, so much of these has been sent; and so much may have come of it through this branch
+        by then. A vector leaves a core when the window behind it has been gathered.
         """
-        layers = {layer.name: layer for layer in self._graph.layers}
-        path = [self._graph.layers[number]]
-        while path[-1].source != INPUT:
-            path.append(layers[path[-1].source])
-        sources, branch, common = [layer.source for layer in path], [], tensor
-        while common not in sources:
-            branch.append(self._sent(layers[common]))
-            common = layers[common].source
-        path = path[: sources.index(common) + 1]
-        most = 1
-        for position in range(path[0].windows):
+        found = np.zeros(layer.windows, dtype=np.int64)
+        others = [other for other in layer.inputs if other != tensor]
+        if not others:
+            return found
+        before, beside = self._before([tensor]), self._before(others)
+        common = before & beside
+        fronts = {
+            source
+            for child in self._graph.layers
+            if child is layer or child.name in (before | beside) - common
+            for source in child.inputs
+            if source in common
+        }
+        for position in range(layer.windows):
             # One further, as a tile before the last one needs.
-            index = position + 1
-            for layer in path:
-                needs = self._needs[layer.name] if layer is path[0] else self._sent(layer)
-                index = _needed(needs, index)
-            # So many vectors of the common tensor.
-            for needs in reversed(branch):
-                frames, rest = divmod(index, int(needs[-1]))
-                index = frames * len(needs) + int(np.searchsorted(needs, rest, side="right"))
-            most = max(most, index - position)
-        return most
+            wanted = {
+                name: vectors for name, vectors in self._reads(layer, position + 1)
+                if name != tensor
+            }  # fmt: skip
+            sent = self._sent(wanted)
+            found[position] = max(self._made(tensor, front, sent[front]) for front in fronts)
+        return found
 
-    def _sent(self, layer: GraphLayer) -> Int:
-        """Likewise by vector that a layer sends."""
+    def _before(self, tensors: list[str]) -> set[str]:
+        """The tensors, and all of which they are made."""
+        found = set(tensors)
+        for layer in reversed(self._graph.layers):
+            if layer.name in found:
+                found.update(layer.inputs)
+        return found
+
+    def _reads(self, layer: GraphLayer, window: int) -> Iterator[tuple[str, int]]:
+        """Vectors of its inputs that a layer's window needs, and all before it."""
+        vectors = _needed(self._needs[layer.name], window)
+        yield from ((source, vectors) for source in layer.sources)
+        if layer.skip is not None:
+            yield layer.skip, window
+
+    def _sent(self, wanted: dict[str, int]) -> dict[str, int]:
+        """Vectors of all tensors that have been sent when those that are ``wanted`` have."""
+        found = dict(wanted)
+        for layer in reversed(self._graph.layers):
+            if layer.name not in found:
+                continue
+            window = found[layer.name] * (layer.windows // layer.vectors)
+            for source, vectors in self._reads(layer, window):
+                found[source] = max(found.get(source, 0), vectors)
+        return found
+
+    def _made(self, tensor: str, front: str, count: int) -> int:
+        """Most vectors of a tensor when there are ``count`` of another one before it."""
+        found = {front: count}
+        for layer in self._graph.layers:
+            windows = [
+                found[source] if source == layer.skip else self._windows(layer, found[source])
+                for source in layer.inputs if source in found
+            ]  # fmt: skip
+            if windows and layer.name not in found:
+                found[layer.name] = min(windows) // (layer.windows // layer.vectors)
+        return found[tensor]
+
+    def _windows(self, layer: GraphLayer, vectors: int) -> int:
+        """Windows of a layer for which so many vectors of a source are enough."""
         needs = self._needs[layer.name]
-        return needs[-1:] if layer.pool is Pool.FRAME else needs
+        frames, rest = divmod(vectors, int(needs[-1]))
+        return frames * len(needs) + int(np.searchsorted(needs, rest, side="right"))
 
 
 def _iterations(frame: ObjectDescriptor) -> Iterator[tuple[int, int]]:

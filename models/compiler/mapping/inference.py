@@ -12,9 +12,10 @@
 """
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,8 +62,15 @@ PROGRAMS = 16
 Part = tuple[int, int]
 """Number of a layer, and of a tile of it."""
 
-Readers = tuple[GraphObject, tuple[int, ...]]
-"""Object, and the nodes that have it, of a route."""
+
+class Readers(NamedTuple):
+    """What a route of a tensor goes to."""
+
+    object: int
+    first: int
+    """Line of the object's vectors that the tensor's first channel takes."""
+    nodes: tuple[int, ...]
+    """That have the object."""
 
 
 class InferenceMapping(Mapping):
@@ -101,16 +109,17 @@ class InferenceMapping(Mapping):
         edges = [(numbers[one], numbers[to]) for one, to in _edges(layers)]
         readers: dict[str, list[int]] = {}
         for at, (number, _) in enumerate(parts):
-            readers.setdefault(layers[number].layer.source, []).append(at)
+            for source in layers[number].layer.sources:
+                readers.setdefault(source, []).append(at)
         nodes = place_edges(chip, len(parts), edges, list(readers.values()))
         self.stages = [
             Stage(node, number, part, layers[number])
             for node, (number, part) in zip(nodes, parts, strict=True)
         ]
-        for stage in self.stages:
-            stage.check(chip.core)
         self.nodes = tuple(nodes)
         self._readers = self._find_readers()
+        for stage in self.stages:
+            stage.check(chip.core, self._firsts(stage))
         self._depths = Depths(graph)
         for stage in self.stages:
             self._depths.note(stage, self._frame(stage, 0))
@@ -142,26 +151,33 @@ class InferenceMapping(Mapping):
     def _find_readers(self) -> dict[str, list[Readers]]:
         """Routes of a tensor: objects of cores that read it, several where a multicast reaches
         just these."""
-        found: dict[str, dict[tuple[GraphObject, bool], list[int]]] = {INPUT: {}}
+        found: dict[str, dict[tuple[int, int, bool], list[int]]] = {INPUT: {}}
 
-        def add(tensor: str, node: int, number: GraphObject) -> None:
-            found[tensor].setdefault((number, node == self.hardware.host), []).append(node)
+        def add(tensor: str, node: int, number: int, first: int = 0) -> None:
+            key = (number, first, node == self.hardware.host)
+            found[tensor].setdefault(key, []).append(node)
 
         for stage in self.stages:
             layer = stage.layer
             found.setdefault(layer.name, {})
-            add(layer.source, stage.node, GraphObject.FRAME)
+            lines = self._graph.lines(layer)
+            for at, (tensor, part) in enumerate(zip(layer.sources, lines, strict=True)):
+                add(tensor, stage.node, _object(at), part.start)
             if stage.is_last and layer.skip is not None:
                 add(layer.skip, stage.node, GraphObject.SKIP)
         add(self._graph.layers[-1].name, self.hardware.host, GraphObject.FRAME)
         return {
             tensor: [
-                (number, part)
-                for (number, _), nodes in readers.items()
-                for part in self._reached(nodes, number is GraphObject.FRAME)
+                Readers(number, first, part)
+                for (number, first, _), nodes in readers.items()
+                for part in self._reached(nodes, number != GraphObject.SKIP)
             ]
             for tensor, readers in found.items()
         }  # fmt: skip
+
+    def _firsts(self, stage: Stage) -> list[int]:
+        """By route of a core, the line of its vectors that the first channel takes."""
+        return [one.first for one in self._readers[stage.layer.name]] if stage.is_last else [0]
 
     def _reached(self, nodes: list[int], together: bool) -> list[tuple[int, ...]]:
         """All nodes, if ``together`` and a multicast reaches just them, else each by itself."""
@@ -175,12 +191,12 @@ class InferenceMapping(Mapping):
             return self.hardware.host
         return next(s.node for s in self.stages if s.layer.name == tensor and s.is_last)
 
-    def _from(self, tensor: str, node: int, number: GraphObject) -> dict[str, Any]:
+    def _from(self, tensor: str, node: int, number: int) -> dict[str, Any]:
         """Producer of an object of a core."""
         x, y = self.hardware.place(self._maker(tensor))
         route, nodes = next(
-            (route, nodes) for route, (to, nodes) in enumerate(self._readers[tensor])
-            if to is number and node in nodes
+            (route, one.nodes) for route, one in enumerate(self._readers[tensor])
+            if one.object == number and node in one.nodes
         )  # fmt: skip
         return {"x": x, "y": y, "route": route, "member": nodes.index(node)}
 
@@ -201,10 +217,11 @@ class InferenceMapping(Mapping):
     def _objects(self, stage: Stage) -> list[ObjectDescriptor]:
         unused = ObjectDescriptor(enable=0)
         layer = stage.layer
-        objects = [unused] * len(GraphObject)
-        frame = objects[GraphObject.FRAME] = self._frame(
-            stage, self._room[stage.node] - smallest_depth(self._frame(stage, 0))
-        )
+        objects = [unused] * (GraphObject.JOINED + len(layer.joined))
+        ahead = self._room[stage.node] - smallest_depth(self._frame(stage, 0))
+        for at in range(len(layer.sources)):
+            objects[_object(at)] = self._frame(stage, ahead, at)
+        frame = objects[GraphObject.FRAME]
         if stage.is_last and layer.skip is not None:
             objects[GraphObject.SKIP] = self._skip(stage, layer.skip, frame.base + frame.size)
         if stage.part:
@@ -227,19 +244,29 @@ class InferenceMapping(Mapping):
             ahead = self._depths.ahead(stage, frame, self.config)
             found[stage.node] = smallest_depth(frame) + ahead
         for readers in self._readers.values():
-            for number, nodes in readers:
-                if number is GraphObject.FRAME and nodes != (self.hardware.host,):
-                    most = max(found[node] for node in nodes)
-                    found.update(dict.fromkeys(nodes, most))
+            for one in readers:
+                if one.object != GraphObject.SKIP and one.nodes != (self.hardware.host,):
+                    most = max(found[node] for node in one.nodes)
+                    found.update(dict.fromkeys(one.nodes, most))
         return found
 
-    def _frame(self, stage: Stage, ahead: int) -> ObjectDescriptor:
-        """Pixels that a core reads, with room for some beside those that its windows need."""
-        return window_object(
-            self.config, stage.layer.reads, base=self.config.slot_words, ahead=ahead,
-            tile=(stage.tile.rows.start, stage.tile.rows.stop),
-            **self._from(stage.layer.source, stage.node, GraphObject.FRAME),
-        )  # fmt: skip
+    def _frame(self, stage: Stage, ahead: int, source: int = 0) -> ObjectDescriptor:
+        """Pixels that a core reads, with room for some beside those that its windows need.
+
+        ``source``: number of the tensor that has a part of them.
+        """
+        given: dict[str, Any] = {
+            "base": self.config.slot_words,
+            "tile": (stage.tile.rows.start, stage.tile.rows.stop),
+            **self._from(stage.layer.sources[source], stage.node, _object(source)),
+        }
+        found = window_object(self.config, stage.layer.reads, ahead=ahead, **given)
+        if not stage.layer.joined:
+            return found
+        # A whole number of vectors: bytes that no source has stay so, and 0.
+        whole = 8 * found.pitch // math.gcd(8 * found.pitch, self.config.post_lanes)
+        size = -(-found.size // whole) * whole
+        return window_object(self.config, stage.layer.reads, ahead=ahead, size=size, **given)
 
     def _skip(self, stage: Stage, tensor: str, base: int) -> ObjectDescriptor:
         """Codes of the other branch, pixel by pixel; they wait until this one is as far."""
@@ -249,7 +276,7 @@ class InferenceMapping(Mapping):
             stride=(1, 1), padding=(0, 0, 0, 0), block=(1, 1), packed=False,
         )  # fmt: skip
         return window_object(
-            self.config, reads, base=base, ahead=self._depths.lag(stage.number, tensor),
+            self.config, reads, base=base, ahead=self._depths.lag(stage.layer, tensor),
             **self._from(tensor, stage.node, GraphObject.SKIP),
         )  # fmt: skip
 
@@ -287,7 +314,7 @@ class InferenceMapping(Mapping):
         self, readers: Readers, objects: dict[int, list[ObjectDescriptor]], outputs: int
     ) -> RouteDescriptor:
         """To an object of one or several cores, or of the host."""
-        number, nodes = readers
+        number, _, nodes = readers
         if nodes == (self.hardware.host,):
             depth = BRIDGE_FLITS // vector_flits(outputs, self.config)
         else:
@@ -368,14 +395,12 @@ class InferenceMapping(Mapping):
         first = self._graph.layers[0].reads
         frames = images.reshape(-1, *self._graph.shape)
         packets = [
-            vector_packet(codes.astype(np.int64), config=self.config, slot=route)
+            vector_packet(codes.astype(np.int64), config=self.config, slot=route, start=one.first)
             for frame in frames for codes in first.vectors(frame, self.config)
-            for route in range(len(self._readers[INPUT]))
+            for route, one in enumerate(self._readers[INPUT])
         ]  # fmt: skip
         programs = {
-            stage.node: stage.program(
-                self.config, len(images), len(self._readers[stage.layer.name])
-            )
+            stage.node: stage.program(self.config, len(images), self._firsts(stage))
             for stage in self.stages
         }
         return Job(programs, packets, Sent(len(images), 0))
@@ -384,12 +409,17 @@ class InferenceMapping(Mapping):
         return [result.codes for result in results]
 
 
+def _object(source: int) -> int:
+    """Object of the tensor of that number among those that windows are of."""
+    return GraphObject.JOINED + source - 1 if source else GraphObject.FRAME
+
+
 def _edges(layers: Sequence[QuantLayer]) -> Iterator[tuple[Part | None, Part | None]]:
     """Tiles that send to one another, layer and part; None is the host."""
     last: dict[str, Part | None] = {INPUT: None}
     for number, one in enumerate(layers):
         parts = [(number, part) for part in range(len(one.tiles))]
-        yield from ((last[one.layer.source], part) for part in parts)
+        yield from ((last[source], part) for source in one.layer.sources for part in parts)
         yield from itertools.pairwise(parts)
         if one.layer.skip is not None:
             yield last[one.layer.skip], parts[-1]

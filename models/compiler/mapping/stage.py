@@ -4,7 +4,7 @@
 While a window is integrated, the next one is gathered, and what is left of the one before is done.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -35,6 +35,9 @@ its scale behind those of the converter's codes."""
 ALL, POOLING, GROUPS = 0, 1, 2
 """Segments: the tile, the lines that are pooled, and from here on the groups of columns."""
 
+SCALE_ONE_LOG2 = 7
+"""log2 of a scale of 1.0."""
+
 HALT = encode(Opcode.HALT)
 
 
@@ -46,6 +49,8 @@ class GraphObject(IntEnum):
     PARTIALS = 2
     BLOCK = 3
     """Activations of a block, in slots, for the largest of them."""
+    JOINED = 4
+    """Vectors of the second tensor that is read, on the frame's ring; then those of others."""
 
 
 @dataclass(frozen=True)
@@ -94,16 +99,27 @@ class Stage:
         """First of the lines that are pooled, behind those of the converter's codes."""
         return -(-self.columns // GROUP) * GROUP
 
-    def check(self, config: CoreConfig) -> None:
-        """Raise ``ValueError``, naming the layer, for what a core has no room for."""
-        layer, count = self.layer, len(self.layer.reads.places)
-        slots = Y + (count if layer.pool is Pool.LARGEST else layer.groups)
+    @property
+    def shifted(self) -> int:
+        """First of the slots of outputs that lie elsewhere in the vectors of a reader."""
+        layer = self.layer
+        return Y + (len(layer.reads.places) if layer.pool is Pool.LARGEST else layer.groups)
+
+    def check(self, config: CoreConfig, firsts: Sequence[int]) -> None:
+        """Raise ``ValueError``, naming the layer, for what a core has no room for.
+
+        ``firsts`` are those of :meth:`program`.
+        """
+        layer = self.layer
+        slots = self.shifted + len(_shifts(firsts))
+        objects = GraphObject.JOINED + len(layer.joined)
         lines = self.pool_line + layer.outputs if layer.pool in MEANS else self.columns
         for name, needed, present in (
             ("columns", self.columns, config.cols),
             ("lines", lines, config.lines),
             ("slots", slots, config.slots),
-            ("objects", len(GraphObject), config.objects),
+            ("objects", objects, config.objects),
+            ("routes", len(firsts), config.routes),
             ("segments", GROUPS + layer.groups, config.segments),
             ("affine_tables", SKIP_TABLE + 1, config.affine_tables),
         ):
@@ -139,21 +155,22 @@ class Stage:
             scales = np.full_like(zeros, one.skip_scale)
             yield affine_address(config, SKIP_TABLE), words(affine_bytes(scales, zeros))
 
-    def program(self, config: CoreConfig, images: int, readers: int) -> list[int]:
-        """Program for ``images``; ``readers`` of the layer's vectors have a route each.
+    def program(self, config: CoreConfig, images: int, firsts: Sequence[int]) -> list[int]:
+        """Program for ``images``; ``firsts``: line of every route's vectors that the first output
+        takes.
 
         The first window, then blocks, each with the next one's first window.
         """
         frames = self.layer.pool is Pool.FRAME and self.is_last
         blocks = images * (1 if frames else self.layer.windows)
-        end = list(self._finish(self._last, readers))
+        end = list(self._finish(self._last, firsts))
         found = [*self._window(config, 0), *self._sums(0)]
         if blocks > 1:
             target = len(found)
-            self._append_rest(found, config, readers)
+            self._append_rest(found, config, firsts)
             found += [*self._window(config, 0), *end, *self._sums(0)]
             found += loop(blocks - 1, target=target)
-        self._append_rest(found, config, readers)
+        self._append_rest(found, config, firsts)
         found += [*end, HALT]
         if len(found) > config.program_depth:
             raise ValueError(
@@ -163,13 +180,18 @@ class Stage:
         return found
 
     @property
+    def _joined(self) -> int:
+        """Mask of the objects beside the frame that windows are of."""
+        return ((1 << len(self.layer.joined)) - 1) << GraphObject.JOINED
+
+    @property
     def _last(self) -> int:
         """Number of the last window of those that are pooled."""
         if self.layer.pool is Pool.FRAME and self.is_last:
             return self.layer.windows - 1
         return len(self.layer.reads.places) - 1
 
-    def _append_rest(self, program: list[int], config: CoreConfig, readers: int) -> None:
+    def _append_rest(self, program: list[int], config: CoreConfig, firsts: Sequence[int]) -> None:
         """Windows of a block behind the first, each while the one before is finished.
 
         Those of a frame are in a loop: all between the first and the last are alike.
@@ -178,7 +200,7 @@ class Stage:
         while index <= self._last:
             target = len(program)
             program += self._window(config, index)
-            program += self._finish(index - 1, readers)
+            program += self._finish(index - 1, firsts)
             program += self._sums(index)
             times = 1
             if self.layer.pool is Pool.FRAME and index == 2:
@@ -192,13 +214,15 @@ class Stage:
         row, col = places[index % len(places)]
         # The first window of a block does not take the slot of the last one before it.
         slot = X[index % len(X)]
+        if self.layer.joined:
+            yield encode(Opcode.AWAIT, objects=self._joined)
         yield gather(GraphObject.FRAME, slot, row, col)
         yield encode(
             Opcode.FORWARD, segment=ALL, slot=slot, precision=config.input_bits,
             input_signs=3, polarities=3,
         )  # fmt: skip
         if (index + 1) % len(places) == 0:
-            yield encode(Opcode.RELEASE, objects=1 << GraphObject.FRAME)
+            yield encode(Opcode.RELEASE, objects=1 << GraphObject.FRAME | self._joined)
 
     def _sums(self, index: int) -> Iterator[int]:
         """All that is added up for the window that is integrated, and its activations."""
@@ -222,19 +246,20 @@ class Stage:
                 shift=self.quantised.shift, destination=Y + slot, destination_line=line,
             )  # fmt: skip
 
-    def _finish(self, index: int, readers: int) -> Iterator[int]:
+    def _finish(self, index: int, firsts: Sequence[int]) -> Iterator[int]:
         """What is left to do for a window when the next one is integrated."""
         layer = self.layer
         partials = encode(Opcode.RELEASE, objects=1 << GraphObject.PARTIALS)
         if not self.is_last:
             yield send_sums(0, length=self.columns)
-        if self.part:
-            yield partials
-        if not self.is_last:
+            if self.part:
+                yield partials
             return
         if layer.pool in MEANS:
             yield from self._mean(index)
         if index < self._last:
+            if self.part:
+                yield partials
             return
         if layer.pool is Pool.LARGEST:
             yield encode(
@@ -242,8 +267,18 @@ class Stage:
                 block_col=0, largest=1,
             )  # fmt: skip
         slot = Y if layer.pool is Pool.NONE else POOLED
-        for route in range(readers):
-            yield send(route, slot, length=layer.outputs)
+        slots = {0: slot}
+        for number, first in enumerate(_shifts(firsts)):
+            slots[first] = self.shifted + number
+            # In accumulators that take the next window's sums behind this.
+            yield activate(
+                GROUPS, Function.IDENTITY, from_slot=1, slot=slot, shift=SCALE_ONE_LOG2,
+                destination=slots[first], destination_line=first,
+            )  # fmt: skip
+        if self.part:
+            yield partials
+        for route, first in enumerate(firsts):
+            yield send(route, slots[first], first_line=first, length=layer.outputs)
 
     def _mean(self, index: int) -> Iterator[int]:
         """Add a window's activations to those before; their mean with the last."""
@@ -256,6 +291,11 @@ class Stage:
                 slot=Y + group, accumulate=int(at > 0), affine=1, table=COUNT_TABLE,
                 shift=self.quantised.pool_shift if final else 0, destination=POOLED,
             )  # fmt: skip
+
+
+def _shifts(firsts: Sequence[int]) -> list[int]:
+    """Lines other than 0, each once."""
+    return sorted(set(firsts) - {0})
 
 
 def words(data: bytes) -> bytes:
