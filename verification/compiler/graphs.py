@@ -121,8 +121,8 @@ def joined(rng, side=5):
               padding=(0, 0, 1, 1), gaps=range(3, 8)),
         layer(rng, "all", "far", 5, joined=("near", "both"), **frame, channels=20, skip="wide",
               gaps=(6, 7, *range(11, 16)), function=Function.IDENTITY),
-        layer(rng, "last", INPUT, 4, joined=("all",), **frame, channels=13, pool=Pool.FRAME,
-              gaps=range(2, 8)),
+        layer(rng, "last", "all", 4, joined=(INPUT,), **frame, channels=10, pool=Pool.FRAME,
+              gaps=range(5, 8)),
     )  # fmt: skip
     wide = layer(rng, "wide", "near", 5, **frame, channels=3, **around)
     layers = (*layers[:3], wide, *layers[3:])

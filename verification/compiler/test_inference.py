@@ -9,7 +9,7 @@ import pytest
 from phasecore.models.compiler.graph import INPUT, Graph, Pool
 from phasecore.models.compiler.mapping.inference import InferenceMapping
 from phasecore.models.compiler.placement import graph_chip
-from phasecore.models.compiler.quantise import _mean, quantise, row_tiles
+from phasecore.models.compiler.quantise import _mean, _row_codes, quantise, row_tiles
 from phasecore.models.compiler.windows import LayerInput
 from phasecore.models.golden.device import IDEAL
 from phasecore.models.training.model import make_model
@@ -201,6 +201,28 @@ def test_what_is_no_graph_is_refused(fields, message):
     graph = changed(residual(np.random.default_rng(1)), **fields)
     with pytest.raises(ValueError, match=message):
         quantise(graph, np.zeros((1, graph.inputs), np.uint8), CORE, IDEAL)
+
+
+def test_rings_hold_what_comes_early():
+    """The fast branch sends two rows and two pixels before the slow one's first vector."""
+    graph = reach(np.random.default_rng(1))
+    layers = quantise(graph, np.full((1, graph.inputs), 9, np.uint8), CORE, IDEAL)
+    mapping = InferenceMapping(graph, layers, graph_chip(CORE, 7), IDEAL)
+    objects = {stage.name: mapping.tables[stage.node].objects for stage in mapping.stages}
+    early = 2 * 7 + 2
+    assert objects["both"][0].depth > early
+    assert objects["other"][0].depth > early
+    assert objects["sum"][1].depth > early
+
+
+def test_rows_have_the_codes_of_their_tensors():
+    """However much one of the tensors side by side is coarser than another one."""
+    graph = reach(np.random.default_rng(1))
+    codes = {name: 1.0 + at for at, name in enumerate(("both", "sum", "other"))}
+    rows = _row_codes(graph, graph.layers[-1], codes)
+    assert rows[:4].tolist() == [1] * 4
+    assert rows[8:11].tolist() == [2] * 3
+    assert rows[16:].tolist() == [3] * 3
 
 
 def test_nothing_lies_between_tensors_side_by_side():
