@@ -19,6 +19,7 @@ from phasecore.models.engine.programs import (
     Segments,
     next_instruction,
 )
+from phasecore.models.engine.reference import reference
 from phasecore.models.golden import network_interface, trace
 from phasecore.models.golden.instructions import execute, load, read
 from phasecore.models.golden.noc import Noc
@@ -98,6 +99,17 @@ def _run(
 
     Call again with more room when ``progress.full`` is set.
     """
+    return _take_turns(
+        reference(cores), reference(geometry), reference(noc), reference(programs),
+        reference(packets), reference(results), reference(progress),
+    )  # fmt: skip
+
+
+@compiled
+def _take_turns(
+    cores: Cores, geometry: Geometry, noc: Noc, programs: Programs, packets: Packets,
+    results: Results, progress: Progress,
+) -> bool:  # fmt: skip
     progress.full[0] = 0
     while True:
         moved, left = False, False
