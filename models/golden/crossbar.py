@@ -49,6 +49,9 @@ _MASK = 0xFFFFFFFF
 BOTH = 3
 """Polarities of a product; row reads connect one."""
 
+_STEP = 16
+"""Lines of a product that are done together."""
+
 LARGEST_DEVIATION = (1 << 31) - 1
 """Of the read noise, 1/4096 count."""
 
@@ -60,13 +63,11 @@ Charges = NDArray[np.float64]
 def drive_slot(x: Int, vector: Int, precision: int, signs: int, start: int, count: int) -> None:
     """Signed cycles ``x`` of each line that a stored vector drives."""
     x[:] = 0
+    positive, negative = signs & 1, -(signs >> 1 & 1)
     for line in range(start, start + count):
         code = vector[line]
         magnitude = min(abs(code), 127) >> (8 - precision)
-        if code > 0 and signs & 1:
-            x[line] = magnitude
-        elif code < 0 and signs & 2:
-            x[line] = -magnitude
+        x[line] = magnitude * (positive if code > 0 else negative)
 
 
 @compiled
@@ -94,14 +95,15 @@ def window(cores: Cores, geometry: Geometry, k: int) -> None:
     lines = slice(scalars.first, min(scalars.stop, sensed))
     charge = cores.charge[lines]
     cycles = 1 << (scalars.precision - 1)
-    charge[:] = geometry.reference_current * cycles if scalars.reference else 0
+    driven = _list_driven(cores.driven, x[:driving])
+    cores.charge[:] = geometry.reference_current * cycles if scalars.reference else 0
     if scalars.polarities != BOTH:
         _one_polarity(charge, x, cores.devices[k, DEVICE_DRIFTED], scalars)
     elif scalars.backward:
-        _backward(charge, x, cores.weights[k, lines])
+        _add_rows(cores.charge[:sensed], x, cores.driven[:driven], cores.transposed[k], scalars)
     else:
-        _forward(charge, x, cores.weights[k], scalars.first)
-    driven, squares, largest = _measure(x[:driving], cores.peaks[k, scalars.backward])
+        _add_rows(cores.charge[:sensed], x, cores.driven[:driven], cores.weights[k], scalars)
+    squares, largest = _measure(x, cores.driven[:driven], cores.peaks[k, scalars.backward])
     _convert(
         cores.counts[k, lines], charge, cores.gain[k, lines], cores.offset[k, lines],
         cores.noise_keys[k, lines], scalars.crossbar_windows,
@@ -111,24 +113,31 @@ def window(cores: Cores, geometry: Geometry, k: int) -> None:
     cores.at_limit[k, :] = False
     if scalars.polarities != BOTH:
         largest = driven * geometry.devices * geometry.g_max
-    gain = offset = 0
-    for line in range(scalars.first, scalars.first + len(charge)):
-        gain = max(gain, cores.gain[k, line])
-        offset = max(offset, abs(cores.offset[k, line]))
+    gain, offset = scalars.crossbar_gain_max, scalars.crossbar_offset_max
     if _may_reach_limit(geometry, scalars, driven, largest, gain, offset):
         _count_exactly(cores, geometry, k, x[:driving], driven, len(charge))
     scalars.crossbar_windows = (scalars.crossbar_windows + 1) & 0xFFFFFFFF
 
 
 @compiled
-def _measure(x: Int, peaks: Int) -> Any:
-    """Lines driven, the sum of their squared widths, and of the bounds of their weights."""
-    driven = squares = largest = 0
+def _list_driven(driven: Int, x: Int) -> int:
+    """Write the numbers of the lines driven; how many they are."""
+    count = 0
     for i in range(len(x)):
-        driven += x[i] != 0
+        driven[count] = i
+        count += x[i] != 0
+    return count
+
+
+@compiled
+def _measure(x: Int, driven: Int, peaks: Int) -> Any:
+    """Sum of the squared widths of the lines driven, and of the bounds of their weights."""
+    squares = largest = 0
+    for at in range(len(driven)):
+        i = driven[at]
         squares += x[i] * x[i]
-        largest += peaks[i] if x[i] else 0
-    return driven, squares, largest
+        largest += peaks[i]
+    return squares, largest
 
 
 @compiled
@@ -228,29 +237,28 @@ def _weight(cores: Cores, geometry: Geometry, k: int, driven: int, sensed: int) 
 
 
 @compiled
-def _forward(charge: Charges, x: Int, weights: Charges, first: int) -> None:
-    stop = first + len(charge)
-    for i in range(len(weights)):
-        if x[i]:
-            code, row = float(x[i]), weights[i, first:stop]
-            for j in range(len(charge)):
-                charge[j] += code * row[j]
-
-
-@compiled
-def _backward(charge: Charges, x: Int, weights: Charges) -> None:
-    low, high = 0, weights.shape[1]
-    while low < high and not x[low]:
-        low += 1
-    while low < high and not x[high - 1]:
-        high -= 1
-    codes = x[low:high]
-    for j in range(len(charge)):
-        row = weights[j, low:high]
-        total = 0
-        for i in range(len(codes)):
-            total += codes[i] * np.int64(row[i])
-        charge[j] += total
+def _add_rows(charge: Charges, x: Int, driven: Int, weights: Charges, scalars: Any) -> None:
+    """Charges of the lines counted, and of some behind them; ``weights`` by driven line."""
+    # Whole vectors of the machine, and several rows for every time that a charge is touched.
+    count = min(scalars.stop, len(charge)) - scalars.first
+    stop = min(scalars.first + (count + _STEP - 1) // _STEP * _STEP, len(charge))
+    first, charge = scalars.first, charge[scalars.first : stop]
+    at = 0
+    while at + 4 <= len(driven):
+        i, j, k, m = driven[at], driven[at + 1], driven[at + 2], driven[at + 3]
+        a, b, c, d = float(x[i]), float(x[j]), float(x[k]), float(x[m])
+        row_a, row_b = weights[i, first:stop], weights[j, first:stop]
+        row_c, row_d = weights[k, first:stop], weights[m, first:stop]
+        for line in range(len(charge)):
+            charge[line] += (
+                a * row_a[line] + b * row_b[line] + c * row_c[line] + d * row_d[line]
+            )  # fmt: skip
+        at += 4
+    while at < len(driven):
+        a, row_a = float(x[driven[at]]), weights[driven[at], first:stop]
+        for line in range(len(charge)):
+            charge[line] += a * row_a[line]
+        at += 1
 
 
 @compiled
@@ -299,16 +307,16 @@ def _program(cores: Cores, geometry: Geometry, k: int, devices: Int, resets: Any
 
 
 @compiled
-def _sum_weights(weights: Charges, peaks: Int, g: Int) -> None:
-    """Weights (rows, cols), and their bounds by row and column, of conductances."""
-    rows, cols = weights.shape
+def _sum_weights(weights: Charges, transposed: Charges, peaks: Int, g: Int) -> None:
+    """Weights (rows, cols), transposed ones, and their bounds by row and column, of conductances."""
+    rows, cols = g.shape[0], g.shape[1]
     peaks[:] = 0
     for row in range(rows):
         for col in range(cols):
             total = 0
             for device in range(g.shape[3]):
                 total += g[row, col, 0, device] - g[row, col, 1, device]
-            weights[row, col] = total
+            weights[row, col] = transposed[col, row] = total
             peaks[0, row] = max(peaks[0, row], abs(total))
             peaks[1, col] = max(peaks[1, col], abs(total))
 
@@ -367,6 +375,9 @@ class Crossbar(Block, MacroFiles):
         self.profile, self.tables = state.profile, state.tables
         config, seed = self.config, self.seed
         self.gain, self.offset = line_errors(config, self.profile, seed)
+        scalars = self.cores.scalars[number]
+        scalars.crossbar_gain_max = self.gain.max()
+        scalars.crossbar_offset_max = np.abs(self.offset).max()
         keys = line_keys(seed, Draw.READ_NOISE, config.lines)
         self.cores.noise_keys[number] = keys
         self.conductance, self.pulses_since_reset = initial_state(config, self.profile, seed)
@@ -387,7 +398,9 @@ class Crossbar(Block, MacroFiles):
         k, cores = self.number, self.cores
         devices, g_max = cores.devices[k], self.config.g_max
         drift(devices, DriftTables.of(self.tables), self.seed, self.time, g_max)
-        _sum_weights(cores.weights[k], cores.peaks[k], devices[DEVICE_DRIFTED])
+        _sum_weights(
+            cores.weights[k], cores.transposed[k], cores.peaks[k], devices[DEVICE_DRIFTED]
+        )
         cores.scalars["crossbar_g_noise"][k] = noise_at(self.tables, self.time)
 
     def set_time(self, seconds: int) -> None:
@@ -407,7 +420,7 @@ class Crossbar(Block, MacroFiles):
     @property
     def weights(self) -> Int:
         """G+ - G- of every weight in conductance codes now, shape (rows, cols)."""
-        return self.cores.weights[self.number].astype(np.int64)
+        return self.cores.weights[self.number, :, : self.config.cols].astype(np.int64)
 
     def endurance(self) -> dict[str, float]:
         """Pulses and RESETs that a device has seen: the most, and the mean over all devices."""

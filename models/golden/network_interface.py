@@ -98,9 +98,10 @@ def gather(cores: Cores, geometry: Geometry, noc: Noc, k: int, i: Any) -> bool:
     if not _ready(noc, entry):
         return False
     window_unit.place(w, entry, i, i.destination, geometry.lines, geometry.post_lanes)
-    window_unit.gather(cores.slots[k].reshape(-1), geometry.lines, w)
-    for line in range(w.start, w.start + w.count):
-        log_vector(cores, k, w.slot, line, cores.slots[k, w.slot, line])
+    window_unit.gather(cores.memory[k], geometry.lines, w)
+    if len(cores.log):
+        for line in range(w.start, w.start + w.count):
+            log_vector(cores, k, w.slot, line, cores.slots[k, w.slot, line])
     return True
 
 
@@ -113,7 +114,7 @@ def scatter(cores: Cores, geometry: Geometry, noc: Noc, k: int, i: Any) -> bool:
     window_unit.place(w, entry, i, i.slot, geometry.lines, geometry.post_lanes)
     shift = cores.exponents[k, i.slot] - entry.unit
     cores.scalars[k].post_accumulator_saturations += window_unit.scatter(
-        cores.slots[k].reshape(-1), cores.accumulators[k], geometry.lines, shift,
+        cores.memory[k], cores.accumulators[k], geometry.lines, shift,
         geometry.acc_bits, w,
     )  # fmt: skip
     return True
@@ -296,12 +297,14 @@ def _store(
     cores: Cores, geometry: Geometry, noc: Noc, k: int, entry: Any, start: int, length: int
 ) -> None:
     """Write ``noc.values`` into the ring of an object, and go on in it."""
-    memory = cores.slots[k]
+    memory, values = cores.memory[k], noc.values
+    first, size = entry.at + start, entry.ring_size
     for line in range(length):
-        byte = entry.ring_base + (entry.at + start + line) % entry.ring_size
-        slot, place = byte // geometry.lines, byte % geometry.lines
-        memory[slot, place] = noc.values[line]
-        log_vector(cores, k, slot, place, noc.values[line])
+        at = first + line
+        byte = entry.ring_base + (at if at < size else at % size)
+        memory[byte] = values[line]
+        if len(cores.log):
+            log_vector(cores, k, byte // geometry.lines, byte % geometry.lines, values[line])
     slot = (entry.ring_base + entry.at) // geometry.lines
     if slot < geometry.slots:
         cores.exponents[k, slot] = noc.exponent[0]

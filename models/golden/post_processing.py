@@ -58,7 +58,7 @@ def activate(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
         if i.function == _NONE:
             continue
         u = round_shift(s, i.shift)
-        to = (i.destination_line + at) % geometry.lines
+        to = _wrapped(i.destination_line + at, geometry.lines)
         vector[to] = _activation(u, i.function)
         log_vector(cores, k, i.destination, to, vector[to])
         codes += _overflows(u, i.function)
@@ -127,11 +127,17 @@ def _write_mantissas(
         rounded = round_shift(values[at], shift)
         mantissa = saturate_code(rounded)
         saturated += mantissa != rounded
-        to = (i.destination_line + at) % geometry.lines
+        to = _wrapped(i.destination_line + at, geometry.lines)
         vector[to] = mantissa
         log_vector(cores, k, i.destination, to, mantissa)
     cores.scalars[k].post_code_saturations += saturated
     cores.exponents[k, i.destination] = clip(exponent, -_EXPONENT_MAX - 1, _EXPONENT_MAX)
+
+
+@compiled
+def _wrapped(line: int, lines: int) -> int:
+    """A line that goes on at 0 behind the last one."""
+    return line - lines if line >= lines else line
 
 
 @compiled

@@ -32,9 +32,14 @@ __all__ = [
     "Cores",
     "Geometry",
     "Number",
+    "Padded",
     "Plane",
     "View",
 ]  # fmt: skip
+
+_CACHE_LINE = 64
+"""Bytes by which rows are padded: the first columns of rows that are a power of two apart would
+share a few sets of a cache."""
 
 READ_PRECISION = 6
 """Input precision of row reads, where the core has as many bits."""
@@ -90,6 +95,8 @@ _NUMBERS = {
     "crossbar_set_pulses": Declared("SET pulses", saved="set_pulses"),
     "crossbar_reset_pulses": Declared("RESET pulses", saved="reset_pulses"),
     "crossbar_time": Declared("seconds since power-up", saved="time", unsigned=32),
+    "crossbar_gain_max": Declared("largest of the converters' gains"),
+    "crossbar_offset_max": Declared("largest magnitude of their offsets"),
     "crossbar_g_noise": Declared("read noise of a weight now, conductance codes"),
     "adc_clipped": Declared("codes clipped"),
     "adc_overranges": Declared("codes of lines that were at the converter's limit in a cycle"),
@@ -179,12 +186,15 @@ class Cores(NamedTuple):
     scales: Annotated[Int, Declared("1/128", "affine_tables lines")]
     offsets: Annotated[Int, Declared("1/2 code", "affine_tables lines")]
     chi: Annotated[
-        NDArray[np.int32], Declared("chi", "rows cols", saved="update.chi", signed="chi_bits")
+        NDArray[np.int32], Declared("chi", "rows padded_cols", saved="update.chi", signed="chi_bits")
     ]
     devices: Annotated[
         Int, Declared("see DEVICE_CONDUCTANCE ..", "planes rows cols polarities devices")
     ]
-    weights: Annotated[NDArray[np.float64], Declared("G+ - G- now, conductance codes", "rows cols")]
+    weights: Annotated[
+        NDArray[np.float64], Declared("G+ - G- now, conductance codes", "rows padded_cols")
+    ]
+    transposed: Annotated[NDArray[np.float64], Declared("``weights``", "cols padded_rows")]
     peaks: Annotated[Int, Declared("bounds of the weights by row and column", "polarities lines")]
     gain: Annotated[Int, Declared("converter's gain, 1/1024", "lines")]
     offset: Annotated[Int, Declared("converter's offset, 1/1024 charge per cycle", "lines")]
@@ -219,8 +229,12 @@ class Cores(NamedTuple):
     """``DeviceTables.mu_table``."""
     sd_table: Int
     """``DeviceTables.sd_table``."""
+    memory: Int
+    """``slots`` as one array a core."""
     x: Int
     """Signed cycles of the lines driven, shape (lines,)."""
+    driven: Int
+    """Numbers of the lines driven, shape (lines + 1,)."""
     charge: NDArray[np.float64]
     """Of a window, shape (lines,)."""
     noise_scales: Int
@@ -229,8 +243,8 @@ class Cores(NamedTuple):
     """By which a current changes in every cycle of a window, and behind it."""
     codes: Int
     """Of a read-out or a slot, shape (lines,)."""
-    deltas: NDArray[np.int32]
-    """Error vector of an outer product, shape (lines,)."""
+    deltas: NDArray[np.float32]
+    """Error vector of an outer product, scaled, shape (lines,)."""
     sums: Int
     """Counts summed in a calibration, shape (2, lines)."""
     read: Int
@@ -293,17 +307,18 @@ class CoreState:
         self.tables = profile.tables(config)
         self.geometry = self._geometry()
         own = {
-            name: _zeros(kind, (len(seeds), *self._shape(declared)))
+            name: self._zeros(kind, len(seeds), declared)
             for name, (kind, declared) in _ARRAYS.items()
         }
         own["scalars"].seed = seeds
         lines, cycles = config.lines, config.window_cycles
         self.cores = Cores(
             **own, mu_table=self.tables.mu_table, sd_table=self.tables.sd_table,
-            x=np.zeros(lines, dtype=np.int64), charge=np.zeros(lines),
+            memory=own["slots"].reshape(len(seeds), -1), x=np.zeros(lines, dtype=np.int64),
+            driven=np.zeros(lines + 1, dtype=np.int64), charge=np.zeros(lines),
             noise_scales=np.zeros(cycles, dtype=np.int64),
             steps=np.zeros(cycles + 1, dtype=np.int64), codes=np.zeros(lines, dtype=np.int64),
-            deltas=np.zeros(lines, dtype=np.int32), sums=np.zeros((2, lines), dtype=np.int64),
+            deltas=np.zeros(lines, dtype=np.float32), sums=np.zeros((2, lines), dtype=np.int64),
             read=np.zeros((3, lines), dtype=np.int64), targets=np.zeros(lines, dtype=np.int64),
             pending=np.zeros(lines, dtype=np.bool_), log=np.empty((0, 5), dtype=np.int32),
             logged=np.zeros(1, dtype=np.int64),
@@ -323,17 +338,18 @@ class CoreState:
             )
         )  # fmt: skip
 
-    def _shape(self, declared: Declared) -> tuple[int, ...]:
-        sizes = {**self.geometry._asdict(), "planes": DEVICE_DRIFTED + 1, "polarities": 2}
-        return tuple(sizes[name] for name in declared.shape.split())
-
-
-def _zeros(kind: Any, shape: tuple[int, ...]) -> Any:
-    """Array of zeros of an annotated type: ``NDArray[T]``, or records of ``_NUMBERS``."""
-    if kind is Any:
-        return records(shape, _RECORD)
-    (scalar,) = kind.__args__[1].__args__
-    return np.zeros(shape, dtype=scalar)
+    def _zeros(self, kind: Any, count: int, declared: Declared) -> Any:
+        """Array of zeros of an annotated type: ``NDArray[T]``, or records of ``_NUMBERS``."""
+        if kind is Any:
+            return records(count, _RECORD)
+        (scalar,) = kind.__args__[1].__args__
+        padding = _CACHE_LINE // np.dtype(scalar).itemsize
+        sizes = {
+            **self.geometry._asdict(), "planes": DEVICE_DRIFTED + 1, "polarities": 2,
+            "padded_rows": self.config.rows + padding, "padded_cols": self.config.cols + padding,
+        }  # fmt: skip
+        shape = [sizes[name] for name in declared.shape.split()]
+        return np.zeros((count, *shape), dtype=scalar)
 
 
 class Block:
@@ -356,6 +372,16 @@ class View:
 
     def __set__(self, block: Block, value: Any) -> None:
         getattr(block.cores, self._name)[block.number, ...] = value
+
+
+class Padded(View):
+    """Attribute that is an array by row and column, without the padding of its rows."""
+
+    def __get__(self, block: Block, owner: type[Block]) -> Any:
+        return super().__get__(block, owner)[:, : block.config.cols]
+
+    def __set__(self, block: Block, value: Any) -> None:
+        self.__get__(block, type(block))[...] = value
 
 
 class Plane(View):

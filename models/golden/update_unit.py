@@ -7,33 +7,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phasecore.models.engine.jit import compiled
-from phasecore.models.golden.fixed_point import copy
 from phasecore.models.golden.programmer import pulses
-from phasecore.models.golden.state import Block, Cores, Geometry, Number, View
+from phasecore.models.golden.state import Block, Cores, Geometry, Number, Padded
 
-__all__ = ["UpdateUnit", "add_increments", "outer", "transfer"]
+__all__ = ["UpdateUnit", "add_increments", "outer", "scaled", "transfer"]
 
-RIGHT_SHIFT_MAX = 16
-"""A product of two bytes shifted right by more is 0."""
+_STEP = 16
+"""Columns of a row that are done together."""
 
 Words = NDArray[np.int32]
+
+Increments = NDArray[np.float32]
+"""Of chi, for a code of 1 of the row."""
 
 
 @compiled
 def outer(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
     """OUTER with the fields ``i``."""
-    scalars, cols = cores.scalars[k], slice(i.col_start, i.col_start + i.col_count)
-    x, d = cores.slots[k, i.slot], cores.deltas[cols]
-    copy(d, cores.slots[k, i.delta, cols])
-    shift = cores.exponents[k, i.delta] + i.chi_shift
+    scalars, x = cores.scalars[k], cores.slots[k, i.slot]
+    # Whole vectors of the machine: increments of 0 change nothing.
+    width = min((i.col_count + _STEP - 1) // _STEP * _STEP, geometry.cols - i.col_start)
+    stop, d = i.col_start + width, cores.deltas[:width]
+    scaled(
+        d, cores.slots[k, i.delta, i.col_start : i.col_start + i.col_count],
+        cores.exponents[k, i.delta] + i.chi_shift, geometry.chi_bits,
+    )  # fmt: skip
+    largest_d = np.float32(0)
+    for j in range(len(d)):
+        largest_d = max(largest_d, abs(d[j]))
     visited = saturated = 0
     for row in range(i.row_start, i.row_start + i.row_count):
-        if not x[row]:
+        visited += x[row] != 0
+        # Half of a count is rounded to 0.
+        if abs(x[row]) * largest_d <= 0.5 and not (i.transfer and x[row]):
             continue
-        clipped, largest = add_increments(
-            cores.chi[k, row, cols], x[row], d, shift, geometry.chi_bits
-        )
-        visited += 1
+        chi = cores.chi[k, row, i.col_start : stop]
+        clipped, largest = add_increments(chi, x[row], d, geometry.chi_bits)
         saturated += clipped
         if i.transfer and largest >= i.threshold:
             _shed(cores, geometry, k, row, i)
@@ -51,29 +60,31 @@ def transfer(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
 
 
 @compiled
-def add_increments(chi: Words, x: int, d: Words, shift: int, bits: int) -> tuple[int, int]:
-    """Add the increments of a row; saturated sums and the largest magnitude.
+def scaled(d: Increments, codes: Any, shift: int, bits: int) -> None:
+    """An error vector, shifted left, as :func:`add_increments` takes it; zeros behind it."""
+    # Any product but 0 leaves chi when it is shifted by as much as its bits, to the right it is 0.
+    places = min(max(shift, -2 * bits), bits)
+    factor = float(1 << places) if places >= 0 else 1 / float(1 << -places)
+    d[:] = 0
+    for j in range(len(codes)):
+        d[j] = np.float32(codes[j] * factor)
 
-    Every number fits in 32 bits, which the casts say, since vectors then have twice the lanes.
+
+@compiled
+def add_increments(chi: Words, x: int, d: Increments, bits: int) -> tuple[int, int]:
+    """Add the increments of a row, of which ``d`` is :func:`scaled`; saturated sums and the largest
+    magnitude.
+
+    Products of bytes and powers of two are exact in 32 bits, of which vectors have most lanes.
     """
-    code = np.int32(0 if shift < -RIGHT_SHIFT_MAX else x)
-    # Any product but 0 leaves chi when it is shifted left by as much as its bits.
-    left, right = np.int32(max(min(shift, bits), 0)), np.int32(min(max(-shift, 0), RIGHT_SHIFT_MAX))
-    high = np.int32((1 << (bits - 1)) - 1)
-    low = np.int32(-high - 1)
-    # The smallest product that is saturated when it is shifted left.
-    bound = np.int32((high >> left) + 1)
-    half = np.int32((1 << right >> 1) - 1 if right else 0)
-    odd = np.int32(1 if right else 0)
+    code, limit = np.float32(x), np.int32(1 << (bits - 1))
+    low, high = -limit, np.int32(limit - 1)
     saturated, largest = np.int32(0), np.int32(0)
     for j in range(len(d)):
-        product = np.int32(code * d[j])
-        rounded = np.int32(product + np.int32(half + np.int32(np.int32(product >> right) & odd)))
-        shifted = np.int32(rounded >> right)
-        kept = np.int32(min(max(shifted, np.int32(-bound)), bound))
-        increment = np.int32(min(max(np.int32(kept << left), low), high))
+        rounded = np.rint(code * d[j])
+        increment = np.int32(min(max(rounded, np.float32(low)), np.float32(high)))
         total = np.int32(chi[j] + increment)
-        new = np.int32(min(max(total, low), high))
+        new = np.int32(min(max(total, np.int32(low)), high))
         saturated = np.int32(saturated + np.int32(new != total))
         largest = np.int32(max(largest, np.int32(abs(new))))
         chi[j] = new
@@ -108,7 +119,7 @@ class UpdateUnit(Block):
     transfer_saturations : visits that left a threshold or more in chi
     """
 
-    chi = View("chi")
+    chi = Padded("chi")
     products = Number("update_products")
     chi_saturations = Number("update_chi_saturations")
     transfer_saturations = Number("update_transfer_saturations")

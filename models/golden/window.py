@@ -60,27 +60,64 @@ def pointer(entry: Any) -> int:
 @compiled
 def gather(memory: Any, lines: int, w: Any) -> None:
     """GATHER in ``memory``, a flat array of signed bytes with slots of ``lines`` at its front."""
-    to = w.slot * lines + w.start
-    for line in range(w.count):
-        memory[to + line] = _SMALLEST if w.largest else PADDING
+    to, total, largest = w.slot * lines + w.start, w.count, w.largest
+    if largest:
+        for line in range(total):
+            memory[to + line] = _SMALLEST
     # Lines of the slot that a pixel's byte ``skip`` and those behind it have.
     line, skip = 0, w.skip
     row, col = 0, w.first_col
-    while line < w.count and row < w.rows:
-        count = min(w.segment - skip, w.count - line)
-        y, x = w.row + w.block_row + row, w.col + w.block_col + col - w.first_col
-        if 0 <= y < w.height and 0 <= x < w.width:
-            address = w.pointer + (w.block_row + row) * w.row_pitch
-            address += (w.block_col + col - w.first_col) * w.pitch + skip
-            for byte in range(count):
-                value = memory[w.ring_base + (address + byte) % w.ring_size]
-                if not w.largest or value > memory[to + byte]:
-                    memory[to + line + byte] = value
-        if not w.largest:
+    while line < total and row < w.rows:
+        count = min(w.segment - skip, total - line)
+        at = _place(w, row, col, skip)
+        if largest:
+            _take_larger(memory, to, at, count, w)
+        else:
+            _copy(memory, to + line, at, count, w)
             line, skip = line + count, 0
         col += 1
         if col == w.cols:
             row, col = row + 1, 0
+    if not largest:
+        memory[to + line : to + total] = PADDING
+
+
+@compiled
+def _place(w: Any, row: int, col: int, skip: int) -> int:
+    """Where a pixel's byte ``skip`` is in the ring, -1 if it is outside the object."""
+    row, col = w.block_row + row, w.block_col + col - w.first_col
+    if not (0 <= w.row + row < w.height and 0 <= w.col + col < w.width):
+        return -1
+    return _wrapped(w.pointer + row * w.row_pitch + col * w.pitch + skip, w.ring_size)
+
+
+@compiled
+def _wrapped(address: int, size: int) -> int:
+    """An address in a ring."""
+    return address if 0 <= address < size else address % size
+
+
+@compiled
+def _copy(memory: Any, to: int, at: int, count: int, w: Any) -> None:
+    """Bytes from ``at`` on in the ring, or padding."""
+    if at < 0:
+        memory[to : to + count] = PADDING
+        return
+    source, room = w.ring_base + at, w.ring_size - at
+    for byte in range(min(count, room)):
+        memory[to + byte] = memory[source + byte]
+    for byte in range(room, count):
+        memory[to + byte] = memory[source + byte - w.ring_size]
+
+
+@compiled
+def _take_larger(memory: Any, to: int, at: int, count: int, w: Any) -> None:
+    """Bytes from ``at`` on in the ring, where they are larger."""
+    if at < 0:
+        return
+    for byte in range(count):
+        value = memory[w.ring_base + _wrapped(at + byte, w.ring_size)]
+        memory[to + byte] = max(memory[to + byte], value)
 
 
 @compiled
@@ -92,21 +129,18 @@ def scatter(memory: Any, accumulators: Any, lines: int, shift: int, bits: int, w
     limit = 1 << (bits - 1)
     cut = shift > SCATTER_SHIFT_MAX
     left = min(shift, SCATTER_SHIFT_MAX)
-    at, saturated = w.slot * lines + w.start, 0
+    source, total, saturated = w.slot * lines + w.start, w.count, 0
     line, skip = 0, w.skip
     row, col = 0, w.first_col
-    while left >= 0 and line < w.count and row < w.rows:
-        count = min(w.segment - skip, w.count - line)
-        y, x = w.row + w.block_row + row, w.col + w.block_col + col - w.first_col
-        if 0 <= y < w.height and 0 <= x < w.width:
-            address = w.pointer + (w.block_row + row) * w.row_pitch
-            address += (w.block_col + col - w.first_col) * w.pitch + skip
-            for byte in range(count):
-                value = memory[at + line + byte]
-                to = w.ring_base + (address + byte) % w.ring_size
-                exact = accumulators[to] + (value << left)
-                accumulators[to] = clip(exact, -limit, limit - 1)
-                saturated += exact != accumulators[to] or (cut and value != 0)
+    while left >= 0 and line < total and row < w.rows:
+        count = min(w.segment - skip, total - line)
+        at = _place(w, row, col, skip)
+        for byte in range(count if at >= 0 else 0):
+            value = memory[source + line + byte]
+            to = w.ring_base + _wrapped(at + byte, w.ring_size)
+            exact = accumulators[to] + (value << left)
+            accumulators[to] = clip(exact, -limit, limit - 1)
+            saturated += exact != accumulators[to] or (cut and value != 0)
         line, skip = line + count, 0
         col += 1
         if col == w.cols:

@@ -91,6 +91,7 @@ def _store(cores: Cores, k: int, place: tuple[int, int, int, int], new: int) -> 
     devices, weights, peaks = cores.devices[k], cores.weights[k], cores.peaks[k]
     change = new - devices[DEVICE_DRIFTED][place]
     weights[row, col] += -change if negative else change
+    cores.transposed[k, col, row] = weights[row, col]
     weight = abs(int(weights[row, col]))
     peaks[0, row], peaks[1, col] = max(peaks[0, row], weight), max(peaks[1, col], weight)
     devices[DEVICE_CONDUCTANCE][place] = devices[DEVICE_DRIFTED][place] = new
