@@ -42,7 +42,7 @@ from phasecore.models.golden.state import (
 )
 from phasecore.rtl.spec.core import CoreConfig
 
-__all__ = ["BOTH", "Crossbar", "drive_slot", "prepare", "window"]
+__all__ = ["BOTH", "Crossbar", "drive_slot", "list_driven", "prepare", "window"]
 
 _MASK = 0xFFFFFFFF
 
@@ -60,14 +60,30 @@ Charges = NDArray[np.float64]
 
 
 @compiled
-def drive_slot(x: Int, vector: Int, precision: int, signs: int, start: int, count: int) -> None:
+def drive_slot(
+    cores: Cores, k: int, vector: Int, precision: int, signs: int, start: int, count: int
+) -> None:
     """Signed cycles ``x`` of each line that a stored vector drives."""
+    x, driven, found = cores.x, cores.driven, 0
     x[:] = 0
     positive, negative = signs & 1, -(signs >> 1 & 1)
     for line in range(start, start + count):
         code = vector[line]
         magnitude = min(abs(code), 127) >> (8 - precision)
         x[line] = magnitude * (positive if code > 0 else negative)
+        driven[found] = line
+        found += x[line] != 0
+    cores.scalars[k].driven = found
+
+
+@compiled
+def list_driven(cores: Cores, k: int) -> None:
+    """Take ``x`` as it is for the next window."""
+    found = 0
+    for line in range(len(cores.x)):
+        cores.driven[found] = line
+        found += cores.x[line] != 0
+    cores.scalars[k].driven = found
 
 
 @compiled
@@ -95,15 +111,15 @@ def window(cores: Cores, geometry: Geometry, k: int) -> None:
     lines = slice(scalars.first, min(scalars.stop, sensed))
     charge = cores.charge[lines]
     cycles = 1 << (scalars.precision - 1)
-    driven = _list_driven(cores.driven, x[:driving])
+    driven = cores.driven[: scalars.driven]
     cores.charge[:] = geometry.reference_current * cycles if scalars.reference else 0
     if scalars.polarities != BOTH:
         _one_polarity(charge, x, cores.devices[k, DEVICE_DRIFTED], scalars)
     elif scalars.backward:
-        _add_rows(cores.charge[:sensed], x, cores.driven[:driven], cores.transposed[k], scalars)
+        _add_rows(cores.charge[:sensed], x, driven, cores.transposed[k], scalars)
     else:
-        _add_rows(cores.charge[:sensed], x, cores.driven[:driven], cores.weights[k], scalars)
-    squares, largest = _measure(x, cores.driven[:driven], cores.peaks[k, scalars.backward])
+        _add_rows(cores.charge[:sensed], x, driven, cores.weights[k], scalars)
+    squares, largest = _measure(x, driven, cores.peaks[k, scalars.backward])
     _convert(
         cores.counts[k, lines], charge, cores.gain[k, lines], cores.offset[k, lines],
         cores.noise_keys[k, lines], scalars.crossbar_windows,
@@ -112,21 +128,11 @@ def window(cores: Cores, geometry: Geometry, k: int) -> None:
     cores.counts[k, sensed:] = 0
     cores.at_limit[k, :] = False
     if scalars.polarities != BOTH:
-        largest = driven * geometry.devices * geometry.g_max
+        largest = len(driven) * geometry.devices * geometry.g_max
     gain, offset = scalars.crossbar_gain_max, scalars.crossbar_offset_max
-    if _may_reach_limit(geometry, scalars, driven, largest, gain, offset):
-        _count_exactly(cores, geometry, k, x[:driving], driven, len(charge))
+    if _may_reach_limit(geometry, scalars, len(driven), largest, gain, offset):
+        _count_exactly(cores, geometry, k, x[:driving], len(driven), len(charge))
     scalars.crossbar_windows = (scalars.crossbar_windows + 1) & 0xFFFFFFFF
-
-
-@compiled
-def _list_driven(driven: Int, x: Int) -> int:
-    """Write the numbers of the lines driven; how many they are."""
-    count = 0
-    for i in range(len(x)):
-        driven[count] = i
-        count += x[i] != 0
-    return count
 
 
 @compiled
@@ -465,6 +471,7 @@ class Crossbar(Block, MacroFiles):
             self.cores.scalars[self.number], precision, lsb_log2, int(backward), polarities,
             int(reference), 0, self.config.lines,
         )  # fmt: skip
+        list_driven(self.cores, self.number)
         window(self.cores, self.geometry, self.number)
         found: Int = self.counts.copy()
         return found

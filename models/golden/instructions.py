@@ -9,7 +9,7 @@ from phasecore.models.engine.jit import compiled
 from phasecore.models.golden import post_processing, programmer, update_unit
 from phasecore.models.golden.adc_interface import calibrate, compare
 from phasecore.models.golden.arithmetic import Int
-from phasecore.models.golden.crossbar import BOTH, drive_slot, prepare, window
+from phasecore.models.golden.crossbar import BOTH, drive_slot, list_driven, prepare, window
 from phasecore.models.golden.packet_arrays import (
     Packets,
     Progress,
@@ -63,7 +63,7 @@ def product(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
     start, count, lsb_log2 = i.row_start, i.row_count, i.forward_lsb_log2
     if backward:
         start, count, lsb_log2 = i.col_start, i.col_count, i.backward_lsb_log2
-    drive_slot(cores.x, cores.slots[k, i.slot], i.precision, i.input_signs, start, count)
+    drive_slot(cores, k, cores.slots[k, i.slot], i.precision, i.input_signs, start, count)
     prepare(
         cores.scalars[k],
         i.precision,
@@ -106,6 +106,7 @@ def _sum(
         cores.scalars[k], geometry.input_bits, lsb_log2, backward, polarities, reference, 0,
         geometry.lines,
     )  # fmt: skip
+    list_driven(cores, k)
     sums[:] = 0
     for _ in range(_WINDOWS):
         window(cores, geometry, k)

@@ -5,7 +5,7 @@ from typing import Any
 
 from phasecore.models.engine.jit import compiled
 from phasecore.models.golden.adc_interface import read_out
-from phasecore.models.golden.crossbar import prepare, window
+from phasecore.models.golden.crossbar import list_driven, prepare, window
 from phasecore.models.golden.device.physics import reset_device, set_device
 from phasecore.models.golden.fixed_point import count_nonzero, saturate_code
 from phasecore.models.golden.state import Block, Cores, Geometry, Number, View
@@ -121,6 +121,7 @@ def _read_row(cores: Cores, geometry: Geometry, k: int, row: int, polarity: int)
     prepare(
         scalars, geometry.read_precision, geometry.read_lsb_log2, 0, polarity, 0, 0, geometry.lines
     )
+    list_driven(cores, k)
     window(cores, geometry, k)
     # Row reads look at devices, not at results: their clipped codes are not counted.
     read_out(cores, geometry, k, scalars.first, geometry.lines, codes)

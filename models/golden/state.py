@@ -125,6 +125,7 @@ _NUMBERS = {
     "backward": Declared("of a window: 1 drives columns"),
     "polarities": Declared("of a window: bit 0 connects G+, bit 1 G-"),
     "reference": Declared("of a window: 1 puts the reference current on every line"),
+    "driven": Declared("of a window: lines that are driven"),
     "first": Declared("of a window: first line that is counted"),
     "stop": Declared("of a window: line behind the last that is counted"),
     "seed": Declared("of everything random, 32 bits"),

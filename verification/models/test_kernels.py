@@ -103,9 +103,9 @@ def test_chi_increments(x, d, shift, bits, data):
     segment = Segment(row_start=3, row_count=1, col_start=0, col_count=16)
     vector = np.full(16, x)
     unit.outer(segment, vector, d, shift, False)
-    saturated, largest = update_unit.add_increments(
-        chi, x, np.array(d, dtype=np.int32), shift, bits
-    )
+    increments = np.zeros(16, dtype=np.float32)
+    update_unit.scaled(increments, np.array(d), shift, bits)
+    saturated, largest = update_unit.add_increments(chi, x, increments, bits)
     assert np.array_equal(chi, unit.chi[3])
     if x:
         assert saturated == unit.chi_saturations
