@@ -314,7 +314,7 @@ def _program(cores: Cores, geometry: Geometry, k: int, devices: Int, resets: Any
 
 @compiled
 def _sum_weights(weights: Charges, transposed: Charges, peaks: Int, g: Int) -> None:
-    """Weights (rows, cols), transposed ones, and their bounds by row and column, of conductances."""
+    """Weights, transposed ones, and bounds by row and column, of conductances."""
     rows, cols = g.shape[0], g.shape[1]
     peaks[:] = 0
     for row in range(rows):
@@ -404,9 +404,7 @@ class Crossbar(Block, MacroFiles):
         k, cores = self.number, self.cores
         devices, g_max = cores.devices[k], self.config.g_max
         drift(devices, DriftTables.of(self.tables), self.seed, self.time, g_max)
-        _sum_weights(
-            cores.weights[k], cores.transposed[k], cores.peaks[k], devices[DEVICE_DRIFTED]
-        )
+        _sum_weights(cores.weights[k], cores.transposed[k], cores.peaks[k], devices[DEVICE_DRIFTED])
         cores.scalars["crossbar_g_noise"][k] = noise_at(self.tables, self.time)
 
     def set_time(self, seconds: int) -> None:

@@ -187,8 +187,9 @@ class Cores(NamedTuple):
     scales: Annotated[Int, Declared("1/128", "affine_tables lines")]
     offsets: Annotated[Int, Declared("1/2 code", "affine_tables lines")]
     chi: Annotated[
-        NDArray[np.int32], Declared("chi", "rows padded_cols", saved="update.chi", signed="chi_bits")
-    ]
+        NDArray[np.int32],
+        Declared("chi", "rows padded_cols", saved="update.chi", signed="chi_bits"),
+    ]  # fmt: skip
     devices: Annotated[
         Int, Declared("see DEVICE_CONDUCTANCE ..", "planes rows cols polarities devices")
     ]
