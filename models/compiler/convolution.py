@@ -150,13 +150,17 @@ def check_layers(network: ConvNetwork, config: CoreConfig) -> None:
 
 def conv(
     size: int, channels: int, outputs: int, kernel: int, *, padding: int = 0,
-    forward_lsb_log2: int = 13, backward_lsb_log2: int = 13,
+    forward_lsb_log2: int = 13, backward_lsb_log2: int = 13, eta_scale: float = 1.0,
 ) -> ConvLayer:  # fmt: skip
-    """A square convolution with tanh, pooled."""
+    """A square convolution with tanh, pooled.
+
+    All positions of an image move the same few weights; ``eta_scale`` below 1 saves pulses.
+    """
     return ConvLayer(
         inputs=kernel * kernel * channels, outputs=outputs, row_start=0, col_start=0, height=size,
         width=size, channels=channels, kernel=kernel, padding=padding, pooled=True, index_log2=1,
         forward_lsb_log2=forward_lsb_log2, backward_lsb_log2=backward_lsb_log2,
+        eta_scale=eta_scale,
     )  # fmt: skip
 
 
@@ -187,7 +191,10 @@ CONV_NETWORKS: Mapping[str, ConvNetwork] = {
             name="lenet-5",
             dataset="mnist",
             layers=(
-                conv(28, 1, 6, 5, padding=2, forward_lsb_log2=14, backward_lsb_log2=14),
+                conv(
+                    28, 1, 6, 5, padding=2, forward_lsb_log2=14, backward_lsb_log2=14,
+                    eta_scale=0.2,
+                ),
                 conv(14, 6, 16, 5, forward_lsb_log2=14, backward_lsb_log2=15),
                 dense(400, 120, forward_lsb_log2=15, backward_lsb_log2=15),
                 dense(120, 84, forward_lsb_log2=14, backward_lsb_log2=14),

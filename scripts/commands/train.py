@@ -172,7 +172,7 @@ def _summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     floats = [run["accuracy_float"] for run in runs]
     mean, mean_float = (float(np.mean(values)) for values in (accuracies, floats))
     each = (
-        "pulses_per_weight_per_image", "set_pulses", "reset_pulses", "refreshed_pairs",
+        "pulses_per_weight_per_image", "pulses_by_layer", "set_pulses", "reset_pulses", "refreshed_pairs",
         "chi_saturations", "images_per_second", "endurance",
     )  # fmt: skip
     return {
@@ -201,7 +201,8 @@ def report(result: dict[str, Any]) -> str:
             f"images learnt              {result['images']}",
             f"test accuracy              {100 * result['accuracy_model']:.2f} %{seeds}",
             f"float twin                 {100 * result['accuracy_float']:.2f} %",
-            f"pulses per weight, image   {result['pulses_per_weight_per_image']:.1e}",
+            f"pulses per weight, image   {result['pulses_per_weight_per_image']:.1e}"
+            f" ({', '.join(f'{value:.1e}' for value in result['pulses_by_layer'])} by layer)",
             f"pulses per device          mean {worn['pulses_mean']:.1f}, most {worn['pulses_max']}",
             f"RESETs per device          mean {worn['resets_mean']:.2f}, most {worn['resets_max']}",
             f"written                    {result['out']}",
@@ -273,6 +274,7 @@ def measured(trainer: Trainer, command: str) -> dict[str, Any]:
         pulses_per_weight_per_image=sum(set_pulses) / weights / trainer.done,
         set_pulses=sum(set_pulses),
         set_pulses_by_core=set_pulses,
+        pulses_by_layer=_pulses_by_layer(trainer),
         reset_pulses=sum(programmer.reset_pulses for programmer in programmers),
         refreshed_pairs=sum(programmer.refreshed for programmer in programmers),
         endurance=_endurance(trainer.cores),
@@ -280,6 +282,20 @@ def measured(trainer: Trainer, command: str) -> dict[str, Any]:
         images_per_second=round(trainer.done / seconds, 1),
         curve=_thinned(trainer.curve),
     )
+
+
+def _pulses_by_layer(trainer: Trainer) -> list[float]:
+    """SET pulses per weight and image, by layer."""
+    mapping, crossbars = trainer.mapping, [core.crossbar for core in trainer.cores]
+    pulses = {
+        node: (crossbar.events - crossbar.resets).sum(axis=(2, 3))
+        for node, crossbar in zip(mapping.nodes, crossbars, strict=True)
+    }
+    units = mapping.recipe.weight_units
+    return [
+        float(layer.mean()) * unit / trainer.done
+        for layer, unit in zip(mapping.weights(pulses), units, strict=True)
+    ]
 
 
 def _thinned(curve: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
