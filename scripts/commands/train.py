@@ -172,8 +172,8 @@ def _summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     floats = [run["accuracy_float"] for run in runs]
     mean, mean_float = (float(np.mean(values)) for values in (accuracies, floats))
     each = (
-        "pulses_per_weight_per_image", "pulses_by_layer", "set_pulses", "reset_pulses", "refreshed_pairs",
-        "chi_saturations", "images_per_second", "endurance",
+        "pulses_per_weight_per_image", "pulses_by_layer", "set_pulses", "reset_pulses",
+        "refreshed_pairs", "chi_saturations", "images_per_second", "endurance",
     )  # fmt: skip
     return {
         **runs[0],
@@ -194,6 +194,7 @@ def report(result: dict[str, Any]) -> str:
     each = [f"{100 * accuracy:.2f}" for accuracy in result.get("accuracies", [])]
     seeds = f", mean of {', '.join(each)}" if each else ""
     worn = result["endurance"]
+    layers = ", ".join(f"{pulses:.1e}" for pulses in result["pulses_by_layer"])
     return "\n".join(
         [
             f"network                    {result['network']}, {result['weights']} weights",
@@ -201,8 +202,8 @@ def report(result: dict[str, Any]) -> str:
             f"images learnt              {result['images']}",
             f"test accuracy              {100 * result['accuracy_model']:.2f} %{seeds}",
             f"float twin                 {100 * result['accuracy_float']:.2f} %",
-            f"pulses per weight, image   {result['pulses_per_weight_per_image']:.1e}"
-            f" ({', '.join(f'{value:.1e}' for value in result['pulses_by_layer'])} by layer)",
+            f"pulses per weight, image   {result['pulses_per_weight_per_image']:.1e}",
+            f"the same by layer          {layers}",
             f"pulses per device          mean {worn['pulses_mean']:.1f}, most {worn['pulses_max']}",
             f"RESETs per device          mean {worn['resets_mean']:.2f}, most {worn['resets_max']}",
             f"written                    {result['out']}",
