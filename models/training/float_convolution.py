@@ -27,6 +27,8 @@ class ConvTwin(Descent):
         super().__init__(network, weights)
         self._gather = [layer.gather() for layer in network.layers]
         self._pool = [layer.pool_cells() for layer in network.layers]
+        # Activations by the cell they are pooled into: the mean of equal shares.
+        self._order = [np.argsort(pool.reshape(-1), kind="stable") for pool in self._pool]
 
     def forward(self, images: NDArray[np.uint8]) -> tuple[list[Real], list[Real]]:
         """What every layer's kernel sees, shape (images, positions, rows), and activations,
@@ -38,9 +40,7 @@ class ConvTwin(Descent):
             seen.append(np.concatenate([cells, constants], axis=1)[:, self._gather[index]])
             a = seen[-1] @ self.weights[index]
             activations.append(np.tanh(a) if layer.function is Function.TANH else sigmoid(a))
-            # Activations by the cell they are pooled into: the mean of equal shares.
-            order = np.argsort(self._pool[index].reshape(-1), kind="stable")
-            shares = activations[-1].reshape(len(cells), -1)[:, order]
+            shares = activations[-1].reshape(len(cells), -1)[:, self._order[index]]
             cells = shares.reshape(len(cells), layer.out_cells, -1).mean(axis=2)
         return seen, activations
 

@@ -52,8 +52,8 @@ __all__ = ["add_parser", "measured", "plot", "report", "run"]
 CURVE_POINTS = 500
 """Points of a learning curve in a result file."""
 
-CHECKPOINT_SECONDS = 60
-"""Time between checkpoints, each of which takes some seconds for a chip."""
+CHECKPOINT_SECONDS, CHECKPOINT_SHARE = 60, 20
+"""Least time between checkpoints, and in units of the time that one takes."""
 
 log = logging.getLogger("phasecore")
 
@@ -213,7 +213,7 @@ def report(result: dict[str, Any]) -> str:
 
 def _train(trainer: Trainer, stop: interrupts.Stop, checkpoint: Path, *, regularly: bool) -> None:
     """Learn what is left; save to ``checkpoint`` when told to stop, and perhaps regularly."""
-    saved = time.monotonic()
+    saved, pause = time.monotonic(), CHECKPOINT_SECONDS
     with counted("training", trainer.total, "images", trainer.done) as line:
         for point in trainer.stretches():
             validate(trainer, point)
@@ -225,13 +225,15 @@ def _train(trainer: Trainer, stop: interrupts.Stop, checkpoint: Path, *, regular
                 trainer.save(checkpoint)
                 done = f"{point['images']} of {trainer.total} images"
                 stop.check(f"stopped after {done}, saved in {checkpoint}")
-            if regularly and (is_last or time.monotonic() - saved > CHECKPOINT_SECONDS):
+            if regularly and (is_last or time.monotonic() - saved > pause):
+                began = time.monotonic()
                 try:
                     trainer.save(checkpoint)
                 except OSError as error:
                     # The one before is still there, and the disk may have room by the next.
                     log.warning("warning: no checkpoint: %s: %s", checkpoint, error.strerror)
                 saved = time.monotonic()
+                pause = max(CHECKPOINT_SECONDS, round(CHECKPOINT_SHARE * (saved - began)))
 
 
 def _note(point: Mapping[str, Any]) -> str:
