@@ -56,7 +56,7 @@ def whole(path: Path) -> Iterator[Path]:
         with _named(path):
             yield partial
             _sync(partial)
-            partial.replace(partial.with_suffix(""))
+            partial.replace(path.resolve())
     finally:
         partial.unlink(missing_ok=True)
 
@@ -70,7 +70,8 @@ def write(path: Path, content: str | bytes) -> None:
 def _beside(path: Path) -> Path:
     """Name of a file on its way to ``path``, or to what that is a link to."""
     target = path.resolve()
-    return target.with_name(f"{target.name}.part")
+    # Two runs that write the same file do not take each other's half of it.
+    return target.with_name(f"{target.name}.{os.getpid()}.part")
 
 
 def _sync(path: Path, content: bytes = b"") -> None:

@@ -239,6 +239,19 @@ def test_a_half_written_file_never_stays(tmp_path):
     assert path.read_text(encoding="utf-8") == "after"
 
 
+def test_two_runs_may_write_the_same_file(tmp_path, monkeypatch):
+    path = tmp_path / "x.json"
+    with files.whole(path) as partial:
+        partial.write_text("first", encoding="utf-8")
+        with monkeypatch.context() as other:
+            other.setattr(os, "getpid", lambda: 1)
+            files.check_target(path)
+            files.write(path, "second")
+        assert path.read_text(encoding="utf-8") == "second"
+    assert path.read_text(encoding="utf-8") == "first"
+    assert [one.name for one in tmp_path.iterdir()] == ["x.json"]
+
+
 def test_a_full_disk_is_found_before_the_work(tmp_path, monkeypatch):
     """And its message names the file, which the system's does not."""
 
