@@ -29,7 +29,10 @@ from phasecore.models.training.learner import Learner
 from phasecore.scripts.commands.options import add_data, add_profile, load_data, positive
 from phasecore.scripts.report import results
 
-__all__ = ["SETTINGS", "Contestant", "add_parser", "report", "run", "table", "take_turns"]
+__all__ = [
+    "OURS", "SETTINGS", "THREADS", "Contestant", "Ours", "add_parser", "report", "run", "table",
+    "take_turns",
+]  # fmt: skip
 
 OPTIONS = ("seed", "out", "overwrite")
 
@@ -71,7 +74,7 @@ _MISSING = (
     " section 'Beside aihwkit', says what Python 3.11 needs)"
 )
 
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+THREADS = ("OMP_NUMTHREADS", "OPENBLAS_NUMTHREADS", "MKL_NUMTHREADS")
 
 _VERSIONS = ("numpy", "numba", "torch", "aihwkit")
 
@@ -265,7 +268,7 @@ class Aihwkit:
     """Analog layers of aihwkit in one of ``SETTINGS``; imports it."""
 
     def __init__(self, network: Network, setting: str, seed: int):
-        os.environ.update(dict.fromkeys(_THREADS, "1"))
+        os.environ.update(dict.fromkeys(THREADS, "1"))
         import torch
         from aihwkit.nn import AnalogLinear, AnalogSequential
         from aihwkit.optim import AnalogSGD

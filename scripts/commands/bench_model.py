@@ -1,21 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """``phasecore bench model``: training images per second of the golden model.
 
-The images are learnt with refreshes. Times are CPU times of one thread; they belong to the machine.
+The images are learnt with refreshes. Times are CPU times of one thread; they belong to the machine,
+and only ratios of one run can be compared.
 """
 
 import argparse
+import os
 import resource
-import time
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from phasecore.models.compiler.mapping import map_network
+from phasecore.models.compiler.convolution import POOL, ConvLayer, ConvNetwork
+from phasecore.models.compiler.network import Layer, Network
 from phasecore.models.compiler.networks import NETWORKS
 from phasecore.models.engine.jit import COMPILED
-from phasecore.models.training.learner import Learner
+from phasecore.rtl.spec.instructions import Function
+from phasecore.scripts.commands.bench_aihwkit import OURS, THREADS, Contestant, Ours, take_turns
 from phasecore.scripts.commands.options import add_data, add_profile, load_data, positive
 from phasecore.scripts.report import results
 
@@ -23,8 +29,7 @@ __all__ = ["add_parser", "report", "run"]
 
 OPTIONS = ("seed", "out", "overwrite")
 
-WARM_UP = 50
-"""Images that are learnt before: machine code is loaded, caches are filled."""
+TORCH = "torch, floating point"
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -41,6 +46,15 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--images", type=positive, default=1000, metavar="N", help="images learnt (default: 1000)"
     )
+    parser.add_argument(
+        "--torch", action="store_true",
+        help="beside it the same network in PyTorch, if that is installed: floating point, one"
+        " image at a time, one thread",
+    )  # fmt: skip
+    parser.add_argument(
+        "--before", type=Path, metavar="FILE",
+        help="result of an earlier version, from the same machine in the same hour",
+    )  # fmt: skip
     add_data(parser)
     return parser
 
@@ -49,16 +63,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     network = NETWORKS[args.network]
     folder: Path = args.out or Path("build") / "speed"
     path = results.destination(args, folder, f"speed-{network.name}")
+    if args.torch and find_spec("torch") is None:
+        raise RuntimeError("--torch needs PyTorch, which is not installed here: pip install torch")
+    before = _earlier(args.before, network.name) if args.before else None
     data = load_data(args, network)
-    learner = Learner(map_network(network, network.config, args.profile), args.seed)
-    interval = network.training.refresh_interval
-    stops = [*range(WARM_UP, WARM_UP + args.images, interval), WARM_UP + args.images]
-    seconds = 0.0
-    for start, stop in zip([0, *stops], stops, strict=False):
-        chosen = np.arange(start, stop) % len(data.train_x)
-        began = time.thread_time()
-        learner.learn(data.train_x[chosen], data.train_y[chosen])
-        seconds += (time.thread_time() - began) * (start > 0)
+    contestants: dict[str, Contestant] = {OURS: Ours(network, args.profile, args.seed)}
+    if args.torch:
+        contestants[TORCH] = Torch(network, args.seed)
+    chosen = np.arange(len(data.train_x))
+    seconds = take_turns(contestants, data, chosen, images=args.images, repeats=1)
+    rates = {name: round(args.images / spent[0], 1) for name, spent in seconds.items()}
     result = results.record(
         command=args.command,
         config=network.config,
@@ -68,7 +82,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         profile=args.profile.name,
         images=args.images,
         compiled=COMPILED,
-        images_per_second=round(args.images / seconds, 1),
+        images_per_second=rates.pop(OURS),
+        images_per_second_beside=rates,
+        before=before,
         peak_memory_mib=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         ok=True,
     )
@@ -76,12 +92,82 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return {**result, "out": str(path)}
 
 
-def report(result: dict[str, Any]) -> str:
+def _earlier(path: Path, network: str) -> dict[str, Any]:
+    """Commit and rate of an earlier version's result."""
+    try:
+        found = results.read(path)
+        if found["network"] != network:
+            raise ValueError(f"it is of {found['network']}")
+        return {"commit": str(found["commit"]), "rate": float(found["images_per_second"])}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"--before {path} is no result of bench model --network {network}: {error}"
+        ) from error
+
+
+class Torch:
+    """The network as PyTorch's users write it; imports it."""
+
+    def __init__(self, network: Network, seed: int):
+        os.environ.update(dict.fromkeys(THREADS, "1"))
+        import torch
+
+        torch.set_num_threads(1)
+        torch.manual_seed(seed)
+        self._torch = torch
+        self._shape: tuple[int, ...] = (-1, network.inputs)
+        modules: list[Any] = []
+        for layer in network.layers:
+            modules += self._modules(layer)
+        if isinstance(network, ConvNetwork):
+            first = network.layers[0]
+            self._shape = (-1, first.channels, first.height, first.width)
+        self._model = torch.nn.Sequential(*modules)
+        self._optimizer = torch.optim.SGD(self._model.parameters(), lr=network.training.eta)
+        self._targets = network.training.targets(network.layers[-1].outputs)
+
+    def _modules(self, layer: Layer) -> list[Any]:
+        nn = self._torch.nn
+        if not isinstance(layer, ConvLayer):
+            return [nn.Linear(layer.inputs, layer.outputs), nn.Sigmoid()]
+        function = nn.Tanh() if layer.function is Function.TANH else nn.Sigmoid()
+        if layer.positions == 1:
+            return [nn.Flatten(), nn.Linear(layer.inputs, layer.outputs), function]
+        kernel = nn.Conv2d(layer.channels, layer.outputs, layer.kernel, padding=layer.padding)
+        return [kernel, function, *([nn.AvgPool2d(POOL)] if layer.pooled else [])]
+
+    def learn(self, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
+        targets = self._tensor(self._targets[labels])
+        for image, target in zip(self._tensor(images), targets, strict=True):
+            self._optimizer.zero_grad()
+            loss = 0.5 * ((self._model(image.reshape(self._shape)) - target) ** 2).sum()
+            loss.backward()
+            self._optimizer.step()
+
+    def infer(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+        with self._torch.no_grad():
+            outputs = self._model(self._tensor(images).reshape(self._shape))
+        found: NDArray[np.int64] = outputs.argmax(dim=1).numpy()
+        return found
+
+    def _tensor(self, codes: NDArray[Any]) -> Any:
+        """Codes as numbers 0..1."""
+        return self._torch.from_numpy(codes.astype(np.float32) / 127)
+
+
+def report(result: Mapping[str, Any]) -> str:
     kernels = "machine code" if result["compiled"] else "plain Python"
+    rate, beside = result["images_per_second"], dict(result["images_per_second_beside"])
+    if result["before"]:
+        beside[result["before"]["commit"][:7]] = result["before"]["rate"]
     return "\n".join(
         [
             f"network                    {result['network']}, {result['profile']}, {kernels}",
-            f"images/s                   {result['images_per_second']:,.0f}",
+            f"images/s                   {rate:,.0f}",
+            *(
+                f"    {name:<23}{other:,.0f}, {rate / other:.2f} times"
+                for name, other in beside.items()
+            ),
             f"peak memory                {result['peak_memory_mib']} MiB",
             f"written                    {result['out']}",
         ]
