@@ -14,6 +14,7 @@ COMMANDS = {
     "device-curves": "show what devices do over pulses and time, beside the equations",
     "synth": "estimate the area of every block with Yosys",
     "bench core": "measure cycles per operation and simulation speed of the RTL",
+    "bench chip": "measure cycles per CPU second of a chip's RTL, by network",
     "bench model": "measure training images per second of the golden model",
     "bench aihwkit": "measure training speed beside IBM's aihwkit",
     "energy": "model the energy per training image of a recorded run",

@@ -38,7 +38,7 @@ from phasecore.verification.cosim.machine import Machine
 from phasecore.verification.cosim.simulation import Simulation
 from phasecore.verification.support import build as harness
 
-__all__ = ["Row", "add_parser", "cycle_rows", "earlier", "report", "run", "table"]
+__all__ = ["Row", "add_parser", "child_seconds", "cycle_rows", "earlier", "report", "run", "table"]
 
 PROFILE = "pcm"
 
@@ -150,8 +150,8 @@ class Speed:
         for turn in range(repeats):
             traces = []
             for machine, speeds in found.items():
-                fixed = _child_seconds(machine, 1)
-                whole = _child_seconds(machine, self.simulation.batches)
+                fixed = child_seconds(machine, 1)
+                whole = child_seconds(machine, self.simulation.batches)
                 speeds.append(self.simulation.images / (whole - fixed))
                 traces.append([path.read_bytes() for path in sorted(self.folder.glob("trace_*"))])
             if traces[0] != traces[1]:
@@ -188,7 +188,7 @@ class Speed:
             raise RuntimeError(f"the simulation without Python failed: {done.stdout[-500:]}")
 
 
-def _child_seconds(work: Callable[[int], None], batches: int) -> float:
+def child_seconds(work: Callable[[int], None], batches: int) -> float:
     """CPU seconds of the processes that ``work`` starts."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     work(batches)

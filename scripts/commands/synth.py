@@ -25,6 +25,7 @@ from typing import Any
 
 from phasecore import files
 from phasecore.progress import counted, working
+from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.core import PRESETS, CoreConfig
 from phasecore.scripts import interrupts
 from phasecore.scripts.commands.generate import black_box
@@ -39,8 +40,11 @@ __all__ = [
 
 TRANSISTORS_PER_NAND2 = 4
 FLIP_FLOP = "$_DFF_P_"
+TILE = "phasecore_tile"
 GLUE = "(glue)"
 TOTAL = "core"
+BEFORE = "synth-chip-before-convolutions"
+"""A chip's core of the commit before the first block for convolutions, recorded once."""
 
 # dfflegalize: flip-flops with enable or reset have no transistor count.
 _YOSYS = """\
@@ -79,6 +83,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         ),
     )
     parser.add_argument(
+        "--chip", metavar="NAME|FILE", help="a core of a chip, with what joins it to the others:"
+        f" {', '.join(CHIPS)}, or a JSON file with fields of rtl/spec/chip.py; --config is of a"
+        " core on its own",
+    )  # fmt: skip
+    parser.add_argument(
         "--block", action="append", metavar="NAME", help="only this block (may be repeated)"
     )
     parser.add_argument(
@@ -88,32 +97,45 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    from phasecore.rtl.core.core import Core
-    from phasecore.rtl.lib.verilog import to_rtlil
-
-    config: CoreConfig = args.config
+    if args.chip and args.config_name:
+        raise ValueError("--chip names the whole chip: --config does not go with it")
+    config: CoreConfig | ChipConfig = ChipConfig.load(args.chip) if args.chip else args.config
     folder: Path = args.out or Path("build") / "results"
-    path = destination(args, folder, f"synth-{preset_name(config)}")
+    kind = "synth-chip" if args.chip else "synth"
+    path = destination(args, folder, f"{kind}-{preset_name(config)}")
     files.check_target(folder / "area.md")
     started = time.monotonic()
-    with working(f"elaborating {CoreDesign.top}"):
-        text = to_rtlil(Core(config), name=CoreDesign.top)
-    areas = estimate(text, top=CoreDesign.top, names=args.block, jobs=args.jobs)
+    top = TILE if args.chip else CoreDesign.top
+    with working(f"elaborating {top}"):
+        text = _rtlil(config, top)
+    areas = estimate(text, top=top, names=args.block, jobs=args.jobs)
     result = record(
         command=args.command,
         config=config,
         seed=args.seed,
         yosys=_yosys_version(),
         blocks={name: {**asdict(area), "nand2": area.nand2} for name, area in areas.items()},
-        crossbar_devices=config.devices,
+        crossbar_devices=(config.core if isinstance(config, ChipConfig) else config).devices,
         seconds=round(time.monotonic() - started, 1),
     )
     write(path, result, args)
-    written = [folder / f"synth-{name}.json" for name in PRESETS]
+    names = [*(f"synth-{name}" for name in PRESETS), *(f"synth-chip-{name}" for name in CHIPS)]
+    written = [folder / f"{name}.json" for name in [*names, BEFORE]]
     results = [json.loads(file.read_text(encoding="utf-8")) for file in written if file.exists()]
     files.write(folder / "area.md", comparison(results))
     log.info("written: %s", path)
     return result
+
+
+def _rtlil(config: CoreConfig | ChipConfig, top: str) -> str:
+    """A core on its own, or one of a chip."""
+    from phasecore.rtl.chip.tile import Tile
+    from phasecore.rtl.core.core import Core
+    from phasecore.rtl.lib.verilog import to_rtlil
+
+    if isinstance(config, ChipConfig):
+        return to_rtlil(Tile(config.core, config.noc), name=top)
+    return to_rtlil(Core(config), name=top)
 
 
 @dataclass(frozen=True)
@@ -350,10 +372,8 @@ def comparison(results: Sequence[dict[str, Any]]) -> str:
     def all_of(key: str, name: str = TOTAL) -> Iterator[int]:
         return (result["blocks"].get(name, {}).get(key, 0) for result in results)
 
-    heads = [
-        f"{result['preset']}, {result['config']['rows']} x {result['config']['cols']}"
-        for result in results
-    ]
+    heads = [_head(result) for result in results]
+    cores = [result["config"].get("core", result["config"]) for result in results]
     lines = [
         "# Area",
         "",
@@ -366,14 +386,24 @@ def comparison(results: Sequence[dict[str, Any]]) -> str:
         row("of these flip-flops (number)", all_of("flip_flops")),
         row("SRAM bits, apart", all_of("sram_bits")),
         row("crossbar devices, apart", (result["crossbar_devices"] for result in results)),
-        row("lanes: post-processing", (result["config"]["post_lanes"] for result in results)),
-        row("lanes: update", (result["config"]["update_lanes"] for result in results)),
+        row("lanes: post-processing", (core["post_lanes"] for core in cores)),
+        row("lanes: update", (core["update_lanes"] for core in cores)),
         row("Yosys, CPU seconds", (round(s) for s in all_of("cpu_seconds"))),
         row("Yosys, peak MB", all_of("peak_mb")),
         "",
         _ASSUMPTIONS.format(yosys=", ".join(sorted({result["yosys"] for result in results}))),
     ]
     return "\n".join(lines)
+
+
+def _head(result: Mapping[str, Any]) -> str:
+    """Name of a column."""
+    config = result["config"]
+    core = config.get("core", config)
+    head = f"{result['preset']}, {core['rows']} x {core['cols']}"
+    if core is config:
+        return head
+    return f"{head}, of a chip{result.get('before', '')}"
 
 
 def _total(results: Iterable[dict[str, Any]], name: str) -> int:
@@ -387,7 +417,7 @@ def report(result: dict[str, Any]) -> str:
         name: Area(**{key: value for key, value in values.items() if key != "nand2"})
         for name, values in result["blocks"].items()
     }
-    config = result["config"]
+    config = result["config"].get("core", result["config"])
     note = (
         f"Preset {result['preset']}, {config['rows']} x {config['cols']} weights,"
         f" {result['crossbar_devices']:,} crossbar devices; Yosys {result['yosys']}, two-input"

@@ -124,6 +124,11 @@ targets:
   synth:
     filesets: [rtl, blackboxes]
     toplevel: {top}
+    default_tool: yosys
+    tools:
+      yosys:
+        arch: xilinx
+        output_format: json
 """
 
 

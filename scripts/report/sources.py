@@ -15,6 +15,7 @@ __all__ = ["ROOMS", "rooms", "sources"]
 ROOMS = {
     "ablate": ("models", "rtl/spec"),
     "bench core": ("models", "rtl", "verification/cosim"),
+    "bench chip": ("models", "rtl", "verification/cosim"),
     "bench aihwkit": ("models", "rtl/spec"),
     "device-curves": ("models/golden", "rtl/spec"),
     "energy": ("models/studies",),

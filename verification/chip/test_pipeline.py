@@ -71,9 +71,15 @@ def test_windows_follow_each_other_without_a_pause(tmp_path, name, chip, sim):
 
 
 def test_two_convolutions_learn(tmp_path):
-    """Windows, sums by pixel and pulses of an image; then a forward pass with the new weights."""
-    machine = Machine(map_network(TWO, TWO.config, PCM), 1)
+    """Windows, sums by pixel and pulses of an image; then a forward pass with the new weights.
+
+    What accumulators have at power-up does not matter.
+    """
+    machine, zeroed = (Machine(map_network(TWO, TWO.config, PCM), 1) for _ in range(2))
     rng = np.random.default_rng(2)
+    for core in machine.cores.values():
+        sums = core.post.accumulators
+        sums[...] = rng.integers(-(2**23), 2**23, sums.shape)
     images, labels = rng.integers(0, 128, (2, TWO.inputs)).astype(np.uint8), np.array([3, 7])
     eta = 20 * TWO.training.eta
     chunks = [
@@ -83,3 +89,26 @@ def test_two_convolutions_learn(tmp_path):
     compared(machine, tmp_path, chunks, "icarus")
     for node, core in machine.cores.items():
         assert core.programmer.set_pulses or node == machine.mapping.head
+    for chunk in chunks:
+        zeroed.run_model(chunk)
+    for node, core in machine.cores.items():
+        assert np.array_equal(core.update.chi, zeroed.cores[node].update.chi)
+        assert np.array_equal(core.crossbar.weights, zeroed.cores[node].crossbar.weights)
+
+
+def test_batches_without_a_refresh_learn_alike():
+    """Images one by one or together, in the model: a run can be cut so that it is heard of."""
+    machines = [Machine(map_network(TWO, TWO.config, PCM), 1) for _ in range(2)]
+    rng = np.random.default_rng(3)
+    images, labels = rng.integers(0, 128, (2, TWO.inputs)).astype(np.uint8), np.array([3, 7])
+    eta = 20 * TWO.training.eta
+    whole, cut = machines
+    for chunk in (whole.setup(eta), whole.training(images, labels, eta)):
+        whole.run_model(chunk)
+    first = cut.training(images[:1], labels[:1], eta, refresh=False)
+    for chunk in (cut.setup(eta), first, cut.training(images[1:], labels[1:], eta)):
+        cut.run_model(chunk)
+    assert [first.is_dumped, chunk.is_dumped] == [False, True]
+    for node, core in whole.cores.items():
+        assert np.array_equal(core.update.chi, cut.cores[node].update.chi)
+        assert np.array_equal(core.crossbar.conductance, cut.cores[node].crossbar.conductance)

@@ -198,7 +198,8 @@ def test_chips_that_cannot_be_generated(tmp_path: Path, options: list[str], mess
 
 
 NO_WORK = {
-    "ablate": [], "bench core": ["--cycles-only"], "bench model": [], "device-curves": [],
+    "ablate": [], "bench chip": [], "bench core": ["--cycles-only"], "bench model": [],
+    "device-curves": [],
     "energy": [], "faults": [], "fetch mnist": [], "generate": [], "noc": [], "pipelines": [],
     "plot": [str(results.RESULTS / "devices.json")], "simulate": ["--network", "mlp-8-6-10"],
     "synth": [], "train": [],

@@ -31,6 +31,7 @@ from phasecore.verification.cosim.core import (
     compare_state,
     read_trace,
     write_restore,
+    write_words,
 )
 from phasecore.verification.support import build as harness
 
@@ -164,11 +165,14 @@ def compare_states(folder: Path, index: int, chip: Chip, nodes: Sequence[int]) -
 
 
 def write_macros(folder: Path, chip: Chip) -> None:
-    """Write the state of every core's macro."""
+    """Write the state of every core's macro, and what its accumulators have at power-up."""
     prefix = folder / MACROS
     prefix.parent.mkdir(exist_ok=True)
     for node, core in chip.cores.items():
-        core.crossbar.write_macro_files(prefix.with_name(f"{prefix.name}_{node}"))
+        own = prefix.with_name(f"{prefix.name}_{node}")
+        core.crossbar.write_macro_files(own)
+        sums = core.post.accumulators.reshape(-1, chip.config.core.post_lanes)
+        write_words(own.with_suffix(".accumulators.hex"), sums, chip.config.core.acc_bits)
 
 
 def write_restores(folder: Path, chip: Chip, nodes: Sequence[int]) -> None:

@@ -32,6 +32,7 @@ __all__ = [
     "simulate",
     "write_macro",
     "write_restore",
+    "write_words",
 ]
 
 TOP = Path(__file__).parent / "tops" / "core_top.sv"
@@ -313,16 +314,21 @@ def write_restore(folder: Path, node: int, core: Core) -> None:
     prefix = folder / f"restore-{node}"
     core.crossbar.write_macro_files(prefix)
     config = core.config
-    mask = (1 << config.chi_bits) - 1
-    words = []
-    for row in core.update.chi.reshape(config.chi_depth, config.update_lanes).tolist():
-        word = 0
-        for value in reversed(row):
-            word = word << config.chi_bits | value & mask
-        words.append(f"{word:x}\n")
-    prefix.with_suffix(".chi.hex").write_text("".join(words), encoding="utf-8")
+    chi = core.update.chi.reshape(config.chi_depth, config.update_lanes)
+    write_words(prefix.with_suffix(".chi.hex"), chi, config.chi_bits)
     counters = "".join(f"{value:x}\n" for value in core.programmer.selection)
     prefix.with_suffix(".selection.hex").write_text(counters, encoding="utf-8")
+
+
+def write_words(path: Path, rows: Int, bits: int) -> None:
+    """Write a ``$readmemh`` file: of every row a word with a lane of ``bits`` bits per value."""
+    words = []
+    for row in rows.tolist():
+        word = 0
+        for value in reversed(row):
+            word = word << bits | value & (1 << bits) - 1
+        words.append(f"{word:x}\n")
+    path.write_text("".join(words), encoding="utf-8")
 
 
 def build_top(config: CoreConfig, *, sim: str, waves: bool = False) -> Path:

@@ -98,11 +98,17 @@ class Machine:
         return chunk
 
     def training(
-        self, images: Images, labels: Labels, eta: float, restored: Arrays | None = None
-    ) -> Chunk:
-        """Learn ``images`` in order, then refresh; the outputs of all are sent."""
-        job = self.mapping.training(images, labels, self._sent)
-        return self._chunk("train", job, eta, images, labels, restored)
+        self, images: Images, labels: Labels, eta: float, restored: Arrays | None = None, *,
+        refresh: bool = True,
+    ) -> Chunk:  # fmt: skip
+        """Learn ``images`` in order; the outputs of all are sent.
+
+        With ``refresh`` worn pairs are rebuilt at the end, and chi and devices compared.
+        """
+        job = self.mapping.training(images, labels, self._sent, refresh=refresh)
+        chunk = self._chunk("train", job, eta, images, labels, restored)
+        chunk.is_dumped = refresh
+        return chunk
 
     def inference(
         self, images: Images, labels: Labels, eta: float, restored: Arrays | None = None, *,

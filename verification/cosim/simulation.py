@@ -28,10 +28,16 @@ from phasecore.verification.cosim.machine import BatchReport, Chunk, Machine
 __all__ = ["Progress", "Simulation"]
 
 TEST_IMAGES = 500
-"""Test images per batch."""
+"""Most test images per batch."""
+
+WINDOWS = 2500
+"""About so many windows of a layer are a batch: some seconds of a large chip."""
 
 REPORT_IMAGES = 1000
 """Training images from one report of unfinished figures to the next."""
+
+PULSES = ("set_pulses", "reset_pulses", "refreshed_pairs")
+"""Counters of a whole run."""
 
 log = logging.getLogger("phasecore")
 
@@ -44,6 +50,7 @@ class _Part:
     chosen: NDArray[np.int64]
     eta: float
     restored: Arrays | None = None
+    refresh: bool = True
 
 
 class Simulation(Batches):
@@ -96,11 +103,20 @@ class Simulation(Batches):
         left = self.total
         while left:
             part, eta = next(endless)
-            yield _Part("train", part[:left], eta, state)
-            left, state = left - len(part[:left]), None
+            parts = self._cut(part[:left])
+            for number, images in enumerate(parts, 1):
+                yield _Part("train", images, eta, state, refresh=number == len(parts))
+                state = None
+            left -= len(part[:left])
         for start in range(0, self.test, TEST_IMAGES):
-            part = np.arange(start, min(start + TEST_IMAGES, self.test))
-            yield _Part("test", part, training.eta_end)
+            for images in self._cut(np.arange(start, min(start + TEST_IMAGES, self.test))):
+                yield _Part("test", images, training.eta_end)
+
+    def _cut(self, images: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Images of a batch each: few of a network with many windows, so that a run is heard of."""
+        windows = max(getattr(layer, "positions", 1) for layer in self.network.layers)
+        at_once = max(1, WINDOWS // windows)
+        return [images[start : start + at_once] for start in range(0, len(images), at_once)]
 
     def chunk(self, index: int) -> Chunk:
         data, part = self._data, self._parts[index]
@@ -110,7 +126,9 @@ class Simulation(Batches):
         if part.kind == "test":
             return self.machine.inference(data.test_x[chosen], data.test_y[chosen], part.eta)
         images, labels = data.train_x[chosen], data.train_y[chosen]
-        return self.machine.training(images, labels, part.eta, part.restored)
+        return self.machine.training(
+            images, labels, part.eta, part.restored, refresh=part.refresh
+        )  # fmt: skip
 
 
 class Progress:
@@ -123,6 +141,9 @@ class Progress:
         self._seconds = dict.fromkeys(("train", "test"), 0.0)
         self._right = dict.fromkeys(("rtl", "model", "float"), 0.0)
         self._counters: Counter[str] = Counter()
+        self._pulses: Counter[str] = Counter()
+        self._outputs: dict[str, list[NDArray[np.int8]]] = {"rtl": [], "model": []}
+        self._labels: list[NDArray[np.uint8]] = []
         self._phases: Counter[str] = Counter()
         self._mismatches = self._compared = 0
         self._first: list[str] = []
@@ -137,7 +158,8 @@ class Progress:
         simulation = self.simulation
         simulation.write(folder, AHEAD)
         simulation.start(folder, sim=sim, waves=waves)
-        with counted("training in RTL", simulation.total, "images") as line:
+        total = simulation.total + simulation.test
+        with counted("training and test in RTL", total, "images") as line:
             for index in range(simulation.batches):
                 seconds = simulation.seconds(folder, index, check)
                 simulation.write(folder, index + 1 + AHEAD)
@@ -149,16 +171,19 @@ class Progress:
                     self._seconds[chunk.kind] += seconds
                 if chunk.kind == "train":
                     self._train(chunk, report)
-                    line.to(self._images["train"], self._note())
                     if before // REPORT_IMAGES != self._images["train"] // REPORT_IMAGES:
                         yield self.figures(complete=False)
                 elif chunk.kind == "test":
                     self._test(chunk, report)
+                if self.curve:
+                    line.to(sum(self._images.values()), self._note())
         simulation.finish()
 
     def _compare(self, index: int, chunk: Chunk, report: BatchReport) -> None:
         self._mismatches += len(report.mismatches)
         self._compared += report.values
+        for name in PULSES:
+            self._pulses[name] += report.counters[name]
         texts = [f"batch {index} ({chunk.kind}): {text}" for text in report.mismatches[:5]]
         self._first += texts[: 5 - len(self._first)]
         for text in texts[:3]:
@@ -169,11 +194,20 @@ class Progress:
         simulation.twin.train(chunk.images, chunk.labels, [chunk.eta] * len(chunk.labels))
         self._counters.update(report.counters)
         self._phases.update(report.phases)
-        point: dict[str, Any] = {"images": done}
-        for machine, outputs in report.outputs.items():
-            loss, accuracy = online_figures(simulation.network, outputs, chunk.labels)
+        # A point for all batches from one refresh to the next, made anew with each of them.
+        if self._labels:
+            self.curve.pop()
+        self._labels.append(chunk.labels)
+        labels, point = np.concatenate(self._labels), {"images": done}
+        for machine, outputs in self._outputs.items():
+            outputs += report.outputs[machine]
+            loss, accuracy = online_figures(simulation.network, outputs, labels)
             point |= {f"loss_{machine}": loss, f"online_accuracy_{machine}": accuracy}
         self.curve.append(point)
+        if chunk.is_dumped:
+            self._labels.clear()
+            for outputs in self._outputs.values():
+                outputs.clear()
 
     def _note(self) -> str:
         """How well it goes."""
@@ -194,7 +228,6 @@ class Progress:
         simulation, images = self.simulation, self._images["train"]
         machine = simulation.machine
         tested = self._images["test"]
-        programmers = [core.programmer for core in machine.cores.values()]
         per_image = {name: count / images for name, count in self._counters.items()}
         bounds = machine.mapping.bounds(per_image)
         return {
@@ -220,9 +253,7 @@ class Progress:
             "bounds": {name: round(bound, 1) for name, bound in bounds.items()},
             "cores": len(machine.cores),
             "weights": simulation.network.weights,
-            "set_pulses": sum(programmer.set_pulses for programmer in programmers),
-            "reset_pulses": sum(programmer.reset_pulses for programmer in programmers),
-            "refreshed_pairs": sum(programmer.refreshed for programmer in programmers),
+            **{name: self._pulses[name] for name in PULSES},
             "counters": dict(self._counters),
             "images_per_second": round(images / self._seconds["train"], 1),
             "test_images_per_second": (

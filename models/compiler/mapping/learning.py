@@ -301,6 +301,19 @@ class Learning:
             window_object(self._config, one, size=size, **sums),
         ]
 
+    def clear(self, program: list[int], stage: "Stage", number: int) -> ObjectDescriptor:
+        """Append what clears the sums of a stage, pixel by pixel; the object ``number`` for that.
+
+        At power-up they are undefined, and SCATTER only adds to them. All pixels of the object are
+        there from the start, as no frame has come.
+        """
+        count = stage.reads.height * stage.reads.width
+        normalise = encode(
+            Opcode.NORMALISE, object=number, destination=PIXEL[0], destination_line=0
+        )
+        repeat(program, [normalise, encode(Opcode.RELEASE, objects=1 << number)], count)
+        return replace(self._sums(stage)[1], source=number, arrived=count)
+
     def _next(self, stage: "Stage") -> RouteDescriptor:
         """As in inference, but for the depth of a convolution's frame."""
         route = self._mapping.next_route(stage)

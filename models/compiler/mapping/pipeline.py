@@ -79,6 +79,9 @@ POOLING = 2
 MEAN_TABLE = 0
 """Affine table without the half code that a converter's codes have."""
 
+SUMS = 3
+"""Object of the sums of pixels while they are cleared, behind those of :class:`PipelineObject`."""
+
 HALT = encode(Opcode.HALT)
 
 
@@ -351,13 +354,14 @@ class PipelineMapping(Mapping):
         return len(self._places) + 2
 
     def setup(self) -> Job:
-        """Calibration, bias codes and tables."""
+        """Calibration, bias codes and tables; sums of pixels become 0 where a core has them."""
         calibrate = encode(Opcode.CALIBRATE)
         mask = 1 << PipelineObject.CONSTANTS
-        program = [
-            calibrate, encode(Opcode.AWAIT, objects=mask), encode(Opcode.RELEASE, objects=mask),
-            HALT,
-        ]  # fmt: skip
+        wait = [encode(Opcode.AWAIT, objects=mask), encode(Opcode.RELEASE, objects=mask)]
+        programs = {node: [calibrate, *wait] for node in self.nodes}
+        tables = {**self.tables, **self._clear_sums(programs)}
+        for program in programs.values():
+            program.append(HALT)
         packets = []
         for stage in self.stages:
             route, line = self._route(stage.node), len(stage.rows)
@@ -371,7 +375,25 @@ class PipelineMapping(Mapping):
             affine_packet(scale, offset, config=self.config, slot=self._route(node) + 1)
             for node in self.nodes
         ]
-        return Job(dict.fromkeys(self.nodes, program), packets, tables=self.tables)
+        return Job(programs, packets, tables=tables)
+
+    def _clear_sums(self, programs: dict[int, list[int]]) -> dict[int, Tables]:
+        """Append to programs, by node, what clears the sums of pixels; the tables for that.
+
+        Where the network cannot learn there are none.
+        """
+        try:
+            learning = self._learning
+        except ValueError:
+            return {}
+        found = {}
+        for stage in self.stages:
+            if stage.layer:
+                entry = learning.clear(programs[stage.node], stage, SUMS)
+                given = self.tables[stage.node]
+                unused = [ObjectDescriptor(enable=0)] * (SUMS - len(given.objects))
+                found[stage.node] = replace(given, objects=[*given.objects, *unused, entry])
+        return found
 
     def _head_constants(self) -> list[bytes]:
         """Bias codes of the head's layers, then zeros."""

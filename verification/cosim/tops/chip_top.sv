@@ -11,10 +11,10 @@
 // traces, 3 waits until all started cores have halted, 4 dumps chi and devices of core `data`,
 // 5 restores core `data` from restore-<core>.*: the macro's files, chi and the selection counters.
 // stream word: {unused, last, keep[7:0], data[63:0]}; word 0 is the number of beats.
-// +phasecore_macros=<prefix> loads the macro of core n from <prefix>_<n>.*; +stall=n delays host
-// stream beats with probability n/256, +stall_seed=n says which. +settle=n waits so many cycles
-// behind the end of the programs, for vectors that none of them needed. +windows=1 traces when the
-// window units work.
+// +phasecore_macros=<prefix> loads the macro of core n and its accumulators from <prefix>_<n>.*;
+// +stall=n delays host stream beats with probability n/256, +stall_seed=n says which. +settle=n
+// waits so many cycles behind the end of the programs, for vectors that none of them needed.
+// +windows=1 traces when the window units work.
 //
 // Needs two macros that list the nodes, in front (verification/cosim/chip.py writes them):
 // PHASECORE_CORES, e.g. `CORE(0) `CORE(1), and PHASECORE_ROUTERS, e.g. `ROUTER(0, 0) `ROUTER(1, 0).
@@ -276,7 +276,10 @@ module chip_top;
     `undef CORE
     `undef SELECT
 
-    `define CORE(N) chip.core_``N.crossbar.macro.load($sformatf("%0s_%0d", prefix, N));
+    `define CORE(N) \
+        chip.core_``N.crossbar.macro.load($sformatf("%0s_%0d", prefix, N)); \
+        $readmemh($sformatf("%0s_%0d.accumulators.hex", prefix, N), \
+                  chip.core_``N.post.sums.accumulators.macro.mem);
     string prefix;
     task load_macros;
         begin
