@@ -88,11 +88,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                     CHIP, cases, Path(scratch), build=build, sim=args.sim, stall=stall,
                     seed=Random(f"{args.seed}/{group}").getrandbits(31),
                 )  # fmt: skip
+            # The signal may have ended the simulator, too.
+            stop.check()
             _add(totals, verdicts, stall)
             done += len(verdicts)
             write()
             line.to(done, f"{sum(entry['mismatches'] for entry in totals['kinds'])} mismatches")
-            stop.check()
     result = write()
     return {**result, "ok": not result["mismatches"], "out": str(path)}
 

@@ -8,6 +8,7 @@ import pytest
 from phasecore.scripts.cli import main
 
 
+@pytest.mark.full
 def test_networks_take_turns(capsys, tmp_path):
     arguments = ["bench", "chip", "--sim", "icarus", "--chip", "tiny", "--repeats", "2", "--json"]
     names = ["mlp-48-12-10", "mlp-48-12-10"]
