@@ -28,7 +28,7 @@ CORES = 6
     ("make", "chip"),
     [
         (tiny_residual, TINY),
-        (tiny_depthwise, TINY),
+        pytest.param(tiny_depthwise, TINY, marks=pytest.mark.full),
         (tiny_joined, TINY),
         pytest.param(residual, graph_chip(CORE, CORES), marks=pytest.mark.full),
         pytest.param(residual, graph_chip(CORE, CORES, "prism"), marks=pytest.mark.full),
