@@ -55,12 +55,14 @@ def test_options_that_say_nothing_are_refused(capsys, tmp_path, checkpoint):
     assert "mnist-conv does not learn in the RTL: --infer is needed" in capsys.readouterr().err
 
 
-def test_result_has_every_profile_and_order(capsys, tmp_path, monkeypatch, checkpoint):
+@pytest.mark.parametrize("options", [[], ["--program"]])
+def test_result_has_every_profile_and_order(capsys, tmp_path, monkeypatch, checkpoint, options):
     """Without a simulator: what a run is asked for, and what is written and said of it."""
     asked = []
 
     class Fake(inference.Inference):
-        def __init__(self, programmed, images, labels, *, seed, at_once):
+        def __init__(self, programmed, images, labels, *, seed, at_once, in_rtl):
+            assert in_rtl == bool(options)
             asked.append((programmed.mapping.profile.name, len(images), at_once))
 
         def run(self, folder, *, sim, check, what):
@@ -76,7 +78,7 @@ def test_result_has_every_profile_and_order(capsys, tmp_path, monkeypatch, check
     monkeypatch.setattr(inference, "Inference", Fake)
     status = main([
         "simulate", "--infer", "--json", "--network", "conv-8x8", "--resume", str(checkpoint),
-        "--test-images", "5", "--out", str(tmp_path),
+        "--test-images", "5", "--out", str(tmp_path), *options,
     ])  # fmt: skip
     result = json.loads(capsys.readouterr().out)
     assert status == 1
@@ -84,6 +86,7 @@ def test_result_has_every_profile_and_order(capsys, tmp_path, monkeypatch, check
     assert (result["mismatches"], result["values_compared"], result["images"]) == (4, 40, 5)
     stored = json.loads((tmp_path / "conv-8x8-rtl.json").read_text(encoding="utf-8"))
     assert stored["runs"] == result["runs"]
+    assert stored["programmed"] == ("rtl" if options else "model")
     text = report(result)
     assert "pcm, one by one: 100 cycles per image, first core busy 50.0 %" in text
     assert "accuracy 80.0 % (float 90.0 %), 12.0 dB" in text
