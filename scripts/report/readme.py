@@ -245,6 +245,21 @@ def _speed() -> str:
     return (
         f"**Golden model** of {run['network']} on its chip: {run['images_per_second']:,.0f}"
         f" training images per second of one CPU core\nas machine code (`{run['command']}`)."
+        f" {_conv_speed()}"
+    )
+
+
+def _conv_speed() -> str:
+    """Golden model of LeNet-5 beside others, on a busy machine."""
+    run = _load("speed-lenet-5")
+    others = {
+        **run["images_per_second_beside"],
+        f"commit {run['before']['commit'][:7]}": run["before"]["rate"],
+    }
+    beside = ", ".join(f"{name} {rate:,.0f}" for name, rate in others.items())
+    return (
+        f"Of {run['network']}, on a busy machine:\n{run['images_per_second']:,.0f} per second;"
+        f" beside it {beside}\n([result](speed-lenet-5.json))."
     )
 
 
