@@ -215,6 +215,7 @@ class Session:
             for lane in range(len(word)):
                 value = stored >> bits * lane & (1 << bits) - 1
                 word[lane] = value - (value >> bits - 1 << bits)
+        self.model.update.chi = chi.reshape(CONFIG.rows, CONFIG.cols)
         self._base = {name: count(self.model) for name, count in COUNTERS.items()}
 
     async def check_counters(self):
