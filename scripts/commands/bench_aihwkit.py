@@ -30,8 +30,8 @@ from phasecore.scripts.commands.options import add_data, add_profile, load_data,
 from phasecore.scripts.report import results
 
 __all__ = [
-    "OURS", "SETTINGS", "THREADS", "Contestant", "Ours", "add_parser", "report", "run", "table",
-    "take_turns",
+    "OURS", "SETTINGS", "Contestant", "InTorch", "Ours", "add_parser", "one_thread", "report",
+    "run", "table", "take_turns",
 ]  # fmt: skip
 
 OPTIONS = ("seed", "out", "overwrite")
@@ -74,7 +74,7 @@ _MISSING = (
     " section 'Beside aihwkit', says what Python 3.11 needs)"
 )
 
-THREADS = ("OMP_NUMTHREADS", "OPENBLAS_NUMTHREADS", "MKL_NUMTHREADS")
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 _VERSIONS = ("numpy", "numba", "torch", "aihwkit")
 
@@ -264,37 +264,29 @@ class Ours:
         return classes(self._learner.infer(images))
 
 
-class Aihwkit:
-    """Analog layers of aihwkit in one of ``SETTINGS``; imports it."""
+class InTorch:
+    """A model of PyTorch that learns the squared error; importing it is left to those that make it.
 
-    def __init__(self, network: Network, setting: str, seed: int):
-        os.environ.update(dict.fromkeys(THREADS, "1"))
-        import torch
-        from aihwkit.nn import AnalogLinear, AnalogSequential
-        from aihwkit.optim import AnalogSGD
-        from aihwkit.simulator.presets import MixedPrecisionPCMPreset
+    Parameters
+    ----------
+    torch, model, optimizer : the module; what it has made
+    network : whose targets and inputs they are
+    shape : of an image as the model takes it
+    """
 
-        torch.set_num_threads(1)
-        torch.manual_seed(seed)
-        modules = []
-        for layer in network.layers:
-            config = MixedPrecisionPCMPreset()
-            SETTINGS[setting](config)
-            modules += [
-                AnalogLinear(layer.inputs, layer.outputs, rpu_config=config), torch.nn.Sigmoid()
-            ]  # fmt: skip
-        self._torch = torch
-        self._model = AnalogSequential(*modules)
-        self._optimizer = AnalogSGD(self._model.parameters(), lr=LEARNING_RATE)
-        self._optimizer.regroup_param_groups(self._model)
+    def __init__(
+        self, torch: Any, model: Any, optimizer: Any, network: Network, shape: Sequence[int]
+    ):
+        self._torch, self._model, self._optimizer = torch, model, optimizer
         self._targets = network.training.targets(network.layers[-1].outputs)
+        self._shape = (-1, *shape)
 
     def learn(self, images: Images, labels: Images) -> None:
         targets = self._tensor(self._targets[labels])
         self._model.train()
         for image, target in zip(self._tensor(images), targets, strict=True):
             self._optimizer.zero_grad()
-            output = self._model(image[None])
+            output = self._model(image.reshape(self._shape))
             loss = 0.5 * ((output - target) ** 2).sum()
             loss.backward()
             self._optimizer.step()
@@ -302,12 +294,45 @@ class Aihwkit:
     def infer(self, images: Images) -> NDArray[np.int64]:
         self._model.eval()
         with self._torch.no_grad():
-            found: NDArray[np.int64] = self._model(self._tensor(images)).argmax(dim=1).numpy()
+            outputs = self._model(self._tensor(images).reshape(self._shape))
+        found: NDArray[np.int64] = outputs.argmax(dim=1).numpy()
         return found
 
     def _tensor(self, codes: NDArray[Any]) -> Any:
         """Codes as numbers 0..1."""
         return self._torch.from_numpy(codes.astype(np.float32) / 127)
+
+
+def one_thread(seed: int) -> Any:
+    """PyTorch, on one thread."""
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    import torch
+
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    return torch
+
+
+class Aihwkit(InTorch):
+    """Analog layers of aihwkit in one of ``SETTINGS``; imports it."""
+
+    def __init__(self, network: Network, setting: str, seed: int):
+        torch = one_thread(seed)
+        from aihwkit.nn import AnalogLinear, AnalogSequential
+        from aihwkit.optim import AnalogSGD
+        from aihwkit.simulator.presets import MixedPrecisionPCMPreset
+
+        modules = []
+        for layer in network.layers:
+            config = MixedPrecisionPCMPreset()
+            SETTINGS[setting](config)
+            modules += [
+                AnalogLinear(layer.inputs, layer.outputs, rpu_config=config), torch.nn.Sigmoid()
+            ]  # fmt: skip
+        model = AnalogSequential(*modules)
+        optimizer = AnalogSGD(model.parameters(), lr=LEARNING_RATE)
+        optimizer.regroup_param_groups(model)
+        super().__init__(torch, model, optimizer, network, (network.inputs,))
 
 
 def _accuracy(contestant: Contestant, data: Dataset) -> float:

@@ -6,7 +6,6 @@ and only ratios of one run can be compared.
 """
 
 import argparse
-import os
 import resource
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -14,14 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from phasecore.models.compiler.convolution import POOL, ConvLayer, ConvNetwork
 from phasecore.models.compiler.network import Layer, Network
 from phasecore.models.compiler.networks import NETWORKS
 from phasecore.models.engine.jit import COMPILED
 from phasecore.rtl.spec.instructions import Function
-from phasecore.scripts.commands.bench_aihwkit import OURS, THREADS, Contestant, Ours, take_turns
+from phasecore.scripts.commands.bench_aihwkit import (
+    OURS,
+    Contestant,
+    InTorch,
+    Ours,
+    one_thread,
+    take_turns,
+)
 from phasecore.scripts.commands.options import add_data, add_profile, load_data, positive
 from phasecore.scripts.report import results
 
@@ -105,54 +110,30 @@ def _earlier(path: Path, network: str) -> dict[str, Any]:
         ) from error
 
 
-class Torch:
+class Torch(InTorch):
     """The network as PyTorch's users write it; imports it."""
 
     def __init__(self, network: Network, seed: int):
-        os.environ.update(dict.fromkeys(THREADS, "1"))
-        import torch
-
-        torch.set_num_threads(1)
-        torch.manual_seed(seed)
-        self._torch = torch
-        self._shape: tuple[int, ...] = (-1, network.inputs)
-        modules: list[Any] = []
-        for layer in network.layers:
-            modules += self._modules(layer)
+        torch = one_thread(seed)
+        shape: tuple[int, ...] = (network.inputs,)
         if isinstance(network, ConvNetwork):
             first = network.layers[0]
-            self._shape = (-1, first.channels, first.height, first.width)
-        self._model = torch.nn.Sequential(*modules)
-        self._optimizer = torch.optim.SGD(self._model.parameters(), lr=network.training.eta)
-        self._targets = network.training.targets(network.layers[-1].outputs)
+            shape = first.channels, first.height, first.width
+        modules = [module for layer in network.layers for module in _modules(torch.nn, layer)]
+        model = torch.nn.Sequential(*modules)
+        optimizer = torch.optim.SGD(model.parameters(), lr=network.training.eta)
+        super().__init__(torch, model, optimizer, network, shape)
 
-    def _modules(self, layer: Layer) -> list[Any]:
-        nn = self._torch.nn
-        if not isinstance(layer, ConvLayer):
-            return [nn.Linear(layer.inputs, layer.outputs), nn.Sigmoid()]
-        function = nn.Tanh() if layer.function is Function.TANH else nn.Sigmoid()
-        if layer.positions == 1:
-            return [nn.Flatten(), nn.Linear(layer.inputs, layer.outputs), function]
-        kernel = nn.Conv2d(layer.channels, layer.outputs, layer.kernel, padding=layer.padding)
-        return [kernel, function, *([nn.AvgPool2d(POOL)] if layer.pooled else [])]
 
-    def learn(self, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> None:
-        targets = self._tensor(self._targets[labels])
-        for image, target in zip(self._tensor(images), targets, strict=True):
-            self._optimizer.zero_grad()
-            loss = 0.5 * ((self._model(image.reshape(self._shape)) - target) ** 2).sum()
-            loss.backward()
-            self._optimizer.step()
-
-    def infer(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
-        with self._torch.no_grad():
-            outputs = self._model(self._tensor(images).reshape(self._shape))
-        found: NDArray[np.int64] = outputs.argmax(dim=1).numpy()
-        return found
-
-    def _tensor(self, codes: NDArray[Any]) -> Any:
-        """Codes as numbers 0..1."""
-        return self._torch.from_numpy(codes.astype(np.float32) / 127)
+def _modules(nn: Any, layer: Layer) -> list[Any]:
+    """A layer, made of those of ``nn``."""
+    if not isinstance(layer, ConvLayer):
+        return [nn.Linear(layer.inputs, layer.outputs), nn.Sigmoid()]
+    function = nn.Tanh() if layer.function is Function.TANH else nn.Sigmoid()
+    if layer.positions == 1:
+        return [nn.Flatten(), nn.Linear(layer.inputs, layer.outputs), function]
+    kernel = nn.Conv2d(layer.channels, layer.outputs, layer.kernel, padding=layer.padding)
+    return [kernel, function, *([nn.AvgPool2d(POOL)] if layer.pooled else [])]
 
 
 def report(result: Mapping[str, Any]) -> str:

@@ -95,7 +95,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     add_data(parser)
     parser.add_argument(
         "--checkpoint", type=Path, metavar="FILE",
-        help=f"write the state here every {CHECKPOINT_SECONDS} seconds and at the end",
+        help=f"write the state here, every {CHECKPOINT_SECONDS} seconds at most, and at the end",
     )  # fmt: skip
     parser.add_argument("--resume", type=Path, metavar="FILE", help="go on from a checkpoint")
     return parser
