@@ -110,6 +110,7 @@ def _take_turns(
     cores: Cores, geometry: Geometry, noc: Noc, programs: Programs, packets: Packets,
     results: Results, progress: Progress,
 ) -> bool:  # fmt: skip
+    """:func:`_run`, with references."""
     progress.full[0] = 0
     while True:
         moved, left = False, False

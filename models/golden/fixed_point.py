@@ -8,7 +8,7 @@ import numpy as np
 from phasecore.models.engine.jit import compiled
 
 __all__ = [
-    "CODE_MAX", "clip", "copy", "count_nonzero", "isqrt", "round_shift", "saturate_code",
+    "CODE_MAX", "clip", "copy", "count_nonzero", "isqrt", "round_shift", "saturate_code", "wrapped",
 ]  # fmt: skip
 
 CODE_MAX = 127
@@ -67,3 +67,9 @@ def isqrt(value: int) -> int:
 def saturate_code(value: int) -> int:
     """``value`` as a symmetric signed byte."""
     return min(max(value, -CODE_MAX), CODE_MAX)
+
+
+@compiled
+def wrapped(place: int, size: int) -> int:
+    """A place in a ring; those inside take no division."""
+    return place if 0 <= place < size else place % size

@@ -12,7 +12,7 @@ import numpy as np
 from phasecore.models.engine.jit import compiled
 from phasecore.models.golden import post_processing
 from phasecore.models.golden import window as window_unit
-from phasecore.models.golden.fixed_point import clip, copy, round_shift
+from phasecore.models.golden.fixed_point import clip, copy, round_shift, wrapped
 from phasecore.models.golden.noc import NUMBERS, Noc, NocFault
 from phasecore.models.golden.packet_arrays import (
     Packets,
@@ -300,8 +300,7 @@ def _store(
     memory, values = cores.memory[k], noc.values
     first, size = entry.at + start, entry.ring_size
     for line in range(length):
-        at = first + line
-        byte = entry.ring_base + (at if at < size else at % size)
+        byte = entry.ring_base + wrapped(first + line, size)
         memory[byte] = values[line]
         if len(cores.log):
             log_vector(cores, k, byte // geometry.lines, byte % geometry.lines, values[line])

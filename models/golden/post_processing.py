@@ -8,7 +8,14 @@ import numpy as np
 from phasecore.models.engine.jit import compiled
 from phasecore.models.golden.adc_interface import read_out
 from phasecore.models.golden.arithmetic import Int
-from phasecore.models.golden.fixed_point import CODE_MAX, clip, copy, round_shift, saturate_code
+from phasecore.models.golden.fixed_point import (
+    CODE_MAX,
+    clip,
+    copy,
+    round_shift,
+    saturate_code,
+    wrapped,
+)
 from phasecore.models.golden.state import Block, Cores, Geometry, Number, View
 from phasecore.models.golden.trace import log_code, log_vector
 from phasecore.rtl.spec.core import ACTIVATION_INDEX_MAX, EXPONENT_BITS
@@ -58,7 +65,7 @@ def activate(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
         if i.function == _NONE:
             continue
         u = round_shift(s, i.shift)
-        to = _wrapped(i.destination_line + at, geometry.lines)
+        to = wrapped(i.destination_line + at, geometry.lines)
         vector[to] = _activation(u, i.function)
         log_vector(cores, k, i.destination, to, vector[to])
         codes += _overflows(u, i.function)
@@ -127,17 +134,11 @@ def _write_mantissas(
         rounded = round_shift(values[at], shift)
         mantissa = saturate_code(rounded)
         saturated += mantissa != rounded
-        to = _wrapped(i.destination_line + at, geometry.lines)
+        to = wrapped(i.destination_line + at, geometry.lines)
         vector[to] = mantissa
         log_vector(cores, k, i.destination, to, mantissa)
     cores.scalars[k].post_code_saturations += saturated
     cores.exponents[k, i.destination] = clip(exponent, -_EXPONENT_MAX - 1, _EXPONENT_MAX)
-
-
-@compiled
-def _wrapped(line: int, lines: int) -> int:
-    """A line that goes on at 0 behind the last one."""
-    return line - lines if line >= lines else line
 
 
 @compiled

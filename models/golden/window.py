@@ -4,7 +4,7 @@
 from typing import Any
 
 from phasecore.models.engine.jit import compiled, record
-from phasecore.models.golden.fixed_point import clip
+from phasecore.models.golden.fixed_point import clip, wrapped
 from phasecore.rtl.spec.instructions import SCATTER_SHIFT_MAX
 
 __all__ = ["PADDING", "WINDOW", "gather", "gather_cycles", "place", "pointer", "scatter"]
@@ -88,13 +88,7 @@ def _place(w: Any, row: int, col: int, skip: int) -> int:
     row, col = w.block_row + row, w.block_col + col - w.first_col
     if not (0 <= w.row + row < w.height and 0 <= w.col + col < w.width):
         return -1
-    return _wrapped(w.pointer + row * w.row_pitch + col * w.pitch + skip, w.ring_size)
-
-
-@compiled
-def _wrapped(address: int, size: int) -> int:
-    """An address in a ring."""
-    return address if 0 <= address < size else address % size
+    return wrapped(w.pointer + row * w.row_pitch + col * w.pitch + skip, w.ring_size)
 
 
 @compiled
@@ -116,7 +110,7 @@ def _take_larger(memory: Any, to: int, at: int, count: int, w: Any) -> None:
     if at < 0:
         return
     for byte in range(count):
-        value = memory[w.ring_base + _wrapped(at + byte, w.ring_size)]
+        value = memory[w.ring_base + wrapped(at + byte, w.ring_size)]
         memory[to + byte] = max(memory[to + byte], value)
 
 
@@ -137,7 +131,7 @@ def scatter(memory: Any, accumulators: Any, lines: int, shift: int, bits: int, w
         at = _place(w, row, col, skip)
         for byte in range(count if at >= 0 else 0):
             value = memory[source + line + byte]
-            to = w.ring_base + _wrapped(at + byte, w.ring_size)
+            to = w.ring_base + wrapped(at + byte, w.ring_size)
             exact = accumulators[to] + (value << left)
             accumulators[to] = clip(exact, -limit, limit - 1)
             saturated += exact != accumulators[to] or (cut and value != 0)
