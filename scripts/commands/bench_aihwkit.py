@@ -7,41 +7,37 @@ belong to the machine. aihwkit is the optional extra ``aihwkit`` of pyproject.to
 """
 
 import argparse
-import os
 import platform
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from phasecore.models.compiler.mapping import map_network
-from phasecore.models.compiler.network import Network, classes
-from phasecore.models.compiler.networks import CHIP_NETWORKS, CORE_NETWORKS, NETWORKS
-from phasecore.models.golden.device import DeviceProfile
+from phasecore.models.compiler.network import Network
+from phasecore.models.compiler.networks import NETWORKS
 from phasecore.models.training.datasets import Dataset, order
-from phasecore.models.training.learner import Learner
+from phasecore.scripts.commands.contestants import (
+    OURS,
+    Contestant,
+    InTorch,
+    Ours,
+    layers,
+    one_thread,
+    take_turns,
+)
 from phasecore.scripts.commands.options import add_data, add_profile, load_data, positive
 from phasecore.scripts.report import results
 
-__all__ = [
-    "OURS", "SETTINGS", "Contestant", "InTorch", "Ours", "add_parser", "one_thread", "report",
-    "run", "table", "take_turns",
-]  # fmt: skip
-
+__all__ = ["SETTINGS", "add_parser", "report", "run", "table"]
 OPTIONS = ("seed", "out", "overwrite")
 
-OURS = "phasecore"
 TARGET = 10
-"""Least ratio to the fastest setting of aihwkit."""
-
-WARM_UP = 50
-"""Images that are learnt before: machine code is loaded, caches are filled."""
+"""Least ratio to the fastest setting of aihwkit, unless said otherwise."""
 
 INFERENCE_IMAGES = 500
 """Images classified at a time."""
@@ -51,20 +47,19 @@ LEARNING_RATE = 0.04
 5,000 images of MNIST; with 0.1 and more its sigmoids saturate. Not tuned further."""
 
 SAME = """\
-network, its sigmoids and its squared error
+network, its activations and its squared error
 images and their order, one image per update
 mixed precision: gradients in a digital chi, whole thresholds as blind pulses on PCM pairs
 one thread, CPU time, turns in one process""".splitlines()
 
 DIFFERENT = """\
-phasecore computes what its RTL computes, bit for bit: 8-bit codes through windows of five \
+phasecore computes what its RTL computes, bit for bit: 8-bit codes through windows of \
 crossbars, calibrated converters, integer post-processing, 16-bit chi, packets on a NoC
 aihwkit rounds at its converters, too; scales, activations, errors and chi are 32-bit floats
-phasecore has two devices per polarity that follow Nandakumar et al., 2018; aihwkit's preset is \
-its own fit to the same kind of device, with one per polarity and spread between devices
+phasecore has {devices} devices per polarity that follow Nandakumar et al., 2018; aihwkit's preset \
+is its own fit to the same kind of device, with one per polarity and spread between devices
 both have read noise per line of a product; aihwkit with ideal products has none
-phasecore is refreshed and verified every 100 images (mlp-784-250-10); aihwkit as \
-the setting says
+phasecore is refreshed and verified every {interval} images; aihwkit as the setting says
 phasecore learns at the rate its recipe begins with; aihwkit at one rate for all settings
 aihwkit is driven through PyTorch, as its users do; it is made for batches and GPUs, too\
 """.splitlines()
@@ -74,21 +69,9 @@ _MISSING = (
     " section 'Beside aihwkit', says what Python 3.11 needs)"
 )
 
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_NAME = "speed-aihwkit-{}"
 
 _VERSIONS = ("numpy", "numba", "torch", "aihwkit")
-
-Images = NDArray[np.uint8]
-
-
-class Contestant(Protocol):
-    """A network that learns."""
-
-    def learn(self, images: Images, labels: Images) -> object:
-        """Learn images one at a time, in order."""
-
-    def infer(self, images: Images) -> NDArray[np.int64]:
-        """Classes of images."""
 
 
 def _every(interval: int) -> Callable[[Any], None]:
@@ -121,13 +104,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         description=(
             "Train with the golden model and with aihwkit's MixedPrecisionPCMPreset in several"
             " settings, taking turns, and compare CPU times per image. Needs aihwkit (pip install"
-            f" -e '.[aihwkit]'). Fails if the ratio to its fastest setting is below {TARGET}. --out"
-            " names the folder of speed-aihwkit.json (default: build/speed)."
+            " -e '.[aihwkit]'). Fails if the ratio to its fastest setting is below --target."
+            " --out names the folder of speed-aihwkit-NETWORK.json (default: build/speed)."
         ),
     )
-    parser.add_argument(
-        "--network", choices=[*CORE_NETWORKS, *CHIP_NETWORKS], default="mlp-784-250-10"
-    )
+    parser.add_argument("--network", choices=NETWORKS, default="mlp-784-250-10")
     add_profile(parser)
     parser.add_argument(
         "--images", type=positive, default=5000, metavar="N",
@@ -136,6 +117,10 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--repeats", type=positive, default=5, metavar="N", help="turns of each (default: 5)"
     )
+    parser.add_argument(
+        "--target", type=float, default=TARGET, metavar="RATIO",
+        help=f"least ratio to the fastest setting (default: {TARGET})",
+    )  # fmt: skip
     add_data(parser)
     return parser
 
@@ -149,7 +134,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(
             f"--images must be a multiple of --repeats {args.repeats}, not {args.images}"
         )
-    path = results.destination(args, args.out or Path("build") / "speed", "speed-aihwkit")
+    path = results.destination(
+        args, args.out or Path("build") / "speed", _NAME.format(network.name)
+    )
     data = load_data(args, network)
     contestants: dict[str, Contestant] = {OURS: Ours(network, args.profile, args.seed)}
     contestants |= {name: Aihwkit(network, name, args.seed) for name in SETTINGS}
@@ -174,44 +161,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         },
         ratios=ratios,
         fastest=fastest,
-        target=TARGET,
+        target=args.target,
         validation_accuracy={
             name: _accuracy(contestant, data) for name, contestant in contestants.items()
         },
         accuracy_note="after these images, not tuned",
         same=SAME,
-        different=DIFFERENT,
+        different=_different(network),
         versions={"python": platform.python_version(), **{n: version(n) for n in _VERSIONS}},
-        ok=ratios[fastest]["median"] >= TARGET,
+        ok=ratios[fastest]["median"] >= args.target,
     )
     results.write(path, result, args)
     return {**result, "out": str(path)}
-
-
-def take_turns(
-    contestants: Mapping[str, Contestant],
-    data: Dataset,
-    chosen: NDArray[np.int64],
-    *,
-    images: int,
-    repeats: int,
-) -> dict[str, list[float]]:
-    """CPU seconds of every turn of ``images`` images, by contestant; a first short turn warms up.
-
-    All learn the same images in the order of ``chosen``, around and around; who begins changes
-    from turn to turn.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    stops = [WARM_UP + turn * images for turn in range(repeats + 1)]
-    for turn, (start, stop) in enumerate(zip([0, *stops], stops, strict=False)):
-        part = chosen[np.arange(start, stop) % len(chosen)]
-        names = list(contestants)
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            began = time.process_time()
-            contestants[name].learn(data.train_x[part], data.train_y[part])
-            if turn:
-                seconds[name].append(time.process_time() - began)
-    return seconds
 
 
 def table(result: Mapping[str, Any]) -> str:
@@ -248,91 +209,37 @@ def report(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-class Ours:
-    """The golden model."""
-
-    def __init__(self, network: Network, profile: DeviceProfile, seed: int):
-        self._network = network
-        self._learner = Learner(map_network(network, network.config, profile), seed)
-
-    def learn(self, images: Images, labels: Images) -> None:
-        interval = self._network.training.refresh_interval
-        for start in range(0, len(images), interval):
-            self._learner.learn(images[start : start + interval], labels[start : start + interval])
-
-    def infer(self, images: Images) -> NDArray[np.int64]:
-        return classes(self._learner.infer(images))
-
-
-class InTorch:
-    """A model of PyTorch that learns the squared error; importing it is left to those that make it.
-
-    Parameters
-    ----------
-    torch, model, optimizer : the module; what it has made
-    network : whose targets and inputs they are
-    shape : of an image as the model takes it
-    """
-
-    def __init__(
-        self, torch: Any, model: Any, optimizer: Any, network: Network, shape: Sequence[int]
-    ):
-        self._torch, self._model, self._optimizer = torch, model, optimizer
-        self._targets = network.training.targets(network.layers[-1].outputs)
-        self._shape = (-1, *shape)
-
-    def learn(self, images: Images, labels: Images) -> None:
-        targets = self._tensor(self._targets[labels])
-        self._model.train()
-        for image, target in zip(self._tensor(images), targets, strict=True):
-            self._optimizer.zero_grad()
-            output = self._model(image.reshape(self._shape))
-            loss = 0.5 * ((output - target) ** 2).sum()
-            loss.backward()
-            self._optimizer.step()
-
-    def infer(self, images: Images) -> NDArray[np.int64]:
-        self._model.eval()
-        with self._torch.no_grad():
-            outputs = self._model(self._tensor(images).reshape(self._shape))
-        found: NDArray[np.int64] = outputs.argmax(dim=1).numpy()
-        return found
-
-    def _tensor(self, codes: NDArray[Any]) -> Any:
-        """Codes as numbers 0..1."""
-        return self._torch.from_numpy(codes.astype(np.float32) / 127)
-
-
-def one_thread(seed: int) -> Any:
-    """PyTorch, on one thread."""
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    import torch
-
-    torch.set_num_threads(1)
-    torch.manual_seed(seed)
-    return torch
-
-
 class Aihwkit(InTorch):
     """Analog layers of aihwkit in one of ``SETTINGS``; imports it."""
 
     def __init__(self, network: Network, setting: str, seed: int):
         torch = one_thread(seed)
-        from aihwkit.nn import AnalogLinear, AnalogSequential
+        from aihwkit.nn import AnalogConv2d, AnalogLinear, AnalogSequential
         from aihwkit.optim import AnalogSGD
         from aihwkit.simulator.presets import MixedPrecisionPCMPreset
 
-        modules = []
-        for layer in network.layers:
+        def analog(kind: Callable[..., Any]) -> Callable[..., Any]:
             config = MixedPrecisionPCMPreset()
             SETTINGS[setting](config)
-            modules += [
-                AnalogLinear(layer.inputs, layer.outputs, rpu_config=config), torch.nn.Sigmoid()
-            ]  # fmt: skip
-        model = AnalogSequential(*modules)
+            return partial(kind, rpu_config=config)
+
+        of = layers(
+            network, torch.nn, linear=analog(AnalogLinear), convolution=analog(AnalogConv2d)
+        )
+        model = AnalogSequential(*of)
         optimizer = AnalogSGD(model.parameters(), lr=LEARNING_RATE)
         optimizer.regroup_param_groups(model)
-        super().__init__(torch, model, optimizer, network, (network.inputs,))
+        super().__init__(torch, model, optimizer, network)
+
+
+def _different(network: Network) -> list[str]:
+    return [
+        text.format(
+            devices=network.config.devices_per_polarity,
+            interval=network.training.refresh_interval,
+        )
+        for text in DIFFERENT
+    ]
 
 
 def _accuracy(contestant: Contestant, data: Dataset) -> float:

@@ -14,19 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from phasecore.models.compiler.convolution import POOL, ConvLayer, ConvNetwork
-from phasecore.models.compiler.network import Layer, Network
 from phasecore.models.compiler.networks import NETWORKS
 from phasecore.models.engine.jit import COMPILED
-from phasecore.rtl.spec.instructions import Function
-from phasecore.scripts.commands.bench_aihwkit import (
-    OURS,
-    Contestant,
-    InTorch,
-    Ours,
-    one_thread,
-    take_turns,
-)
+from phasecore.scripts.commands.contestants import OURS, Contestant, Ours, Torch, take_turns
 from phasecore.scripts.commands.options import add_data, add_profile, load_data, positive
 from phasecore.scripts.report import results
 
@@ -108,32 +98,6 @@ def _earlier(path: Path, network: str) -> dict[str, Any]:
         raise ValueError(
             f"--before {path} is no result of bench model --network {network}: {error}"
         ) from error
-
-
-class Torch(InTorch):
-    """The network as PyTorch's users write it; imports it."""
-
-    def __init__(self, network: Network, seed: int):
-        torch = one_thread(seed)
-        shape: tuple[int, ...] = (network.inputs,)
-        if isinstance(network, ConvNetwork):
-            first = network.layers[0]
-            shape = first.channels, first.height, first.width
-        modules = [module for layer in network.layers for module in _modules(torch.nn, layer)]
-        model = torch.nn.Sequential(*modules)
-        optimizer = torch.optim.SGD(model.parameters(), lr=network.training.eta)
-        super().__init__(torch, model, optimizer, network, shape)
-
-
-def _modules(nn: Any, layer: Layer) -> list[Any]:
-    """A layer, made of those of ``nn``."""
-    if not isinstance(layer, ConvLayer):
-        return [nn.Linear(layer.inputs, layer.outputs), nn.Sigmoid()]
-    function = nn.Tanh() if layer.function is Function.TANH else nn.Sigmoid()
-    if layer.positions == 1:
-        return [nn.Flatten(), nn.Linear(layer.inputs, layer.outputs), function]
-    kernel = nn.Conv2d(layer.channels, layer.outputs, layer.kernel, padding=layer.padding)
-    return [kernel, function, *([nn.AvgPool2d(POOL)] if layer.pooled else [])]
 
 
 def report(result: Mapping[str, Any]) -> str:

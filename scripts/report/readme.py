@@ -57,11 +57,11 @@ def _load(name: str) -> dict[str, Any]:
     return read(RESULTS / f"{name}.json")
 
 
+SPEED, AIHWKIT = "speed-mlp-784-250-10", "speed-aihwkit-mlp-784-250-10"
 CONVOLUTIONS, RESUMED = "lenet-5-training-rtl", "lenet-5-training-rtl-resumed"
 
 DRAWN = (
-    SEEDS, REPLAY, EPOCH, TRAINING, DEMO, "ablation", "train-lenet-5", "speed-mlp-784-250-10",
-    "speed-aihwkit",
+    SEEDS, REPLAY, EPOCH, TRAINING, DEMO, "ablation", "train-lenet-5", SPEED, AIHWKIT,
 )  # fmt: skip
 """Results whose bits come from the arithmetic."""
 
@@ -79,7 +79,7 @@ def _mark(name: str) -> str:
 def _summary() -> str:
     """The table of the front page: at most eight rows, each with what it was read from."""
     seeds, epoch, lenet = _load(SEEDS), _load(EPOCH), _load("train-lenet-5")
-    speed, aihwkit = _load("speed-mlp-784-250-10"), _load("speed-aihwkit")
+    speed, aihwkit = _load(SPEED), _load(AIHWKIT)
     convolutions, area = _load(CONVOLUTIONS), _load("synth-default")["blocks"]
     joules = _load("energy")["nanojoules_total"]
     operations = {row["name"]: row["value"] for row in _load("bench")["rows"]}
@@ -121,7 +121,7 @@ def _summary() -> str:
         ),
     }
     sources = (
-        SEEDS, EPOCH, EPOCH, "train-lenet-5", "speed-aihwkit", EPOCH, "synth-default", "energy",
+        SEEDS, EPOCH, EPOCH, "train-lenet-5", AIHWKIT, EPOCH, "synth-default", "energy",
     )  # fmt: skip
     lines = ["| what | measured | |", "|---|---|---|"]
     lines += [
@@ -241,7 +241,7 @@ def _cycles() -> str:
 
 def _speed() -> str:
     """Golden model."""
-    run = _load("speed-mlp-784-250-10")
+    run = _load(SPEED)
     return (
         f"**Golden model** of {run['network']} on its chip: {run['images_per_second']:,.0f}"
         f" training images per second of one CPU core\nas machine code (`{run['command']}`)."
@@ -324,7 +324,7 @@ def _inference() -> str:
 
 def _aihwkit() -> str:
     """Golden model beside aihwkit."""
-    run = _load("speed-aihwkit")
+    run = _load(AIHWKIT)
     return (
         f"**Beside aihwkit {run['versions']['aihwkit']}** (its MixedPrecisionPCMPreset, batch 1,"
         f" one thread), {run['network']} on\nthe same {run['images']:,} images in turns"
@@ -332,7 +332,7 @@ def _aihwkit() -> str:
         "Equal: network, images, mixed precision with blind pulses on PCM devices. Not equal:"
         " phasecore gives the bits of its RTL;\naihwkit has its own device fit, rounds at its"
         " converters and computes the rest in 32-bit floating point\n([all"
-        " differences](speed-aihwkit.json))."
+        f" differences]({AIHWKIT}.json))."
     )
 
 
@@ -390,7 +390,7 @@ def documents() -> dict[Path, str]:
     sections: dict[Callable[[], str], tuple[str, ...]] = {
         _accuracy: (SEEDS, REPLAY), _training: (EPOCH, TRAINING), _cycles: (EPOCH,),
         _ablation: ("ablation",), _convolution: ("train-lenet-5",), _inference: INFERENCE,
-        _speed: ("speed-mlp-784-250-10",), _aihwkit: ("speed-aihwkit",), _bench: (), _area: (),
+        _speed: (SPEED,), _aihwkit: (AIHWKIT,), _bench: (), _area: (),
     }  # fmt: skip
     results = "\n\n".join(
         f"{max(map(_mark, names), default='')} {section()}".strip()

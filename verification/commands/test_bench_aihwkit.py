@@ -7,17 +7,16 @@ import time
 import numpy as np
 import pytest
 
+from phasecore.models.compiler.networks import NETWORKS
 from phasecore.models.training.datasets import load
 from phasecore.scripts.cli import main
 from phasecore.scripts.commands import bench_aihwkit
 from phasecore.scripts.commands.bench_aihwkit import (
-    OURS,
     SETTINGS,
     TARGET,
-    WARM_UP,
     report,
-    take_turns,
 )
+from phasecore.scripts.commands.contestants import OURS, WARM_UP, layers, take_turns
 from phasecore.scripts.report.results import RESULTS
 
 
@@ -78,8 +77,20 @@ def test_with_aihwkit(tmp_path, capsys):
     assert all(len(of) == 2 for of in result["milliseconds_per_image"].values())
 
 
+@pytest.mark.parametrize("network", ["mlp-8-6-10", "conv-8x8"])
+def test_layers_of_a_network(network):
+    """As many weights and biases in every layer of PyTorch as the network has, in its order."""
+    nn = pytest.importorskip("torch").nn
+    network = NETWORKS[network]
+    model = nn.Sequential(*layers(network, nn, linear=nn.Linear, convolution=nn.Conv2d))
+    found = [
+        sum(p.numel() for p in module.parameters()) for module in model if list(module.parameters())
+    ]
+    assert found == [layer.outputs * (layer.inputs + 1) for layer in network.layers]
+
+
 def test_recorded_comparison():
-    result = json.loads((RESULTS / "speed-aihwkit.json").read_text(encoding="utf-8"))
+    result = json.loads((RESULTS / "speed-aihwkit-mlp-784-250-10.json").read_text(encoding="utf-8"))
     assert result["ok"]
     assert set(result["ratios"]) == set(SETTINGS)
     rates = result["images_per_second_by_contestant"]
