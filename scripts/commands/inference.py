@@ -105,9 +105,22 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         mismatches=sum(one["mismatches"] for one in runs),
         values_compared=sum(one["values_compared"] for one in runs),
         packed=args.packed, programmed="rtl" if args.program else "model", runs=runs,
+        **_headline(runs),
     )  # fmt: skip
     results.write(path, result, args)
     return {**result, "ok": not result["mismatches"], "out": str(path)}
+
+
+def _headline(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Figures of the whole result: those of the last profile's images without a gap."""
+    (*_, chosen) = (one for one in runs if one["order"] == ORDERS[0])
+    accuracies = {name: chosen.get(name) for name in ("accuracy_rtl", "accuracy_model")}
+    return {
+        **accuracies,
+        "cycles_per_image": {"total": chosen["cycles_per_image"]},
+        "busy": chosen["busy"],
+        "images_per_second": chosen["images_per_second"],
+    }
 
 
 def _runs(

@@ -104,7 +104,10 @@ def check_phases(result, *, images):
     """Every cycle is in one phase."""
     assert result["images"] == images
     phases = {**result["cycles_per_image"]}
-    assert phases.pop("total") == pytest.approx(sum(phases.values()), abs=1)
+    total = phases.pop("total")
+    assert total == pytest.approx(sum(phases.values()), abs=1)
+    assert len(result["busy_by_core"]) == result["cores"]
+    assert 0 < result["busy"] == max(result["busy_by_core"].values()) < 1
 
 
 def test_rtl_goes_on_from_a_checkpoint(capsys, tmp_path):

@@ -69,7 +69,7 @@ def test_result_has_every_profile_and_order(capsys, tmp_path, monkeypatch, check
             return {
                 "images": 5, "mismatches": 1, "values_compared": 10, "accuracy_rtl": 0.8,
                 "accuracy_float": 0.9, "cycles_per_image": 100.0, "busy": 0.5,
-                "signal_to_noise_db": 12.0,
+                "signal_to_noise_db": 12.0, "images_per_second": 2.0,
             }  # fmt: skip
 
         def stop(self):
@@ -86,6 +86,7 @@ def test_result_has_every_profile_and_order(capsys, tmp_path, monkeypatch, check
     assert (result["mismatches"], result["values_compared"], result["images"]) == (4, 40, 5)
     stored = json.loads((tmp_path / "conv-8x8-rtl.json").read_text(encoding="utf-8"))
     assert stored["runs"] == result["runs"]
+    assert (stored["cycles_per_image"], stored["busy"]) == ({"total": 100.0}, 0.5)
     assert stored["programmed"] == ("rtl" if options else "model")
     text = report(result)
     assert "pcm, one by one: 100 cycles per image, first core busy 50.0 %" in text

@@ -145,6 +145,7 @@ class Progress:
         self._outputs: dict[str, list[NDArray[np.int8]]] = {"rtl": [], "model": []}
         self._labels: list[NDArray[np.uint8]] = []
         self._phases: Counter[str] = Counter()
+        self._windows: Counter[int] = Counter()
         self._mismatches = self._compared = 0
         self._first: list[str] = []
 
@@ -194,6 +195,7 @@ class Progress:
         simulation.twin.train(chunk.images, chunk.labels, [chunk.eta] * len(chunk.labels))
         self._counters.update(report.counters)
         self._phases.update(report.phases)
+        self._windows.update(report.windows)
         # A point for all batches from one refresh to the next, made anew with each of them.
         if self._labels:
             self.curve.pop()
@@ -230,6 +232,9 @@ class Progress:
         tested = self._images["test"]
         per_image = {name: count / images for name, count in self._counters.items()}
         bounds = machine.mapping.bounds(per_image)
+        busy = {
+            node: round(self._windows[node] / self._phases["total"], 4) for node in machine.cores
+        }
         return {
             "complete": complete,
             "epochs": simulation.epochs,
@@ -251,6 +256,8 @@ class Progress:
             },
             "phases_add_up": machine.rtl.phases_add_up,
             "bounds": {name: round(bound, 1) for name, bound in bounds.items()},
+            "busy": max(busy.values()),
+            "busy_by_core": busy,
             "cores": len(machine.cores),
             "weights": simulation.network.weights,
             **{name: self._pulses[name] for name in PULSES},
