@@ -131,7 +131,7 @@ def window(cores: Cores, geometry: Geometry, k: int) -> None:
         largest = len(driven) * geometry.devices * geometry.g_max
     gain, offset = scalars.crossbar_gain_max, scalars.crossbar_offset_max
     if _may_reach_limit(geometry, scalars, len(driven), largest, gain, offset):
-        _count_exactly(cores, geometry, k, x[:driving], len(driven), len(charge))
+        _count_exactly(cores, geometry, k, x[:driving], driven, len(charge))
     scalars.crossbar_windows = (scalars.crossbar_windows + 1) & 0xFFFFFFFF
 
 
@@ -174,28 +174,54 @@ def _may_reach_limit(
 
 @compiled
 def _count_exactly(
-    cores: Cores, geometry: Geometry, k: int, x: Int, driven: int, lines: int
+    cores: Cores, geometry: Geometry, k: int, x: Int, driven: Int, lines: int
 ) -> None:
     """Count again, cycle by cycle, on those of the ``lines`` that may reach the limit."""
     scalars = cores.scalars[k]
-    scales, steps = cores.noise_scales, cores.steps
-    cycles = 1 << (scalars.precision - 1)
+    first = scalars.first
+    reach = cores.reach[first : first + lines]
+    reach[:] = 0
+    if scalars.polarities != BOTH:
+        for at in range(len(driven)):
+            for line in range(lines):
+                reach[line] += abs(_weight(cores, geometry, k, driven[at], first + line))
+    elif scalars.backward:
+        _add_magnitudes(reach, driven, cores.transposed[k], first)
+    else:
+        _add_magnitudes(reach, driven, cores.weights[k], first)
+    is_scaled = False
+    for line in range(lines):
+        gain, offset = cores.gain[k, first + line], abs(cores.offset[k, first + line])
+        largest = int(reach[line])
+        if _may_reach_limit(geometry, scalars, len(driven), largest, gain, offset):
+            if not is_scaled:
+                _scale_noise(cores, geometry, k, x)
+                is_scaled = True
+            _integrate(cores, geometry, k, x, first + line, 1 << (scalars.precision - 1))
+
+
+@compiled
+def _add_magnitudes(reach: Charges, driven: Int, weights: Charges, first: int) -> None:
+    """Add what the lines driven can pull at most on lines ``first`` and up."""
+    for at in range(len(driven)):
+        row = weights[driven[at], first : first + len(reach)]
+        for line in range(len(reach)):
+            reach[line] += abs(row[line])
+
+
+@compiled
+def _scale_noise(cores: Cores, geometry: Geometry, k: int, x: Int) -> None:
+    """Deviations of the read noise up to each cycle of a window."""
+    scalars = cores.scalars[k]
+    steps = cores.steps
     steps[:] = 0
     for i in range(len(x)):
         steps[abs(x[i])] += 1
     squares, on = 0, len(x) - steps[0]
-    for cycle in range(cycles):
+    for cycle in range(1 << (scalars.precision - 1)):
         squares += on * (2 * cycle + 1)
-        scales[cycle] = _noise_scale(geometry, scalars, squares)
+        cores.noise_scales[cycle] = _noise_scale(geometry, scalars, squares)
         on -= steps[cycle + 1]
-    for line in range(scalars.first, scalars.first + lines):
-        largest = 0
-        for i in range(len(x)):
-            if x[i]:
-                largest += abs(_weight(cores, geometry, k, i, line))
-        gain, offset = cores.gain[k, line], abs(cores.offset[k, line])
-        if _may_reach_limit(geometry, scalars, driven, largest, gain, offset):
-            _integrate(cores, geometry, k, x, line, cycles)
 
 
 @compiled

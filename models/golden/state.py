@@ -239,6 +239,8 @@ class Cores(NamedTuple):
     """Numbers of the lines driven, shape (lines + 1,)."""
     charge: NDArray[np.float64]
     """Of a window, shape (lines,)."""
+    reach: NDArray[np.float64]
+    """Bounds of the currents of lines that may reach the limit, shape (lines,)."""
     noise_scales: Int
     """Of every cycle of a window, 1/4096 count."""
     steps: Int
@@ -318,7 +320,7 @@ class CoreState:
             **own, mu_table=self.tables.mu_table, sd_table=self.tables.sd_table,
             memory=own["slots"].reshape(len(seeds), -1), x=np.zeros(lines, dtype=np.int64),
             driven=np.zeros(lines + 1, dtype=np.int64), charge=np.zeros(lines),
-            noise_scales=np.zeros(cycles, dtype=np.int64),
+            reach=np.zeros(lines), noise_scales=np.zeros(cycles, dtype=np.int64),
             steps=np.zeros(cycles + 1, dtype=np.int64), codes=np.zeros(lines, dtype=np.int64),
             deltas=np.zeros(lines, dtype=np.float32), sums=np.zeros((2, lines), dtype=np.int64),
             read=np.zeros((3, lines), dtype=np.int64), targets=np.zeros(lines, dtype=np.int64),
