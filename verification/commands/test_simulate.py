@@ -71,10 +71,10 @@ def test_small_preset_in_icarus(capsys, tmp_path):
 def test_default_preset_in_verilator(capsys, tmp_path):
     network = "mlp-196-50-10" if os.environ.get("PHASECORE_DATA") else "mlp-64-50-10"
     status, result = simulate(
-        capsys, tmp_path, "--config", "default", "--images", "40", "--test-images", "20",
+        capsys, tmp_path, "--config", "default", "--images", "16", "--test-images", "8",
         "--network", network,
     )  # fmt: skip
-    check(result, status, images=40)
+    check(result, status, images=16)
     assert result["config"]["rows"] == 256
 
 

@@ -12,7 +12,7 @@ CONFIGS = {
     "tiny": (TINY, 600),
     "one-block": (TINY.replace(post_lanes=16, vector_words=32), 300),
     "more-cols": (TINY.replace(cols=64, slots=4, vector_words=256), 300),
-    "default": (DEFAULT, 600),
+    "default": (DEFAULT, 200),
 }
 
 
