@@ -55,7 +55,7 @@ def markers(line):
 @pytest.mark.parametrize(
     "name",
     ["devices", "energy", "noc-8x8-rest", "mlp-784-250-10-epoch", "mnist-accuracy-seeds",
-     "simulate-mlp-64-50-10", "train-lenet-5", pytest.param("ablation", marks=pytest.mark.full)],
+     "simulate-mlp-64-50-10", "lenet-5-accuracy", pytest.param("ablation", marks=pytest.mark.full)],
 )  # fmt: skip
 def test_recorded_results_are_drawn_again(name, tmp_path, monkeypatch):
     figures = []

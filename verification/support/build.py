@@ -53,9 +53,7 @@ VERILATOR_LINT = [
     "-Wno-UNSIGNED", "-Wno-UNOPTFLAT", "-Wno-CMPCONST", "-Wno-SYMRSVDWORD",
 ]  # fmt: skip
 VERILATOR_TEST = ["-O3", "--x-assign", "fast", "--x-initial", "fast", *VERILATOR_LINT]
-VERILATOR_FAST = [
-    "--timing", "--no-public-flat-rw", "--public-depth", "1", "-fno-inline", *VERILATOR_TEST,
-]  # fmt: skip
+VERILATOR_FAST = ["--timing", "--no-public-flat-rw", "--public-depth", "1", *VERILATOR_TEST]
 """The top makes its own clock; only its own signals are visible to Python."""
 
 log = logging.getLogger("phasecore")
