@@ -322,6 +322,19 @@ def _inference() -> str:
     )
 
 
+def _pipelines() -> str:
+    """Random pipelines in RTL."""
+    run = _load("random-pipelines")
+    watched = sum(kind["windows_watched"] for kind in run["kinds"])
+    return (
+        f"**{run['runs']:,} random pipelines** of a small chip in RTL"
+        f" ([result](random-pipelines.json)): shapes, strides, paddings, tiles,\ncursors, multicast,"
+        f" joins and stalls are drawn. {run['mismatches']} mismatches in"
+        f" {run['values_compared']:,} values; {watched:,} windows were watched, and no byte of them"
+        " was\nread before or after its time."
+    )
+
+
 def _aihwkit() -> str:
     """Golden model beside aihwkit."""
     run = _load(AIHWKIT)
@@ -390,7 +403,7 @@ def documents() -> dict[Path, str]:
     sections: dict[Callable[[], str], tuple[str, ...]] = {
         _accuracy: (SEEDS, REPLAY), _training: (EPOCH, TRAINING), _cycles: (EPOCH,),
         _ablation: ("ablation",), _convolution: (LENET,), _inference: INFERENCE,
-        _speed: (SPEED,), _aihwkit: (AIHWKIT,), _bench: (), _area: (),
+        _pipelines: (), _speed: (SPEED,), _aihwkit: (AIHWKIT,), _bench: (), _area: (),
     }  # fmt: skip
     results = "\n\n".join(
         f"{max(map(_mark, names), default='')} {section()}".strip()
