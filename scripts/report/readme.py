@@ -328,8 +328,8 @@ def _pipelines() -> str:
     watched = sum(kind["windows_watched"] for kind in run["kinds"])
     return (
         f"**{run['runs']:,} random pipelines** of a small chip in RTL"
-        f" ([result](random-pipelines.json)): shapes, strides, paddings, tiles,\ncursors, multicast,"
-        f" joins and stalls are drawn. {run['mismatches']} mismatches in"
+        f" ([result](random-pipelines.json)): shapes, strides, paddings, tiles,\ncursors,"
+        f" multicast, joins and stalls are drawn. {run['mismatches']} mismatches in"
         f" {run['values_compared']:,} values; {watched:,} windows were watched, and no byte of them"
         " was\nread before or after its time."
     )
