@@ -42,6 +42,9 @@ NEUTRAL = {
 LONG = 8
 """Rows from which on a table is written by column."""
 
+SHORT = 100
+"""Characters of a line that may hold tables, too."""
+
 RESULTS = ROOT / "docs" / "results"
 """Committed results; a command writes there when told to with ``--out``."""
 
@@ -220,12 +223,15 @@ def _rows(value: Any) -> Any:
 
 
 def _text(value: Any, indent: str = "") -> str:
-    """JSON with a line for whatever holds numbers and names only: a point, a row, a series."""
+    """JSON with a line for whatever is short or holds numbers and names only: a point, a row."""
+    flat = json.dumps(value)
+    if not isinstance(value, Mapping | list | tuple):
+        return flat
     parts = value.values() if isinstance(value, Mapping) else value
-    if not isinstance(value, Mapping | list | tuple) or not any(
+    if len(flat) <= SHORT or not any(
         part and isinstance(part, Mapping | list | tuple) for part in parts
     ):
-        return json.dumps(value)
+        return flat
     deeper = f"{indent}  "
     if isinstance(value, Mapping):
         lines = [f"{json.dumps(key)}: {_text(part, deeper)}" for key, part in value.items()]
