@@ -69,8 +69,6 @@ _MISSING = (
     " section 'Beside aihwkit', says what Python 3.11 needs)"
 )
 
-_NAME = "speed-aihwkit-{}"
-
 _VERSIONS = ("numpy", "numba", "torch", "aihwkit")
 
 
@@ -134,9 +132,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise ValueError(
             f"--images must be a multiple of --repeats {args.repeats}, not {args.images}"
         )
-    path = results.destination(
-        args, args.out or Path("build") / "speed", _NAME.format(network.name)
-    )
+    folder: Path = args.out or Path("build") / "speed"
+    path = results.destination(args, folder, f"speed-aihwkit-{network.name}")
     data = load_data(args, network)
     contestants: dict[str, Contestant] = {OURS: Ours(network, args.profile, args.seed)}
     contestants |= {name: Aihwkit(network, name, args.seed) for name in SETTINGS}

@@ -11,11 +11,7 @@ from phasecore.models.compiler.networks import NETWORKS
 from phasecore.models.training.datasets import load
 from phasecore.scripts.cli import main
 from phasecore.scripts.commands import bench_aihwkit
-from phasecore.scripts.commands.bench_aihwkit import (
-    SETTINGS,
-    TARGET,
-    report,
-)
+from phasecore.scripts.commands.bench_aihwkit import SETTINGS, TARGET, report
 from phasecore.scripts.commands.contestants import OURS, WARM_UP, layers, take_turns
 from phasecore.scripts.report.results import RESULTS
 
