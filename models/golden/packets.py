@@ -2,7 +2,7 @@
 """Stream packets of the host: VECTOR and AFFINE from arrays, RESULT to arrays."""
 
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,7 +39,7 @@ class Packet:
     scale: Int | None = None
 
 
-@cache
+@lru_cache(maxsize=None, typed=True)  # 8.0 is refused, though 8 was asked for before
 def header(kind: PacketKind, *, start: int, length: int, slot: int = 0) -> bytes:
     """First beat of a packet, unchecked but for the field widths."""
     values = {"kind": kind, "slot": slot, "start": start, "length": length, "magic": PACKET_MAGIC}

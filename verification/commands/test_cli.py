@@ -290,7 +290,7 @@ def test_a_terminated_command_cleans_up(tmp_path, monkeypatch, capsys):
 
 
 def test_record_has_the_common_keys(tmp_path: Path) -> None:
-    curve = [{"images": 1, "loss": 0.5}, {"images": 5, "loss": 0.25}]
+    curve = [{"images": images, "loss": 1 / images} for images in (1, 2, 4, 5)]
     result = results.record(command="phasecore bench core", seed=3, images=5, curve=curve, empty={})
     args = argparse.Namespace(
         command="phasecore bench core --out y", overwrite=False, images=5, out="y"
@@ -300,8 +300,8 @@ def test_record_has_the_common_keys(tmp_path: Path) -> None:
     inputs = {"command": "bench core", "images": 5}
     text = path.read_text(encoding="utf-8")
     assert json.loads(text) == {**result, "inputs": inputs}
-    # A line for every point of a curve.
-    assert '    {"images": 5, "loss": 0.25}\n  ],\n' in text
+    # A line for every point of a curve that is too long for one line.
+    assert '    {"images": 5, "loss": 0.2}\n  ],\n' in text
     first = ["command", "commit", "preset", "config", "seed", "images", "mismatches"]
     assert list(result)[:7] == first
     assert (result["images"], result["mismatches"], result["accuracy_rtl"]) == (5, None, None)
