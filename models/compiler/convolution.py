@@ -166,13 +166,13 @@ def conv(
 
 def dense(
     inputs: int, outputs: int, *, function: Function = Function.TANH, index_log2: int = 1,
-    forward_lsb_log2: int = 13, backward_lsb_log2: int = 13,
+    forward_lsb_log2: int = 13, backward_lsb_log2: int = 13, eta_scale: float = 1.0,
 ) -> ConvLayer:  # fmt: skip
     """A fully connected layer."""
     return ConvLayer(
         inputs=inputs, outputs=outputs, row_start=0, col_start=0, channels=inputs,
         function=function, index_log2=index_log2, forward_lsb_log2=forward_lsb_log2,
-        backward_lsb_log2=backward_lsb_log2,
+        backward_lsb_log2=backward_lsb_log2, eta_scale=eta_scale,
     )  # fmt: skip
 
 
@@ -200,7 +200,7 @@ CONV_NETWORKS: Mapping[str, ConvNetwork] = {
                 dense(120, 84, forward_lsb_log2=14, backward_lsb_log2=14),
                 dense(
                     84, 10, function=Function.SIGMOID, index_log2=2, forward_lsb_log2=16,
-                    backward_lsb_log2=14,
+                    backward_lsb_log2=14, eta_scale=0.3,
                 ),
             ),
             training=Training(eta=0.06, eta_end=0.005, epochs=10),
