@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -41,20 +41,26 @@ class Line:
 
     def __init__(self, what: str, total: int | None, unit: str, done: int = 0):
         self._what, self._total, self._unit = what, total, unit
-        self._done = self._first = done
+        self._first = done
+        self._done: int | Callable[[], int] = done
         self._note = ""
         self._began = time.monotonic()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._tell, daemon=True)
         self._thread.start()
 
-    def to(self, done: int, note: str = "") -> None:
-        """So many are done; ``note`` says how well."""
+    @property
+    def done(self) -> int:
+        """How many are done."""
+        return self._done() if callable(self._done) else self._done
+
+    def to(self, done: int | Callable[[], int], note: str = "") -> None:
+        """So many are done, or what a function says whenever it is told; ``note``: how well."""
         self._done, self._note = done, note
 
     def step(self, note: str = "") -> None:
         """One more is done."""
-        self.to(self._done + 1, note)
+        self.to(self.done + 1, note)
 
     def close(self) -> None:
         """Take the line away."""
@@ -88,7 +94,7 @@ class Line:
         ):  # fmt: skip
             bar.start_t -= PATIENCE
             while not self._ended.wait(REDRAWN):
-                bar.n = self._done
+                bar.n = self.done
                 bar.set_postfix_str(self._note, refresh=False)
                 bar.refresh()
 
@@ -97,12 +103,13 @@ class Line:
         if not self._unit:
             return f"{self._what}: {_clock(seconds)} so far"
         of_all = "" if self._total is None else f" of {self._total}"
-        parts = [f"{self._what}: {self._done}{of_all} {self._unit}"]
-        done = self._done - self._first
-        if done:
-            parts.append(f"{done / seconds:.3g} per second")
+        done = self.done
+        parts = [f"{self._what}: {done}{of_all} {self._unit}"]
+        new = done - self._first
+        if new:
+            parts.append(f"{new / seconds:.3g} per second")
             if self._total is not None:
-                parts.append(f"{_clock((self._total - self._done) * seconds / done)} left")
+                parts.append(f"{_clock((self._total - done) * seconds / new)} left")
         return ", ".join([*parts, self._note] if self._note else parts)
 
 

@@ -43,6 +43,16 @@ def test_the_log_gets_few_lines(hasty: pytest.LogCaptureFixture) -> None:
     assert hasty.messages[-1].endswith(" left, loss 0.5")
 
 
+def test_a_function_is_asked_when_it_is_told(hasty: pytest.LogCaptureFixture) -> None:
+    done = iter(range(2, 100, 3))
+    with progress.counted("training", 100, "images") as line:
+        line.to(lambda: next(done), "loss 0.5")
+        time.sleep(0.8)
+    assert [message.split(",")[0] for message in hasty.messages[:2]] == [
+        "training: 2 of 100 images", "training: 5 of 100 images",
+    ]  # fmt: skip
+
+
 def test_work_without_a_number_tells_its_time(hasty: pytest.LogCaptureFixture) -> None:
     with progress.working("building"):
         time.sleep(0.3)

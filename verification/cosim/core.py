@@ -8,6 +8,7 @@ the memory, pulses per device.
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +29,7 @@ __all__ = [
     "build_top",
     "compare",
     "compare_state",
+    "packets_so_far",
     "read_trace",
     "simulate",
     "write_macro",
@@ -228,6 +230,13 @@ def read_trace(path: Path, config: CoreConfig) -> HardwareTrace:
         {name.decode(): int(n) for name, n in map(bytes.split, kinds.pop(b"C", []))},
         [line.decode() for rest in kinds.values() for line in rest],
     )
+
+
+def packets_so_far(path: Path) -> int:
+    """Complete packets in the trace file of ``chip_top``; 0 if it is not there."""
+    with suppress(FileNotFoundError):
+        return path.read_bytes().count(b"M 1 ")
+    return 0
 
 
 def _by_key(events: Int) -> Int:

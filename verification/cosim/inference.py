@@ -7,6 +7,7 @@ Every ADC code, vector byte and result packet is compared, and at the end of a r
 import logging
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from phasecore.models.training.state import Arrays, values
 from phasecore.progress import counted
 from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.verification.cosim.batches import AHEAD, Batches
+from phasecore.verification.cosim.core import packets_so_far
 from phasecore.verification.cosim.machine import Chunk, Machine
 
 __all__ = ["Inference", "Programmed", "program"]
@@ -115,6 +117,8 @@ class Inference(Batches):
         self.start(folder, sim=sim, waves=False)
         with counted(f"inference in RTL{what}", len(self.images), "images") as line:
             for index in range(self.batches):
+                note = f"{totals['mismatches']} mismatches"
+                line.to(partial(self._images, folder, index, len(outputs["rtl"])), note)
                 seconds = self.seconds(folder, index, check)
                 self.write(folder, index + 1 + AHEAD)
                 chunk, report = self.check(folder, index)
@@ -130,12 +134,15 @@ class Inference(Batches):
                 windows.update(report.windows)
                 for machine, found in report.outputs.items():
                     outputs[machine] += found
-                done = len(outputs["rtl"]) // self.mapping.vectors
-                line.to(done, f"{totals['mismatches']} mismatches")
         self.finish()
         for text in first[:3]:
             log.error("mismatch: %s", text)
         return self._figures(totals, windows, first, outputs)
+
+    def _images(self, folder: Path, index: int, packets: int) -> int:
+        """Images that are through while batch ``index`` runs; ``packets`` were before it."""
+        packets += packets_so_far(folder / f"trace_{index}.txt")
+        return packets // self.mapping.vectors
 
     def _figures(
         self, totals: Counter[str], windows: Counter[int], first: list[str],

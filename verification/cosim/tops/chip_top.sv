@@ -140,7 +140,11 @@ module chip_top;
 
     integer fd = 0;
     always @(posedge clk)
-        if (fd != 0 && m_tvalid && m_tready) $fwrite(fd, "M %b %h %h\n", m_tlast, m_tkeep, m_tdata);
+        if (fd != 0 && m_tvalid && m_tready) begin
+            $fwrite(fd, "M %b %h %h\n", m_tlast, m_tkeep, m_tdata);
+            // Whoever waits for the batch counts its packets.
+            if (m_tlast) $fflush(fd);
+        end
 
     `define CORE(N) \
         chip_probe #(.NODE(N), .POST_LANES(POST_LANES), .ADDRESS_BITS(ADDRESS_BITS)) probe_``N ( \
