@@ -33,10 +33,10 @@ LOOPED = 0xFFFF
 """Most passes of a loop."""
 
 
-def product(opcode: Opcode, recipe: Recipe, *, segment: int, slot: int) -> int:
+def product(opcode: Opcode, config: CoreConfig, *, segment: int, slot: int) -> int:
     """FORWARD or BACKWARD of a segment, with all input bits, signs and polarities."""
     return encode(
-        opcode, segment=segment, slot=slot, precision=recipe.config.input_bits, input_signs=3,
+        opcode, segment=segment, slot=slot, precision=config.input_bits, input_signs=3,
         polarities=3,
     )  # fmt: skip
 

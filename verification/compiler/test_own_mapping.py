@@ -89,7 +89,7 @@ class OwnMapping(Mapping):
 
     def forward(self):
         yield encode(Opcode.LOAD, affine=0, slot=X)
-        yield product(Opcode.FORWARD, self.recipe, segment=SEGMENT, slot=X)
+        yield product(Opcode.FORWARD, self.config, segment=SEGMENT, slot=X)
         shift, start = self.recipe.shifts[0], LAYER.col_start
         yield activate(
             SEGMENT, Function.SIGMOID, shift=shift, destination=OUTPUT, destination_line=start

@@ -376,7 +376,7 @@ class ChipMapping(Mapping):
         """Partial sums; ``release`` names objects that are done with by then."""
         first = self.network.layers[0]
         yield encode(Opcode.AWAIT, objects=1 << TileObject.X)
-        yield product(Opcode.FORWARD, self.recipe, segment=0, slot=slot)
+        yield product(Opcode.FORWARD, self.config, segment=0, slot=slot)
         yield activate(0, Function.NONE)
         if tile:
             release |= 1 << TileObject.PARTIALS
@@ -405,7 +405,7 @@ class ChipMapping(Mapping):
         for index in range(1, len(layers)):
             is_last = index == self.network.last
             slot = self._outputs[index - 1]
-            yield product(Opcode.FORWARD, self.recipe, segment=index - 1, slot=slot)
+            yield product(Opcode.FORWARD, self.config, segment=index - 1, slot=slot)
             line = layers[index].col_start if is_last else layers[index + 1].row_start
             yield activate(
                 index - 1, Function.SIGMOID, shift=self.recipe.shifts[index],
@@ -421,7 +421,7 @@ class ChipMapping(Mapping):
         )
         for index in reversed(range(last)):
             slot = self._deltas[index + 1]
-            yield product(Opcode.BACKWARD, self.recipe, segment=index, slot=slot)
+            yield product(Opcode.BACKWARD, self.config, segment=index, slot=slot)
             yield self._delta(index, index, axis=1)
         yield send(
             HeadRoute.BACK, self._deltas[0], first_line=layers[0].col_start,

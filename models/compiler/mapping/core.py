@@ -140,7 +140,7 @@ class CoreMapping(Mapping):
     def _forward(self) -> Iterator[int]:
         layers = self.network.layers
         for index, layer in enumerate(layers):
-            yield product(Opcode.FORWARD, self.recipe, segment=index, slot=self._input(index))
+            yield product(Opcode.FORWARD, self.config, segment=index, slot=self._input(index))
             is_last = index == self.network.last
             yield activate(
                 index, Function.SIGMOID, shift=self.recipe.shifts[index],
@@ -156,7 +156,7 @@ class CoreMapping(Mapping):
         )  # fmt: skip
         for index in reversed(range(last)):
             yield product(
-                Opcode.BACKWARD, self.recipe, segment=index + 1, slot=self._delta(index + 1)
+                Opcode.BACKWARD, self.config, segment=index + 1, slot=self._delta(index + 1)
             )
             yield delta(
                 self.recipe, index, segment=index + 1, axis=Axis.ROWS, output=self._output(index),

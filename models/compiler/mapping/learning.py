@@ -438,7 +438,7 @@ class Learning:
             if number + 1 == len(stage.reads.places):
                 yield encode(Opcode.RELEASE, objects=1 << errors)
             if stage.layer:
-                yield product(Opcode.BACKWARD, self._recipe, segment=0, slot=error)
+                yield product(Opcode.BACKWARD, self._recipe.config, segment=0, slot=error)
             yield gather(ConvObject.FRAME, window, row, col)
             yield encode(Opcode.OUTER, segment=0, slot=window, delta=error, transfer=0)
             if stage.layer:
@@ -474,7 +474,7 @@ class Learning:
         number = [tile.node for tile in self._tiles].index(stage.node)
         outputs = self._layers[stage.layer].outputs
         yield gather(TileObject.FRAME, WINDOW[0])
-        yield product(Opcode.FORWARD, self._recipe, segment=0, slot=WINDOW[0])
+        yield product(Opcode.FORWARD, self._recipe.config, segment=0, slot=WINDOW[0])
         yield encode(Opcode.RELEASE, objects=1 << TileObject.FRAME)
         yield activate(0, Function.NONE)
         if number:
@@ -483,7 +483,7 @@ class Learning:
             TileRoute.SUMS, length=outputs, behind=TileObject.PARTIALS if number else None
         )
         yield encode(Opcode.AWAIT, objects=1 << TileObject.DELTAS)
-        yield product(Opcode.BACKWARD, self._recipe, segment=0, slot=DELTAS[0])
+        yield product(Opcode.BACKWARD, self._recipe.config, segment=0, slot=DELTAS[0])
         yield self._carry()
         yield encode(
             Opcode.SCATTER, object=TileObject.SUMS, slot=SUMMED, block=0, block_row=0, block_col=0
@@ -513,7 +513,9 @@ class Learning:
         )  # fmt: skip
         for layer in reversed(range(first, last)):
             above = layer + 1
-            yield product(Opcode.BACKWARD, self._recipe, segment=above - first, slot=slots[above])
+            yield product(
+                Opcode.BACKWARD, self._recipe.config, segment=above - first, slot=slots[above]
+            )
             yield self._delta(
                 layer, segment=above - first, axis=Axis.ROWS, source=DeltaSource.CODES,
                 output=layer - first, destination=slots[layer], destination_line=lines[layer],

@@ -481,7 +481,7 @@ class PipelineMapping(Mapping):
         # The first window of a block does not take the slot of the last one before it.
         slot = X[index % len(X)]
         yield gather(frame, slot, row, col)
-        yield product(Opcode.FORWARD, self.recipe, segment=0, slot=slot)
+        yield product(Opcode.FORWARD, self.config, segment=0, slot=slot)
         if index == len(stage.reads.places) - 1:
             yield encode(Opcode.RELEASE, objects=1 << frame)
 
@@ -531,7 +531,7 @@ class PipelineMapping(Mapping):
         )  # fmt: skip
         for slot in range(len(self._places)):
             index += 1
-            yield product(Opcode.FORWARD, self.recipe, segment=slot + 1, slot=slot)
+            yield product(Opcode.FORWARD, self.config, segment=slot + 1, slot=slot)
             following = places[slot + 1]
             yield activate(
                 slot + 1, self.layers[index].function, shift=self.recipe.shifts[index],

@@ -12,7 +12,7 @@ import numpy as np
 
 from phasecore.models.compiler.graph import MEANS, GraphLayer, Pool
 from phasecore.models.compiler.mapping.base import Memory
-from phasecore.models.compiler.program import activate, gather, loop, send, send_sums
+from phasecore.models.compiler.program import activate, gather, loop, product, send, send_sums
 from phasecore.models.compiler.quantise import QuantLayer, Tile
 from phasecore.models.golden.packets import affine_bytes, vector_bytes
 from phasecore.rtl.spec.core import CoreConfig
@@ -217,10 +217,7 @@ class Stage:
         if self.layer.joined:
             yield encode(Opcode.AWAIT, objects=self._joined)
         yield gather(GraphObject.FRAME, slot, row, col)
-        yield encode(
-            Opcode.FORWARD, segment=ALL, slot=slot, precision=config.input_bits,
-            input_signs=3, polarities=3,
-        )  # fmt: skip
+        yield product(Opcode.FORWARD, config, segment=ALL, slot=slot)
         if (index + 1) % len(places) == 0:
             yield encode(Opcode.RELEASE, objects=1 << GraphObject.FRAME | self._joined)
 
