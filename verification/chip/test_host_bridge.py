@@ -19,8 +19,10 @@ TINY, SMALL = CHIPS["tiny"], CHIPS["small"]
         TINY.replace(host_routes=5, host_objects=3),
         pytest.param(SMALL, marks=pytest.mark.full),
         CHIPS["default"],
-        SMALL.replace(noc=SMALL.noc.replace(virtual_channels=1, depth=2)),
-        SMALL.replace(noc=SMALL.noc.replace(virtual_channels=4, depth=6)),
+        *(
+            pytest.param(SMALL.replace(noc=SMALL.noc.replace(**noc)), marks=pytest.mark.full)
+            for noc in ({"virtual_channels": 1, "depth": 2}, {"virtual_channels": 4, "depth": 6})
+        ),
     ],
     ids=["tiny", "small", "default", "one channel", "four channels"],
 )

@@ -21,12 +21,14 @@ def run(capsys, folder, *options):
 
 
 def test_goes_on_where_it_was(capsys, tmp_path, monkeypatch):
-    """Three pipelines in RTL, then twice as many, and no more."""
+    """Three pipelines in RTL, then twice as many, and no more; RTL is asked once."""
     simulated = []
     run_cases = pipelines.run_cases
 
     def counted(config, cases, folder, **options):
         simulated.append(len(cases))
+        if len(simulated) > 1:
+            return [Verdict(case) for case in cases]
         return run_cases(config, cases, folder, **options)
 
     monkeypatch.setattr(pipelines, "run_cases", counted)

@@ -10,9 +10,9 @@ BENCH = "phasecore.verification.core.tb_window_unit"
 TINY, DEFAULT = CHIPS["tiny"].core, CHIPS["default"].core
 CONFIGS = {
     "tiny": (TINY, 600),
-    "one-block": (TINY.replace(post_lanes=16, vector_words=32), 300),
-    "more-cols": (TINY.replace(cols=64, slots=4, vector_words=256), 300),
-    "default": (DEFAULT, 200),
+    "one-block": (TINY.replace(post_lanes=16, vector_words=32), 150),
+    "more-cols": (TINY.replace(cols=64, slots=4, vector_words=256), 150),
+    "default": (DEFAULT, 100),
 }
 
 

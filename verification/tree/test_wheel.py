@@ -135,7 +135,9 @@ def simulate(installed: Installed, folder: Path) -> None:
     assert result["values_compared"] > 1000
 
 
-@pytest.mark.parametrize("command", [generate, train, simulate])
+@pytest.mark.parametrize(
+    "command", [pytest.param(generate, marks=pytest.mark.full), train, simulate]
+)
 def test_commands_work_in_an_empty_folder(
     installed: Installed, tmp_path: Path, command: Callable[[Installed, Path], None]
 ) -> None:
