@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +19,7 @@ from phasecore.models.compiler.network import ONE, Training
 from phasecore.models.compiler.windows import LayerInput
 from phasecore.rtl.spec.instructions import GROUP, Function
 
-__all__ = ["INPUT", "MEANS", "Graph", "GraphLayer", "Pool", "Real", "from_network"]
+__all__ = ["INPUT", "MEANS", "Graph", "GraphLayer", "Images", "Pool", "Real", "from_network"]
 
 INPUT = "input"
 """Name of the tensor that the host sends."""
@@ -28,6 +28,11 @@ BATCH = 64
 """Images that are computed at a time."""
 
 Real = NDArray[np.float64]
+
+Images = NDArray[np.uint8] | NDArray[np.int8]
+"""Input codes, shape (images, inputs)."""
+
+T = TypeVar("T", bound=np.generic)
 
 _FUNCTIONS: Mapping[Function, Callable[[Any], Any]] = {
     Function.IDENTITY: lambda a: a,
@@ -283,30 +288,39 @@ class Graph:
             found.append(replace(layer, reads=reads))
         return replace(self, layers=tuple(found))
 
-    def run(self, images: NDArray[np.uint8]) -> Iterator[tuple[GraphLayer, Real, Real, Real]]:
+    def run(self, images: Images | Real) -> Iterator[tuple[GraphLayer, Real, Real, Real]]:
         """Every layer with its windows, shape (images, positions, rows), their sums with bias and
         skip, and its output tensor, shape (images, codes)."""
         tensors: dict[str, Any] = {INPUT: images * self.code}
         for layer in self.layers:
-            windows = _windows(layer.reads, self._joined(layer, tensors))
+            windows = self.windows(layer, tensors)
             sums = windows @ layer.weights + layer.bias
             if layer.skip is not None:
                 sums += tensors[layer.skip].reshape(sums.shape)
             tensors[layer.name] = _pooled(layer, layer.activations(sums))
             yield layer, windows, sums, tensors[layer.name]
 
-    def _joined(self, layer: GraphLayer, tensors: Mapping[str, Real]) -> Real:
+    def windows(self, layer: GraphLayer, tensors: Mapping[str, NDArray[T]]) -> NDArray[T]:
+        """Rows of a layer's im2col matrix at all positions, in raster order.
+
+        ``tensors`` are those before it by name, shape (images, codes); the shape is then (images,
+        positions, rows).
+        """
+        return _windows(layer.reads, self._joined(layer, tensors))
+
+    def _joined(self, layer: GraphLayer, tensors: Mapping[str, NDArray[T]]) -> NDArray[T]:
         """Tensor that a layer's windows are of; channels that no source has are 0."""
         if not layer.joined:
             return tensors[layer.source]
         reads = layer.reads
-        count = len(tensors[layer.source])
-        found = np.zeros((count, reads.height * reads.width, reads.channels))
+        source = tensors[layer.source]
+        count, pixels = len(source), reads.height * reads.width
+        found = np.zeros((count, pixels, reads.channels), dtype=source.dtype)
         for tensor, part in zip(layer.sources, self.lines(layer), strict=True):
             found[:, :, part] = tensors[tensor].reshape(count, -1, len(part))
         return found.reshape(count, -1)
 
-    def outputs(self, images: NDArray[np.uint8]) -> Real:
+    def outputs(self, images: Images | Real) -> Real:
         """Output of every image, shape (images, codes)."""
         parts = []
         for start in range(0, len(images), BATCH):
@@ -315,16 +329,14 @@ class Graph:
         return np.concatenate(parts)
 
 
-def _windows(reads: LayerInput, tensor: Real) -> Real:
-    """Rows of the im2col matrix at all positions, in raster order."""
+def _windows(reads: LayerInput, tensor: NDArray[T]) -> NDArray[T]:
     top, left, bottom, right = reads.padding
     frames = tensor.reshape(-1, reads.height, reads.width, reads.channels)
     frames = np.pad(frames, ((0, 0), (top, bottom), (left, right), (0, 0)))
     views = np.lib.stride_tricks.sliding_window_view(frames, reads.kernel, axis=(1, 2))
     views = views[:, :: reads.stride[0], :: reads.stride[1]].transpose(0, 1, 2, 4, 5, 3)
     rows, cols = views.shape[1:3]
-    found: Real = views.reshape(len(tensor), rows * cols, reads.matrix_rows)
-    return found
+    return views.reshape(len(tensor), rows * cols, reads.matrix_rows)
 
 
 def _pooled(layer: GraphLayer, values: Real) -> Real:

@@ -20,9 +20,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from phasecore.models.compiler.graph import BATCH, INPUT, MEANS, Graph, GraphLayer, Real
+from phasecore.models.compiler.graph import (
+    BATCH,
+    INPUT,
+    MEANS,
+    Graph,
+    GraphLayer,
+    Images,
+    Real,
+)
 from phasecore.models.compiler.network import INDEX_LOG2, ONE
 from phasecore.models.compiler.recipe import mean_pulse
 from phasecore.models.golden.arithmetic import Int
@@ -139,7 +146,7 @@ def row_tiles(layer: GraphLayer, config: CoreConfig) -> list[range]:
 
 
 def quantise(
-    graph: Graph, images: NDArray[np.uint8], config: CoreConfig, profile: DeviceProfile
+    graph: Graph, images: Images, config: CoreConfig, profile: DeviceProfile
 ) -> list[QuantLayer]:
     """Integers of all layers.
 
@@ -169,7 +176,7 @@ def quantise(
     return found
 
 
-def _samples(graph: Graph, images: NDArray[np.uint8]) -> dict[str, _Samples]:
+def _samples(graph: Graph, images: Images) -> dict[str, _Samples]:
     """Samples of all layers."""
     found: dict[str, list[_Samples]] = {layer.name: [] for layer in graph.layers}
     rng = np.random.Generator(np.random.PCG64(0))
@@ -342,7 +349,7 @@ def _targets(weights: Real, config: CoreConfig, profile: DeviceProfile) -> Int:
 
 
 def corrected(
-    graph: Graph, layers: Sequence[QuantLayer], images: NDArray[np.uint8],
+    graph: Graph, layers: Sequence[QuantLayer], images: Images,
     programmed: Sequence[Real],
 ) -> list[QuantLayer]:  # fmt: skip
     """The same with scales and biases for the weights that the devices have got.

@@ -42,7 +42,7 @@ from phasecore.models.golden.state import (
 )
 from phasecore.rtl.spec.core import CoreConfig
 
-__all__ = ["BOTH", "Crossbar", "drive_slot", "list_driven", "prepare", "window"]
+__all__ = ["BOTH", "Crossbar", "count", "drive_slot", "list_driven", "prepare", "window"]
 
 _MASK = 0xFFFFFFFF
 
@@ -105,11 +105,8 @@ def window(cores: Cores, geometry: Geometry, k: int) -> None:
     Lines that are not sensed count 0, other lines keep what they had.
     """
     x, scalars = cores.x, cores.scalars[k]
-    sensed, driving = geometry.cols, geometry.rows
-    if scalars.backward:
-        sensed, driving = driving, sensed
-    lines = slice(scalars.first, min(scalars.stop, sensed))
-    charge = cores.charge[lines]
+    sensed = geometry.rows if scalars.backward else geometry.cols
+    charge = cores.charge[scalars.first : min(scalars.stop, sensed)]
     cycles = 1 << (scalars.precision - 1)
     driven = cores.driven[: scalars.driven]
     cores.charge[:] = geometry.reference_current * cycles if scalars.reference else 0
@@ -119,12 +116,25 @@ def window(cores: Cores, geometry: Geometry, k: int) -> None:
         _add_rows(cores.charge[:sensed], x, driven, cores.transposed[k], scalars)
     else:
         _add_rows(cores.charge[:sensed], x, driven, cores.weights[k], scalars)
+    count(cores, geometry, k, charge)
+
+
+@compiled
+def count(cores: Cores, geometry: Geometry, k: int, charge: Charges) -> None:
+    """Count what :func:`window` does of charges by the lines driven, up to the last one sensed."""
+    x, scalars = cores.x, cores.scalars[k]
+    lines = slice(scalars.first, scalars.first + len(charge))
+    cycles = 1 << (scalars.precision - 1)
+    driven = cores.driven[: scalars.driven]
     squares, largest = _measure(x, driven, cores.peaks[k, scalars.backward])
     _convert(
         cores.counts[k, lines], charge, cores.gain[k, lines], cores.offset[k, lines],
         cores.noise_keys[k, lines], scalars.crossbar_windows,
         _noise_scale(geometry, scalars, squares), cycles, scalars.lsb_log2,
     )  # fmt: skip
+    sensed, driving = geometry.cols, geometry.rows
+    if scalars.backward:
+        sensed, driving = driving, sensed
     cores.counts[k, sensed:] = 0
     cores.at_limit[k, :] = False
     if scalars.polarities != BOTH:

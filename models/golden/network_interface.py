@@ -30,8 +30,8 @@ from phasecore.rtl.spec.instructions import CREDITS_MAX, PacketKind
 from phasecore.rtl.spec.messages import GRANT_MAX, LINES_PER_FLIT, MessageKind
 
 __all__ = [
-    "all_ready", "feed", "gather", "normalise", "read_by_all", "release", "scatter", "send",
-    "sendable",
+    "all_ready", "feed", "gather", "normalise", "partial_sum", "read_by_all", "release", "scatter",
+    "send", "sendable",
 ]  # fmt: skip
 
 _OBJECT, _RANGE, _CREDIT, _ = range(len(NocFault))
@@ -173,12 +173,17 @@ def send(
     if i.partial:
         kind = _KIND_PARTIAL
         for at in range(i.length):
-            exact = round_shift(cores.accumulators[k, i.first_line + at], PARTIAL_SHIFT)
-            values[at] = clip(exact, -_PARTIAL_MAX - 1, _PARTIAL_MAX)
+            values[at] = partial_sum(cores.accumulators[k, i.first_line + at])
     else:
         copy(values, cores.slots[k, i.slot, i.first_line : i.first_line + i.length])
     _post(cores, geometry, noc, route, kind, i.first_line, i.length, results, progress)
     return True
+
+
+@compiled
+def partial_sum(accumulator: int) -> int:
+    """What of an accumulator travels as a partial sum."""
+    return clip(round_shift(accumulator, PARTIAL_SHIFT), -_PARTIAL_MAX - 1, _PARTIAL_MAX)
 
 
 @compiled

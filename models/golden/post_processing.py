@@ -21,7 +21,17 @@ from phasecore.models.golden.trace import log_code, log_vector
 from phasecore.rtl.spec.core import ACTIVATION_INDEX_MAX, EXPONENT_BITS
 from phasecore.rtl.spec.instructions import DeltaSource, Function
 
-__all__ = ["SIGMOID", "TANH", "PostProcessing", "activate", "delta", "derivative", "normalise"]
+__all__ = [
+    "SIGMOID",
+    "TANH",
+    "PostProcessing",
+    "activate",
+    "activation",
+    "delta",
+    "derivative",
+    "normalise",
+    "overflows",
+]
 
 SCALE_ONE = 128
 """Affine scale of 1.0 (unsigned 1.7)."""
@@ -66,9 +76,9 @@ def activate(cores: Cores, geometry: Geometry, k: int, i: Any) -> None:
             continue
         u = round_shift(s, i.shift)
         to = wrapped(i.destination_line + at, geometry.lines)
-        vector[to] = _activation(u, i.function)
+        vector[to] = activation(u, i.function)
         log_vector(cores, k, i.destination, to, vector[to])
-        codes += _overflows(u, i.function)
+        codes += overflows(u, i.function)
     scalars.post_accumulator_saturations += sums
     scalars.post_code_saturations += codes
     if i.function != _NONE:
@@ -166,7 +176,8 @@ def _scaled(cores: Cores, k: int, i: Any, line: int, code: int) -> int:
 
 
 @compiled
-def _activation(u: int, function: int) -> int:
+def activation(u: int, function: int) -> int:
+    """Code that a function makes of an index, or of a sum in codes."""
     index = clip(u, -ACTIVATION_INDEX_MAX, ACTIVATION_INDEX_MAX) + ACTIVATION_INDEX_MAX
     if function == _SIGMOID:
         return _SIGMOID_TABLE[index]
@@ -176,7 +187,7 @@ def _activation(u: int, function: int) -> int:
 
 
 @compiled
-def _overflows(u: int, function: int) -> bool:
+def overflows(u: int, function: int) -> bool:
     """The activation of ``u`` is saturated, and counted."""
     if function == _IDENTITY:
         return abs(u) > CODE_MAX

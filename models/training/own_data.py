@@ -18,7 +18,7 @@ from phasecore.models.training.datasets import (
     whole,
 )
 
-__all__ = ["ACCEPTED", "load_for", "load_own"]
+__all__ = ["ACCEPTED", "load_for", "load_own", "read_arrays", "read_labels"]
 
 ACCEPTED = (
     "a folder of the four IDX files of MNIST's format (Fashion-MNIST, EMNIST; .gz or not) or one of"
@@ -40,6 +40,9 @@ _IDX_NAMES = {
     "y_test": ("t10k-labels-idx1-ubyte", "test-labels-idx1-ubyte"),
 }
 """How the names of IDX files end, but for .gz."""
+
+PLAIN = {"x": "x_test", "y": "y_test"}
+"""Arrays of an ``.npz`` file of images that are all for the test."""
 
 _GREY_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 """Pillow's pixels of at most 8 bits per colour."""
@@ -79,7 +82,7 @@ def load_own(path: Path, inputs: int) -> Dataset:
             arrays[key] = _codes(arrays[key], inputs, f"{path}: {key}")
     for key in ("y_train", "y_test"):
         if key in arrays:
-            arrays[key] = _labels(arrays[key], f"{path}: {key}")
+            arrays[key] = read_labels(arrays[key], f"{path}: {key}")
     for part in ("train", "test"):
         images, labels = (len(arrays.get(f"{kind}_{part}", ())) for kind in "xy")
         if images != labels:
@@ -87,7 +90,21 @@ def load_own(path: Path, inputs: int) -> Dataset:
     return _split(path.resolve().name.removesuffix(".npz"), arrays)
 
 
-def _read(path: Path) -> Parts:
+def read_arrays(path: Path, *, colour: bool = False) -> Parts:
+    """x_test, y_test and perhaps x_train, y_train as they are in the files.
+
+    Without a part for the test, all images are for it. ``colour``: pictures have three channels.
+    """
+    if path.is_file() and path.suffix == ".npz":
+        found = _npz(path, tests=True)
+    else:
+        found = _read(path, colour=colour)
+    if "x_test" not in found:
+        return {"x_test": found["x_train"], "y_test": found["y_train"]}
+    return found
+
+
+def _read(path: Path, *, colour: bool = False) -> Parts:
     """Arrays of x_train, y_train and perhaps x_test, y_test as they are in the files."""
     if path.is_file() and path.suffix == ".npz":
         return _npz(path)
@@ -101,7 +118,7 @@ def _read(path: Path) -> Parts:
             key: read_idx(idx_content(file), (None,) * ranks[key], str(file))
             for key, file in found.items()
         }
-    return _pictures(path)
+    return _pictures(path, colour=colour)
 
 
 def _prefix(path: Path) -> str | None:
@@ -129,21 +146,25 @@ def _idx_files(folder: Path, prefix: str | None) -> dict[str, Path]:
     return found
 
 
-def _npz(path: Path) -> Parts:
+def _npz(path: Path, *, tests: bool = False) -> Parts:
+    """Arrays of a file; with ``tests`` images for the test are enough, which may be ``PLAIN``."""
     try:
         with np.load(path, allow_pickle=False) as stored:
-            arrays = {key: stored[key] for key in _IDX_NAMES if key in stored.files}
             names = stored.files
+            arrays = {key: stored[key] for key in _IDX_NAMES if key in names}
+            if tests and not arrays and set(PLAIN) <= set(names):
+                arrays = {key: stored[name] for name, key in PLAIN.items()}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"cannot read {path}: {error}") from error
-    tests = any(key.endswith("test") for key in arrays)
+    parts = {key.partition("_")[2] for key in arrays}
+    needed = parts if tests and parts else parts | {"train"}
     for key in _IDX_NAMES:
-        if key not in arrays and (tests or key.endswith("train")):
+        if key not in arrays and key.partition("_")[2] in needed:
             raise DataError(f"{path} has no array {key}, only {', '.join(names) or 'none'}")
     return arrays
 
 
-def _pictures(folder: Path) -> Parts:
+def _pictures(folder: Path, *, colour: bool) -> Parts:
     """Pictures in folders by class; the classes of train and test are the same."""
     roots = {part: folder / part for part in ("train", "test") if (folder / part).is_dir()}
     if "train" not in roots:
@@ -157,7 +178,7 @@ def _pictures(folder: Path) -> Parts:
         if not any(by_class):
             raise DataError(f"{root} has no pictures in folders; accepted: {ACCEPTED}")
         arrays[f"y_{part}"] = np.repeat(np.arange(len(classes)), [len(files) for files in by_class])
-        arrays[f"x_{part}"] = _stack([file for files in by_class for file in files])
+        arrays[f"x_{part}"] = _stack([file for files in by_class for file in files], colour=colour)
     return arrays
 
 
@@ -172,26 +193,27 @@ def _files(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.iterdir()) if path.is_file() and path.name[0] != "."]
 
 
-def _stack(files: list[Path]) -> NDArray[np.uint8]:
-    """Pictures of one size, shape (pictures, height, width)."""
-    images = [_picture(file) for file in files]
+def _stack(files: list[Path], *, colour: bool) -> NDArray[np.uint8]:
+    """Pictures of one size, shape (pictures, height, width), in colour with a last axis of 3."""
+    images = [_picture(file, colour=colour) for file in files]
     for file, image in zip(files, images, strict=True):
         if image.shape != images[0].shape:
             raise DataError(
-                f"{file} has {_size(image.shape)} pixels, {files[0]} {_size(images[0].shape)}: all"
+                f"{file} has {_size(image.shape[:2])} pixels, {files[0]}"
+                f" {_size(images[0].shape[:2])}: all"
                 " pictures must have the same"
             )
     return np.stack(images)
 
 
-def _picture(path: Path) -> NDArray[np.uint8]:
+def _picture(path: Path, *, colour: bool) -> NDArray[np.uint8]:
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(path) as image:
             if image.mode not in _GREY_MODES:
                 raise DataError(f"{path} has pixels of mode {image.mode}, not of 8 bits")
-            return np.asarray(image.convert("L"))
+            return np.asarray(image.convert("RGB" if colour else "L"))
     except UnidentifiedImageError:
         raise DataError(f"{path} is not a picture that Pillow knows") from None
     except (OSError, SyntaxError) as error:
@@ -224,7 +246,8 @@ def _codes(images: NDArray[np.generic], inputs: int, what: str) -> NDArray[np.ui
     return whole(images.astype(np.uint8))
 
 
-def _labels(labels: NDArray[np.generic], what: str) -> NDArray[np.uint8]:
+def read_labels(labels: NDArray[np.generic], what: str) -> NDArray[np.uint8]:
+    """Classes of images, 0 .. 255, in bytes; ``DataError`` names ``what`` they are."""
     if labels.dtype.kind not in "iu":
         raise DataError(f"{what} must be integers, not {labels.dtype}")
     if labels.ndim != 1:

@@ -21,12 +21,13 @@ from phasecore.models.training import checkpoint as checkpoints
 from phasecore.models.training.datasets import Dataset, load
 from phasecore.models.training.learner import Learner
 from phasecore.models.training.own_data import load_own
+from phasecore.models.training.programmed import program
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.noc import TOPOLOGIES
 from phasecore.scripts import interrupts
 from phasecore.scripts.commands.options import at_most, positive
 from phasecore.scripts.report import results
-from phasecore.verification.cosim.inference import Inference, program
+from phasecore.verification.cosim.inference import Inference
 
 __all__ = ["MODELS", "add_options", "run"]
 

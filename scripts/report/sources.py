@@ -24,6 +24,7 @@ ROOMS = {
     "pipelines": ("models", "rtl", "verification/cosim"),
     "simulate": ("models", "rtl", "verification/cosim"),
     "bench model": ("models", "rtl/spec"),
+    "run": ("models", "rtl/spec"),
     "synth": ("rtl",),
     "train": ("models", "rtl/spec"),
 }

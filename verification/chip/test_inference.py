@@ -7,6 +7,7 @@ import pytest
 from phasecore.models.compiler.placement import graph_chip
 from phasecore.models.compiler.quantise import row_tiles
 from phasecore.models.golden.device import PCM
+from phasecore.models.training.programmed import program
 from phasecore.rtl.spec.chip import CHIPS
 from phasecore.verification.compiler.graphs import (
     CORE,
@@ -16,7 +17,7 @@ from phasecore.verification.compiler.graphs import (
     tiny_joined,
     tiny_residual,
 )
-from phasecore.verification.cosim.inference import Inference, program
+from phasecore.verification.cosim.inference import Inference
 
 TINY = CHIPS["tiny"].replace(
     core=CHIPS["tiny"].core.replace(slots=8, program_depth=64, affine_tables=4, objects=8)

@@ -202,7 +202,8 @@ NO_WORK = {
     "ablate": [], "bench chip": [], "bench core": ["--cycles-only"], "bench model": [],
     "device-curves": [],
     "energy": [], "faults": [], "fetch mnist": [], "generate": [], "noc": [], "pipelines": [],
-    "plot": [str(results.RESULTS / "devices.json")], "simulate": ["--network", "mlp-8-6-10"],
+    "plot": [str(results.RESULTS / "devices.json")],
+    "run": ["none.onnx", "--dataset", "digits"], "simulate": ["--network", "mlp-8-6-10"],
     "synth": [], "train": [],
 }  # fmt: skip
 """Options with which a command does nothing else before it looks at ``--out``."""

@@ -11,8 +11,10 @@ from phasecore.models.compiler.mapping.inference import InferenceMapping
 from phasecore.models.compiler.placement import graph_chip
 from phasecore.models.compiler.quantise import _mean, _row_codes, quantise, row_tiles
 from phasecore.models.compiler.windows import LayerInput
-from phasecore.models.golden.device import IDEAL
+from phasecore.models.engine.layers import Layers
+from phasecore.models.golden.device import IDEAL, PCM
 from phasecore.models.training.model import make_model
+from phasecore.models.training.programmed import program
 from phasecore.rtl.spec.instructions import Function
 from phasecore.verification.compiler.graphs import (
     CORE,
@@ -25,7 +27,6 @@ from phasecore.verification.compiler.graphs import (
     reach,
     residual,
 )
-from phasecore.verification.cosim.inference import program
 
 GRAPHS = {
     "residual": residual,
@@ -97,6 +98,39 @@ def test_codes_are_those_of_numpy(name, topology):
     found = [model.run(mapping.inference(part)) for part in (images[:1], images[1:])]
     codes = np.concatenate([np.concatenate(mapping.outputs(results)) for results in found])
     assert np.array_equal(codes.reshape(len(images), -1), expected)
+
+
+@pytest.mark.parametrize(
+    "name", ["residual", "largest, packed", "mean", "means, tanh", "depthwise", "joined"]
+)
+def test_whole_layers_have_the_bits_of_programs(name):
+    """With the noise of devices and converters, of two batches; and what is counted."""
+    rng = np.random.default_rng(5)
+    graph = GRAPHS[name](rng)
+    images = images_of(graph, rng, 5)
+    programmed = program(graph, graph_chip(CORE, cores_of(graph)), PCM, images, 1)
+    mapping, cores, found = programmed.mapping, [], []
+    for kind in (Layers, None):
+        model, parts = programmed.model(), (images[:2], images[2:])
+        if kind:
+            found.append([kind(mapping, model.cores).outputs(part) for part in parts])
+        else:
+            results = [mapping.outputs(model.run(mapping.inference(part))) for part in parts]
+            found.append(
+                [np.concatenate(part).reshape(-1, found[0][0].shape[1]) for part in results]
+            )
+        cores.append(model.cores)
+    assert all(map(np.array_equal, *found))
+    for one, other in zip(*(of.values() for of in cores), strict=True):
+        counted = [
+            (
+                core.crossbar.windows, core.adc.clipped, core.adc.overranges,
+                core.post.accumulator_saturations, core.post.code_saturations,
+            )
+            for core in (one, other)
+        ]  # fmt: skip
+        assert counted[0] == counted[1]
+        assert counted[0][0] > 0
 
 
 @pytest.mark.parametrize("name", ["residual", "means", "depthwise", "joined"])

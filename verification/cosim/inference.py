@@ -14,58 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phasecore.models.compiler.graph import Graph
-from phasecore.models.compiler.mapping.inference import InferenceMapping
-from phasecore.models.compiler.quantise import corrected, quantise
-from phasecore.models.golden.device import DeviceProfile
-from phasecore.models.training.model import make_model
-from phasecore.models.training.state import Arrays, values
+from phasecore.models.compiler.graph import Images
+from phasecore.models.training.programmed import Programmed
 from phasecore.progress import counted
-from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.verification.cosim.batches import AHEAD, Batches
 from phasecore.verification.cosim.core import packets_so_far
 from phasecore.verification.cosim.machine import Chunk, Machine
 
-__all__ = ["Inference", "Programmed", "program"]
-
-Images = NDArray[np.uint8]
+__all__ = ["Inference"]
 
 log = logging.getLogger("phasecore")
-
-
-class Programmed:
-    """A graph on a chip whose devices have its weights.
-
-    Attributes
-    ----------
-    mapping : with tables for the weights that the devices have got
-    state : of the cores, as of a checkpoint
-    unverified : columns of rows that did not reach their targets
-    """
-
-    def __init__(self, mapping: InferenceMapping, state: Arrays, unverified: int):
-        self.mapping, self.state, self.unverified = mapping, state, unverified
-
-
-def program(
-    graph: Graph, chip: ChipConfig, profile: DeviceProfile, calibration: Images, seed: int
-) -> Programmed:
-    """Quantise a graph and program its weights, by PROGRAM in the golden model.
-
-    ``calibration`` are images, shape (images, inputs), that choose ranges and correct biases.
-    """
-    layers = quantise(graph, calibration, chip.core, profile)
-    mapping = InferenceMapping(graph, layers, chip, profile)
-    model = make_model(mapping, seed)
-    model.set_segments(mapping.segments(0))
-    for job in (mapping.setup(), *mapping.programming()):
-        model.run(job)
-        model.forget_traces()
-    weights = mapping.weights({node: core.crossbar.weights for node, core in model.cores.items()})
-    layers = corrected(graph, layers, calibration, weights)
-    unverified = sum(core.programmer.unverified for core in model.cores.values())
-    state = {name: np.asarray(value) for name, value in values(model.parts()).items()}
-    return Programmed(InferenceMapping(graph, layers, chip, profile), state, unverified)
 
 
 class Inference(Batches):

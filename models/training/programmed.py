@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trained graphs on a chip whose devices have been programmed with their weights."""
+
+import numpy as np
+
+from phasecore.models.compiler.graph import Graph, Images
+from phasecore.models.compiler.mapping.inference import InferenceMapping
+from phasecore.models.compiler.quantise import corrected, quantise
+from phasecore.models.golden.device import DeviceProfile
+from phasecore.models.training.model import Model, make_model
+from phasecore.models.training.state import Arrays, restore_devices, values
+from phasecore.rtl.spec.chip import ChipConfig
+
+__all__ = ["Programmed", "program"]
+
+
+class Programmed:
+    """A graph on a chip whose devices have its weights.
+
+    Attributes
+    ----------
+    mapping : with tables for the weights that the devices have got
+    state : of the cores, as of a checkpoint
+    unverified : columns of rows that did not reach their targets
+    """
+
+    def __init__(self, mapping: InferenceMapping, state: Arrays, unverified: int, seed: int):
+        self.mapping, self.state, self.unverified = mapping, state, unverified
+        self._seed = seed
+
+    def model(self) -> Model:
+        """The golden chip, ready to infer."""
+        model = make_model(self.mapping, self._seed)
+        model.set_segments(self.mapping.segments(0))
+        model.run(self.mapping.setup())
+        restore_devices(model.cores, self.state)
+        return model
+
+
+def program(
+    graph: Graph, chip: ChipConfig, profile: DeviceProfile, calibration: Images, seed: int
+) -> Programmed:
+    """Quantise a graph and program its weights, by PROGRAM in the golden model.
+
+    ``calibration`` are images, shape (images, inputs), that choose ranges and correct biases.
+    """
+    layers = quantise(graph, calibration, chip.core, profile)
+    mapping = InferenceMapping(graph, layers, chip, profile)
+    model = make_model(mapping, seed)
+    model.set_segments(mapping.segments(0))
+    for job in (mapping.setup(), *mapping.programming()):
+        model.run(job)
+        model.forget_traces()
+    weights = mapping.weights({node: core.crossbar.weights for node, core in model.cores.items()})
+    layers = corrected(graph, layers, calibration, weights)
+    unverified = sum(core.programmer.unverified for core in model.cores.values())
+    state = {name: np.asarray(value) for name, value in values(model.parts()).items()}
+    return Programmed(InferenceMapping(graph, layers, chip, profile), state, unverified, seed)

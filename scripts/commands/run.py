@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``phasecore run``: a trained network infers in the golden model, as the hardware would.
+
+Whole layers at once, with the bits of the programs: ``models/engine/layers.py``.
+"""
+
+import argparse
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phasecore.models.compiler.graph import Graph
+from phasecore.models.compiler.onnx_graph import load_graph
+from phasecore.models.compiler.placement import graph_chip
+from phasecore.models.compiler.quantise import row_tiles
+from phasecore.models.engine.layers import Layers
+from phasecore.models.golden.device import IDEAL, PCM
+from phasecore.models.training.datasets import NAMES
+from phasecore.models.training.programmed import program
+from phasecore.models.training.samples import Preprocessing, Samples, read_samples
+from phasecore.progress import counted, working
+from phasecore.rtl.spec.chip import CHIPS, ChipConfig
+from phasecore.scripts.commands.options import add_devices, add_profile, positive
+from phasecore.scripts.report import results
+from phasecore.scripts.report.pictures import layered, picture
+
+__all__ = ["add_parser", "plot", "report", "run"]
+
+MEMORY = 1 << 26
+"""Bytes of the windows of a layer that are there at once."""
+
+COMPARED = 32
+"""Images by which layers are compared with floating point."""
+
+log = logging.getLogger("phasecore")
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "run",
+        help="infer with a trained ONNX network in the hardware's arithmetic",
+        description=(
+            "Map a trained network on cores, program its weights into their devices, and infer"
+            " with the bits of the hardware, whole layers at once. Says the accuracy beside that in"
+            " floating point, and the signal to noise of every layer. Writes NAME.json and NAME.png"
+            " into --out (default: build/run). `phasecore simulate --infer` does the same in RTL."
+        ),
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL.onnx", help="the trained network")
+    parser.add_argument(
+        "--dataset", required=True, metavar="NAME|PATH",
+        help=f"{', '.join(NAMES)}; an .npz file with x_test and y_test (or x and y) and perhaps"
+        " x_train and y_train; IDX files; or folders of pictures by class, perhaps in folders train"
+        " and test",
+    )  # fmt: skip
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR",
+        help="folder of the MNIST files (default: the environment variable PHASECORE_DATA)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--preprocessing", type=Path, metavar="FILE.toml",
+        help="what makes the network's input of the data, (pixel * scale - mean) / std: any of"
+        " scale, mean and std (a number, or one by channel), layout (HWC or CHW) (default: the"
+        " model's name with .toml, if there is such a file, else pixels as they are)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--images", type=positive, metavar="N", help="images that are inferred (default: all)"
+    )
+    parser.add_argument(
+        "--calibration", type=positive, default=200, metavar="N",
+        help="images that choose ranges, from the training part if there is one (default: 200)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--layers", type=positive, metavar="N", help="only the first N layers (default: all)"
+    )
+    parser.add_argument("--name", help="name of the result (default: the model's)")
+    add_profile(parser, several=True)
+    add_devices(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    name = args.name or args.model.stem
+    folder: Path = args.out or Path("build") / "run"
+    path = results.destination(args, folder, name, ".png")
+    graph = load_graph(
+        args.model, name=args.model.stem, dataset=str(args.dataset), largest=1, layers=args.layers
+    )
+    samples = read_samples(
+        args.dataset, graph.shape, _preprocessing(args), calibration=args.calibration,
+        images=args.images, folder=args.data,
+    )  # fmt: skip
+    graph = replace(graph, code=samples.code)
+    chip = _chip(args, graph)
+    started = time.process_time()
+    exact = _outputs(graph, samples.images / samples.code, graph.outputs, "floating point")
+    float_seconds = time.process_time() - started
+    runs = [
+        _run(graph, chip, profile, samples, args.seed) for profile in args.profile or (IDEAL, PCM)
+    ]
+    tiles = [len(row_tiles(layer, chip.core)) for layer in graph.layers]
+    cells = sum(layer.weights.size for layer in graph.layers)
+    result = results.record(
+        command=args.command, config=chip, seed=args.seed, network=graph.name,
+        dataset=samples.name, images=len(samples.images), calibration=len(samples.calibration),
+        crossbars=sum(tiles),
+        utilisation=round(cells / (sum(tiles) * chip.core.rows * chip.core.cols), 4),
+        weights=int(sum(np.count_nonzero(layer.weights) for layer in graph.layers)),
+        layers=[
+            {"name": layer.name, "tiles": count, "rows": layer.reads.matrix_rows,
+             "columns": layer.columns, "windows": layer.windows}
+            for layer, count in zip(graph.layers, tiles, strict=True)
+        ],
+        accuracy_float=_accuracy(exact, samples.labels),
+        accuracy_model=runs[-1]["accuracy"],
+        images_per_second=runs[-1]["images_per_second"],
+        images_per_second_float=round(len(samples.images) / max(float_seconds, 1e-9), 1),
+        runs=runs,
+    )  # fmt: skip
+    results.write(path, result, args)
+    plot(result, path.with_suffix(".png"))
+    return {**result, "out": str(path)}
+
+
+def _preprocessing(args: argparse.Namespace) -> Preprocessing:
+    beside = args.model.with_suffix(".toml")
+    if args.preprocessing:
+        return Preprocessing.load(args.preprocessing)
+    return Preprocessing.load(beside) if beside.exists() else Preprocessing()
+
+
+def _chip(args: argparse.Namespace, graph: Graph) -> ChipConfig:
+    """As small a chip as has a core for every tile."""
+    core = CHIPS["default"].core if args.config_name is None else args.config
+    if args.devices:
+        core = core.replace(devices_per_polarity=args.devices)
+    return graph_chip(core, sum(len(row_tiles(layer, core)) for layer in graph.layers))
+
+
+def _run(
+    graph: Graph, chip: ChipConfig, profile: Any, samples: Samples, seed: int
+) -> dict[str, Any]:
+    """Program and infer with devices of a profile."""
+    started = time.process_time()
+    with working(f"programming {graph.name}, {profile.name}"):
+        programmed = program(graph, chip, profile, samples.codes(samples.calibration), seed)
+        model = programmed.model()
+    seconds = {"programming": round(time.process_time() - started, 1)}
+    layers = Layers(programmed.mapping, model.cores)
+    started = time.process_time()
+    found = _outputs(graph, samples.codes(samples.images), layers.outputs, profile.name)
+    seconds["inference"] = round(time.process_time() - started, 1)
+    cores = model.cores.values()
+    counts = {
+        "clipped": sum(core.adc.clipped for core in cores),
+        "overranges": sum(core.adc.overranges for core in cores),
+        "saturated": sum(
+            core.post.accumulator_saturations + core.post.code_saturations for core in cores
+        ),
+    }
+    return {
+        "profile": profile.name, "accuracy": _accuracy(found, samples.labels),
+        "unverified": programmed.unverified, **counts,
+        "signal_to_noise_db": _signal_to_noise(graph, layers, samples), "seconds": seconds,
+        "images_per_second": round(len(found) / max(seconds["inference"], 1e-3), 1),
+    }  # fmt: skip
+
+
+def _outputs(
+    graph: Graph, images: NDArray[Any], outputs: Callable[[NDArray[Any]], NDArray[Any]], what: str
+) -> NDArray[Any]:
+    """Outputs of all images, some at a time."""
+    largest = max(layer.windows * layer.weights.shape[0] * layer.pooled for layer in graph.layers)
+    at_once = max(1, min(256, MEMORY // (8 * largest)))
+    found = []
+    with counted(f"inference, {what}", len(images), "images") as line:
+        for start in range(0, len(images), at_once):
+            found.append(outputs(images[start : start + at_once]))
+            line.to(start + len(found[-1]))
+    return np.concatenate(found)
+
+
+def _accuracy(outputs: NDArray[Any], labels: NDArray[np.uint8]) -> float:
+    return float(np.mean(outputs.argmax(axis=1) == labels))
+
+
+def _signal_to_noise(graph: Graph, layers: Layers, samples: Samples) -> list[float | None]:
+    """Of every layer's outputs, dB; of images that have been inferred, with other noise."""
+    values = samples.images[:COMPARED]
+    found = []
+    for (one, codes), (_, _, _, exact) in zip(
+        layers.run(samples.codes(values)), graph.run(values / samples.code), strict=True
+    ):
+        noise, signal = ((codes * one.code - exact) ** 2).sum(), (exact**2).sum()
+        found.append(round(10 * float(np.log10(signal / noise)), 1) if noise and signal else None)
+    return found
+
+
+def report(result: Mapping[str, Any]) -> str:
+    return "\n".join(_lines(result))
+
+
+def _lines(result: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{result['network']}, {result['images']} images of {result['dataset']}"
+    yield (
+        f"crossbars                  {result['crossbars']} of {result['config']['core']['rows']} x"
+        f" {result['config']['core']['cols']}, {100 * result['utilisation']:.0f} % in use"
+    )
+    yield f"accuracy, floating point   {100 * result['accuracy_float']:.2f} %"
+    for one in result["runs"]:
+        yield (
+            f"accuracy, {one['profile']:<16} {100 * one['accuracy']:.2f} %,"
+            f" {one['images_per_second']:.3g} images per second"
+        )
+    yield f"{'layer':<18} {'rows':>6} {'cols':>5} {'tiles':>5}" + "".join(
+        f" {one['profile']:>14}" for one in result["runs"]
+    )
+    for number, layer in enumerate(result["layers"]):
+        levels = [one["signal_to_noise_db"][number] for one in result["runs"]]
+        texts = [f" {'exact' if level is None else f'{level:.1f} dB':>14}" for level in levels]
+        yield (
+            f"{layer['name']:<18} {layer['rows']:>6} {layer['columns']:>5} {layer['tiles']:>5}"
+            + "".join(texts)
+        )
+    yield f"written {result['out']}"
+
+
+def plot(result: Mapping[str, Any], path: Path) -> None:
+    """Signal to noise of the layers, by profile."""
+    names, runs = [layer["name"] for layer in result["layers"]], result["runs"]
+    width = max(5, 0.28 * len(names))
+    with picture(path, size=(width, 3.4)) as (figure, ((axes,),)):
+        for number, one in enumerate(runs):
+            levels = [np.nan if level is None else level for level in one["signal_to_noise_db"]]
+            label = f"{one['profile']}, {100 * one['accuracy']:.2f} %"
+            axes.plot(names, levels, label=label, **layered(number, len(runs), len(names)))
+        axes.tick_params(axis="x", rotation=90)
+        axes.set_ylabel("signal to noise, dB")
+        axes.set_ylim(bottom=0)
+        axes.legend()
+        figure.suptitle(
+            f"{result['network']}: {result['crossbars']} crossbars, {result['images']} images,"
+            f" float {100 * result['accuracy_float']:.2f} %"
+        )
