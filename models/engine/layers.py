@@ -125,6 +125,16 @@ class Layers:
         *_, (_, found) = self.run(images)
         return found
 
+    def counts(self) -> dict[str, int]:
+        """What all cores have clipped so far."""
+        cores = [core for _, found in self._layers.values() for core in found]
+        return {
+            "clipped": sum(core.adc.clipped for core in cores),
+            "overranges": sum(core.adc.overranges for core in cores),
+            "accumulator_saturations": sum(core.post.accumulator_saturations for core in cores),
+            "code_saturations": sum(core.post.code_saturations for core in cores),
+        }
+
     def _add(
         self, core: Core, sums: Sums, codes: NDArray[Any], scale: NDArray[np.int64],
         offset: NDArray[np.int64] | int = 0,

@@ -20,7 +20,7 @@ from phasecore.models.compiler.onnx_graph import load_graph
 from phasecore.models.compiler.placement import graph_chip
 from phasecore.models.compiler.quantise import row_tiles
 from phasecore.models.engine.layers import Layers
-from phasecore.models.golden.device import IDEAL, PCM
+from phasecore.models.golden.device import IDEAL, PCM, DeviceProfile
 from phasecore.models.training.datasets import NAMES
 from phasecore.models.training.programmed import program
 from phasecore.models.training.samples import Preprocessing, Samples, read_samples
@@ -28,7 +28,7 @@ from phasecore.progress import counted, working
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.scripts.commands.options import add_devices, add_profile, positive
 from phasecore.scripts.report import results
-from phasecore.scripts.report.pictures import layered, picture
+from phasecore.scripts.report.pictures import COLORS, layered, picture
 
 __all__ = ["add_parser", "plot", "report", "run"]
 
@@ -79,6 +79,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--layers", type=positive, metavar="N", help="only the first N layers (default: all)"
     )
+    parser.add_argument(
+        "--time", type=positive, nargs="+", metavar="SECONDS",
+        help="infer so many seconds after programming, each time with the drift since the first of"
+        " them compensated for, and without (default: at once)",
+    )  # fmt: skip
     parser.add_argument("--name", help="name of the result (default: the model's)")
     add_profile(parser, several=True)
     add_devices(parser)
@@ -102,8 +107,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     exact = _outputs(graph, samples.images / samples.code, graph.outputs, "floating point")
     float_seconds = time.process_time() - started
     runs = [
-        _run(graph, chip, profile, samples, args.seed) for profile in args.profile or (IDEAL, PCM)
-    ]
+        one for profile in args.profile or (IDEAL, PCM)
+        for one in _runs(graph, chip, profile, samples, args)
+    ]  # fmt: skip
     tiles = [len(row_tiles(layer, chip.core)) for layer in graph.layers]
     cells = sum(layer.weights.size for layer in graph.layers)
     result = results.record(
@@ -143,33 +149,47 @@ def _chip(args: argparse.Namespace, graph: Graph) -> ChipConfig:
     return graph_chip(core, sum(len(row_tiles(layer, core)) for layer in graph.layers))
 
 
-def _run(
-    graph: Graph, chip: ChipConfig, profile: Any, samples: Samples, seed: int
-) -> dict[str, Any]:
-    """Program and infer with devices of a profile."""
+def _runs(
+    graph: Graph, chip: ChipConfig, profile: DeviceProfile, samples: Samples,
+    args: argparse.Namespace,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """Program devices of a profile and infer, at every time."""
     started = time.process_time()
     with working(f"programming {graph.name}, {profile.name}"):
-        programmed = program(graph, chip, profile, samples.codes(samples.calibration), seed)
-        model = programmed.model()
-    seconds = {"programming": round(time.process_time() - started, 1)}
-    layers = Layers(programmed.mapping, model.cores)
-    started = time.process_time()
-    found = _outputs(graph, samples.codes(samples.images), layers.outputs, profile.name)
-    seconds["inference"] = round(time.process_time() - started, 1)
-    cores = model.cores.values()
-    counts = {
-        "clipped": sum(core.adc.clipped for core in cores),
-        "overranges": sum(core.adc.overranges for core in cores),
-        "saturated": sum(
-            core.post.accumulator_saturations + core.post.code_saturations for core in cores
-        ),
-    }
-    return {
-        "profile": profile.name, "accuracy": _accuracy(found, samples.labels),
-        "unverified": programmed.unverified, **counts,
-        "signal_to_noise_db": _signal_to_noise(graph, layers, samples), "seconds": seconds,
-        "images_per_second": round(len(found) / max(seconds["inference"], 1e-3), 1),
+        programmed = program(graph, chip, profile, samples.codes(samples.calibration), args.seed)
+        model, mapping = programmed.model(), programmed.mapping
+    common = {
+        "profile": profile.name, "unverified": programmed.unverified,
+        "programming_seconds": round(time.process_time() - started, 1),
     }  # fmt: skip
+    layers = Layers(mapping, model.cores)
+    if not args.time:
+        yield common | _run(graph, layers, samples, profile.name)
+        return
+    for number, seconds in enumerate(sorted(set(args.time))):
+        for core in model.cores.values():
+            core.crossbar.set_time(seconds)
+        if not number:
+            model.run(mapping.calibration("baseline"))
+        for drift in ("compensate", None):
+            model.run(mapping.calibration(drift))
+            one = {"time_s": seconds, "compensated": drift is not None}
+            what = f"{profile.name} after {seconds} s{'' if drift else ', not compensated'}"
+            yield common | one | _run(graph, layers, samples, what)
+
+
+def _run(graph: Graph, layers: Layers, samples: Samples, what: str) -> dict[str, Any]:
+    """Infer all images; accuracy, signal to noise by layer and what was clipped."""
+    started, before = time.process_time(), layers.counts()
+    found = _outputs(graph, samples.codes(samples.images), layers.outputs, what)
+    seconds = max(time.process_time() - started, 1e-3)
+    counts = {name: count - before[name] for name, count in layers.counts().items()}
+    return {
+        "accuracy": _accuracy(found, samples.labels),
+        **counts,
+        "signal_to_noise_db": _signal_to_noise(graph, layers, samples),
+        "images_per_second": round(len(found) / seconds, 1),
+    }
 
 
 def _outputs(
@@ -214,15 +234,20 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
     )
     yield f"accuracy, floating point   {100 * result['accuracy_float']:.2f} %"
     for one in result["runs"]:
+        after = ""
+        if "time_s" in one:
+            drift = "compensated" if one["compensated"] else "not compensated"
+            after = f" after {one['time_s']} s, {drift}"
         yield (
-            f"accuracy, {one['profile']:<16} {100 * one['accuracy']:.2f} %,"
+            f"accuracy, {one['profile']:<16} {100 * one['accuracy']:.2f} %{after},"
             f" {one['images_per_second']:.3g} images per second"
         )
+    first = _first_runs(result)
     yield f"{'layer':<18} {'rows':>6} {'cols':>5} {'tiles':>5}" + "".join(
-        f" {one['profile']:>14}" for one in result["runs"]
+        f" {one['profile']:>14}" for one in first
     )
     for number, layer in enumerate(result["layers"]):
-        levels = [one["signal_to_noise_db"][number] for one in result["runs"]]
+        levels = [one["signal_to_noise_db"][number] for one in first]
         texts = [f" {'exact' if level is None else f'{level:.1f} dB':>14}" for level in levels]
         yield (
             f"{layer['name']:<18} {layer['rows']:>6} {layer['columns']:>5} {layer['tiles']:>5}"
@@ -231,11 +256,26 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
     yield f"written {result['out']}"
 
 
+def _first_runs(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The first run of every profile."""
+    found: dict[str, dict[str, Any]] = {}
+    for one in result["runs"]:
+        found.setdefault(one["profile"], one)
+    return list(found.values())
+
+
 def plot(result: Mapping[str, Any], path: Path) -> None:
-    """Signal to noise of the layers, by profile."""
-    names, runs = [layer["name"] for layer in result["layers"]], result["runs"]
+    """Signal to noise of the layers by profile, and accuracy over time if there are times."""
+    names, runs = [layer["name"] for layer in result["layers"]], _first_runs(result)
     width = max(5, 0.28 * len(names))
-    with picture(path, size=(width, 3.4)) as (figure, ((axes,),)):
+    timed = "time_s" in runs[0]
+    with picture(
+        path, 1, 2 if timed else 1, size=(width + (4 if timed else 0), 3.4),
+        width_ratios=[width, 4] if timed else None,
+    ) as (figure, (panels,)):  # fmt: skip
+        axes = panels[0]
+        if timed:
+            _plot_times(panels[1], result)
         for number, one in enumerate(runs):
             levels = [np.nan if level is None else level for level in one["signal_to_noise_db"]]
             label = f"{one['profile']}, {100 * one['accuracy']:.2f} %"
@@ -248,3 +288,19 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
             f"{result['network']}: {result['crossbars']} crossbars, {result['images']} images,"
             f" float {100 * result['accuracy_float']:.2f} %"
         )
+
+
+def _plot_times(axes: Any, result: Mapping[str, Any]) -> None:
+    """Accuracy by time after programming; broken lines without compensation."""
+    for number, first in enumerate(_first_runs(result)):
+        for compensated, style in ((True, "o-"), (False, "o--")):
+            points = [
+                (one["time_s"], 100 * one["accuracy"]) for one in result["runs"]
+                if one["profile"] == first["profile"] and one["compensated"] == compensated
+            ]  # fmt: skip
+            label = first["profile"] + ("" if compensated else ", not compensated")
+            axes.plot(*zip(*points, strict=True), style, color=COLORS[number], label=label)
+    axes.set_xscale("log")
+    axes.set_xlabel("seconds after programming")
+    axes.set_ylabel("accuracy, %")
+    axes.legend()

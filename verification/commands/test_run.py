@@ -75,6 +75,19 @@ def test_a_network_from_its_file_to_a_result(files, capsys):
     assert "dense2                 32     2     1" in text
 
 
+def test_times_after_programming(files, capsys):
+    """What has drifted is made up for, more or less."""
+    drifting = ["--profile", "pcm_drift", "--time", 100, 10_000_000, "--json"]
+    assert main(options(files, *drifting)) == 0
+    runs = json.loads(capsys.readouterr().out)["runs"]
+    assert [(one["time_s"], one["compensated"]) for one in runs] == [
+        (100, True), (100, False), (10_000_000, True), (10_000_000, False),
+    ]  # fmt: skip
+    levels = [one["signal_to_noise_db"][-1] for one in runs]
+    assert levels[0] == pytest.approx(levels[1], abs=3)
+    assert levels[2] > levels[3] + 3
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
