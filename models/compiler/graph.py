@@ -105,6 +105,11 @@ class GraphLayer:
         return self.columns // self.groups
 
     @property
+    def has_rows(self) -> bool:
+        """A vector that it sends is a row of pixels."""
+        return self.reads.packed and self.reads.iterations[1] == 1
+
+    @property
     def rows_sent(self) -> tuple[int, ...]:
         """How the host sends an input for it: columns beside packed rows; nothing by pixel."""
         reads = self.reads

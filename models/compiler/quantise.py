@@ -13,6 +13,9 @@ and 2**shift in the accumulators is worth u, a step of the activation function's
 k is bounded by what the devices reach and by what the converter counts of the calibration images.
 The bias, half a count of every tile and a residual are added in the same accumulators: everything
 is rounded once.
+
+Every channel has a u of its own, so that all fill their codes; what the codes of a row are worth is
+in its weights. The output's are worth the same, and those of a row of pixels in one vector.
 """
 
 import math
@@ -39,8 +42,9 @@ from phasecore.rtl.spec.instructions import Function
 
 __all__ = ["QuantLayer", "Tile", "corrected", "quantise", "row_tiles"]
 
-REACH = 0.6
-"""Part of the devices' conductance that weights use: beyond it pulses of PCM add little."""
+REACH = {False: 0.6, True: 0.9}
+"""Part of the devices' conductance that weights use: beyond it pulses of PCM add little, and
+iterative programming misses upwards only what is left above."""
 
 CLIPS = tuple(float(part) for part in np.geomspace(1, 0.1, 12))
 """Parts of the largest value among which the limit of a range is chosen: what is beyond is clipped,
@@ -52,6 +56,9 @@ SAMPLES = 4000
 FILLED = 0.75
 """Part of a tile's columns whose weights have all of the devices' range; the others' sums would be
 larger than the converter's range."""
+
+RANGE = 16
+"""A channel's codes are worth no less than a code of all channels, by this."""
 
 SCALE_MAX = 255
 SHIFT_MAX = 15
@@ -72,12 +79,14 @@ class Tile:
     ----------
     rows : of the layer's matrix
     targets : codes of PROGRAM, shape (rows, columns)
+    weights : conductances that are wanted, in codes, shape (rows, columns)
     scale, offset : affine table of the converter's codes, by column
     lsb_log2 : converter range
     """
 
     rows: range
     targets: Int
+    weights: Int
     scale: Int
     offset: Int
     lsb_log2: int
@@ -92,11 +101,11 @@ class QuantLayer:
     tiles : in order of their rows
     shift : right shift before the function
     bias_codes, bias_scale : what of the bias the offsets do not hold, by column
-    skip_scale : affine scale of the residual's codes, 0 without one
-    step : real value of an activation's code, or of an index of its table
-    pool_scale, pool_shift : affine scale of activations of which the mean is taken, and the right
-        shift of their sum
-    code : real value of an output code
+    skip_scale : affine scale of the residual's codes, by column; 0 without one
+    step : real value of an activation's code, or of an index of its table, by column
+    pool_scale, pool_shift : affine scale of activations of which the mean is taken, by output, and
+        the right shift of their sum
+    code : real value of an output code, by output
     """
 
     layer: GraphLayer
@@ -104,27 +113,27 @@ class QuantLayer:
     shift: int
     bias_codes: Int
     bias_scale: Int
-    skip_scale: int
-    step: float
-    pool_scale: int
+    skip_scale: Int
+    step: Real
+    pool_scale: Int
     pool_shift: int
-    code: float
+    code: Real
 
 
 @dataclass
 class _Samples:
     """What the calibration images have shown of a layer: windows at some positions, shape
-    (positions, rows), all that is added there, and outputs, shape (values,)."""
+    (positions, rows), all that is added there, and outputs, shape (vectors, outputs)."""
 
     windows: Real
     sums: Real
     outputs: Real
 
     def activations(self, layer: GraphLayer) -> Real:
-        """What codes must hold before the outputs, shape (values,): the larger activations of which
-        a mean is taken, too."""
+        """What codes must hold before the outputs, shape (values, outputs): the larger activations
+        of which a mean is taken, too."""
         if layer.pool in MEANS:
-            return layer.activations(self.sums).reshape(-1)
+            return layer.activations(self.sums).reshape(-1, layer.outputs)
         return self.outputs
 
     def tile(self, layer: GraphLayer, rows: range) -> Real:
@@ -146,13 +155,15 @@ def row_tiles(layer: GraphLayer, config: CoreConfig) -> list[range]:
 
 
 def quantise(
-    graph: Graph, images: Images, config: CoreConfig, profile: DeviceProfile
-) -> list[QuantLayer]:
+    graph: Graph, images: Images, config: CoreConfig, profile: DeviceProfile, *,
+    iterative: bool = False,
+) -> list[QuantLayer]:  # fmt: skip
     """Integers of all layers.
 
     Parameters
     ----------
     images : of calibration, shape (images, inputs): they show how large sums and activations are
+    iterative : devices are programmed iteratively, not by the pulses of PROGRAM
 
     Raises
     ------
@@ -163,12 +174,17 @@ def quantise(
     if not len(images):
         raise ValueError("images must be at least 1 for calibration, not 0")
     samples = _samples(graph, images)
-    codes = {INPUT: graph.code}
+    codes = {INPUT: np.full(graph.shape[2], graph.code)}
     found = []
     for layer in graph.layers:
         try:
             rows = _row_codes(graph, layer, codes)
-            one = _quantised(layer, samples[layer.name], rows, codes, config, profile)
+            reach = REACH[iterative] * config.g_max * config.devices_per_polarity
+            skip = codes[layer.skip] if layer.skip else None
+            alike = layer is graph.layers[-1] or layer.has_rows
+            one = _quantised(
+                layer, samples[layer.name], rows, skip, config, profile, reach, alike=alike
+            )
         except ValueError as error:
             raise ValueError(f"layer {layer.name}: {error}") from error
         codes[layer.name] = one.code
@@ -187,7 +203,7 @@ def _samples(graph: Graph, images: Images) -> dict[str, _Samples]:
             chosen = rng.permutation(len(rows))[:count]
             found[layer.name].append(_Samples(
                 rows[chosen], sums.reshape(-1, layer.columns)[chosen],
-                rng.permutation(output.reshape(-1))[:count],
+                rng.permutation(output.reshape(-1, layer.outputs))[:count],
             ))  # fmt: skip
     return {
         name: _Samples(
@@ -199,7 +215,7 @@ def _samples(graph: Graph, images: Images) -> dict[str, _Samples]:
     }
 
 
-def _limit(values: Real, rest: Real, function: Function) -> Real:
+def _limit(values: Real, rest: Real, function: Function, clips: Sequence[float] = CLIPS) -> Real:
     """By column the largest value for which codes should be, shape (columns,).
 
     It is chosen for the least squared error of what ``function`` makes of ``values`` plus ``rest``.
@@ -209,7 +225,7 @@ def _limit(values: Real, rest: Real, function: Function) -> Real:
     exact = np.maximum(values + rest, floor)
     best: Real = largest
     errors = np.full(largest.shape, np.inf)
-    for part in CLIPS:
+    for part in clips:
         limit = part * largest
         coded = np.rint((values / limit).clip(-1, 1) * ONE) * limit / ONE
         error = np.mean((np.maximum(coded + rest, floor) - exact) ** 2, axis=0)
@@ -217,36 +233,39 @@ def _limit(values: Real, rest: Real, function: Function) -> Real:
     return best
 
 
-def _row_codes(graph: Graph, layer: GraphLayer, codes: dict[str, float]) -> Real:
+def _row_codes(graph: Graph, layer: GraphLayer, codes: dict[str, Real]) -> Real:
     """Real value of an input code of 1 by row of a layer's matrix, shape (rows,)."""
-    found = np.full(layer.reads.channels, max(codes[tensor] for tensor in layer.sources))
+    largest = max(float(codes[tensor].max()) for tensor in layer.sources)
+    found = np.full(layer.reads.channels, largest)
     for tensor, part in zip(layer.sources, graph.lines(layer), strict=True):
-        found[part] = codes[tensor]
+        found[part] = codes[tensor][: len(part)]
     return np.tile(found, layer.reads.matrix_rows // len(found))
 
 
 def _quantised(
-    layer: GraphLayer, known: _Samples, row_codes: Real, codes: dict[str, float],
-    config: CoreConfig, profile: DeviceProfile,
+    layer: GraphLayer, known: _Samples, row_codes: Real, skip: Real | None, config: CoreConfig,
+    profile: DeviceProfile, reach: float, *, alike: bool,
 ) -> QuantLayer:  # fmt: skip
     # Weights of rows whose codes are worth less are smaller by as much.
     source, rows = float(row_codes.max()), row_tiles(layer, config)
     matrix = layer.weights * (row_codes / source)[:, np.newaxis]
-    skip = codes[layer.skip] if layer.skip else 0.0
     table = _STEPS.get(layer.function)
-    step = table or _code(known.activations(layer), layer.function)
+    # What is clipped before a mean is missing in it, whereas rounding averages out.
+    clips = (1.0,) if layer.pool in MEANS else CLIPS
+    step = _codes(known.activations(layer), layer, clips, alike=alike)
+    step = np.full(layer.columns, table) if table else np.tile(step, layer.groups)
     bounds = [
         _bounds(
             matrix[part.start : part.stop],
-            _limit(sums, known.sums - sums, layer.function), source, config,
+            _limit(sums, known.sums - sums, layer.function), source, config, reach,
         )
         for part, sums in ((part, known.tile(layer, part)) for part in rows)
     ]  # fmt: skip
     shift = _shift([source * 2.0**lsb / factor for lsb, factor in bounds], skip, step)
-    skip_scale = 0
-    if skip:
-        skip_scale = max(1, math.floor(2.0**shift * skip / step))
-    if skip and not table:
+    skip_scale = np.zeros(layer.columns, dtype=np.int64)
+    if skip is not None:
+        skip_scale = np.maximum(1, np.floor(2.0**shift * skip / step)).astype(np.int64)
+    if skip is not None and not table:
         # A step that the residual's scale holds exactly.
         step = 2.0**shift * skip / skip_scale
     scales = [
@@ -261,26 +280,34 @@ def _quantised(
         weights = matrix[part.start : part.stop] * factor
         is_last = part.stop == layer.reads.matrix_rows
         tiles.append(Tile(
-            part, _targets(weights, config, profile), scale,
+            part, _targets(weights, config, profile), np.rint(weights).astype(np.int64), scale,
             offset if is_last else np.zeros_like(offset), lsb,
         ))  # fmt: skip
-    code = 1 / ONE if table else step
-    gain = 1.0 if table or layer.pool not in MEANS else code / _code(known.outputs, layer.function)
+    code = np.full(layer.outputs, 1 / ONE) if table else step[: layer.outputs]
+    gain = np.ones(layer.outputs)
+    if layer.pool in MEANS and not table:
+        gain = code / _codes(known.outputs, layer, CLIPS, alike=alike)
     pool_scale, pool_shift = _mean(layer, gain, config)
-    code *= 2.0**pool_shift / (layer.pooled * pool_scale) if layer.pool in MEANS else 1
+    if layer.pool in MEANS:
+        code = code * 2.0**pool_shift / (layer.pooled * pool_scale)
     return QuantLayer(
         layer, tuple(tiles), shift, bias_codes, bias_scale, skip_scale, step, pool_scale,
         pool_shift, code,
     )  # fmt: skip
 
 
-def _code(values: Real, function: Function) -> float:
-    """Value of a code of 1 that is best for ``values``, shape (values,)."""
-    column = values[:, np.newaxis]
-    return float(_limit(column, 0 * column, function)[0]) / ONE
+def _codes(values: Real, layer: GraphLayer, clips: Sequence[float], *, alike: bool) -> Real:
+    """Values of a code of 1 that are best for outputs ``values``, shape (values, outputs)."""
+    whole = values.reshape(-1, 1)
+    common = _limit(whole, 0 * whole, layer.function, clips) / ONE
+    if alike:
+        return np.repeat(common, layer.outputs)
+    found: Real = _limit(values, 0 * values, layer.function, clips) / ONE
+    # A channel that hardly ever was anything may be something, and its weights must have scales.
+    return np.maximum(found, common / RANGE)
 
 
-def _mean(layer: GraphLayer, gain: float, config: CoreConfig) -> tuple[int, int]:
+def _mean(layer: GraphLayer, gain: Real, config: CoreConfig) -> tuple[Int, int]:
     """Scale and shift with which a sum of codes becomes nearly ``gain`` times their mean.
 
     What they miss is in the value of the output's code. No sum leaves the accumulators.
@@ -288,15 +315,16 @@ def _mean(layer: GraphLayer, gain: float, config: CoreConfig) -> tuple[int, int]
     count = layer.pooled
     largest = min(SCALE_MAX, ((1 << (config.acc_bits - 1)) - 1) // (ONE * count))
     for shift in range(SHIFT_MAX, -1, -1):
-        scale = math.floor(2.0**shift * gain / count)
-        if 1 <= scale <= largest:
-            return scale, shift
+        scale = np.floor(2.0**shift * gain / count).astype(np.int64)
+        if 1 <= scale.max() <= largest:
+            return scale.clip(1), shift
     raise ValueError(f"no scale of the hardware makes the mean of {count} positions")
 
 
-def _bounds(weights: Real, limits: Real, source: float, config: CoreConfig) -> tuple[int, Real]:
+def _bounds(
+    weights: Real, limits: Real, source: float, config: CoreConfig, reach: float
+) -> tuple[int, Real]:
     """Converter range of a tile, and largest k of its columns."""
-    reach = REACH * config.g_max * config.devices_per_polarity
     by_weight = reach / np.maximum(np.abs(weights).max(axis=0), 1e-12)
     by_count = ONE * source / limits
     for lsb in range(config.lsb_log2_min, config.lsb_log2_max):
@@ -307,13 +335,14 @@ def _bounds(weights: Real, limits: Real, source: float, config: CoreConfig) -> t
     return lsb, np.minimum(by_weight, by_count * 2.0**lsb)
 
 
-def _shift(values: Sequence[Real], skip: float, step: float) -> int:
+def _shift(values: Sequence[Real], skip: Real | None, step: Real) -> int:
     """Largest shift with which the scales fit: of counts worth ``values``, of a residual."""
-    largest = max([skip, *(float(part.max()) for part in values)])
-    shift = math.floor(math.log2(SCALE_MAX * step / largest))
+    parts = [*values] if skip is None else [*values, skip]
+    largest = max(float((part / step).max()) for part in parts)
+    shift = math.floor(math.log2(SCALE_MAX / largest))
     if shift < 0:
         raise ValueError(
-            f"a count is worth {largest / step:.3g} steps of its activations, more than {SCALE_MAX}"
+            f"a count is worth {largest:.3g} steps of its activations, more than {SCALE_MAX}"
         )
     return min(shift, SHIFT_MAX)
 
@@ -359,7 +388,8 @@ def corrected(
     images : of calibration
     programmed : conductances by layer, shape (rows, columns), in codes
     """
-    samples, codes, found = _samples(graph, images), {INPUT: graph.code}, []
+    samples, found = _samples(graph, images), []
+    codes = {INPUT: np.full(graph.shape[2], graph.code)}
     for one, weights in zip(layers, programmed, strict=True):
         layer, known = one.layer, samples[one.layer.name]
         step, row_codes = one.step, _row_codes(graph, layer, codes)

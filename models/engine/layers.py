@@ -111,7 +111,7 @@ class Layers:
                     sums = self._add(core, sums, one.bias_codes, one.bias_scale)
                     if layer.skip is not None:
                         skip = tensors[layer.skip].reshape(sums.shape)
-                        sums = self._add(core, sums, skip, np.array(one.skip_scale))
+                        sums = self._add(core, sums, skip, one.skip_scale)
                 codes = _converted(core, tile, windows)
                 sums = self._add(core, sums, codes, tile.scale, tile.offset)
             found = self._pooled(cores[-1], one, self._activated(
@@ -164,7 +164,7 @@ class Layers:
         assert layer.pool in MEANS
         sums = np.zeros(parts[:, 0].shape, dtype=np.int32)
         for at in range(layer.pooled):
-            sums = self._add(core, sums, parts[:, at], np.array(one.pool_scale))
+            sums = self._add(core, sums, parts[:, at], one.pool_scale)
         return self._activated(core, sums, one.pool_shift, Function.IDENTITY)
 
 

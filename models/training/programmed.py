@@ -38,19 +38,31 @@ class Programmed:
 
 
 def program(
-    graph: Graph, chip: ChipConfig, profile: DeviceProfile, calibration: Images, seed: int
-) -> Programmed:
-    """Quantise a graph and program its weights, by PROGRAM in the golden model.
+    graph: Graph, chip: ChipConfig, profile: DeviceProfile, calibration: Images, seed: int, *,
+    iterative: bool = False,
+) -> Programmed:  # fmt: skip
+    """Quantise a graph and program its weights in the golden model.
 
-    ``calibration`` are images, shape (images, inputs), that choose ranges and correct biases.
+    Parameters
+    ----------
+    calibration : images, shape (images, inputs), that choose ranges and correct biases
+    iterative : devices get what iterative programming leaves
+        (:meth:`~phasecore.models.golden.crossbar.Crossbar.write_verified`); otherwise PROGRAM sends
+        every pulse, as in RTL
     """
-    layers = quantise(graph, calibration, chip.core, profile)
+    layers = quantise(graph, calibration, chip.core, profile, iterative=iterative)
     mapping = InferenceMapping(graph, layers, chip, profile)
     model = make_model(mapping, seed)
     model.set_segments(mapping.segments(0))
-    for job in (mapping.setup(), *mapping.programming()):
+    for job in (mapping.setup(), *(() if iterative else mapping.programming())):
         model.run(job)
         model.forget_traces()
+    if iterative:
+        for stage in mapping.stages:
+            crossbar = model.cores[stage.node].crossbar
+            wanted, part = np.zeros_like(crossbar.weights), stage.tile.weights
+            wanted[: len(part), : part.shape[1]] = part
+            crossbar.write_verified(wanted)
     weights = mapping.weights({node: core.crossbar.weights for node, core in model.cores.items()})
     layers = corrected(graph, layers, calibration, weights)
     unverified = sum(core.programmer.unverified for core in model.cores.values())

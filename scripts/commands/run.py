@@ -84,6 +84,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="infer so many seconds after programming, each time with the drift since the first of"
         " them compensated for, and without (default: at once)",
     )  # fmt: skip
+    parser.add_argument(
+        "--pulses", action="store_true",
+        help="program every device by the pulses of PROGRAM, as the RTL does (default: devices get"
+        " what iterative programming leaves, the profile's error with it)",
+    )  # fmt: skip
     parser.add_argument("--name", help="name of the result (default: the model's)")
     add_profile(parser, several=True)
     add_devices(parser)
@@ -156,7 +161,10 @@ def _runs(
     """Program devices of a profile and infer, at every time."""
     started = time.process_time()
     with working(f"programming {graph.name}, {profile.name}"):
-        programmed = program(graph, chip, profile, samples.codes(samples.calibration), args.seed)
+        programmed = program(
+            graph, chip, profile, samples.codes(samples.calibration), args.seed,
+            iterative=not args.pulses,
+        )  # fmt: skip
         model, mapping = programmed.model(), programmed.mapping
     common = {
         "profile": profile.name, "unverified": programmed.unverified,
@@ -212,12 +220,13 @@ def _accuracy(outputs: NDArray[Any], labels: NDArray[np.uint8]) -> float:
 
 def _signal_to_noise(graph: Graph, layers: Layers, samples: Samples) -> list[float | None]:
     """Of every layer's outputs, dB; of images that have been inferred, with other noise."""
-    values = samples.images[:COMPARED]
+    images = samples.images[:COMPARED]
     found = []
     for (one, codes), (_, _, _, exact) in zip(
-        layers.run(samples.codes(values)), graph.run(values / samples.code), strict=True
+        layers.run(samples.codes(images)), graph.run(images / samples.code), strict=True
     ):
-        noise, signal = ((codes * one.code - exact) ** 2).sum(), (exact**2).sum()
+        values = codes.reshape(-1, one.layer.outputs) * one.code
+        noise, signal = ((values.reshape(exact.shape) - exact) ** 2).sum(), (exact**2).sum()
         found.append(round(10 * float(np.log10(signal / noise)), 1) if noise and signal else None)
     return found
 

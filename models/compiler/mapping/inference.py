@@ -382,7 +382,7 @@ class InferenceMapping(Mapping):
     @property
     def code(self) -> float:
         """Real value of an output code."""
-        return self.stages[-1].quantised.code
+        return float(self.stages[-1].quantised.code[0])
 
     @property
     def most_images(self) -> int:

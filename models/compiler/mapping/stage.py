@@ -145,15 +145,13 @@ class Stage:
         yield affine_address(config, COUNT_TABLE), words(affine_bytes(tile.scale, tile.offset))
         if self.is_last and self.layer.pool in MEANS:
             behind = affine_address(config, COUNT_TABLE, self.pool_line)
-            none = np.zeros(self.layer.outputs, dtype=np.int64)
-            yield behind, words(affine_bytes(none + one.pool_scale, none))
+            yield behind, words(affine_bytes(one.pool_scale, np.zeros_like(one.pool_scale)))
         if self.is_last:
             yield affine_address(config, BIAS_TABLE), words(affine_bytes(one.bias_scale, zeros))
             codes = vector_bytes(one.bias_codes, config=config)
             yield vector_address(config, BIAS), words(codes)
-        if self.is_last and one.skip_scale:
-            scales = np.full_like(zeros, one.skip_scale)
-            yield affine_address(config, SKIP_TABLE), words(affine_bytes(scales, zeros))
+        if self.is_last and self.layer.skip is not None:
+            yield affine_address(config, SKIP_TABLE), words(affine_bytes(one.skip_scale, zeros))
 
     def program(self, config: CoreConfig, images: int, firsts: Sequence[int]) -> list[int]:
         """Program for ``images``; ``firsts``: line of every route's vectors that the first output
