@@ -11,6 +11,8 @@ and 2**shift in the accumulators is worth u, a step of the activation function's
     scale = 2**(shift + L) s / (k u)
 
 k is bounded by what the devices reach and by what the converter counts of the calibration images.
+L is chosen for the least noise of converter and devices together: a fine range makes weights small
+beside what devices add, a coarse one leaves the converter's codes unused.
 The bias, half a count of every tile and a residual are added in the same accumulators: everything
 is rounded once.
 
@@ -52,10 +54,6 @@ which may cost less than coarser steps for all others."""
 
 SAMPLES = 4000
 """Positions of a layer by which ranges are chosen."""
-
-FILLED = 0.75
-"""Part of a tile's columns whose weights have all of the devices' range; the others' sums would be
-larger than the converter's range."""
 
 RANGE = 16
 """A channel's codes are worth no less than a code of all channels, by this."""
@@ -143,6 +141,77 @@ class _Samples:
         return found
 
 
+@dataclass(frozen=True)
+class _Devices:
+    """Devices of a core, and how they are programmed."""
+
+    config: CoreConfig
+    profile: DeviceProfile
+    iterative: bool
+
+    @property
+    def _pulse(self) -> float:
+        """Conductance codes of a pulse."""
+        return mean_pulse(self.profile) * self._unit
+
+    @property
+    def _unit(self) -> float:
+        """Conductance codes of a uS."""
+        return self.config.g_max / self.profile.g_full_scale
+
+    @property
+    def _error(self) -> float:
+        """What a weight misses and the read noise add to it, deviation in conductance codes."""
+        profile, count = self.profile, 2 * self.config.devices_per_polarity
+        read = count * float(profile.read_deviation(profile.read_noise_conductance)) ** 2
+        if self.iterative:
+            written = float(profile.program_deviation(profile.g_full_scale / count))
+            return math.sqrt((count * written**2 + read) * self._unit**2 + 1 / 12)
+        return math.sqrt((profile.set_sd**2 + read) * self._unit**2 + self._pulse**2 / 12)
+
+    def bounds(self, weights: Real, limits: Real, source: float, driven: Real) -> tuple[int, Real]:
+        """Converter range of a tile, and largest k of its columns.
+
+        Parameters
+        ----------
+        weights : shape (rows, columns)
+        limits : largest sums that codes must hold, by column
+        source : real value of an input code of 1
+        driven : input codes of some windows, shape (windows, rows)
+        """
+        config = self.config
+        reach = REACH[self.iterative] * config.g_max * config.devices_per_polarity
+        by_weight = reach / np.maximum(np.abs(weights).max(axis=0), 1e-12)
+        by_count = ONE * source / limits
+        devices = self._error**2 * float(np.mean((driven**2).sum(axis=1)))
+        best, least = config.lsb_log2_min, np.inf
+        for lsb in range(config.lsb_log2_min, config.lsb_log2_max + 1):
+            factor = np.minimum(by_weight, by_count * 2.0**lsb)
+            counts = (1 / 12 + self.profile.adc_noise**2) * 4.0**lsb
+            noise = float(np.mean((counts + devices) * (source / (factor * limits)) ** 2))
+            if noise < least:
+                best, least = lsb, noise
+        return best, np.minimum(by_weight, by_count * 2.0**best)
+
+    def targets(self, weights: Real) -> Int:
+        """Targets of PROGRAM for conductances ``weights``, in codes.
+
+        A column is pulsed until it reads its target or more, on average half a pulse more. What a
+        weight misses by whole pulses, the next one of its column makes up for: neighbours see much
+        the same codes.
+        """
+        pulse = self._pulse
+        unit = 2.0**self.config.read_lsb_log2 / (ONE >> (8 - min(6, self.config.input_bits)))
+        found, missed = np.zeros(weights.shape, dtype=np.int64), np.zeros(weights.shape[1])
+        for row, exact in enumerate(weights):
+            wanted = np.where(exact == 0, 0, exact + missed)
+            pulses = np.rint(np.abs(wanted) / pulse)
+            targets = np.ceil((pulses - 0.5) * pulse / unit).clip(1, ONE)
+            found[row] = np.sign(wanted) * np.where(pulses > 0, targets, 0)
+            missed += exact - np.sign(wanted) * pulses * pulse
+        return found
+
+
 def row_tiles(layer: GraphLayer, config: CoreConfig) -> list[range]:
     """Rows of a layer's matrix by crossbar: as few as possible, of whole pixels where they fit."""
     total, most = layer.reads.matrix_rows, config.rows
@@ -173,18 +242,15 @@ def quantise(
     graph.check()
     if not len(images):
         raise ValueError("images must be at least 1 for calibration, not 0")
-    samples = _samples(graph, images)
+    samples, devices = _samples(graph, images), _Devices(config, profile, iterative)
     codes = {INPUT: np.full(graph.shape[2], graph.code)}
     found = []
     for layer in graph.layers:
         try:
             rows = _row_codes(graph, layer, codes)
-            reach = REACH[iterative] * config.g_max * config.devices_per_polarity
             skip = codes[layer.skip] if layer.skip else None
             alike = layer is graph.layers[-1] or layer.has_rows
-            one = _quantised(
-                layer, samples[layer.name], rows, skip, config, profile, reach, alike=alike
-            )
+            one = _quantised(layer, samples[layer.name], rows, skip, devices, alike=alike)
         except ValueError as error:
             raise ValueError(f"layer {layer.name}: {error}") from error
         codes[layer.name] = one.code
@@ -243,9 +309,10 @@ def _row_codes(graph: Graph, layer: GraphLayer, codes: dict[str, Real]) -> Real:
 
 
 def _quantised(
-    layer: GraphLayer, known: _Samples, row_codes: Real, skip: Real | None, config: CoreConfig,
-    profile: DeviceProfile, reach: float, *, alike: bool,
+    layer: GraphLayer, known: _Samples, row_codes: Real, skip: Real | None, devices: "_Devices", *,
+    alike: bool,
 ) -> QuantLayer:  # fmt: skip
+    config = devices.config
     # Weights of rows whose codes are worth less are smaller by as much.
     source, rows = float(row_codes.max()), row_tiles(layer, config)
     matrix = layer.weights * (row_codes / source)[:, np.newaxis]
@@ -254,13 +321,12 @@ def _quantised(
     clips = (1.0,) if layer.pool in MEANS else CLIPS
     step = _codes(known.activations(layer), layer, clips, alike=alike)
     step = np.full(layer.columns, table) if table else np.tile(step, layer.groups)
-    bounds = [
-        _bounds(
-            matrix[part.start : part.stop],
-            _limit(sums, known.sums - sums, layer.function), source, config, reach,
-        )
-        for part, sums in ((part, known.tile(layer, part)) for part in rows)
-    ]  # fmt: skip
+    bounds = []
+    for part in rows:
+        sums, inputs = known.tile(layer, part), known.windows[:, part.start : part.stop]
+        limits = _limit(sums, known.sums - sums, layer.function)
+        driven = inputs / row_codes[part.start : part.stop]
+        bounds.append(devices.bounds(matrix[part.start : part.stop], limits, source, driven))
     shift = _shift([source * 2.0**lsb / factor for lsb, factor in bounds], skip, step)
     skip_scale = np.zeros(layer.columns, dtype=np.int64)
     if skip is not None:
@@ -280,7 +346,7 @@ def _quantised(
         weights = matrix[part.start : part.stop] * factor
         is_last = part.stop == layer.reads.matrix_rows
         tiles.append(Tile(
-            part, _targets(weights, config, profile), np.rint(weights).astype(np.int64), scale,
+            part, devices.targets(weights), np.rint(weights).astype(np.int64), scale,
             offset if is_last else np.zeros_like(offset), lsb,
         ))  # fmt: skip
     code = np.full(layer.outputs, 1 / ONE) if table else step[: layer.outputs]
@@ -321,20 +387,6 @@ def _mean(layer: GraphLayer, gain: Real, config: CoreConfig) -> tuple[Int, int]:
     raise ValueError(f"no scale of the hardware makes the mean of {count} positions")
 
 
-def _bounds(
-    weights: Real, limits: Real, source: float, config: CoreConfig, reach: float
-) -> tuple[int, Real]:
-    """Converter range of a tile, and largest k of its columns."""
-    by_weight = reach / np.maximum(np.abs(weights).max(axis=0), 1e-12)
-    by_count = ONE * source / limits
-    for lsb in range(config.lsb_log2_min, config.lsb_log2_max):
-        if np.mean(by_count * 2.0**lsb >= by_weight) >= FILLED:
-            break
-    else:
-        lsb = config.lsb_log2_max
-    return lsb, np.minimum(by_weight, by_count * 2.0**lsb)
-
-
 def _shift(values: Sequence[Real], skip: Real | None, step: Real) -> int:
     """Largest shift with which the scales fit: of counts worth ``values``, of a residual."""
     parts = [*values] if skip is None else [*values, skip]
@@ -356,25 +408,6 @@ def _bias(exact: Real) -> tuple[Int, Int, Int]:
         largest = float(np.abs(exact).max())
         raise ValueError(f"bias must be at most {ONE * SCALE_MAX} accumulator steps, not {largest}")
     return offset, np.rint(rest / scale).astype(np.int64), scale
-
-
-def _targets(weights: Real, config: CoreConfig, profile: DeviceProfile) -> Int:
-    """Targets of PROGRAM for conductances ``weights``, in codes.
-
-    A column is pulsed until it reads its target or more, on average half a pulse more. What a
-    weight misses by whole pulses, the next one of its column makes up for: neighbours see much the
-    same codes.
-    """
-    unit = 2.0**config.read_lsb_log2 / (ONE >> (8 - min(6, config.input_bits)))
-    pulse = mean_pulse(profile) * config.g_max / profile.g_full_scale
-    found, missed = np.zeros(weights.shape, dtype=np.int64), np.zeros(weights.shape[1])
-    for row, exact in enumerate(weights):
-        wanted = np.where(exact == 0, 0, exact + missed)
-        pulses = np.rint(np.abs(wanted) / pulse)
-        targets = np.ceil((pulses - 0.5) * pulse / unit).clip(1, ONE)
-        found[row] = np.sign(wanted) * np.where(pulses > 0, targets, 0)
-        missed += exact - np.sign(wanted) * pulses * pulse
-    return found
 
 
 def corrected(
