@@ -154,8 +154,8 @@ def test_calibrate(scale, data):
 @given(u=st.integers(-(2**31), 2**31 - 1), function=st.sampled_from(list(Function)[1:]))
 def test_activation(u, function):
     y, saturated = activation.activation(np.array([u]), function)
-    assert post_processing._activation(u, int(function)) == y[0]
-    assert post_processing._overflows(u, int(function)) == saturated
+    assert post_processing.activation(u, int(function)) == y[0]
+    assert post_processing.overflows(u, int(function)) == saturated
 
 
 @given(y=st.integers(-128, 127), function=st.sampled_from(list(Function)[1:]))
