@@ -19,7 +19,17 @@ from phasecore.models.compiler.network import ONE, Training
 from phasecore.models.compiler.windows import LayerInput
 from phasecore.rtl.spec.instructions import GROUP, Function
 
-__all__ = ["INPUT", "MEANS", "Graph", "GraphLayer", "Images", "Pool", "Real", "from_network"]
+__all__ = [
+    "INPUT",
+    "MEANS",
+    "Graph",
+    "GraphLayer",
+    "Images",
+    "Pool",
+    "Real",
+    "decibels",
+    "from_network",
+]
 
 INPUT = "input"
 """Name of the tensor that the host sends."""
@@ -357,6 +367,12 @@ def _pooled(layer: GraphLayer, values: Real) -> Real:
     reduced = blocks.max((2, 4, 5)) if layer.pool is Pool.LARGEST else blocks.mean((2, 4, 5))
     found: Real = reduced.reshape(len(values), -1)
     return found
+
+
+def decibels(found: Real, exact: Real) -> float:
+    """Signal to noise of values beside the exact ones, dB; infinite if they are equal."""
+    noise = float(((found - exact) ** 2).sum())
+    return 10 * float(np.log10((exact**2).sum() / noise)) if noise else math.inf
 
 
 def from_network(network: ConvNetwork, weights: list[ArrayLike]) -> Graph:

@@ -95,19 +95,16 @@ def read_arrays(path: Path, *, colour: bool = False) -> Parts:
 
     Without a part for the test, all images are for it. ``colour``: pictures have three channels.
     """
-    if path.is_file() and path.suffix == ".npz":
-        found = _npz(path, tests=True)
-    else:
-        found = _read(path, colour=colour)
+    found = _read(path, colour=colour, tests=True)
     if "x_test" not in found:
         return {"x_test": found["x_train"], "y_test": found["y_train"]}
     return found
 
 
-def _read(path: Path, *, colour: bool = False) -> Parts:
+def _read(path: Path, *, colour: bool = False, tests: bool = False) -> Parts:
     """Arrays of x_train, y_train and perhaps x_test, y_test as they are in the files."""
     if path.is_file() and path.suffix == ".npz":
-        return _npz(path)
+        return _npz(path, tests=tests)
     prefix = _prefix(path) if path.is_file() else None
     if prefix is None and not path.is_dir():
         what = "is a file of another kind" if path.exists() else "does not exist"
@@ -146,7 +143,7 @@ def _idx_files(folder: Path, prefix: str | None) -> dict[str, Path]:
     return found
 
 
-def _npz(path: Path, *, tests: bool = False) -> Parts:
+def _npz(path: Path, *, tests: bool) -> Parts:
     """Arrays of a file; with ``tests`` images for the test are enough, which may be ``PLAIN``."""
     try:
         with np.load(path, allow_pickle=False) as stored:
@@ -200,8 +197,7 @@ def _stack(files: list[Path], *, colour: bool) -> NDArray[np.uint8]:
         if image.shape != images[0].shape:
             raise DataError(
                 f"{file} has {_size(image.shape[:2])} pixels, {files[0]}"
-                f" {_size(images[0].shape[:2])}: all"
-                " pictures must have the same"
+                f" {_size(images[0].shape[:2])}: all pictures must have the same"
             )
     return np.stack(images)
 

@@ -54,15 +54,17 @@ def program(
     mapping = InferenceMapping(graph, layers, chip, profile)
     model = make_model(mapping, seed)
     model.set_segments(mapping.segments(0))
-    for job in (mapping.setup(), *(() if iterative else mapping.programming())):
-        model.run(job)
-        model.forget_traces()
+    model.run(mapping.setup())
     if iterative:
         for stage in mapping.stages:
             crossbar = model.cores[stage.node].crossbar
             wanted, part = np.zeros_like(crossbar.weights), stage.tile.weights
             wanted[: len(part), : part.shape[1]] = part
             crossbar.write_verified(wanted)
+    else:
+        for job in mapping.programming():
+            model.run(job)
+            model.forget_traces()
     weights = mapping.weights({node: core.crossbar.weights for node, core in model.cores.items()})
     layers = corrected(graph, layers, calibration, weights)
     unverified = sum(core.programmer.unverified for core in model.cores.values())

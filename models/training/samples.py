@@ -3,6 +3,7 @@
 
 import tomllib
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +86,10 @@ class Preprocessing:
                 raise ValueError(
                     f"{name} must be one number, or {channels}, one by channel, not {len(given)}"
                 )
-        axes = (height, width, channels)
         if self.layout == "CHW":
             frames = images.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
         else:
-            frames = images.reshape(-1, *axes)
+            frames = images.reshape(-1, height, width, channels)
         found: Real = (frames * self.scale - np.array(self.mean)) / np.array(self.std)
         return found.reshape(len(images), -1)
 
@@ -103,7 +103,7 @@ class Samples:
     images: Real
     labels: NDArray[np.uint8]
 
-    @property
+    @cached_property
     def code(self) -> float:
         """Value of an input code of 1: the largest value of the calibration images is 127."""
         return max(float(np.abs(self.calibration).max()), 1e-12) / ONE

@@ -14,18 +14,16 @@ from typing import Any
 from phasecore.models.compiler.convolution import CONV_NETWORKS
 from phasecore.models.compiler.graph import Graph, from_network
 from phasecore.models.compiler.onnx_graph import load_graph
-from phasecore.models.compiler.placement import graph_chip
-from phasecore.models.compiler.quantise import row_tiles
 from phasecore.models.golden.device import IDEAL, PCM
 from phasecore.models.training import checkpoint as checkpoints
 from phasecore.models.training.datasets import Dataset, load
 from phasecore.models.training.learner import Learner
 from phasecore.models.training.own_data import load_own
 from phasecore.models.training.programmed import program
-from phasecore.rtl.spec.chip import CHIPS, ChipConfig
+from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.noc import TOPOLOGIES
 from phasecore.scripts import interrupts
-from phasecore.scripts.commands.options import at_most, positive
+from phasecore.scripts.commands.options import at_most, chip_of, positive
 from phasecore.scripts.report import results
 from phasecore.verification.cosim.inference import Inference
 
@@ -93,7 +91,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     graph = _graph(args)
     graph = graph.with_packed_first() if args.packed else graph
     data = _data(args, graph)
-    chip = _chip(args, graph)
+    chip = chip_of(args, graph, args.topology)
     available = len(data.test_x)
     wanted = args.test_images or min(TEST_IMAGES, available)
     count = at_most("--test-images", wanted, available, f"test images of {data.name}")
@@ -193,14 +191,3 @@ def _data(args: argparse.Namespace, graph: Graph) -> Dataset:
     if data.inputs != graph.inputs:
         raise ValueError(f"{graph.name} needs {graph.inputs} inputs; {data.name} has {data.inputs}")
     return data
-
-
-def _chip(args: argparse.Namespace, graph: Graph) -> ChipConfig:
-    """As small a chip as has a core for every tile."""
-    name = args.config_name
-    core = CHIPS[name or "default"].core if name is None or name in CHIPS else args.config
-    if args.devices:
-        core = core.replace(devices_per_polarity=args.devices)
-    return graph_chip(
-        core, sum(len(row_tiles(layer, core)) for layer in graph.layers), args.topology
-    )

@@ -6,17 +6,21 @@ import math
 import os
 from pathlib import Path
 
+from phasecore.models.compiler.graph import Graph
 from phasecore.models.compiler.mapping import map_network
 from phasecore.models.compiler.network import Network
 from phasecore.models.compiler.networks import CORE_NETWORKS, NETWORKS
+from phasecore.models.compiler.placement import graph_chip
+from phasecore.models.compiler.quantise import row_tiles
 from phasecore.models.golden.device import IDEAL, PROFILES, DeviceProfile
 from phasecore.models.training.datasets import DATA_VARIABLE, NAMES, Dataset, load
 from phasecore.models.training.own_data import ACCEPTED, load_for
+from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.core import CoreConfig
 
 __all__ = [
-    "add_data", "add_devices", "add_profile", "add_size", "add_validation", "at_most",
-    "choose_network", "core_config", "load_data", "positive", "rate",
+    "add_data", "add_devices", "add_folder", "add_profile", "add_size", "add_validation", "at_most",
+    "chip_of", "choose_network", "core_config", "load_data", "positive", "rate",
 ]  # fmt: skip
 
 
@@ -134,10 +138,24 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         help=f"data set in place of the network's, with as many inputs: {', '.join(NAMES)}; or of"
         f" one's own: {ACCEPTED}",
     )  # fmt: skip
+    add_folder(parser)
+
+
+def add_folder(parser: argparse.ArgumentParser) -> None:
+    """Add ``--data``."""
     parser.add_argument(
         "--data", type=Path, metavar="DIR",
         help="folder of the MNIST files (default: the environment variable PHASECORE_DATA)",
     )  # fmt: skip
+
+
+def chip_of(args: argparse.Namespace, graph: Graph, topology: str = "mesh") -> ChipConfig:
+    """As small a chip as has a core for every tile, of ``--config`` and ``--devices``."""
+    name = args.config_name
+    core = CHIPS[name or "default"].core if name is None or name in CHIPS else args.config
+    if args.devices:
+        core = core.replace(devices_per_polarity=args.devices)
+    return graph_chip(core, sum(len(row_tiles(layer, core)) for layer in graph.layers), topology)
 
 
 def load_data(args: argparse.Namespace, network: Network) -> Dataset:

@@ -5,7 +5,7 @@ Whole layers at once, with the bits of the programs: ``models/engine/layers.py``
 """
 
 import argparse
-import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phasecore.models.compiler.graph import Graph
+from phasecore.models.compiler.graph import Graph, decibels
 from phasecore.models.compiler.onnx_graph import load_graph
-from phasecore.models.compiler.placement import graph_chip
 from phasecore.models.compiler.quantise import row_tiles
 from phasecore.models.engine.layers import Layers
 from phasecore.models.golden.device import IDEAL, PCM, DeviceProfile
@@ -25,8 +24,14 @@ from phasecore.models.training.datasets import NAMES
 from phasecore.models.training.programmed import program
 from phasecore.models.training.samples import Preprocessing, Samples, read_samples
 from phasecore.progress import counted, working
-from phasecore.rtl.spec.chip import CHIPS, ChipConfig
-from phasecore.scripts.commands.options import add_devices, add_profile, positive
+from phasecore.rtl.spec.chip import ChipConfig
+from phasecore.scripts.commands.options import (
+    add_devices,
+    add_folder,
+    add_profile,
+    chip_of,
+    positive,
+)
 from phasecore.scripts.report import results
 from phasecore.scripts.report.pictures import COLORS, layered, picture
 
@@ -37,8 +42,6 @@ MEMORY = 1 << 26
 
 COMPARED = 32
 """Images by which layers are compared with floating point."""
-
-log = logging.getLogger("phasecore")
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -59,10 +62,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         " x_train and y_train; IDX files; or folders of pictures by class, perhaps in folders train"
         " and test",
     )  # fmt: skip
-    parser.add_argument(
-        "--data", type=Path, metavar="DIR",
-        help="folder of the MNIST files (default: the environment variable PHASECORE_DATA)",
-    )  # fmt: skip
+    add_folder(parser)
     parser.add_argument(
         "--preprocessing", type=Path, metavar="FILE.toml",
         help="what makes the network's input of the data, (pixel * scale - mean) / std: any of"
@@ -107,7 +107,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         images=args.images, folder=args.data,
     )  # fmt: skip
     graph = replace(graph, code=samples.code)
-    chip = _chip(args, graph)
+    chip = chip_of(args, graph)
     started = time.process_time()
     exact = _outputs(graph, samples.images / samples.code, graph.outputs, "floating point")
     float_seconds = time.process_time() - started
@@ -144,14 +144,6 @@ def _preprocessing(args: argparse.Namespace) -> Preprocessing:
     if args.preprocessing:
         return Preprocessing.load(args.preprocessing)
     return Preprocessing.load(beside) if beside.exists() else Preprocessing()
-
-
-def _chip(args: argparse.Namespace, graph: Graph) -> ChipConfig:
-    """As small a chip as has a core for every tile."""
-    core = CHIPS["default"].core if args.config_name is None else args.config
-    if args.devices:
-        core = core.replace(devices_per_polarity=args.devices)
-    return graph_chip(core, sum(len(row_tiles(layer, core)) for layer in graph.layers))
 
 
 def _runs(
@@ -204,7 +196,9 @@ def _outputs(
     graph: Graph, images: NDArray[Any], outputs: Callable[[NDArray[Any]], NDArray[Any]], what: str
 ) -> NDArray[Any]:
     """Outputs of all images, some at a time."""
-    largest = max(layer.windows * layer.weights.shape[0] * layer.pooled for layer in graph.layers)
+    largest = max(
+        math.prod(layer.reads.positions) * layer.reads.matrix_rows for layer in graph.layers
+    )
     at_once = max(1, min(256, MEMORY // (8 * largest)))
     found = []
     with counted(f"inference, {what}", len(images), "images") as line:
@@ -225,9 +219,9 @@ def _signal_to_noise(graph: Graph, layers: Layers, samples: Samples) -> list[flo
     for (one, codes), (_, _, _, exact) in zip(
         layers.run(samples.codes(images)), graph.run(images / samples.code), strict=True
     ):
-        values = codes.reshape(-1, one.layer.outputs) * one.code
-        noise, signal = ((values.reshape(exact.shape) - exact) ** 2).sum(), (exact**2).sum()
-        found.append(round(10 * float(np.log10(signal / noise)), 1) if noise and signal else None)
+        values = (codes.reshape(-1, one.layer.outputs) * one.code).reshape(exact.shape)
+        level = decibels(values, exact) if exact.any() else math.inf
+        found.append(round(level, 1) if math.isfinite(level) else None)
     return found
 
 

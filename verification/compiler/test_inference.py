@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from phasecore.models.compiler.graph import INPUT, Graph, Pool
+from phasecore.models.compiler.graph import INPUT, Graph, Pool, decibels
 from phasecore.models.compiler.mapping.inference import InferenceMapping
 from phasecore.models.compiler.placement import graph_chip
 from phasecore.models.compiler.quantise import _mean, _row_codes, quantise, row_tiles
@@ -148,14 +148,10 @@ def test_integers_follow_floating_point(name):
     outputs = mapping.outputs(model.run(mapping.inference(images)))
     found = np.concatenate(outputs).reshape(len(images), -1) * mapping.code
     exact = graph.outputs(images)
-
-    def decibels(values):
-        return 10 * np.log10((exact**2).sum() / ((values - exact) ** 2).sum())
-
-    assert decibels(found) > 20
+    assert decibels(found, exact) > 20
     written = program(graph, chip, IDEAL, images, 1, iterative=True)
     codes = Layers(written.mapping, written.model().cores).outputs(images)
-    assert decibels(codes * written.mapping.code) > 30
+    assert decibels(codes * written.mapping.code, exact) > 30
 
 
 def test_means_stay_in_the_accumulators():

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phasecore.models.compiler.graph import Images
+from phasecore.models.compiler.graph import Images, decibels
 from phasecore.models.training.programmed import Programmed
 from phasecore.progress import counted
 from phasecore.verification.cosim.batches import AHEAD, Batches
@@ -113,7 +113,6 @@ class Inference(Batches):
             name: np.concatenate(of).reshape(count, -1) * self.mapping.code
             for name, of in outputs.items()
         }
-        noise = float(((found["rtl"] - exact) ** 2).sum())
         busy = {stage.name: round(windows[stage.node] / cycles, 4) for stage in self.mapping.stages}
         accuracies: dict[str, Any] = {}
         if self.mapping.vectors == 1:
@@ -126,7 +125,7 @@ class Inference(Batches):
             "first_mismatches": first,
             "values_compared": totals["values"],
             **accuracies,
-            "signal_to_noise_db": round(10 * float(np.log10((exact**2).sum() / noise)), 2),
+            "signal_to_noise_db": round(decibels(found["rtl"], exact), 2),
             **self._programming(totals),
             "cycles_per_image": round(cycles / count, 1),
             "busy": busy[self.mapping.stages[0].name],
