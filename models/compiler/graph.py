@@ -80,6 +80,7 @@ class GraphLayer:
     skip : tensor of the same shape as the activations that is added before the function
     groups : parts of equal length, of a position's activations, that are pooled with one another
     parts : of the channels, those of one seeing no weights of another (grouped convolutions)
+    copies : that a crossbar must have of every weight at least; more use more crossbars
     """
 
     name: str
@@ -92,6 +93,7 @@ class GraphLayer:
     skip: str | None = None
     groups: int = 1
     parts: int = 1
+    copies: int = 1
     joined: tuple[str, ...] = ()
 
     @property

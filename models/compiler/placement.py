@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Placement: which cells of which crossbar a layer has, and which nodes of a mesh its tiles."""
 
-import itertools
+import math
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,16 @@ from phasecore.rtl.spec.instructions import GROUP
 from phasecore.rtl.spec.noc import NocConfig
 from phasecore.rtl.spec.topology import prism
 
-__all__ = ["check_core", "check_tiles", "graph_chip", "is_reached", "place", "place_edges"]
+__all__ = ["check_core", "check_tiles", "graph_chip", "multicasts", "place", "place_edges"]
 
-TRIES = 64
-"""Random placements that are improved by exchanges."""
+TRIES = {False: 4, True: 64}
+"""Random placements that are annealed; on direct links until one is of single links."""
+
+MOVES = 24
+"""Swaps of an annealing, by part and core."""
+
+HOT, COLD = 3.0, 0.1
+"""Temperatures of an annealing, in links."""
 
 
 def check_core(network: Network, config: CoreConfig) -> None:
@@ -124,14 +131,15 @@ def graph_chip(core: CoreConfig, cores: int, topology: str = "mesh") -> ChipConf
         links = (*host, *prism(columns, 2))
         noc = NocConfig(width=columns, height=2, topology="table", links=links)
         return ChipConfig(core=core, noc=noc, host=columns - 1)
-    rows = 2 if cores < 12 else 4
+    rows = next(rows for rows in (2, 4, 8) if cores < 6 * rows or rows == 8)
     width = max(2, -(-(cores + 1) // rows))
     return ChipConfig(core=core, noc=NocConfig(width=width, height=rows), host=width - 1)
 
 
+@cache
 def place_edges(
-    chip: ChipConfig, parts: int, edges: Sequence[tuple[int | None, int | None]],
-    groups: Sequence[Sequence[int]] = (),
+    chip: ChipConfig, parts: int, edges: tuple[tuple[int | None, int | None], ...],
+    groups: tuple[tuple[int, ...], ...] = (),
 ) -> tuple[int, ...]:  # fmt: skip
     """Nodes of parts that send to one another.
 
@@ -145,58 +153,124 @@ def place_edges(
 
     Raises ``ValueError`` if none was found on direct links.
     """
-    hops, rng = _hops(chip), np.random.Generator(np.random.PCG64(0))
-    # Places: of the parts, of cores without any, then of the host.
-    ends = [tuple(-1 if end is None else end for end in edge) for edge in edges]
-
-    def cost(nodes: list[int]) -> int:
-        links = sum(int(hops[nodes[one], nodes[to]]) for one, to in ends)
-        members = [[nodes[part] for part in group] for group in groups]
-        return links - sum(len(group) - 1 for group in members if is_reached(chip, group))
-
-    best: tuple[int, list[int]] | None = None
-    for _ in range(TRIES):
-        nodes = [*rng.permutation(chip.cores).tolist(), chip.host]
-        least, better = cost(nodes), True
-        while better:
-            better = False
-            for a, b in itertools.combinations(range(len(chip.cores)), 2):
-                if a >= parts:
-                    continue
-                nodes[a], nodes[b] = nodes[b], nodes[a]
-                if (now := cost(nodes)) < least:
-                    least, better = now, True
-                else:
-                    nodes[a], nodes[b] = nodes[b], nodes[a]
-        if best is None or least < best[0]:
-            best = least, nodes
-    assert best is not None
-    if chip.noc.direct and any(hops[best[1][one], best[1][to]] > 1 for one, to in ends):
+    places = _Places(chip, parts, edges, groups)
+    for attempt in range(TRIES[chip.noc.direct]):
+        places.anneal(np.random.Generator(np.random.PCG64(attempt)))
+        if chip.noc.direct and places.longest == 1:
+            break
+    if chip.noc.direct and places.longest > 1:
         raise ValueError(
             f"no placement found of {parts} parts on {chip.noc.topology} of {chip.noc.nodes} nodes"
             f" with {len(edges)} ways of one link"
         )
-    return tuple(best[1][:parts])
+    return tuple(places.best[:parts])
 
 
-def is_reached(chip: ChipConfig, nodes: Sequence[int]) -> bool:
-    """Whether a multicast reaches just these: they are all those of some columns and rows."""
-    x, y = (set(axis) for axis in zip(*map(chip.place, nodes), strict=True))
-    return len(x) * len(y) == len(nodes)
+class _Places:
+    """Nodes of parts, of cores without any, then of the host; the best that were found.
+
+    A swap of two changes but the ways of these, and the groups that they are in.
+    """
+
+    def __init__(
+        self, chip: ChipConfig, parts: int, edges: Sequence[tuple[int | None, int | None]],
+        groups: Sequence[Sequence[int]],
+    ):  # fmt: skip
+        self._chip, self._parts, self._count = chip, parts, len(chip.cores)
+        self._hops: list[list[int]] = _hops(chip).tolist()
+        self._edges = [tuple(self._count if end is None else end for end in edge) for edge in edges]
+        self._groups = [list(group) for group in groups if len(group) > 1]
+        ends = range(self._count + 1)
+        self._ways = [[edge for edge in self._edges if part in edge] for part in ends]
+        self._shared = [[group for group in self._groups if part in group] for part in ends]
+        self._nodes: list[int] = []
+        self.best: list[int] = []
+        self._least = math.inf
+
+    @property
+    def longest(self) -> int:
+        """Links of the longest way."""
+        return max(self._hops[self.best[one]][self.best[to]] for one, to in self._edges)
+
+    def _cost(
+        self, ways: Sequence[tuple[int, ...]], groups: Sequence[Sequence[int]]
+    ) -> int:  # fmt: skip
+        nodes = self._nodes
+        links = sum(self._hops[nodes[one]][nodes[to]] for one, to in ways)
+        for group in groups:
+            routes = multicasts(self._chip, [nodes[part] for part in group])
+            links -= len(group) - len(routes)
+        return links
+
+    def anneal(self, rng: np.random.Generator) -> None:
+        """Random places, then swaps, of which fewer and fewer make it worse."""
+        self._nodes = [*rng.permutation(self._chip.cores).tolist(), self._chip.host]
+        cost = self._cost(self._edges, self._groups)
+        moves = MOVES * self._parts * self._count
+        pairs = np.stack([rng.integers(self._parts, size=moves), rng.integers(
+            self._count, size=moves
+        )])  # fmt: skip
+        # A worse place is taken with probability exp(-more / temperature).
+        bounds = -np.geomspace(HOT, COLD, moves) * np.log(rng.random(moves))
+        for one, other, bound in zip(*pairs.tolist(), bounds.tolist(), strict=True):
+            if one == other:
+                continue
+            ways, groups = self._touched(one, other)
+            before = self._cost(ways, groups)
+            self._swap(one, other)
+            more = self._cost(ways, groups) - before
+            if more > bound:
+                self._swap(one, other)
+                continue
+            cost += more
+            if cost < self._least:
+                self._least, self.best = cost, list(self._nodes)
+
+    def _touched(
+        self, one: int, other: int
+    ) -> tuple[list[tuple[int, ...]], list[list[int]]]:  # fmt: skip
+        """Ways and groups of two parts, each once."""
+        ways = self._ways[one] + [way for way in self._ways[other] if one not in way]
+        groups = self._shared[one] + [group for group in self._shared[other] if one not in group]
+        return ways, groups
+
+    def _swap(self, one: int, other: int) -> None:
+        nodes = self._nodes
+        nodes[one], nodes[other] = nodes[other], nodes[one]
+
+
+def multicasts(chip: ChipConfig, nodes: Sequence[int]) -> list[tuple[int, ...]]:
+    """Nodes by multicast, few of which reach all: one goes to all nodes of some columns and rows.
+
+    Columns in which the same rows are wanted are one, or rows with the same columns.
+    """
+    found = []
+    for axis in (0, 1):
+        lines: dict[int, list[int]] = {}
+        for node in nodes:
+            lines.setdefault(chip.place(node)[axis], []).append(node)
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for members in lines.values():
+            places = tuple(sorted(chip.place(node)[1 - axis] for node in members))
+            alike.setdefault(places, []).extend(members)
+        found.append([tuple(sorted(part, key=nodes.index)) for part in alike.values()])
+    return min(found, key=len)
 
 
 def _hops(chip: ChipConfig) -> NDArray[np.int64]:
-    """Links between nodes; on direct links, where no vector goes over two, many where there is
-    none."""
+    """Links between nodes; more on direct links, where no vector goes over two."""
     mesh = chip.noc
-    if mesh.direct:
-        far = np.full((mesh.nodes, mesh.nodes), mesh.nodes**2)
-        for node, others in enumerate(mesh.neighbours):
-            far[node, list(others)] = 1
-        return far
-    x, y = np.array([chip.place(node) for node in range(mesh.nodes)]).T
-    found: NDArray[np.int64] = abs(x[:, None] - x) + abs(y[:, None] - y)
-    return found
+    if not mesh.direct:
+        x, y = np.array([chip.place(node) for node in range(mesh.nodes)]).T
+        found: NDArray[np.int64] = abs(x[:, None] - x) + abs(y[:, None] - y)
+        return found
+    far = np.full((mesh.nodes, mesh.nodes), mesh.nodes)
+    np.fill_diagonal(far, 0)
+    for node, others in enumerate(mesh.neighbours):
+        far[node, list(others)] = 1
+    for node in range(mesh.nodes):
+        far = np.minimum(far, far[:, [node]] + far[node])
+    return np.where(far > 1, far * mesh.nodes, far)
 
 
 def _rectangles(width: int, height: int, size: int) -> Iterator[tuple[list[int], list[int]]]:

@@ -73,10 +73,11 @@ def outer(segment: int, *, slot: int, delta: int) -> int:
     return encode(Opcode.OUTER, segment=segment, slot=slot, delta=delta, transfer=1)
 
 
-def gather(object_: int, destination: int, row: int = 0, col: int = 0) -> int:
-    """GATHER of the window at (row, col) of a block into a slot, from its first line on."""
+def gather(object_: int, destination: int, row: int = 0, col: int = 0, *, block: int = 0) -> int:
+    """GATHER of the window at (row, col) of a block of positions into a slot, from the first line
+    of a ``block`` of lines on."""
     return encode(
-        Opcode.GATHER, object=object_, destination=destination, block=0, block_row=row,
+        Opcode.GATHER, object=object_, destination=destination, block=block, block_row=row,
         block_col=col, largest=0,
     )  # fmt: skip
 

@@ -5,8 +5,9 @@ Scales first, then weights: a column's scale is rounded up to one of the 8-bit a
 weights are made larger by as much, so that no rounding of scales is left.
 
 With x the input codes, worth s each, W the weights and L the converter's range, a column of a tile
-is programmed with k W in codes of conductance. A count of the converter is then worth 2**L s / k,
-and 2**shift in the accumulators is worth u, a step of the activation function's index:
+is programmed with k W in codes of conductance, dealt out over its copies. A count of the converter
+is then worth 2**L s / k, and 2**shift in the accumulators is worth u, a step of the activation
+function's index:
 
     scale = 2**(shift + L) s / (k u)
 
@@ -25,6 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from phasecore.models.compiler.graph import (
     BATCH,
@@ -37,12 +39,13 @@ from phasecore.models.compiler.graph import (
 )
 from phasecore.models.compiler.network import INDEX_LOG2, ONE
 from phasecore.models.compiler.recipe import mean_pulse
+from phasecore.models.compiler.tile import RowTile, row_tiles
 from phasecore.models.golden.arithmetic import Int
 from phasecore.models.golden.device import DeviceProfile
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import Function
 
-__all__ = ["QuantLayer", "Tile", "corrected", "quantise", "row_tiles"]
+__all__ = ["QuantLayer", "Tile", "corrected", "quantise"]
 
 REACH = {False: 0.6, True: 0.9}
 """Part of the devices' conductance that weights use: beyond it pulses of PCM add little, and
@@ -52,7 +55,7 @@ CLIPS = tuple(float(part) for part in np.geomspace(1, 0.1, 12))
 """Parts of the largest value among which the limit of a range is chosen: what is beyond is clipped,
 which may cost less than coarser steps for all others."""
 
-SAMPLES = 4000
+SAMPLES = 16000
 """Positions of a layer by which ranges are chosen."""
 
 RANGE = 16
@@ -70,19 +73,17 @@ _STEPS = {Function.SIGMOID: 2.0**-INDEX_LOG2, Function.TANH: 2.0**-TANH_INDEX_LO
 
 
 @dataclass(frozen=True)
-class Tile:
-    """Part of a layer's rows, on one crossbar.
+class Tile(RowTile):
+    """Integers of a tile.
 
     Attributes
     ----------
-    rows : of the layer's matrix
-    targets : codes of PROGRAM, shape (rows, columns)
-    weights : conductances that are wanted, in codes, shape (rows, columns)
+    targets : codes of PROGRAM, shape (height, columns)
+    weights : conductances that are wanted, in codes, shape (height, columns)
     scale, offset : affine table of the converter's codes, by column
     lsb_log2 : converter range
     """
 
-    rows: range
     targets: Int
     weights: Int
     scale: Int
@@ -96,7 +97,7 @@ class QuantLayer:
 
     Attributes
     ----------
-    tiles : in order of their rows
+    tiles : in the order in which they add up
     shift : right shift before the function
     bias_codes, bias_scale : what of the bias the offsets do not hold, by column
     skip_scale : affine scale of the residual's codes, by column; 0 without one
@@ -123,7 +124,7 @@ class _Samples:
     """What the calibration images have shown of a layer: windows at some positions, shape
     (positions, rows), all that is added there, and outputs, shape (vectors, outputs)."""
 
-    windows: Real
+    windows: NDArray[np.float32]
     sums: Real
     outputs: Real
 
@@ -134,10 +135,10 @@ class _Samples:
             return layer.activations(self.sums).reshape(-1, layer.outputs)
         return self.outputs
 
-    def tile(self, layer: GraphLayer, rows: range) -> Real:
+    def tile(self, layer: GraphLayer, tile: RowTile) -> Real:
         """Sums of a tile, shape (positions, columns)."""
-        part = slice(rows.start, rows.stop)
-        found: Real = self.windows[:, part] @ layer.weights[part]
+        index = tile.index(layer)
+        found: Real = self.windows[:, index] @ layer.weights[index]
         return found
 
 
@@ -169,8 +170,12 @@ class _Devices:
             return math.sqrt((count * written**2 + read) * self._unit**2 + 1 / 12)
         return math.sqrt((profile.set_sd**2 + read) * self._unit**2 + self._pulse**2 / 12)
 
-    def bounds(self, weights: Real, limits: Real, source: float, driven: Real) -> tuple[int, Real]:
-        """Converter range of a tile, and largest k of its columns.
+    def bounds(
+        self, weights: Real, limits: Real, source: float, driven: Real, copies: int
+    ) -> tuple[int, Real]:
+        """Converter range of a tile, and real value of a count by column.
+
+        It is 0 of columns without weights: what they count is noise.
 
         Parameters
         ----------
@@ -181,17 +186,22 @@ class _Devices:
         """
         config = self.config
         reach = REACH[self.iterative] * config.g_max * config.devices_per_polarity
-        by_weight = reach / np.maximum(np.abs(weights).max(axis=0), 1e-12)
+        largest = np.abs(weights).max(axis=0)
+        used = largest > 0
+        if not used.any():
+            return config.lsb_log2_min, np.zeros(used.shape)
+        by_weight, limits = copies * reach / largest[used], limits[used]
         by_count = ONE * source / limits
-        devices = self._error**2 * float(np.mean((driven**2).sum(axis=1)))
-        best, least = config.lsb_log2_min, np.inf
+        devices = copies * self._error**2 * float(np.mean((driven**2).sum(axis=1)))
+        best, least, values = config.lsb_log2_min, np.inf, np.zeros(used.shape)
         for lsb in range(config.lsb_log2_min, config.lsb_log2_max + 1):
             factor = np.minimum(by_weight, by_count * 2.0**lsb)
             counts = (1 / 12 + self.profile.adc_noise**2) * 4.0**lsb
             noise = float(np.mean((counts + devices) * (source / (factor * limits)) ** 2))
             if noise < least:
                 best, least = lsb, noise
-        return best, np.minimum(by_weight, by_count * 2.0**best)
+                values[used] = 2.0**lsb * source / factor
+        return best, values
 
     def targets(self, weights: Real) -> Int:
         """Targets of PROGRAM for conductances ``weights``, in codes.
@@ -210,17 +220,6 @@ class _Devices:
             found[row] = np.sign(wanted) * np.where(pulses > 0, targets, 0)
             missed += exact - np.sign(wanted) * pulses * pulse
         return found
-
-
-def row_tiles(layer: GraphLayer, config: CoreConfig) -> list[range]:
-    """Rows of a layer's matrix by crossbar: as few as possible, of whole pixels where they fit."""
-    total, most = layer.reads.matrix_rows, config.rows
-    count = -(-total // most)
-    size = -(-total // count)
-    pixel = layer.reads.channels
-    whole = -(-size // pixel) * pixel
-    size = whole if whole <= most else size
-    return [range(first, min(first + size, total)) for first in range(0, total, size)]
 
 
 def quantise(
@@ -250,7 +249,8 @@ def quantise(
             rows = _row_codes(graph, layer, codes)
             skip = codes[layer.skip] if layer.skip else None
             alike = layer is graph.layers[-1] or layer.has_rows
-            one = _quantised(layer, samples[layer.name], rows, skip, devices, alike=alike)
+            tiles = row_tiles(graph, layer, config)
+            one = _quantised(layer, tiles, samples[layer.name], rows, skip, devices, alike=alike)
         except ValueError as error:
             raise ValueError(f"layer {layer.name}: {error}") from error
         codes[layer.name] = one.code
@@ -268,7 +268,7 @@ def _samples(graph: Graph, images: Images) -> dict[str, _Samples]:
             count = -(-SAMPLES * BATCH // len(images))
             chosen = rng.permutation(len(rows))[:count]
             found[layer.name].append(_Samples(
-                rows[chosen], sums.reshape(-1, layer.columns)[chosen],
+                rows[chosen].astype(np.float32), sums.reshape(-1, layer.columns)[chosen],
                 rng.permutation(output.reshape(-1, layer.outputs))[:count],
             ))  # fmt: skip
     return {
@@ -309,12 +309,12 @@ def _row_codes(graph: Graph, layer: GraphLayer, codes: dict[str, Real]) -> Real:
 
 
 def _quantised(
-    layer: GraphLayer, known: _Samples, row_codes: Real, skip: Real | None, devices: "_Devices", *,
-    alike: bool,
+    layer: GraphLayer, rows: Sequence[RowTile], known: _Samples, row_codes: Real,
+    skip: Real | None, devices: _Devices, *, alike: bool,
 ) -> QuantLayer:  # fmt: skip
     config = devices.config
     # Weights of rows whose codes are worth less are smaller by as much.
-    source, rows = float(row_codes.max()), row_tiles(layer, config)
+    source = float(row_codes.max())
     matrix = layer.weights * (row_codes / source)[:, np.newaxis]
     table = _STEPS.get(layer.function)
     # What is clipped before a mean is missing in it, whereas rounding averages out.
@@ -323,11 +323,11 @@ def _quantised(
     step = np.full(layer.columns, table) if table else np.tile(step, layer.groups)
     bounds = []
     for part in rows:
-        sums, inputs = known.tile(layer, part), known.windows[:, part.start : part.stop]
+        sums, index = known.tile(layer, part), part.index(layer)
         limits = _limit(sums, known.sums - sums, layer.function)
-        driven = inputs / row_codes[part.start : part.stop]
-        bounds.append(devices.bounds(matrix[part.start : part.stop], limits, source, driven))
-    shift = _shift([source * 2.0**lsb / factor for lsb, factor in bounds], skip, step)
+        driven = known.windows[:, index] / row_codes[index]
+        bounds.append(devices.bounds(matrix[index], limits, source, driven, part.copies))
+    shift = _shift([value for _, value in bounds], skip, step)
     skip_scale = np.zeros(layer.columns, dtype=np.int64)
     if skip is not None:
         skip_scale = np.maximum(1, np.floor(2.0**shift * skip / step)).astype(np.int64)
@@ -335,19 +335,20 @@ def _quantised(
         # A step that the residual's scale holds exactly.
         step = 2.0**shift * skip / skip_scale
     scales = [
-        np.ceil(2.0 ** (shift + lsb) * source / (factor * step)).clip(1, SCALE_MAX).astype(np.int64)
-        for lsb, factor in bounds
+        np.ceil(2.0**shift * value / step).clip(0, SCALE_MAX).astype(np.int64)
+        for _, value in bounds
     ]
     exact = layer.bias * 2.0**shift / step + sum(scales) / 2
     offset, bias_codes, bias_scale = _bias(exact)
     tiles = []
     for part, scale, (lsb, _) in zip(rows, scales, bounds, strict=True):
-        factor = 2.0 ** (shift + lsb) * source / (scale * step)
-        weights = matrix[part.start : part.stop] * factor
-        is_last = part.stop == layer.reads.matrix_rows
+        factor = 2.0 ** (shift + lsb) * source / (np.maximum(scale, 1) * step)
+        weights = np.zeros((part.height, layer.columns))
+        weights[part.lines()] = matrix[part.index(layer)] * factor / part.copies
         tiles.append(Tile(
-            part, devices.targets(weights), np.rint(weights).astype(np.int64), scale,
-            offset if is_last else np.zeros_like(offset), lsb,
+            **vars(part), targets=devices.targets(weights),
+            weights=np.rint(weights).astype(np.int64), scale=scale,
+            offset=offset if part is rows[-1] else np.zeros_like(offset), lsb_log2=lsb,
         ))  # fmt: skip
     code = np.full(layer.outputs, 1 / ONE) if table else step[: layer.outputs]
     gain = np.ones(layer.outputs)
@@ -429,14 +430,15 @@ def corrected(
         exact = np.array(layer.bias)
         tiles = []
         for tile in one.tiles:
-            part = slice(tile.rows.start, tile.rows.stop)
-            wanted = known.tile(layer, tile.rows)
-            counts = (known.windows / row_codes)[:, part] @ weights[part]
+            index = tile.index(layer)
+            wanted = known.tile(layer, tile)
+            counts = (known.windows[:, index] / row_codes[index]) @ weights[index]
             counts *= 2.0**-tile.lsb_log2
             # Straight line through what a count should be worth, in the integers of a scale.
             spread = counts - counts.mean(axis=0)
             worth = (spread * wanted).sum(axis=0) / np.maximum((spread**2).sum(axis=0), 1e-12)
             scale = np.rint(worth * 2.0**one.shift / step).clip(1, SCALE_MAX).astype(np.int64)
+            scale[tile.scale == 0] = 0
             exact += wanted.mean(axis=0) - counts.mean(axis=0) * scale * step / 2.0**one.shift
             tiles.append(replace(tile, scale=scale))
         total = exact * 2.0**one.shift / step + sum(tile.scale for tile in tiles) / 2

@@ -54,6 +54,11 @@ class LayerInput:
     For frames of few channels, whose pixels would fill a small part of a vector.
     """
 
+    span: int | None = None
+    """Channels of a vector, of which those from ``offset`` on are read; None: no others."""
+
+    offset: int = 0
+
     def __post_init__(self) -> None:
         top, left, bottom, right = self.padding
         rows, cols = self.height + top + bottom, self.width + left + right
@@ -71,6 +76,7 @@ class LayerInput:
             ("padding on the right", right, 0, self.kernel[1] - 1),
             ("rows of a block", self.block[0], 1, BLOCK_MAX // max(1, self.stride[0]) + 1),
             ("columns of a block", self.block[1], 1, BLOCK_MAX // max(1, self.stride[1]) + 1),
+            ("offset", self.offset, 0, (self.span or self.channels) - self.channels),
         ):
             if not low <= value <= high:
                 raise ValueError(f"{name} must be in {low}..{high}, not {value}")
@@ -114,7 +120,7 @@ class LayerInput:
     def pitch(self, config: CoreConfig) -> int:
         """From a vector to the next one in the ring, 8 bytes."""
         if not self.packed:
-            return -(-self.channels // _UNIT)
+            return -(-(self.span or self.channels) // _UNIT)
         return -(-self._row_bytes // (self.row_vectors(config) * _UNIT))
 
     def vectors(self, frame: ArrayLike, config: CoreConfig) -> list[NDArray[Any]]:
@@ -292,7 +298,7 @@ def _steps(layer: LayerInput, given: Mapping[str, int], ring: int) -> dict[str, 
     """Pitch of rows, and steps of the pointer; in bytes modulo the ring."""
     row_pitch, pixel = given["width"] * given["pitch"] * _UNIT, given["pixel_pitch"]
     origin = -given["padding_row"] * row_pitch
-    origin += (given.get("first_col", 0) - given.get("padding_col", 0)) * pixel
+    origin += (given.get("first_col", 0) - given.get("padding_col", 0)) * pixel + layer.offset
     steps = {
         "row_pitch": row_pitch,
         "origin": origin,

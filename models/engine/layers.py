@@ -112,7 +112,7 @@ class Layers:
                     if layer.skip is not None:
                         skip = tensors[layer.skip].reshape(sums.shape)
                         sums = self._add(core, sums, skip, one.skip_scale)
-                codes = _converted(core, tile, windows)
+                codes = _converted(core, tile, windows[:, tile.index(layer)])
                 sums = self._add(core, sums, codes, tile.scale, tile.offset)
             found = self._pooled(cores[-1], one, self._activated(
                 cores[-1], sums, one.shift, layer.function
@@ -169,17 +169,21 @@ class Layers:
 
 
 def _converted(core: Core, tile: Tile, windows: Codes) -> Codes:
-    """Converter's codes of a tile, shape (windows, columns)."""
+    """Converter's codes of a tile, shape (windows, columns); ``windows`` are of its rows."""
     crossbar, bits = core.crossbar, core.config.input_bits
     cores, k = crossbar.cores, crossbar.number
     columns = tile.targets.shape[1]
-    weights = cores.weights[k, : len(tile.rows), :columns]
+    weights = cores.weights[k, : tile.height, :columns]
+    lines = tile.lines()
     prepare(cores.scalars[k], bits, tile.lsb_log2, 0, BOTH, 0, 0, columns)
     cores.x[:] = 0
     codes = np.empty((len(windows), columns), dtype=np.int8)
     for start in range(0, len(windows), AT_ONCE):
-        part = windows[start : start + AT_ONCE, tile.rows.start : tile.rows.stop]
-        widths = np.sign(part) * (np.minimum(np.abs(part), CODE_MAX) >> (8 - bits))
+        part = windows[start : start + AT_ONCE]
+        widths = np.zeros((len(part), tile.height), dtype=np.int8)
+        widths[:, lines] = (np.sign(part) * (np.minimum(np.abs(part), CODE_MAX) >> (8 - bits)))[
+            :, np.newaxis
+        ]
         clipped, at_limit = _convert(
             cores, crossbar.geometry, k, widths, widths.astype(np.float64) @ weights,
             codes[start : start + AT_ONCE],

@@ -23,7 +23,7 @@ from phasecore.models.training.programmed import program
 from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.noc import TOPOLOGIES
 from phasecore.scripts import interrupts
-from phasecore.scripts.commands.options import at_most, chip_of, positive
+from phasecore.scripts.commands.options import at_most, fitted, positive
 from phasecore.scripts.report import results
 from phasecore.verification.cosim.inference import Inference
 
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     graph = _graph(args)
     graph = graph.with_packed_first() if args.packed else graph
     data = _data(args, graph)
-    chip = chip_of(args, graph, args.topology)
+    graph, chip = fitted(args, graph, args.topology)
     available = len(data.test_x)
     wanted = args.test_images or min(TEST_IMAGES, available)
     count = at_most("--test-images", wanted, available, f"test images of {data.name}")

@@ -11,7 +11,7 @@ from phasecore.models.compiler.mapping import map_network
 from phasecore.models.compiler.network import Network
 from phasecore.models.compiler.networks import CORE_NETWORKS, NETWORKS
 from phasecore.models.compiler.placement import graph_chip
-from phasecore.models.compiler.quantise import row_tiles
+from phasecore.models.compiler.tile import row_tiles, split_columns
 from phasecore.models.golden.device import IDEAL, PROFILES, DeviceProfile
 from phasecore.models.training.datasets import DATA_VARIABLE, NAMES, Dataset, load
 from phasecore.models.training.own_data import ACCEPTED, load_for
@@ -19,8 +19,19 @@ from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.core import CoreConfig
 
 __all__ = [
-    "add_data", "add_devices", "add_folder", "add_profile", "add_size", "add_validation", "at_most",
-    "chip_of", "choose_network", "core_config", "load_data", "positive", "rate",
+    "add_data",
+    "add_devices",
+    "add_folder",
+    "add_profile",
+    "add_size",
+    "add_validation",
+    "at_most",
+    "choose_network",
+    "core_config",
+    "fitted",
+    "load_data",
+    "positive",
+    "rate",
 ]  # fmt: skip
 
 
@@ -149,13 +160,18 @@ def add_folder(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def chip_of(args: argparse.Namespace, graph: Graph, topology: str = "mesh") -> ChipConfig:
-    """As small a chip as has a core for every tile, of ``--config`` and ``--devices``."""
+def fitted(
+    args: argparse.Namespace, graph: Graph, topology: str = "mesh"
+) -> tuple[Graph, ChipConfig]:
+    """A graph in layers that fit ``--config`` and ``--devices``, and as small a chip as has a core
+    for every tile."""
     name = args.config_name
     core = CHIPS[name or "default"].core if name is None or name in CHIPS else args.config
     if args.devices:
         core = core.replace(devices_per_polarity=args.devices)
-    return graph_chip(core, sum(len(row_tiles(layer, core)) for layer in graph.layers), topology)
+    graph = split_columns(graph, core)
+    cores = sum(len(row_tiles(graph, layer, core)) for layer in graph.layers)
+    return graph, graph_chip(core, cores, topology)
 
 
 def load_data(args: argparse.Namespace, network: Network) -> Dataset:

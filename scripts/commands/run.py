@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from phasecore.models.compiler.graph import Graph, decibels
 from phasecore.models.compiler.onnx_graph import load_graph
-from phasecore.models.compiler.quantise import row_tiles
+from phasecore.models.compiler.tile import row_tiles
 from phasecore.models.engine.layers import Layers
 from phasecore.models.golden.device import IDEAL, PCM, DeviceProfile
 from phasecore.models.training.datasets import NAMES
@@ -29,7 +29,7 @@ from phasecore.scripts.commands.options import (
     add_devices,
     add_folder,
     add_profile,
-    chip_of,
+    fitted,
     positive,
 )
 from phasecore.scripts.report import results
@@ -89,6 +89,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="program every device by the pulses of PROGRAM, as the RTL does (default: devices get"
         " what iterative programming leaves, the profile's error with it)",
     )  # fmt: skip
+    parser.add_argument(
+        "--copies", type=positive, default=1, metavar="N",
+        help="at least so many copies of every weight on its crossbar: the devices' noise averages"
+        " out, more crossbars are needed (default: 1, and what rows that are left have room for)",
+    )  # fmt: skip
     parser.add_argument("--name", help="name of the result (default: the model's)")
     add_profile(parser, several=True)
     add_devices(parser)
@@ -106,8 +111,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         args.dataset, graph.shape, _preprocessing(args), calibration=args.calibration,
         images=args.images, folder=args.data,
     )  # fmt: skip
-    graph = replace(graph, code=samples.code)
-    chip = chip_of(args, graph)
+    layers = tuple(replace(layer, copies=args.copies) for layer in graph.layers)
+    graph = replace(graph, code=samples.code, layers=layers)
+    graph, chip = fitted(args, graph)
     started = time.process_time()
     exact = _outputs(graph, samples.images / samples.code, graph.outputs, "floating point")
     float_seconds = time.process_time() - started
@@ -115,7 +121,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         one for profile in args.profile or (IDEAL, PCM)
         for one in _runs(graph, chip, profile, samples, args)
     ]  # fmt: skip
-    tiles = [len(row_tiles(layer, chip.core)) for layer in graph.layers]
+    tiles = [len(row_tiles(graph, layer, chip.core)) for layer in graph.layers]
     cells = sum(layer.weights.size for layer in graph.layers)
     result = results.record(
         command=args.command, config=chip, seed=args.seed, network=graph.name,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from phasecore.models.compiler.placement import graph_chip
-from phasecore.models.compiler.quantise import row_tiles
+from phasecore.models.compiler.tile import row_tiles
 from phasecore.models.golden.device import PCM
 from phasecore.models.training.programmed import program
 from phasecore.rtl.spec.chip import CHIPS
@@ -51,7 +51,7 @@ def test_every_bit_is_the_models(tmp_path, make, chip):
     stages = [
         f"{one.name}.{part}" if len(tiles) > 1 else one.name
         for one in graph.layers
-        for tiles in [row_tiles(one, chip.core)]
+        for tiles in [row_tiles(graph, one, chip.core)]
         for part in range(len(tiles))
     ]
     assert list(figures["busy_by_core"]) == stages

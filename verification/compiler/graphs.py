@@ -4,6 +4,7 @@
 import numpy as np
 
 from phasecore.models.compiler.graph import INPUT, Graph, GraphLayer, Pool
+from phasecore.models.compiler.tile import split_columns
 from phasecore.models.compiler.windows import LayerInput
 from phasecore.models.golden.core import Core
 from phasecore.models.golden.device import IDEAL
@@ -13,7 +14,7 @@ from phasecore.rtl.spec.instructions import Function, Opcode, Segment, encode
 
 CORE = DEFAULT.replace(
     rows=32, cols=32, post_lanes=16, update_lanes=16, devices_per_polarity=1, slots=16, objects=8,
-    routes=4, vector_words=128,
+    routes=8, vector_words=128,
 )  # fmt: skip
 
 
@@ -109,6 +110,22 @@ def depthwise(rng):
     return Graph(name="depthwise", dataset="none", shape=(5, 5, 4), layers=layers)
 
 
+def wide(rng, config=CORE):
+    """Kernels by channel on two cores, more columns than a core has, read in one vector and in two,
+    and a residual of them."""
+    frame = {"height": 4, "width": 4}
+    layers = (
+        layer(rng, "each", INPUT, 24, **frame, channels=24, kernel=(2, 1), padding=(1, 0, 0, 0),
+              parts=24),
+        layer(rng, "wide", "each", 40, **frame, channels=24, function=Function.IDENTITY),
+        layer(rng, "sum", "wide", 40, **frame, channels=40, kernel=(1, 2), padding=(0, 1, 0, 0),
+              skip="wide"),
+        layer(rng, "last", "sum", 5, **frame, channels=40, pool=Pool.FRAME),
+    )  # fmt: skip
+    graph = Graph(name="wide", dataset="none", shape=(4, 4, 24), layers=layers)
+    return split_columns(graph, config)
+
+
 def joined(rng, side=5):
     """Branches of different reach that meet in one vector, of which one comes from the input, and
     one is of several vectors at different lines; a residual of branches, too."""
@@ -196,9 +213,7 @@ def naive(graph, layers, weights, images, config=CORE):
     """
     converters = [
         [
-            _Converter(
-                config, matrix[tile.rows.start : tile.rows.stop].astype(np.int64), tile.lsb_log2
-            )
+            _Converter(config, matrix[_rows(one.layer, tile)].astype(np.int64), tile.lsb_log2)
             for tile in one.tiles
         ]
         for one, matrix in zip(layers, weights, strict=True)
@@ -210,6 +225,13 @@ def naive(graph, layers, weights, images, config=CORE):
             tensors[one.layer.name] = _layer(one, tiles, tensors)
         found.append(tensors[graph.layers[-1].name])
     return np.stack(found)
+
+
+def _rows(layer, tile):
+    """Rows of a tile in the layer's matrix."""
+    matrix = np.arange(layer.reads.matrix_rows).reshape(-1, layer.reads.channels)
+    own = matrix[:, tile.channels.start : tile.channels.stop].reshape(-1)
+    return own[tile.rows.start : tile.rows.stop]
 
 
 def _layer(one, converters, tensors):
@@ -228,7 +250,7 @@ def _layer(one, converters, tensors):
         # Partial sums travel in units of 64.
         sums = 0
         for number, (tile, converter) in enumerate(zip(one.tiles, converters, strict=True)):
-            part = slice(tile.rows.start, tile.rows.stop)
+            part = _rows(one.layer, tile)
             sums = sums + converter(window[part]) * tile.scale + tile.offset * 64
             if number + 1 < len(one.tiles):
                 sums = np.rint(sums / 64).astype(np.int64) * 64
@@ -266,7 +288,7 @@ def _pooled(one, positions):
 
 
 class _Converter:
-    """Codes of a tile's converters, of a core that does nothing else."""
+    """Codes of a tile's converters, of a core that does nothing else and has one copy."""
 
     def __init__(self, config, weights, lsb):
         rows, self.cols = weights.shape

@@ -9,12 +9,14 @@ import pytest
 from phasecore.models.compiler.graph import INPUT, Graph, Pool, decibels
 from phasecore.models.compiler.mapping.inference import InferenceMapping
 from phasecore.models.compiler.placement import graph_chip
-from phasecore.models.compiler.quantise import _mean, _row_codes, quantise, row_tiles
+from phasecore.models.compiler.quantise import _mean, _row_codes, quantise
+from phasecore.models.compiler.tile import row_tiles, split_columns
 from phasecore.models.compiler.windows import LayerInput
 from phasecore.models.engine.layers import Layers
 from phasecore.models.golden.device import IDEAL, PCM
 from phasecore.models.training.model import make_model
 from phasecore.models.training.programmed import program
+from phasecore.rtl.spec.core import DEFAULT
 from phasecore.rtl.spec.instructions import Function
 from phasecore.verification.compiler.graphs import (
     CORE,
@@ -26,6 +28,7 @@ from phasecore.verification.compiler.graphs import (
     pooled,
     reach,
     residual,
+    wide,
 )
 
 GRAPHS = {
@@ -40,11 +43,12 @@ GRAPHS = {
     "depthwise": depthwise,
     "joined": joined,
     "reach": reach,
+    "wide": wide,
     "largest, packed": lambda rng: _in_rows(pooled(rng)),
 }
 
 
-NO_PRISM = ("joined", "reach")
+NO_PRISM = ("joined", "reach", "wide")
 """With more ways than the direct links have."""
 
 
@@ -71,7 +75,7 @@ def images_of(graph, rng, count):
 
 
 def cores_of(graph):
-    return sum(len(row_tiles(one, CORE)) for one in graph.layers)
+    return sum(len(row_tiles(graph, one, CORE)) for one in graph.layers)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +105,8 @@ def test_codes_are_those_of_numpy(name, topology):
 
 
 @pytest.mark.parametrize(
-    "name", ["residual", "largest, packed", "mean", "means, tanh", "depthwise", "joined"]
+    "name",
+    ["residual", "largest, packed", "mean", "means, tanh", "depthwise", "joined", "wide"],
 )
 def test_whole_layers_have_the_bits_of_programs(name):
     """With the noise of devices and converters, of two batches; and what is counted."""
@@ -133,7 +138,7 @@ def test_whole_layers_have_the_bits_of_programs(name):
         assert counted[0][0] > 0
 
 
-@pytest.mark.parametrize("name", ["residual", "means", "depthwise", "joined"])
+@pytest.mark.parametrize("name", ["residual", "means", "depthwise", "joined", "wide"])
 def test_integers_follow_floating_point(name):
     """Signal to noise of all layers, with what the devices are corrected for."""
     rng = np.random.default_rng(3)
@@ -152,6 +157,38 @@ def test_integers_follow_floating_point(name):
     written = program(graph, chip, IDEAL, images, 1, iterative=True)
     codes = Layers(written.mapping, written.model().cores).outputs(images)
     assert decibels(codes * written.mapping.code, exact) > 30
+
+
+def test_columns_become_layers_and_rows_tiles():
+    """Groups of channels are whole and add to their columns alone; copies fill what is left."""
+    rng = np.random.default_rng(1)
+    graph = wide(rng)
+    tiles = {one.name: row_tiles(graph, one, CORE) for one in graph.layers}
+    found = {name: [(len(one.rows), one.copies) for one in part] for name, part in tiles.items()}
+    assert found == {
+        "each": [(24, 1), (24, 1)], "wide:0": [(24, 1)], "wide:1": [(24, 1)],
+        "sum:0": [(32, 1), (32, 1), (16, 2)], "sum:1": [(32, 1), (32, 1), (16, 2)],
+        "last": [(32, 1), (8, 2)],
+    }  # fmt: skip
+    assert [one.channels for one in tiles["each"]] == [range(12), range(12, 24)]
+    copied = replace(graph.layers[0], copies=2)
+    assert [one.channels.start for one in row_tiles(graph, copied, CORE)] == [0, 8, 16]
+    assert {(len(one.rows), one.copies) for one in row_tiles(graph, copied, CORE)} == {(16, 2)}
+    with pytest.raises(ValueError, match="layer each: copies must be at most 2, not 3"):
+        row_tiles(graph, replace(copied, copies=3), CORE)
+    whole, images = wide(np.random.default_rng(1), DEFAULT), images_of(graph, rng, 3)
+    assert len(whole.layers) == 4
+    assert np.allclose(whole.outputs(images), graph.outputs(images))
+    narrow = replace(whole.layers[2], weights=whole.layers[2].weights[:, :24], bias=np.zeros(24))
+    with pytest.raises(ValueError, match="sum: skip wide must be on as many crossbars"):
+        split_columns(replace(whole, layers=(*whole.layers[:2], narrow)), CORE)
+    with pytest.raises(ValueError, match="columns of the last layer must be at most 32, not 40"):
+        split_columns(replace(whole, layers=whole.layers[:2]), CORE)
+    each, *_ = quantise(graph, images, CORE, PCM)
+    for tile in each.tiles:
+        own = np.arange(24) // 12 == tile.channels.start // 12
+        assert (tile.scale[own] > 0).all()
+        assert not tile.scale[~own].any()
 
 
 def test_means_stay_in_the_accumulators():

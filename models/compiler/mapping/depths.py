@@ -43,7 +43,7 @@ class Depths:
         if reads.iterations == (1, 1):
             ahead = reads.height * reads.row_vectors(config)
         needs, most, dead = self._needs[layer.name], 0, 0
-        come = np.max([self._come(layer, tensor) for tensor in layer.sources], axis=0)
+        come = np.max([self._come(layer, tensor) for tensor in stage.sources], axis=0)
         for position, place in enumerate(_iterations(frame)):
             if len(stage.quantised.tiles) > 1:
                 most = max(most, _needed(needs, position + 1) - dead)

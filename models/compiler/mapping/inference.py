@@ -11,7 +11,6 @@
   reach every core of any network.
 """
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -35,7 +34,7 @@ from phasecore.models.compiler.mapping.base import (
 )
 from phasecore.models.compiler.mapping.depths import Depths
 from phasecore.models.compiler.mapping.stage import ALL, HALT, GraphObject, Stage, Y, words
-from phasecore.models.compiler.placement import is_reached, place_edges
+from phasecore.models.compiler.placement import multicasts, place_edges
 from phasecore.models.compiler.program import LOOPED
 from phasecore.models.compiler.quantise import QuantLayer
 from phasecore.models.compiler.windows import check_rings, smallest_depth, window_object
@@ -58,9 +57,6 @@ __all__ = ["InferenceMapping"]
 
 PROGRAMS = 16
 """Rows that a job programs at most."""
-
-Part = tuple[int, int]
-"""Number of a layer, and of a tile of it."""
 
 
 class Readers(NamedTuple):
@@ -98,24 +94,18 @@ class InferenceMapping(Mapping):
         self, graph: Graph, layers: Sequence[QuantLayer], chip: ChipConfig, profile: DeviceProfile
     ):
         self._graph, self.hardware, self._profile = graph, chip, profile
-        parts = [
-            (number, part) for number, one in enumerate(layers) for part in range(len(one.tiles))
-        ]
+        stages = list(_stages(graph, layers))
         free = len(chip.cores)
-        if len(parts) > free:
-            raise ValueError(f"{graph.name} needs {len(parts)} cores, not {free}")
-        numbers: dict[Part | None, int | None] = {part: at for at, part in enumerate(parts)}
-        numbers[None] = None
-        edges = [(numbers[one], numbers[to]) for one, to in _edges(layers)]
+        if len(stages) > free:
+            raise ValueError(f"{graph.name} needs {len(stages)} cores, not {free}")
         readers: dict[str, list[int]] = {}
-        for at, (number, _) in enumerate(parts):
-            for source in layers[number].layer.sources:
+        for at, stage in enumerate(stages):
+            for source in stage.sources:
                 readers.setdefault(source, []).append(at)
-        nodes = place_edges(chip, len(parts), edges, list(readers.values()))
-        self.stages = [
-            Stage(node, number, part, layers[number])
-            for node, (number, part) in zip(nodes, parts, strict=True)
-        ]
+        nodes = place_edges(
+            chip, len(stages), tuple(_edges(graph, stages)), tuple(map(tuple, readers.values()))
+        )
+        self.stages = [replace(stage, node=node) for node, stage in zip(nodes, stages, strict=True)]
         self.nodes = tuple(nodes)
         self._readers = self._find_readers()
         for stage in self.stages:
@@ -149,8 +139,7 @@ class InferenceMapping(Mapping):
     # What is where
 
     def _find_readers(self) -> dict[str, list[Readers]]:
-        """Routes of a tensor: objects of cores that read it, several where a multicast reaches
-        just these."""
+        """Routes of a tensor: objects of cores that read it, of several by a multicast."""
         found: dict[str, dict[tuple[int, int, bool], list[int]]] = {INPUT: {}}
 
         def add(tensor: str, node: int, number: int, first: int = 0) -> None:
@@ -160,9 +149,8 @@ class InferenceMapping(Mapping):
         for stage in self.stages:
             layer = stage.layer
             found.setdefault(layer.name, {})
-            lines = self._graph.lines(layer)
-            for at, (tensor, part) in enumerate(zip(layer.sources, lines, strict=True)):
-                add(tensor, stage.node, _object(at), part.start)
+            for at, (tensor, first) in enumerate(stage.sources.items()):
+                add(tensor, stage.node, _object(at), first)
             if stage.is_last and layer.skip is not None:
                 add(layer.skip, stage.node, GraphObject.SKIP)
         add(self._graph.layers[-1].name, self.hardware.host, GraphObject.FRAME)
@@ -170,7 +158,10 @@ class InferenceMapping(Mapping):
             tensor: [
                 Readers(number, first, part)
                 for (number, first, _), nodes in readers.items()
-                for part in self._reached(nodes, number != GraphObject.SKIP)
+                for part in (
+                    [(node,) for node in nodes] if number == GraphObject.SKIP
+                    else multicasts(self.hardware, nodes)
+                )
             ]
             for tensor, readers in found.items()
         }  # fmt: skip
@@ -178,12 +169,6 @@ class InferenceMapping(Mapping):
     def _firsts(self, stage: Stage) -> list[int]:
         """By route of a core, the line of its vectors that the first channel takes."""
         return [one.first for one in self._readers[stage.layer.name]] if stage.is_last else [0]
-
-    def _reached(self, nodes: list[int], together: bool) -> list[tuple[int, ...]]:
-        """All nodes, if ``together`` and a multicast reaches just them, else each by itself."""
-        if together and is_reached(self.hardware, nodes):
-            return [tuple(nodes)]
-        return [(node,) for node in nodes]
 
     def _maker(self, tensor: str) -> int:
         """Node that sends a tensor."""
@@ -205,21 +190,23 @@ class InferenceMapping(Mapping):
         return {stage.node: stage.segments() for stage in self.stages}
 
     def weights(self, codes: dict[int, Int]) -> list[NDArray[np.float64]]:
-        """In codes of conductance, without bias, which is no weight here."""
-        found: dict[int, list[Int]] = {}
+        """In codes of conductance, of all copies, without bias, which is no weight here."""
+        found: dict[int, NDArray[np.float64]] = {}
         for stage in self.stages:
-            part = codes[stage.node][: len(stage.tile.rows), : stage.columns]
-            found.setdefault(stage.number, []).append(part)
-        return [np.concatenate(parts).astype(np.float64) for parts in found.values()]
+            layer = stage.layer
+            matrix = found.setdefault(stage.number, np.zeros(layer.weights.shape))
+            part = codes[stage.node][stage.tile.lines(), : stage.columns].sum(axis=0)
+            matrix[stage.tile.index(layer)] = part
+        return list(found.values())
 
     # Descriptors
 
     def _objects(self, stage: Stage) -> list[ObjectDescriptor]:
         unused = ObjectDescriptor(enable=0)
         layer = stage.layer
-        objects = [unused] * (GraphObject.JOINED + len(layer.joined))
+        objects = [unused] * (GraphObject.JOINED + len(stage.sources) - 1)
         ahead = self._room[stage.node] - smallest_depth(self._frame(stage, 0))
-        for at in range(len(layer.sources)):
+        for at in range(len(stage.sources)):
             objects[_object(at)] = self._frame(stage, ahead, at)
         frame = objects[GraphObject.FRAME]
         if stage.is_last and layer.skip is not None:
@@ -258,15 +245,15 @@ class InferenceMapping(Mapping):
         given: dict[str, Any] = {
             "base": self.config.slot_words,
             "tile": (stage.tile.rows.start, stage.tile.rows.stop),
-            **self._from(stage.layer.sources[source], stage.node, _object(source)),
+            **self._from([*stage.sources][source], stage.node, _object(source)),
         }
-        found = window_object(self.config, stage.layer.reads, ahead=ahead, **given)
-        if not stage.layer.joined:
+        found = window_object(self.config, stage.reads, ahead=ahead, **given)
+        if len(stage.sources) == 1:
             return found
         # A whole number of vectors: bytes that no source has stay so, and 0.
         whole = 8 * found.pitch // math.gcd(8 * found.pitch, self.config.post_lanes)
         size = -(-found.size // whole) * whole
-        return window_object(self.config, stage.layer.reads, ahead=ahead, size=size, **given)
+        return window_object(self.config, stage.reads, ahead=ahead, size=size, **given)
 
     def _skip(self, stage: Stage, tensor: str, base: int) -> ObjectDescriptor:
         """Codes of the other branch, pixel by pixel; they wait until this one is as far."""
@@ -345,7 +332,7 @@ class InferenceMapping(Mapping):
         They pass through the slots of the constants: :meth:`setup` comes before, to calibrate, and
         again behind.
         """
-        most = max(len(stage.tile.rows) for stage in self.stages)
+        most = max(stage.tile.height for stage in self.stages)
         at_once = min(PROGRAMS, self.config.slots)
         for first in range(0, most, at_once):
             programs, memory = {}, {}
@@ -414,14 +401,35 @@ def _object(source: int) -> int:
     return GraphObject.JOINED + source - 1 if source else GraphObject.FRAME
 
 
-def _edges(layers: Sequence[QuantLayer]) -> Iterator[tuple[Part | None, Part | None]]:
-    """Tiles that send to one another, layer and part; None is the host."""
-    last: dict[str, Part | None] = {INPUT: None}
+def _stages(graph: Graph, layers: Sequence[QuantLayer]) -> Iterator[Stage]:
+    """Tiles of all layers, on no node yet."""
     for number, one in enumerate(layers):
-        parts = [(number, part) for part in range(len(one.tiles))]
-        yield from ((last[source], part) for source in one.layer.sources for part in parts)
-        yield from itertools.pairwise(parts)
-        if one.layer.skip is not None:
-            yield last[one.layer.skip], parts[-1]
-        last[one.layer.name] = parts[-1]
-    yield (len(layers) - 1, len(layers[-1].tiles) - 1), None
+        lines = graph.lines(one.layer)
+        for part, tile in enumerate(one.tiles):
+            channels, reads = tile.channels, one.layer.reads
+            sources = {
+                tensor: line for tensor, line in zip(one.layer.sources, lines, strict=True)
+                if line.start < channels.stop and channels.start < line.stop
+            }  # fmt: skip
+            first = min(line.start for line in sources.values())
+            if not reads.packed:
+                reads = replace(
+                    reads, channels=len(channels), offset=channels.start - first,
+                    span=max(line.stop for line in sources.values()) - first,
+                )  # fmt: skip
+            firsts = {tensor: line.start - first for tensor, line in sources.items()}
+            yield Stage(0, number, part, one, firsts, reads)
+
+
+def _edges(graph: Graph, stages: Sequence[Stage]) -> Iterator[tuple[int | None, int | None]]:
+    """Numbers of stages that send to one another; None is the host."""
+    last: dict[str, int | None] = {INPUT: None}
+    for at, stage in enumerate(stages):
+        yield from ((last[source], at) for source in stage.sources)
+        if stage.part:
+            yield at - 1, at
+        if stage.is_last:
+            if stage.layer.skip is not None:
+                yield last[stage.layer.skip], at
+            last[stage.layer.name] = at
+    yield last[graph.layers[-1].name], None

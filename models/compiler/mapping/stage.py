@@ -14,6 +14,7 @@ from phasecore.models.compiler.graph import MEANS, GraphLayer, Pool
 from phasecore.models.compiler.mapping.base import Memory
 from phasecore.models.compiler.program import activate, gather, loop, product, send, send_sums
 from phasecore.models.compiler.quantise import QuantLayer, Tile
+from phasecore.models.compiler.windows import LayerInput
 from phasecore.models.golden.packets import affine_bytes, vector_bytes
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import GROUP, Function, Opcode, Segment, encode
@@ -61,12 +62,16 @@ class Stage:
     ----------
     number : of the layer
     part : of the tile among the layer's
+    sources : tensors whose vectors its frame has, and the line there that each begins at
+    reads : what its windows are of
     """
 
     node: int
     number: int
     part: int
     quantised: QuantLayer
+    sources: dict[str, int]
+    reads: LayerInput
 
     @property
     def layer(self) -> GraphLayer:
@@ -112,7 +117,7 @@ class Stage:
         """
         layer = self.layer
         slots = self.shifted + len(_shifts(firsts))
-        objects = GraphObject.JOINED + len(layer.joined)
+        objects = GraphObject.JOINED + len(self.sources) - 1
         lines = self.pool_line + layer.outputs if layer.pool in MEANS else self.columns
         for name, needed, present in (
             ("columns", self.columns, config.cols),
@@ -128,7 +133,7 @@ class Stage:
 
     def segments(self) -> list[Segment]:
         """The tile, the lines that are pooled, and groups of columns."""
-        layer, rows = self.layer, len(self.tile.rows)
+        layer, rows = self.layer, self.tile.height
         lsb = {"forward_lsb_log2": self.tile.lsb_log2, "backward_lsb_log2": self.tile.lsb_log2}
 
         def lines(first: int, count: int) -> Segment:
@@ -142,6 +147,10 @@ class Stage:
         """What a core has in its slots and affine tables."""
         one, tile = self.quantised, self.tile
         zeros = np.zeros_like(tile.scale)
+        if tile.copies > 1:
+            # Lines between two copies.
+            empty = words(vector_bytes(np.zeros(config.lines, dtype=np.int64), config=config))
+            yield from ((vector_address(config, slot), empty) for slot in X)
         yield affine_address(config, COUNT_TABLE), words(affine_bytes(tile.scale, tile.offset))
         if self.is_last and self.layer.pool in MEANS:
             behind = affine_address(config, COUNT_TABLE, self.pool_line)
@@ -180,7 +189,7 @@ class Stage:
     @property
     def _joined(self) -> int:
         """Mask of the objects beside the frame that windows are of."""
-        return ((1 << len(self.layer.joined)) - 1) << GraphObject.JOINED
+        return ((1 << (len(self.sources) - 1)) - 1) << GraphObject.JOINED
 
     @property
     def _last(self) -> int:
@@ -212,9 +221,11 @@ class Stage:
         row, col = places[index % len(places)]
         # The first window of a block does not take the slot of the last one before it.
         slot = X[index % len(X)]
-        if self.layer.joined:
+        if self._joined:
             yield encode(Opcode.AWAIT, objects=self._joined)
-        yield gather(GraphObject.FRAME, slot, row, col)
+        for copy in range(self.tile.copies):
+            block = copy * self.tile.pitch // config.post_lanes
+            yield gather(GraphObject.FRAME, slot, row, col, block=block)
         yield product(Opcode.FORWARD, config, segment=ALL, slot=slot)
         if (index + 1) % len(places) == 0:
             yield encode(Opcode.RELEASE, objects=1 << GraphObject.FRAME | self._joined)

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tiles: what of a layer is on one crossbar.
+
+Columns first: a layer of more columns than a crossbar has becomes several layers, whose tensors lie
+side by side in the vectors of those that read it. Rows next: tiles of a layer add up. Those of a
+layer whose kernels are grouped have whole groups of channels, and add only to the columns of these.
+
+Rows that are left take copies of a tile's, as many as there is room for: all of them together are a
+weight, of several times the devices. The noise of these averages out (multi-memristive synapses:
+Boybat et al., Nature Communications 9, 2514 (2018), doi:10.1038/s41467-018-04933-y).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from phasecore.models.compiler.graph import Graph, GraphLayer, Pool
+from phasecore.models.golden.arithmetic import Int
+from phasecore.rtl.spec.core import CoreConfig
+from phasecore.rtl.spec.instructions import GROUP
+
+__all__ = ["RowTile", "row_tiles", "split_columns"]
+
+
+@dataclass(frozen=True)
+class RowTile:
+    """Rows of a layer on one crossbar.
+
+    Attributes
+    ----------
+    channels : of the layer's pixels, that it reads
+    rows : of the im2col matrix of these channels
+    copies : of these rows on the crossbar
+    pitch : from the first row of a copy to that of the next one
+    """
+
+    channels: range
+    rows: range
+    copies: int
+    pitch: int
+
+    @property
+    def height(self) -> int:
+        """Rows of the crossbar, from the first on."""
+        return (self.copies - 1) * self.pitch + len(self.rows)
+
+    def lines(self) -> Int:
+        """Rows of the crossbar that are copies of each row, shape (copies, rows)."""
+        first = self.pitch * np.arange(self.copies)
+        return first[:, np.newaxis] + np.arange(len(self.rows))
+
+    def index(self, layer: GraphLayer) -> slice | Int:
+        """Its rows in the matrix of all channels."""
+        whole = layer.reads.channels
+        if len(self.channels) == whole:
+            return slice(self.rows.start, self.rows.stop)
+        pixel, channel = np.divmod(np.arange(self.rows.start, self.rows.stop), len(self.channels))
+        return pixel * whole + self.channels.start + channel
+
+
+def row_tiles(graph: Graph, layer: GraphLayer, config: CoreConfig) -> list[RowTile]:
+    """Tiles of a layer's rows: as few as possible, of whole pixels where they fit.
+
+    Copies begin at blocks of lines, as GATHER does.
+
+    Raises ``ValueError``, naming the layer, if there is no room for the copies that it must have.
+    """
+    found, block = [], config.post_lanes
+    most = config.rows // (block * layer.copies) * block if layer.copies > 1 else config.rows
+    if not most:
+        raise ValueError(
+            f"layer {layer.name}: copies must be at most {config.rows // block}, not {layer.copies}"
+        )
+    for channels in _parts(graph, layer, config.lines, most):
+        pixel = len(channels)
+        total = layer.reads.matrix_rows // layer.reads.channels * pixel
+        size = -(-total // -(-total // most))
+        whole = -(-size // pixel) * pixel
+        size = whole if whole <= most else size
+        pitch = -(-size // block) * block
+        copies = (config.rows - size) // pitch + 1
+        found += [
+            RowTile(channels, range(first, min(first + size, total)), copies, pitch)
+            for first in range(0, total, size)
+        ]
+    return found
+
+
+def _parts(graph: Graph, layer: GraphLayer, lines: int, rows: int) -> Iterator[range]:
+    """Channels of a layer's pixels that are in one vector: of several sources if that has room for
+    them, without those at the ends that have no weights; of whole groups, as many as fit."""
+    reads = layer.reads
+    if reads.packed:
+        yield range(reads.channels)
+        return
+    parts: list[range] = []
+    for part in graph.lines(layer):
+        if parts and part.stop - parts[-1].start <= lines:
+            parts[-1] = range(parts[-1].start, part.stop)
+        else:
+            parts.append(part)
+    used = (layer.weights.reshape(-1, reads.channels, layer.columns) != 0).any(axis=(0, 2))
+    # A layer has a tile, be all its weights 0.
+    used[0] |= not used.any()
+    size = reads.channels // layer.parts
+    size *= max(1, rows // (reads.kernel[0] * reads.kernel[1] * size))
+    if layer.parts > 1 and not layer.joined:
+        count = -(-reads.channels // size)
+        whole = reads.channels // layer.parts
+        size = -(-reads.channels // (count * whole)) * whole
+        parts = [
+            range(first, min(first + size, reads.channels))
+            for first in range(0, reads.channels, size)
+        ]
+    for part in parts:
+        channels = np.flatnonzero(used[part.start : part.stop])
+        if channels.size:
+            yield range(part.start + int(channels[0]), part.start + int(channels[-1]) + 1)
+
+
+def split_columns(graph: Graph, config: CoreConfig) -> Graph:
+    """The same, layers whose columns are too many being several layers.
+
+    Raises ``ValueError``, naming the layer, if a residual would have to be split.
+    """
+    parts: dict[str, tuple[str, ...]] = {}
+    found: list[GraphLayer] = []
+    for layer in graph.layers:
+        columns = _columns(layer, config)
+        names = tuple(f"{layer.name}:{at}" for at in range(len(columns)))
+        parts[layer.name] = names if len(columns) > 1 else (layer.name,)
+        sources = [name for source in layer.sources for name in parts.get(source, (source,))]
+        skips = parts.get(layer.skip, (layer.skip,)) if layer.skip else (None,)
+        if (len(columns) == 1 and len(skips) > 1) or (len(columns) > 1 and len(skips) not in (
+            1 if layer.skip is None else 0, len(columns)
+        )):  # fmt: skip
+            raise ValueError(
+                f"layer {layer.name}: skip {layer.skip} must be on as many crossbars as its"
+                f" columns, {len(columns)}, not {len(skips)}"
+            )
+        for at, part in enumerate(columns):
+            found.append(replace(
+                layer, name=parts[layer.name][at], source=sources[0], joined=tuple(sources[1:]),
+                weights=layer.weights[:, part.start : part.stop],
+                bias=layer.bias[part.start : part.stop],
+                skip=skips[at if len(skips) > 1 else 0],
+            ))  # fmt: skip
+    if len(parts[graph.layers[-1].name]) > 1:
+        raise ValueError(
+            f"layer {graph.layers[-1].name}: columns of the last layer must be at most"
+            f" {config.cols}, not {graph.layers[-1].columns}"
+        )
+    return replace(graph, layers=tuple(found))
+
+
+def _columns(layer: GraphLayer, config: CoreConfig) -> list[range]:
+    """Columns of a layer by crossbar; but for the last, as many as whole groups of lines."""
+    total = layer.columns
+    most = config.cols // GROUP * GROUP
+    if layer.pool in (Pool.MEAN, Pool.FRAME):
+        # Lines behind those of the columns take what is pooled.
+        most = config.lines // 2 // GROUP * GROUP
+    if layer.groups > 1 or total <= GROUP:
+        return [range(total)]
+    return [range(first, min(first + most, total)) for first in range(0, total, most)]
