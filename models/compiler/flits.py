@@ -5,15 +5,15 @@ from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import GROUP
 from phasecore.rtl.spec.messages import LINES_PER_FLIT, PAYLOAD_FLITS, MessageKind
 
-__all__ = ["multicast_flits", "vector_flits"]
+__all__ = ["message_flits", "multicast_flits"]
 
 
-def vector_flits(length: int, config: CoreConfig) -> int:
-    """Flits of a unicast vector of ``length`` lines from the start of a memory word, with heads."""
+def message_flits(length: int, config: CoreConfig, kind: MessageKind = MessageKind.VECTOR) -> int:
+    """Flits of a message of ``length`` lines from the start of a memory word, with heads."""
     flits = 0
     for start in range(0, length, config.post_lanes):
         lines = min(config.post_lanes, length - start)
-        data = -(-lines // LINES_PER_FLIT[MessageKind.VECTOR])
+        data = -(-lines // LINES_PER_FLIT[kind])
         flits += data + -(-data // PAYLOAD_FLITS)
     return flits
 

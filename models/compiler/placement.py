@@ -15,10 +15,21 @@ from phasecore.rtl.spec.instructions import GROUP
 from phasecore.rtl.spec.noc import NocConfig
 from phasecore.rtl.spec.topology import prism
 
-__all__ = ["check_core", "check_tiles", "graph_chip", "multicasts", "place", "place_edges"]
+__all__ = [
+    "MOST_CORES",
+    "check_core",
+    "check_tiles",
+    "graph_chip",
+    "multicasts",
+    "place",
+    "place_edges",
+]
 
 TRIES = {False: 4, True: 64}
 """Random placements that are annealed; on direct links until one is of single links."""
+
+MOST_CORES = {"mesh": 63, "prism": 14}
+"""Cores of the largest chips of :func:`graph_chip`, of 8 x 8 and 8 x 2 nodes."""
 
 MOVES = 24
 """Swaps of an annealing, by part and core."""
@@ -124,7 +135,11 @@ def graph_chip(core: CoreConfig, cores: int, topology: str = "mesh") -> ChipConf
 
     ``topology``: ``mesh``, or ``prism``: the direct links of a prism of two cores a column, whose
     last column has the host, and a link from the host to the first column.
+
+    Raises ``ValueError`` for more cores than such a chip can have.
     """
+    if cores > (most := MOST_CORES[topology]):
+        raise ValueError(f"cores must be at most {most} of a {topology}, not {cores}")
     if topology == "prism":
         columns = -(-cores // 2) + 1
         host = ((0, columns - 1),) if columns > 2 else ()
@@ -177,6 +192,7 @@ class _Places:
         groups: Sequence[Sequence[int]],
     ):  # fmt: skip
         self._chip, self._parts, self._count = chip, parts, len(chip.cores)
+        self._at = [chip.place(node) for node in range(chip.noc.nodes)]
         self._hops: list[list[int]] = _hops(chip).tolist()
         self._edges = [tuple(self._count if end is None else end for end in edge) for edge in edges]
         self._groups = [list(group) for group in groups if len(group) > 1]
@@ -197,10 +213,17 @@ class _Places:
     ) -> int:  # fmt: skip
         nodes = self._nodes
         links = sum(self._hops[nodes[one]][nodes[to]] for one, to in ways)
-        for group in groups:
-            routes = multicasts(self._chip, [nodes[part] for part in group])
-            links -= len(group) - len(routes)
-        return links
+        return links - sum(len(group) - self._multicasts(group) for group in groups)
+
+    def _multicasts(self, group: Sequence[int]) -> int:
+        """How many :func:`multicasts` finds for a group."""
+        cols: dict[int, int] = {}
+        rows: dict[int, int] = {}
+        for part in group:
+            x, y = self._at[self._nodes[part]]
+            cols[x] = cols.get(x, 0) | 1 << y
+            rows[y] = rows.get(y, 0) | 1 << x
+        return min(len(set(cols.values())), len(set(rows.values())))
 
     def anneal(self, rng: np.random.Generator) -> None:
         """Random places, then swaps, of which fewer and fewer make it worse."""

@@ -45,7 +45,7 @@ from phasecore.models.golden.device import DeviceProfile
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import Function
 
-__all__ = ["QuantLayer", "Tile", "corrected", "quantise"]
+__all__ = ["QuantLayer", "Tile", "blank", "corrected", "quantise"]
 
 REACH = {False: 0.6, True: 0.9}
 """Part of the devices' conductance that weights use: beyond it pulses of PCM add little, and
@@ -255,6 +255,30 @@ def quantise(
             raise ValueError(f"layer {layer.name}: {error}") from error
         codes[layer.name] = one.code
         found.append(one)
+    return found
+
+
+def blank(graph: Graph, config: CoreConfig) -> list[QuantLayer]:
+    """Layers whose integers are all 0 and shifts 0: for programs, rings and places, which do not
+    depend on them.
+
+    Raises ``ValueError``, naming the layer, for a graph that is none, or cannot be mapped.
+    """
+    graph.check()
+    found = []
+    for layer in graph.layers:
+        columns = np.zeros(layer.columns, dtype=np.int64)
+        outputs, zero = np.zeros(layer.outputs), np.zeros(layer.outputs, dtype=np.int64)
+        tiles = []
+        for part in row_tiles(graph, layer, config):
+            cells = np.zeros((part.height, layer.columns), dtype=np.int64)
+            tiles.append(Tile(
+                **vars(part), targets=cells, weights=cells, scale=columns, offset=columns,
+                lsb_log2=config.lsb_log2_min,
+            ))  # fmt: skip
+        found.append(QuantLayer(
+            layer, tuple(tiles), 0, columns, columns, columns, outputs, zero, 0, outputs
+        ))  # fmt: skip
     return found
 
 

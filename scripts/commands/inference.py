@@ -27,7 +27,7 @@ from phasecore.scripts.commands.options import at_most, fitted, positive
 from phasecore.scripts.report import results
 from phasecore.verification.cosim.inference import Inference
 
-__all__ = ["MODELS", "add_options", "run"]
+__all__ = ["MODELS", "add_options", "run", "simulated"]
 
 MODELS = {"mnist-conv": ("mnist", 1.0), "resnet-8": ("cifar10", 255.0)}
 """Networks of ONNX files: data set, and value of the input that is a fully bright pixel."""
@@ -134,16 +134,21 @@ def _runs(
             inference = Inference(
                 programmed, images, labels, seed=args.seed, at_once=at_once, in_rtl=args.program
             )
-            with tempfile.TemporaryDirectory(prefix="phasecore-") as scratch:
-                try:
-                    with interrupts.deferred() as stop:
-                        figures = inference.run(
-                            Path(scratch), sim=args.sim, check=stop.check,
-                            what=f", {profile.name}, {order}",
-                        )  # fmt: skip
-                finally:
-                    inference.stop()
+            figures = simulated(inference, args.sim, f", {profile.name}, {order}")
             yield {"profile": profile.name, "order": order, **figures}
+
+
+def simulated(inference: Inference, sim: str, what: str) -> dict[str, Any]:
+    """Figures of an inference in a simulator, in a folder that is there as long as it runs."""
+    with tempfile.TemporaryDirectory(prefix="phasecore-") as scratch:
+        try:
+            with interrupts.deferred() as stop:
+                figures: dict[str, Any] = inference.run(
+                    Path(scratch), sim=sim, check=stop.check, what=what
+                )
+        finally:
+            inference.stop()
+    return figures
 
 
 def _graph(args: argparse.Namespace) -> Graph:

@@ -6,11 +6,13 @@ import math
 import os
 from pathlib import Path
 
+import numpy as np
+
 from phasecore.models.compiler.graph import Graph
 from phasecore.models.compiler.mapping import map_network
 from phasecore.models.compiler.network import Network
 from phasecore.models.compiler.networks import CORE_NETWORKS, NETWORKS
-from phasecore.models.compiler.placement import graph_chip
+from phasecore.models.compiler.placement import MOST_CORES, graph_chip
 from phasecore.models.compiler.tile import row_tiles, split_columns
 from phasecore.models.golden.device import IDEAL, PROFILES, DeviceProfile
 from phasecore.models.training.datasets import DATA_VARIABLE, NAMES, Dataset, load
@@ -19,6 +21,7 @@ from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.core import CoreConfig
 
 __all__ = [
+    "add_copies",
     "add_data",
     "add_devices",
     "add_folder",
@@ -160,6 +163,15 @@ def add_folder(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_copies(parser: argparse.ArgumentParser) -> None:
+    """Add ``--copies``."""
+    parser.add_argument(
+        "--copies", type=positive, default=1, metavar="N",
+        help="at least so many copies of every weight on its crossbar: the devices' noise averages"
+        " out, more crossbars are needed (default: 1, and what rows that are left have room for)",
+    )  # fmt: skip
+
+
 def fitted(
     args: argparse.Namespace, graph: Graph, topology: str = "mesh"
 ) -> tuple[Graph, ChipConfig]:
@@ -170,8 +182,15 @@ def fitted(
     if args.devices:
         core = core.replace(devices_per_polarity=args.devices)
     graph = split_columns(graph, core)
-    cores = sum(len(row_tiles(graph, layer, core)) for layer in graph.layers)
-    return graph, graph_chip(core, cores, topology)
+    cores = np.cumsum([len(row_tiles(graph, layer, core)) for layer in graph.layers])
+    most = MOST_CORES[topology]
+    if cores[-1] > most:
+        fit = int(np.searchsorted(cores, most, side="right"))
+        raise ValueError(
+            f"{graph.name} needs {cores[-1]} crossbars of {core.rows} x {core.cols}; a {topology}"
+            f" has at most {most}: the first {fit} of {len(cores)} layers fit (--layers {fit})"
+        )
+    return graph, graph_chip(core, int(cores[-1]), topology)
 
 
 def load_data(args: argparse.Namespace, network: Network) -> Dataset:

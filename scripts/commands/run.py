@@ -21,11 +21,13 @@ from phasecore.models.compiler.tile import row_tiles
 from phasecore.models.engine.layers import Layers
 from phasecore.models.golden.device import IDEAL, PCM, DeviceProfile
 from phasecore.models.training.datasets import NAMES
-from phasecore.models.training.programmed import program
+from phasecore.models.training.programmed import Programmed, program
 from phasecore.models.training.samples import Preprocessing, Samples, read_samples
 from phasecore.progress import counted, working
 from phasecore.rtl.spec.chip import ChipConfig
+from phasecore.scripts.commands.inference import simulated
 from phasecore.scripts.commands.options import (
+    add_copies,
     add_devices,
     add_folder,
     add_profile,
@@ -34,6 +36,7 @@ from phasecore.scripts.commands.options import (
 )
 from phasecore.scripts.report import results
 from phasecore.scripts.report.pictures import COLORS, layered, picture
+from phasecore.verification.cosim.inference import Inference
 
 __all__ = ["add_parser", "plot", "report", "run"]
 
@@ -52,7 +55,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
             "Map a trained network on cores, program its weights into their devices, and infer"
             " with the bits of the hardware, whole layers at once. Says the accuracy beside that in"
             " floating point, and the signal to noise of every layer. Writes NAME.json and NAME.png"
-            " into --out (default: build/run). `phasecore simulate --infer` does the same in RTL."
+            " into --out (default: build/run). With --rtl N also in RTL, beside the golden model."
         ),
     )
     parser.add_argument("model", type=Path, metavar="MODEL.onnx", help="the trained network")
@@ -89,11 +92,13 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="program every device by the pulses of PROGRAM, as the RTL does (default: devices get"
         " what iterative programming leaves, the profile's error with it)",
     )  # fmt: skip
+    add_copies(parser)
     parser.add_argument(
-        "--copies", type=positive, default=1, metavar="N",
-        help="at least so many copies of every weight on its crossbar: the devices' noise averages"
-        " out, more crossbars are needed (default: 1, and what rows that are left have room for)",
+        "--rtl", type=positive, metavar="N",
+        help="infer the first N images in RTL, too, with every code and byte compared, and their"
+        " outputs with those of whole layers (builds the chip first: minutes)",
     )  # fmt: skip
+    parser.add_argument("--sim", choices=["verilator", "icarus"], default="verilator")
     parser.add_argument("--name", help="name of the result (default: the model's)")
     add_profile(parser, several=True)
     add_devices(parser)
@@ -123,6 +128,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     ]  # fmt: skip
     tiles = [len(row_tiles(graph, layer, chip.core)) for layer in graph.layers]
     cells = sum(layer.weights.size for layer in graph.layers)
+    rtl = [one["rtl"] for one in runs if "rtl" in one]
     result = results.record(
         command=args.command, config=chip, seed=args.seed, network=graph.name,
         dataset=samples.name, images=len(samples.images), calibration=len(samples.calibration),
@@ -138,11 +144,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         accuracy_model=runs[-1]["accuracy"],
         images_per_second=runs[-1]["images_per_second"],
         images_per_second_float=round(len(samples.images) / max(float_seconds, 1e-9), 1),
-        runs=runs,
+        **({"mismatches": sum(one["mismatches"] for one in rtl)} if rtl else {}), runs=runs,
     )  # fmt: skip
     results.write(path, result, args)
     plot(result, path.with_suffix(".png"))
-    return {**result, "out": str(path)}
+    return {**result, "ok": not any(one["mismatches"] for one in rtl), "out": str(path)}
 
 
 def _preprocessing(args: argparse.Namespace) -> Preprocessing:
@@ -168,6 +174,8 @@ def _runs(
         "profile": profile.name, "unverified": programmed.unverified,
         "programming_seconds": round(time.process_time() - started, 1),
     }  # fmt: skip
+    if args.rtl:
+        common["rtl"] = _in_rtl(programmed, samples, args, f", {profile.name}")
     layers = Layers(mapping, model.cores)
     if not args.time:
         yield common | _run(graph, layers, samples, profile.name)
@@ -182,6 +190,22 @@ def _runs(
             one = {"time_s": seconds, "compensated": drift is not None}
             what = f"{profile.name} after {seconds} s{'' if drift else ', not compensated'}"
             yield common | one | _run(graph, layers, samples, what)
+
+
+def _in_rtl(
+    programmed: Programmed, samples: Samples, args: argparse.Namespace, what: str
+) -> dict[str, Any]:
+    """Figures of the first images in RTL; whole layers with other outputs are mismatches, too."""
+    images = samples.codes(samples.images[: args.rtl])
+    inference = Inference(
+        programmed, images, samples.labels[: args.rtl], seed=args.seed, at_once=args.rtl
+    )
+    figures = simulated(inference, args.sim, what)
+    exact = Layers(programmed.mapping, programmed.model().cores).outputs(images)
+    different = np.flatnonzero((exact != inference.codes).any(axis=1))
+    figures["mismatches"] += len(different)
+    figures["first_mismatches"] += [f"image {at}: outputs of whole layers" for at in different[:3]]
+    return figures
 
 
 def _run(graph: Graph, layers: Layers, samples: Samples, what: str) -> dict[str, Any]:
@@ -251,6 +275,15 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
             f"accuracy, {one['profile']:<16} {100 * one['accuracy']:.2f} %{after},"
             f" {one['images_per_second']:.3g} images per second"
         )
+    for one in result["runs"]:
+        if "rtl" in one:
+            rtl = one["rtl"]
+            yield (
+                f"in RTL, {one['profile']:<18} {rtl['mismatches']} mismatches in"
+                f" {rtl['values_compared']:,} values of {rtl['images']} images,"
+                f" {rtl['cycles_per_image']:,.0f} cycles each (modelled"
+                f" {rtl['cycles_modelled']:,.0f})"
+            )
     first = _first_runs(result)
     yield f"{'layer':<18} {'rows':>6} {'cols':>5} {'tiles':>5}" + "".join(
         f" {one['profile']:>14}" for one in first

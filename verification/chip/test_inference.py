@@ -58,6 +58,7 @@ def test_every_bit_is_the_models(tmp_path, make, chip):
     sent = sum(one.vectors * one.outputs for one in graph.layers)
     assert figures["values_compared"] > 2 * sent
     assert figures["cycles_per_image"] > graph.layers[0].vectors * 128
+    assert figures["cycles_modelled"] == pytest.approx(figures["cycles_per_image"], rel=0.05)
 
 
 @pytest.mark.parametrize("make", [tiny_dense, pytest.param(tiny_depthwise, marks=pytest.mark.full)])

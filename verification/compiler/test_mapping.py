@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from phasecore.models.compiler.flits import vector_flits
+from phasecore.models.compiler.flits import message_flits
 from phasecore.models.compiler.mapping import NONE_SENT, ChipMapping, Tables, check_tables
 from phasecore.models.compiler.network import ONE, Layer
 from phasecore.models.compiler.networks import CHIP_NETWORKS
@@ -400,17 +400,17 @@ def test_a_chip_that_is_too_small(changes, message):
 def test_flits_of_a_vector():
     default, tiny = CHIPS["default"].core, CHIPS["tiny"].core
     # Words of 64 lines: 8 data flits and a head each.
-    assert [vector_flits(lines, default) for lines in (1, 8, 10, 64, 65, 250)] == [
+    assert [message_flits(lines, default) for lines in (1, 8, 10, 64, 65, 250)] == [
         2, 2, 3, 9, 11, 36,
     ]  # fmt: skip
     # Words of 8 lines: one data flit and a head each.
-    assert vector_flits(10, tiny) == 4
+    assert message_flits(10, tiny) == 4
 
 
 def test_the_bridge_holds_what_the_chip_may_send():
     for network in CHIP_NETWORKS.values():
         mapping = mapped(network)
-        flits = vector_flits(10, mapping.config)
+        flits = message_flits(10, mapping.config)
         assert mapping.tables[mapping.head].routes[1].credits == BRIDGE_FLITS // flits
     back, results = mapping.tables[mapping.head].routes
     head = replace(mapping.tables[mapping.head], routes=[back, replace(results, credits=17)])

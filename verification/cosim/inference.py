@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phasecore.models.compiler.graph import Images, decibels
+from phasecore.models.compiler.schedule import schedule
 from phasecore.models.training.programmed import Programmed
 from phasecore.progress import counted
 from phasecore.verification.cosim.batches import AHEAD, Batches
@@ -35,7 +36,13 @@ class Inference(Batches):
     at_once : images of a batch, which follow one another without a gap
     in_rtl : the RTL programs its devices itself, which takes it long, and is calibrated again;
         otherwise those of the golden model are put in their place
+
+    Attributes
+    ----------
+    codes : outputs of the RTL when it has run, shape (images, codes)
     """
+
+    codes: NDArray[np.int8]
 
     def __init__(
         self, programmed: Programmed, images: Images, labels: Images, *, seed: int, at_once: int,
@@ -47,7 +54,10 @@ class Inference(Batches):
         self._programs = [*self.mapping.programming(), self.mapping.setup()] if in_rtl else []
         self.images, self.labels = images, labels
         at_once = min(at_once, self.mapping.most_images)
-        self._parts = [slice(start, start + at_once) for start in range(0, len(images), at_once)]
+        self._parts = [
+            slice(start, min(start + at_once, len(images)))
+            for start in range(0, len(images), at_once)
+        ]
         self.batches = 1 + len(self._programs) + len(self._parts)
 
     def chunk(self, index: int) -> Chunk:
@@ -109,10 +119,9 @@ class Inference(Batches):
         count, cycles = len(self.images), totals["cycles"]
         graph = self.mapping.network
         exact = graph.outputs(self.images)
-        found = {
-            name: np.concatenate(of).reshape(count, -1) * self.mapping.code
-            for name, of in outputs.items()
-        }
+        codes = {name: np.concatenate(of).reshape(count, -1) for name, of in outputs.items()}
+        self.codes = codes["rtl"]
+        found = {name: of * self.mapping.code for name, of in codes.items()}
         busy = {stage.name: round(windows[stage.node] / cycles, 4) for stage in self.mapping.stages}
         accuracies: dict[str, Any] = {}
         if self.mapping.vectors == 1:
@@ -128,10 +137,16 @@ class Inference(Batches):
             "signal_to_noise_db": round(decibels(found["rtl"], exact), 2),
             **self._programming(totals),
             "cycles_per_image": round(cycles / count, 1),
+            "cycles_modelled": round(self._modelled() / count, 1),
             "busy": busy[self.mapping.stages[0].name],
             "busy_by_core": busy,
             "images_per_second": round(1000 * count / max(1, totals["milliseconds"]), 2),
         }
+
+    def _modelled(self) -> int:
+        """Cycles of all images by the model without data."""
+        counts = Counter(part.stop - part.start for part in self._parts)
+        return sum(times * schedule(self.mapping, size).cycles for size, times in counts.items())
 
     def _programming(self, totals: Counter[str]) -> dict[str, Any]:
         """Cycles, and pulses of all cores, of what the RTL has programmed itself."""

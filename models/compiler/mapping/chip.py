@@ -27,7 +27,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from phasecore.models.compiler.flits import multicast_flits, vector_flits
+from phasecore.models.compiler.flits import message_flits, multicast_flits
 from phasecore.models.compiler.mapping.base import (
     NONE_SENT,
     Images,
@@ -212,7 +212,7 @@ class ChipMapping(Mapping):
     def _check_bridge(self) -> None:
         """The bridge must hold what all routes to the host may send without a credit back."""
         at_host = self.hardware.place(self.hardware.host)
-        flits = vector_flits(self._read_lines[1], self.config)
+        flits = message_flits(self._read_lines[1], self.config)
         credits = sum(
             route.credits
             for node in self.nodes
@@ -268,7 +268,7 @@ class ChipMapping(Mapping):
             ),
             self._object(self.tiles[-1], TileRoute.SUMS, partial=1, replace=1),
         ]  # fmt: skip
-        flits = vector_flits(self._read_lines[1], self.config)
+        flits = message_flits(self._read_lines[1], self.config)
         routes = [
             RouteDescriptor(
                 object=TileObject.DELTAS, credits=1, **multicast(self.hardware, self.tiles)

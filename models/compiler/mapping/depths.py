@@ -44,9 +44,9 @@ class Depths:
             ahead = reads.height * reads.row_vectors(config)
         needs, most, dead = self._needs[layer.name], 0, 0
         come = np.max([self._come(layer, tensor) for tensor in stage.sources], axis=0)
+        if len(stage.quantised.tiles) > 1:
+            come = np.maximum(come, _needed(needs, np.arange(1, layer.windows + 1)))
         for position, place in enumerate(_iterations(frame)):
-            if len(stage.quantised.tiles) > 1:
-                most = max(most, _needed(needs, position + 1) - dead)
             most = max(most, int(come[position]) - dead)
             dead = frame.dead(*place)
         return max(0, most - smallest_depth(frame)) + ahead
@@ -75,14 +75,11 @@ class Depths:
             for source in child.inputs
             if source in common
         }
-        for position in range(layer.windows):
-            # One further, as a tile before the last one needs.
-            wanted = {
-                name: vectors for name, vectors in self._reads(layer, position + 1)
-                if name != tensor
-            }  # fmt: skip
-            sent = self._sent(wanted)
-            found[position] = max(self._made(tensor, front, sent[front]) for front in fronts)
+        # One window further, as a tile before the last one needs.
+        reads = self._reads(layer, np.arange(1, layer.windows + 1))
+        sent = self._sent({name: vectors for name, vectors in reads if name != tensor})
+        for front in fronts:
+            found = np.maximum(found, self._made(tensor, front, sent[front]))
         return found
 
     def _before(self, tensors: list[str]) -> set[str]:
@@ -93,25 +90,25 @@ class Depths:
                 found.update(layer.inputs)
         return found
 
-    def _reads(self, layer: GraphLayer, window: int) -> Iterator[tuple[str, int]]:
-        """Vectors of its inputs that a layer's window needs, and all before it."""
-        vectors = _needed(self._needs[layer.name], window)
+    def _reads(self, layer: GraphLayer, windows: Int) -> Iterator[tuple[str, Int]]:
+        """Vectors of its inputs that a layer's windows need, and all before them."""
+        vectors = _needed(self._needs[layer.name], windows)
         yield from ((source, vectors) for source in layer.sources)
         if layer.skip is not None:
-            yield layer.skip, window
+            yield layer.skip, windows
 
-    def _sent(self, wanted: dict[str, int]) -> dict[str, int]:
+    def _sent(self, wanted: dict[str, Int]) -> dict[str, Int]:
         """Vectors of all tensors that have been sent when those that are ``wanted`` have."""
         found = dict(wanted)
         for layer in reversed(self._graph.layers):
             if layer.name not in found:
                 continue
-            window = found[layer.name] * (layer.windows // layer.vectors)
-            for source, vectors in self._reads(layer, window):
-                found[source] = max(found.get(source, 0), vectors)
+            windows = found[layer.name] * (layer.windows // layer.vectors)
+            for source, vectors in self._reads(layer, windows):
+                found[source] = np.maximum(found.get(source, 0), vectors)
         return found
 
-    def _made(self, tensor: str, front: str, count: int) -> int:
+    def _made(self, tensor: str, front: str, count: Int) -> Int:
         """Most vectors of a tensor when there are ``count`` of another one before it."""
         found = {front: count}
         for layer in self._graph.layers:
@@ -120,14 +117,16 @@ class Depths:
                 for source in layer.inputs if source in found
             ]  # fmt: skip
             if windows and layer.name not in found:
-                found[layer.name] = min(windows) // (layer.windows // layer.vectors)
+                least: Int = np.minimum.reduce(windows)
+                found[layer.name] = least // (layer.windows // layer.vectors)
         return found[tensor]
 
-    def _windows(self, layer: GraphLayer, vectors: int) -> int:
+    def _windows(self, layer: GraphLayer, vectors: Int) -> Int:
         """Windows of a layer for which so many vectors of a source are enough."""
         needs = self._needs[layer.name]
-        frames, rest = divmod(vectors, int(needs[-1]))
-        return frames * len(needs) + int(np.searchsorted(needs, rest, side="right"))
+        frames, rest = np.divmod(vectors, needs[-1])
+        found: Int = frames * len(needs) + np.searchsorted(needs, rest, side="right")
+        return found
 
 
 def _iterations(frame: ObjectDescriptor) -> Iterator[tuple[int, int]]:
@@ -135,7 +134,8 @@ def _iterations(frame: ObjectDescriptor) -> Iterator[tuple[int, int]]:
     return itertools.product(range(frame.out_height), range(frame.out_width))
 
 
-def _needed(needs: Int, position: int) -> int:
-    """Vectors that a position needs, counted on over the frames."""
-    frames, at = divmod(position, len(needs))
-    return frames * int(needs[-1]) + int(needs[at])
+def _needed(needs: Int, positions: Int) -> Int:
+    """Vectors that positions need, counted on over the frames."""
+    frames, at = np.divmod(positions, len(needs))
+    found: Int = frames * needs[-1] + needs[at]
+    return found

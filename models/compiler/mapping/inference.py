@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from phasecore.models.compiler.flits import vector_flits
+from phasecore.models.compiler.flits import message_flits
 from phasecore.models.compiler.graph import INPUT, Graph, Pool
 from phasecore.models.compiler.mapping.base import (
     NONE_SENT,
@@ -109,7 +109,7 @@ class InferenceMapping(Mapping):
         self.nodes = tuple(nodes)
         self._readers = self._find_readers()
         for stage in self.stages:
-            stage.check(chip.core, self._firsts(stage))
+            stage.check(chip.core, self.lines_of(stage))
         self._depths = Depths(graph)
         for stage in self.stages:
             self._depths.note(stage, self._frame(stage, 0))
@@ -166,7 +166,7 @@ class InferenceMapping(Mapping):
             for tensor, readers in found.items()
         }  # fmt: skip
 
-    def _firsts(self, stage: Stage) -> list[int]:
+    def lines_of(self, stage: Stage) -> list[int]:
         """By route of a core, the line of its vectors that the first channel takes."""
         return [one.first for one in self._readers[stage.layer.name]] if stage.is_last else [0]
 
@@ -303,7 +303,7 @@ class InferenceMapping(Mapping):
         """To an object of one or several cores, or of the host."""
         number, _, nodes = readers
         if nodes == (self.hardware.host,):
-            depth = BRIDGE_FLITS // vector_flits(outputs, self.config)
+            depth = BRIDGE_FLITS // message_flits(outputs, self.config)
         else:
             depth = min(objects[node][number].depth for node in nodes)
         room = {"object": number, "credits": min(depth, CREDITS_MAX)}
@@ -387,7 +387,7 @@ class InferenceMapping(Mapping):
             for route, one in enumerate(self._readers[INPUT])
         ]  # fmt: skip
         programs = {
-            stage.node: stage.program(self.config, len(images), self._firsts(stage))
+            stage.node: stage.program(self.config, len(images), self.lines_of(stage))
             for stage in self.stages
         }
         return Job(programs, packets, Sent(len(images), 0))

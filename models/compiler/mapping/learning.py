@@ -22,7 +22,7 @@ from dataclasses import replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from phasecore.models.compiler.flits import vector_flits
+from phasecore.models.compiler.flits import message_flits
 from phasecore.models.compiler.mapping.base import Tables, check_tables, multicast
 from phasecore.models.compiler.program import (
     activate,
@@ -354,7 +354,7 @@ class Learning:
         back = RouteDescriptor(
             object=TileObject.DELTAS, credits=1, **multicast(mapping.hardware, tiles)
         )
-        flits = vector_flits(self._layers[-1].outputs, config)
+        flits = message_flits(self._layers[-1].outputs, config)
         results = self._to(host, 0, credits=BRIDGE_FLITS // flits)
         return Tables([targets, ObjectDescriptor(enable=0), sums], [back, results])
 

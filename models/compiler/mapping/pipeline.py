@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phasecore.models.compiler.convolution import POOL, ConvLayer, ConvNetwork, check_layers
-from phasecore.models.compiler.flits import vector_flits
+from phasecore.models.compiler.flits import message_flits
 from phasecore.models.compiler.mapping.base import (
     NONE_SENT,
     Images,
@@ -321,7 +321,7 @@ class PipelineMapping(Mapping):
         constants = self._constants(self.head, self.head_slots)
         x, y = self.hardware.place(self.hardware.host)
         outputs = self.layers[-1].outputs
-        flits = vector_flits(outputs, self.config)
+        flits = message_flits(outputs, self.config)
         results = RouteDescriptor(object=0, x=x, y=y, credits=BRIDGE_FLITS // flits)
         unused = ObjectDescriptor(enable=0)
         return Tables([unused, constants, sums], [results])
