@@ -6,7 +6,7 @@ may pool what comes out. A tensor is the input or has the name of the layer that
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, TypeVar
@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from phasecore.models.compiler.convolution import POOL, ConvLayer, ConvNetwork
-from phasecore.models.compiler.network import ONE, Training
+from phasecore.models.compiler.convolution import POOL, ConvLayer
+from phasecore.models.compiler.network import ONE, Layer, Network, Training
 from phasecore.models.compiler.windows import LayerInput
 from phasecore.rtl.spec.instructions import GROUP, Function
 
@@ -377,28 +377,35 @@ def decibels(found: Real, exact: Real) -> float:
     return 10 * float(np.log10((exact**2).sum() / noise)) if noise else math.inf
 
 
-def from_network(network: ConvNetwork, weights: list[ArrayLike]) -> Graph:
+def from_network(network: Network, weights: Sequence[ArrayLike]) -> Graph:
     """Graph of a trained network: ``weights`` by layer, bias last, as a learner has them."""
     layers, source = [], INPUT
-    frame: tuple[int, int, int] | None = None
+    frame = _shape(network.layers[0])
     for index, (layer, whole) in enumerate(zip(network.layers, weights, strict=True)):
         reads = _reads(layer, frame)
         matrix = np.asarray(whole, dtype=np.float64)
+        is_pooled = layer.shared_log2 > 0
         layers.append(GraphLayer(
             name=f"layer{index}", source=source, reads=reads, weights=matrix[:-1], bias=matrix[-1],
-            function=layer.function, pool=Pool.MEAN if layer.pooled else Pool.NONE,
+            function=layer.function, pool=Pool.MEAN if is_pooled else Pool.NONE,
         ))  # fmt: skip
         source, frame = f"layer{index}", (*reads.iterations, layer.outputs)
-    first = network.layers[0]
     return Graph(
-        name=network.name, dataset=network.dataset,
-        shape=(first.height, first.width, first.channels), layers=tuple(layers),
+        name=network.name, dataset=network.dataset, shape=_shape(network.layers[0]),
+        layers=tuple(layers),
     )  # fmt: skip
 
 
-def _reads(layer: ConvLayer, frame: tuple[int, int, int] | None) -> LayerInput:
+def _shape(layer: Layer) -> tuple[int, int, int]:
+    """Frame that a layer reads, if it is the first."""
+    if isinstance(layer, ConvLayer):
+        return layer.height, layer.width, layer.channels
+    return 1, 1, layer.inputs
+
+
+def _reads(layer: Layer, frame: tuple[int, int, int]) -> LayerInput:
     """What a layer reads of a frame; a fully connected one reads all of it."""
-    if layer.positions == 1 and frame is not None:
+    if not isinstance(layer, ConvLayer) or layer.positions == 1:
         height, width, channels = frame
         return LayerInput(height=height, width=width, channels=channels, kernel=(height, width))
     return LayerInput(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.core import PRESETS, CoreConfig
-from phasecore.rtl.spec.instructions import whole
+from phasecore.rtl.spec.instructions import Function, whole
 
 __all__ = [
     "INDEX_LOG2",
@@ -72,6 +72,11 @@ class Layer:
     def shared_log2(self) -> int:
         """log2 of the activations whose mean is one input of the next layer."""
         return 0
+
+    @property
+    def function(self) -> Function:
+        """Activation function."""
+        return Function.SIGMOID
 
     @property
     def rows(self) -> int:

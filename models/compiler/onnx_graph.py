@@ -2,9 +2,9 @@
 """Graphs from ONNX files of trained convolutional networks, for inference.
 
 Known are convolutions, also of groups of channels, fully connected layers, batch normalisation
-behind them, ReLU, sums with a constant or of two tensors, tensors side by side, pooling of blocks
-that do not overlap, and the mean of a frame. Whatever else a file has is refused by name. The
-package ``onnx`` is needed here only (``pip install 'phasecore[onnx]'``).
+behind them, ReLU, sigmoid and tanh, sums with a constant or of two tensors, tensors side by side,
+pooling of blocks that do not overlap, and the mean of a frame. Whatever else a file has is refused
+by name. The package ``onnx`` is needed here only (``pip install 'phasecore[onnx]'``).
 """
 
 from collections.abc import Callable, Sequence
@@ -111,6 +111,7 @@ class _Reader:
             one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer
         }
         self._attribute = onnx.helper.get_attribute_value
+        self._to_array = onnx.numpy_helper.to_array
         self._uses: dict[str, int] = {}
         for node in graph.node:
             for tensor in node.input:
@@ -134,11 +135,12 @@ class _Reader:
         """Take a node, whose inputs are known."""
         known: dict[str, Callable[[Any, dict[str, Any]], _Tensor | None]] = {
             "Conv": self._conv, "MatMul": self._matmul, "Gemm": self._matmul, "Add": self._add,
-            "BatchNormalization": self._normalise, "Relu": self._relu, "MaxPool": self._pool,
+            "Sum": self._add, "BatchNormalization": self._normalise, "Relu": self._function,
+            "Sigmoid": self._function, "Tanh": self._function, "MaxPool": self._pool,
             "AveragePool": self._pool, "GlobalAveragePool": self._mean, "ReduceMean": self._mean,
             "Reshape": self._reshape, "Flatten": self._reshape, "Squeeze": self._reshape,
             "Transpose": self._transpose, "Concat": self._concat, "Identity": self._same,
-            "Softmax": self._last,
+            "Dropout": self._same, "Constant": self._constant, "Softmax": self._last,
         }  # fmt: skip
         if node.op_type not in known:
             raise ValueError(f"{node.op_type} cannot be mapped; {', '.join(known)} can")
@@ -251,6 +253,8 @@ class _Reader:
     def _add(self, node: Any, given: dict[str, Any]) -> _Tensor:
         constant = [name for name in node.input if name in self._constants]
         tensors = [name for name in node.input if name not in self._constants]
+        if len(node.input) != 2 or len(constant) > 1:
+            raise ValueError(f"it must add two values, of which one is a tensor, not {node.input}")
         if constant:
             tensor = self._tensors[tensors[0]]
             layer = self._maker(tensor, linear=True)
@@ -283,11 +287,16 @@ class _Reader:
         layer = self.layers[self._index(name)]
         return 1 + (0 if layer.source == INPUT else self._rank(layer.source))
 
-    def _relu(self, node: Any, given: dict[str, Any]) -> _Tensor:
+    def _function(self, node: Any, given: dict[str, Any]) -> _Tensor:
         tensor = self._tensors[node.input[0]]
         self._maker(tensor, linear=True)
-        self._changed(tensor, node.input[0], function=Function.RELU)
+        self._changed(tensor, node.input[0], function=Function[node.op_type.upper()])
         return tensor
+
+    def _constant(self, node: Any, given: dict[str, Any]) -> None:
+        if "value" not in given:
+            raise ValueError(f"a constant must be a tensor, value, not {', '.join(given)}")
+        self._constants[node.output[0]] = self._to_array(given["value"])
 
     def _pool(self, node: Any, given: dict[str, Any]) -> _Tensor:
         tensor = self._tensors[node.input[0]]

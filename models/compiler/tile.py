@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from phasecore.models.compiler.graph import Graph, GraphLayer, Pool
+from phasecore.models.compiler.graph import INPUT, Graph, GraphLayer, Pool
 from phasecore.models.golden.arithmetic import Int
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import GROUP
 
-__all__ = ["RowTile", "row_tiles", "split_columns"]
+__all__ = ["RowTile", "long_input", "row_tiles", "split_columns"]
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,23 @@ def _parts(graph: Graph, layer: GraphLayer, lines: int, rows: int) -> Iterator[r
         channels = np.flatnonzero(used[part.start : part.stop])
         if channels.size:
             yield range(part.start + int(channels[0]), part.start + int(channels[-1]) + 1)
+
+
+def long_input(graph: Graph, config: CoreConfig) -> Graph:
+    """The same, an input that its only reader takes as a whole being a row of long vectors.
+
+    Of equal length, as few as possible: a perceptron's 784 pixels are 4 vectors of 196.
+    """
+    first, *rest = graph.layers
+    reads, total = first.reads, graph.inputs
+    is_whole = reads.kernel == (reads.height, reads.width) and not any(reads.padding)
+    if reads.packed or not is_whole or any(INPUT in layer.inputs for layer in rest):
+        return graph
+    size = max(size for size in range(1, min(total, config.lines) + 1) if total % size == 0)
+    row = replace(reads, height=1, width=total // size, channels=size, kernel=(1, total // size))
+    return replace(
+        graph, shape=(1, total // size, size), layers=(replace(first, reads=row), *rest)
+    )  # fmt: skip
 
 
 def split_columns(graph: Graph, config: CoreConfig) -> Graph:

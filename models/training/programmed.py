@@ -3,15 +3,17 @@
 
 import numpy as np
 
-from phasecore.models.compiler.graph import Graph, Images
+from phasecore.models.compiler.graph import Graph, Images, from_network
 from phasecore.models.compiler.mapping.inference import InferenceMapping
 from phasecore.models.compiler.quantise import corrected, quantise
 from phasecore.models.golden.device import DeviceProfile
+from phasecore.models.training.checkpoint import Checkpoint
+from phasecore.models.training.learner import Learner
 from phasecore.models.training.model import Model, make_model
 from phasecore.models.training.state import Arrays, restore_devices, values
 from phasecore.rtl.spec.chip import ChipConfig
 
-__all__ = ["Programmed", "program"]
+__all__ = ["Programmed", "program", "trained_graph"]
 
 
 class Programmed:
@@ -35,6 +37,14 @@ class Programmed:
         model.run(self.mapping.setup())
         restore_devices(model.cores, self.state)
         return model
+
+
+def trained_graph(checkpoint: Checkpoint) -> Graph:
+    """The network of a checkpoint with its weights, those that its devices hold."""
+    run = checkpoint.run()
+    learner = Learner(run.mapping(), run.seed)
+    learner.restore({k: v for k, v in checkpoint.state.items() if not k.startswith("twin.")})
+    return from_network(run.network, learner.weights())
 
 
 def program(

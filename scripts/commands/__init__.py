@@ -10,6 +10,7 @@ COMMANDS = {
     "generate": "write Verilog, register map and C header of a core or a chip",
     "simulate": "run the RTL against the golden model, bit for bit",
     "train": "train a network in the golden model",
+    "export": "write a network that was trained here as an ONNX file",
     "map": "map a trained ONNX network on cores: places, programs, cycles",
     "run": "infer with a trained ONNX network in the hardware's arithmetic",
     "ablate": "train with one thing changed at a time",

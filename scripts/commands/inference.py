@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from phasecore.models.compiler.convolution import CONV_NETWORKS
-from phasecore.models.compiler.graph import Graph, from_network
+from phasecore.models.compiler.graph import Graph
 from phasecore.models.compiler.onnx_graph import load_graph
 from phasecore.models.golden.device import IDEAL, PCM
 from phasecore.models.training import checkpoint as checkpoints
 from phasecore.models.training.datasets import Dataset, load
-from phasecore.models.training.learner import Learner
 from phasecore.models.training.own_data import load_own
-from phasecore.models.training.programmed import program
+from phasecore.models.training.programmed import program, trained_graph
 from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.noc import TOPOLOGIES
 from phasecore.scripts import interrupts
@@ -157,12 +156,9 @@ def _graph(args: argparse.Namespace) -> Graph:
         if args.model or args.layers or not args.resume:
             raise ValueError(f"{args.network} is of a checkpoint: --resume FILE, nothing else")
         found = checkpoints.load(args.resume)
-        trained = found.run()
-        if trained.network.name != args.network:
-            raise ValueError(f"{args.resume} is of {trained.network.name}, not {args.network}")
-        learner = Learner(trained.mapping(), trained.seed)
-        learner.restore({k: v for k, v in found.state.items() if not k.startswith("twin.")})
-        return from_network(CONV_NETWORKS[args.network], list(learner.weights()))
+        if (name := found.run().network.name) != args.network:
+            raise ValueError(f"{args.resume} is of {name}, not {args.network}")
+        return trained_graph(found)
     if args.network not in MODELS:
         known = ", ".join((*CONV_NETWORKS, *MODELS))
         raise ValueError(f"--infer needs --network, one of {known}, not {args.network}")

@@ -13,7 +13,7 @@ from phasecore.models.compiler.mapping import map_network
 from phasecore.models.compiler.network import Network
 from phasecore.models.compiler.networks import CORE_NETWORKS, NETWORKS
 from phasecore.models.compiler.placement import MOST_CORES, graph_chip
-from phasecore.models.compiler.tile import row_tiles, split_columns
+from phasecore.models.compiler.tile import long_input, row_tiles, split_columns
 from phasecore.models.golden.device import IDEAL, PROFILES, DeviceProfile
 from phasecore.models.training.datasets import DATA_VARIABLE, NAMES, Dataset, load
 from phasecore.models.training.own_data import ACCEPTED, load_for
@@ -181,7 +181,7 @@ def fitted(
     core = CHIPS[name or "default"].core if name is None or name in CHIPS else args.config
     if args.devices:
         core = core.replace(devices_per_polarity=args.devices)
-    graph = split_columns(graph, core)
+    graph = split_columns(long_input(graph, core), core)
     cores = np.cumsum([len(row_tiles(graph, layer, core)) for layer in graph.layers])
     most = MOST_CORES[topology]
     if cores[-1] > most:

@@ -14,7 +14,7 @@ __all__ = ["add_parser", "draw", "run"]
 
 OPTIONS = ("out",)
 
-DRAWING = ("simulate", "train", "run", "ablate", "device-curves", "energy", "noc")
+DRAWING = ("simulate", "train", "map", "run", "ablate", "device-curves", "energy", "noc")
 """Commands whose results have a picture: ``plot(result, path)`` of their modules."""
 
 

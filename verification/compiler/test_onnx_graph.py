@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Graphs of ONNX files compute what the files say; what cannot be mapped is refused by name."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from phasecore.models.compiler.graph import Pool
 from phasecore.models.compiler.onnx_graph import load_graph
+from phasecore.models.compiler.tile import long_input
+from phasecore.models.compiler.windows import LayerInput
+from phasecore.rtl.spec.core import DEFAULT
 
 onnx = pytest.importorskip("onnx")
 
@@ -210,3 +215,40 @@ def test_other_files_are_refused(tmp_path):
         load_graph(path, name="net", dataset="none", largest=1.0)
     with pytest.raises(FileNotFoundError):
         load_graph(tmp_path / "b.onnx", name="net", dataset="none", largest=1.0)
+
+
+def test_functions_constants_and_dropout(tmp_path, rng):
+    """A perceptron as a trainer writes it, its weights being nodes."""
+    first, last = rng.normal(size=(6, 9)), rng.normal(size=(3, 6))
+    weights = onnx.numpy_helper.from_array(first, "held")
+    graph = stored(
+        tmp_path / "a.onnx",
+        [
+            onnx.helper.make_node("Constant", [], ["w1"], value=weights),
+            node("Flatten", ["x"], "a"),
+            node("Gemm", ["a", "w1"], "b", transB=1),
+            node("Tanh", ["b"], "c"),
+            node("Dropout", ["c"], "d"),
+            node("Gemm", ["d", "w2"], "e", transB=1),
+            node("Sigmoid", ["e"], "f"),
+        ],
+        [constant("w2", last)], (1, 3, 3), "f",
+    )  # fmt: skip
+    images = rng.integers(0, 127, (4, 9)).astype(np.uint8)
+    exact = 1 / (1 + np.exp(-np.tanh(images * graph.code @ first.T) @ last.T))
+    assert np.allclose(graph.outputs(images), exact)
+    row = long_input(graph, DEFAULT.replace(rows=8, cols=8, post_lanes=8, update_lanes=8))
+    assert row.shape == (1, 3, 3)
+    assert np.allclose(row.outputs(images), exact)
+    assert long_input(graph, DEFAULT).shape == (1, 1, 9)
+    whole = LayerInput(height=28, width=28, channels=1, kernel=(28, 28))
+    first = replace(graph.layers[0], reads=whole)
+    wide = replace(graph, layers=(first, graph.layers[1]), shape=(28, 28, 1))
+    assert long_input(wide, DEFAULT).layers[0].reads.kernel == (1, 4)
+
+
+def test_sums_of_three_are_refused(tmp_path, rng):
+    kernel = rng.normal(size=(2, 1, 1, 1))
+    nodes = [node("Conv", ["x", "w"], name) for name in "abc"] + [node("Sum", ["a", "b", "c"], "d")]
+    with pytest.raises(ValueError, match="node n_d: it must add two values"):
+        stored(tmp_path / "a.onnx", nodes, [constant("w", kernel)], (1, 4, 4), "d")
