@@ -45,7 +45,7 @@ from phasecore.models.golden.device import DeviceProfile
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import Function
 
-__all__ = ["QuantLayer", "Tile", "blank", "corrected", "quantise"]
+__all__ = ["QuantLayer", "Tile", "blank", "code_limit", "corrected", "quantise"]
 
 REACH = {False: 0.6, True: 0.9}
 """Part of the devices' conductance that weights use: beyond it pulses of PCM add little, and
@@ -305,10 +305,13 @@ def _samples(graph: Graph, images: Images) -> dict[str, _Samples]:
     }
 
 
-def _limit(values: Real, rest: Real, function: Function, clips: Sequence[float] = CLIPS) -> Real:
+def code_limit(
+    values: Real, rest: Real, function: Function, clips: Sequence[float] = CLIPS
+) -> Real:
     """By column the largest value for which codes should be, shape (columns,).
 
-    It is chosen for the least squared error of what ``function`` makes of ``values`` plus ``rest``.
+    It is chosen for the least mean absolute error of what ``function`` makes of ``values`` plus
+    ``rest``, both of shape (values, columns). Squared errors would be those of a few large values.
     """
     largest = np.maximum(np.abs(values).max(axis=0), 1e-12)
     floor = 0.0 if function is Function.RELU else -np.inf
@@ -318,7 +321,7 @@ def _limit(values: Real, rest: Real, function: Function, clips: Sequence[float] 
     for part in clips:
         limit = part * largest
         coded = np.rint((values / limit).clip(-1, 1) * ONE) * limit / ONE
-        error = np.mean((np.maximum(coded + rest, floor) - exact) ** 2, axis=0)
+        error = np.mean(np.abs(np.maximum(coded + rest, floor) - exact), axis=0)
         best, errors = np.where(error < errors, limit, best), np.minimum(error, errors)
     return best
 
@@ -348,7 +351,7 @@ def _quantised(
     bounds = []
     for part in rows:
         sums, index = known.tile(layer, part), part.index(layer)
-        limits = _limit(sums, known.sums - sums, layer.function)
+        limits = code_limit(sums, known.sums - sums, layer.function)
         driven = known.windows[:, index] / row_codes[index]
         bounds.append(devices.bounds(matrix[index], limits, source, driven, part.copies))
     shift = _shift([value for _, value in bounds], skip, step)
@@ -390,10 +393,10 @@ def _quantised(
 def _codes(values: Real, layer: GraphLayer, clips: Sequence[float], *, alike: bool) -> Real:
     """Values of a code of 1 that are best for outputs ``values``, shape (values, outputs)."""
     whole = values.reshape(-1, 1)
-    common = _limit(whole, 0 * whole, layer.function, clips) / ONE
+    common = code_limit(whole, 0 * whole, layer.function, clips) / ONE
     if alike:
         return np.repeat(common, layer.outputs)
-    found: Real = _limit(values, 0 * values, layer.function, clips) / ONE
+    found: Real = code_limit(values, 0 * values, layer.function, clips) / ONE
     # A channel that hardly ever was anything may be something, and its weights must have scales.
     return np.maximum(found, common / RANGE)
 

@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phasecore.models.compiler.network import ONE
+from phasecore.models.compiler.quantise import code_limit
+from phasecore.models.golden.arithmetic import Int
 from phasecore.models.training.datasets import NAMES, DataError, load
 from phasecore.models.training.own_data import read_arrays, read_labels
+from phasecore.rtl.spec.instructions import Function
 
 __all__ = ["Preprocessing", "Samples", "read_samples"]
 
@@ -105,11 +108,13 @@ class Samples:
 
     @cached_property
     def code(self) -> float:
-        """Value of an input code of 1: the largest value of the calibration images is 127."""
-        return max(float(np.abs(self.calibration).max()), 1e-12) / ONE
+        """Value of an input code of 1, by the calibration images: their largest value is 127, or
+        less if that lets the others have finer codes."""
+        values = self.calibration.reshape(-1, 1)
+        return float(code_limit(values, 0 * values, Function.IDENTITY)[0]) / ONE
 
     def codes(self, values: Real) -> NDArray[np.int8]:
-        """Input codes of values; what is larger than in calibration images is saturated."""
+        """Input codes of values; what is too large is saturated."""
         return np.rint(values / self.code).clip(-ONE, ONE).astype(np.int8)
 
 
@@ -124,8 +129,8 @@ def read_samples(
     source : name of a data set, or path: IDX files, folders of pictures by class, or an ``.npz``
         with ``x_test`` and ``y_test``, or ``x`` and ``y``, and perhaps ``x_train``
     shape : height, width and channels of the input; pictures are read in colour for 3
-    calibration : images that choose ranges: the first ones for training, else for the test
-    images : how many of the test; None takes all
+    calibration : images that choose ranges: of those for training, else of those for the test
+    images : how many of the test; None takes all. Both are taken evenly from those that there are
     folder : of the MNIST files
     """
     if source in NAMES:
@@ -144,8 +149,17 @@ def read_samples(
         raise DataError(f"{name} has {len(x)} images, {len(y)} labels")
     if images is not None and images > len(x):
         raise ValueError(f"--images must be at most {len(x)} (images of {name}), not {images}")
-    first = arrays.get("x_train", x)[:calibration]
+    train = arrays.get("x_train", x)
+    chosen = _spread(len(x), images or len(x))
     return Samples(
-        name, given.values(first, shape, f"{name}: images"),
-        given.values(x[:images], shape, f"{name}: images"), y[:images],
+        name,
+        given.values(train[_spread(len(train), calibration)], shape, f"{name}: images"),
+        given.values(x[chosen], shape, f"{name}: images"), y[chosen],
     )  # fmt: skip
+
+
+def _spread(present: int, wanted: int) -> Int:
+    """Numbers of ``wanted`` images of those ``present``: folders have class after class."""
+    count = min(present, wanted)
+    found: Int = np.arange(count) * present // count
+    return found

@@ -13,6 +13,7 @@ COMMANDS = {
     "export": "write a network that was trained here as an ONNX file",
     "map": "map a trained ONNX network on cores: places, programs, cycles",
     "run": "infer with a trained ONNX network in the hardware's arithmetic",
+    "networks": "put results of map and run side by side, a row per network",
     "ablate": "train with one thing changed at a time",
     "device-curves": "show what devices do over pulses and time, beside the equations",
     "synth": "estimate the area of every block with Yosys",

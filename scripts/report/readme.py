@@ -21,7 +21,7 @@ from phasecore.rtl.spec.noc import NocConfig
 from phasecore.rtl.spec.parameters import Parameters
 from phasecore.rtl.spec.registers import chip as registers
 from phasecore.rtl.spec.registers import core as csr
-from phasecore.scripts.commands import bench_aihwkit, bench_core, energy, simulate
+from phasecore.scripts.commands import bench_aihwkit, bench_core, energy, networks, simulate
 from phasecore.scripts.report.ports import with_ports
 from phasecore.scripts.report.reference import instructions
 from phasecore.scripts.report.results import RESULTS, ROOT, read
@@ -397,13 +397,27 @@ def _parameters() -> str:
     return "\n".join([head, *tables])
 
 
+def _networks() -> str:
+    """Trained networks: places and cycles, accuracy with devices, and in RTL."""
+    text = (
+        "By `phasecore map` and `phasecore run`; cycles are those of the model without data, images"
+        " following one\nanother. Floating point sees the same files; devices are programmed"
+        " iteratively, drift is compensated for\nunless the last column says otherwise."
+    )
+    return "\n".join([
+        "## Trained networks", "", text, "", *networks.table(_load("networks")), "",
+        "[Recorded](networks.json) with all commands.",
+    ])  # fmt: skip
+
+
 def documents() -> dict[Path, str]:
     """Text of every document made here, by path."""
     readme = ROOT / "README.md"
     sections: dict[Callable[[], str], tuple[str, ...]] = {
         _accuracy: (SEEDS, REPLAY), _training: (EPOCH, TRAINING), _cycles: (EPOCH,),
         _ablation: ("ablation",), _convolution: (LENET,), _inference: INFERENCE,
-        _pipelines: (), _speed: (SPEED,), _aihwkit: (AIHWKIT,), _bench: (), _area: (),
+        _networks: (), _pipelines: (), _speed: (SPEED,), _aihwkit: (AIHWKIT,), _bench: (),
+        _area: (),
     }  # fmt: skip
     results = "\n\n".join(
         f"{max(map(_mark, names), default='')} {section()}".strip()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from phasecore.models.training.datasets import load
-from phasecore.models.training.samples import Preprocessing, read_samples
+from phasecore.models.training.samples import Preprocessing, Samples, read_samples
 
 PLAIN = Preprocessing()
 TWO = np.arange(2 * 2 * 3 * 3).reshape(2, 2, 3, 3)
@@ -87,11 +87,23 @@ def test_pictures_in_colour(tmp_path):
 
 
 def test_data_sets_by_name():
-    """Pixels are 0..255 again."""
+    """Pixels are 0..255 again; images are taken evenly from all."""
     found = read_samples("digits", (8, 8, 1), PLAIN, calibration=5, images=7)
     data = load("digits")
-    assert found.code == pytest.approx(255 * int(data.train_x[:5].max()) / 127**2)
-    assert np.array_equal(found.codes(found.images), data.test_x[:7])
+    chosen = np.arange(7) * len(data.test_x) // 7
+    assert found.code == pytest.approx(255 / 127)
+    assert np.array_equal(found.codes(found.images), data.test_x[chosen])
+    assert np.array_equal(found.labels, data.test_y[chosen])
+    whole = read_samples("digits", (8, 8, 1), PLAIN, calibration=5, images=None)
+    assert np.array_equal(whole.codes(whole.images), data.test_x)
+
+
+def test_few_large_values_are_clipped():
+    """If that lets the others have finer codes; an even spread is not."""
+    few = np.r_[np.linspace(-40, 40, 999), 1000.0][np.newaxis]
+    assert Samples("a", few, few, np.zeros(1, np.uint8)).code < 200 / 127
+    even = np.linspace(-40, 40, 1000)[np.newaxis]
+    assert Samples("a", even, even, np.zeros(1, np.uint8)).code == pytest.approx(40 / 127)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``phasecore networks``: results of ``map`` and ``run`` side by side, a row per network."""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from phasecore.scripts.commands import command_of
+from phasecore.scripts.report import results
+
+__all__ = ["add_parser", "report", "run", "table"]
+
+OPTIONS = ("out", "overwrite")
+
+MAPPED = (
+    "crossbars", "utilisation", "window_slots_per_image", "cycles_per_image",
+    "cycles_of_one_image", "images_per_second_at_1_ghz", "descriptor_bytes_per_core", "single_hop",
+    "link_bytes_most", "mapping_seconds", "mapping_megabytes",
+)  # fmt: skip
+"""What a row takes from a result of ``map``."""
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "networks",
+        help="put results of map and run side by side, a row per network",
+        description=(
+            "Read results of `phasecore map` and `phasecore run`, and write one row per network:"
+            " crossbars, cycles, accuracies by devices and time, mismatches in RTL. Writes"
+            " networks.json into --out (default: build/results)."
+        ),
+    )
+    parser.add_argument("results", type=Path, nargs="+", metavar="RESULT.json")
+    return parser
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    path = results.destination(args, args.out or Path("build") / "results", "networks")
+    rows: dict[str, dict[str, Any]] = {}
+    for source in args.results:
+        found = results.read(source)
+        add = {"map": _add_map, "run": _add_run}.get(command_of(str(found.get("command", ""))))
+        if add is None:
+            raise ValueError(f"{source} is no result of phasecore map or run")
+        try:
+            row = rows.setdefault(found["network"], {"name": found["network"], "commands": []})
+            add(row, found)
+        except (KeyError, IndexError) as error:
+            raise ValueError(f"{source} is not a whole result: no {error}") from error
+        row["commands"].append(found["command"])
+    result = results.record(
+        command=args.command, config=None, seed=None,
+        networks=len(rows), rows=sorted(rows.values(), key=lambda row: row["name"]),
+    )  # fmt: skip
+    results.write(path, result, args)
+    return {**result, "out": str(path)}
+
+
+def _add_map(row: dict[str, Any], found: Mapping[str, Any]) -> None:
+    if found["topology"] == "mesh":
+        row |= {name: found[name] for name in MAPPED}
+    else:
+        row[f"single_hop_{found['topology']}"] = found["single_hop"]
+
+
+def _add_run(row: dict[str, Any], found: Mapping[str, Any]) -> None:
+    """Accuracies; those in floating point, and what RTL has shown, of the most images."""
+    if found["images"] >= row.get("images", 0):
+        row |= {"images": found["images"], "accuracy_float": found["accuracy_float"]}
+    for one in found["runs"]:
+        row.setdefault("accuracies", []).append({
+            "profile": one["profile"],
+            "devices_per_polarity": found["config"]["core"]["devices_per_polarity"],
+            "crossbars": found["crossbars"], "time_s": one.get("time_s"),
+            "compensated": one.get("compensated"), "images": found["images"],
+            "accuracy": one["accuracy"], "accuracy_float": found["accuracy_float"],
+        })  # fmt: skip
+        if "rtl" in one and one["rtl"]["images"] >= row.get("rtl_images", 0):
+            rtl = one["rtl"]
+            row |= {
+                "rtl_images": rtl["images"],
+                "mismatches": row.get("mismatches", 0) + rtl["mismatches"],
+                "values_compared": row.get("values_compared", 0) + rtl["values_compared"],
+                "cycles_per_image_rtl": rtl["cycles_per_image"],
+                "cycles_per_image_modelled": rtl["cycles_modelled"],
+            }
+    ideal = [one for one in row["accuracies"] if one["profile"] == "ideal"]
+    if ideal:
+        row["accuracy_chip"] = max(ideal, key=lambda one: one["images"])["accuracy"]
+
+
+def report(result: Mapping[str, Any]) -> str:
+    return "\n".join([*table(result), f"written {result['out']}"])
+
+
+def table(result: Mapping[str, Any]) -> Iterator[str]:
+    """Markdown: networks, then accuracies with devices."""
+    yield "| network | crossbars | cycles an image | RTL: images, mismatches | float | ideal |"
+    yield "|---|--:|--:|---|--:|--:|"
+    for row in result["rows"]:
+        rtl = "-"
+        if "rtl_images" in row:
+            rtl = f"{row['rtl_images']}, {row['mismatches']} in {row['values_compared']:,} values"
+        cycles = _number(row.get("cycles_per_image"))
+        accuracies = [_percent(row.get(f"accuracy_{name}")) for name in ("float", "chip")]
+        yield (
+            f"| {row['name']} | {row.get('crossbars', '-')} | {cycles} | {rtl} |"
+            f" {' | '.join(accuracies)} |"
+        )
+    yield ""
+    yield "| network | devices | crossbars | after | images | accuracy | without compensation |"
+    yield "|---|---|--:|--:|--:|--:|--:|"
+    for row in result["rows"]:
+        for one in row.get("accuracies", []):
+            if one["profile"] == "ideal" or one["compensated"] is False:
+                continue
+            yield (
+                f"| {row['name']} | {one['profile']}, {one['devices_per_polarity']} per polarity |"
+                f" {one['crossbars']} | {_time(one['time_s'])} | {one['images']:,} |"
+                f" {_percent(one['accuracy'])} | {_percent(_plain(row, one))} |"
+            )
+
+
+def _plain(row: Mapping[str, Any], like: Mapping[str, Any]) -> float | None:
+    """Accuracy of the same without compensation of drift."""
+    same = ("profile", "crossbars", "time_s", "images", "devices_per_polarity")
+    for one in row["accuracies"]:
+        if one["compensated"] is False and all(one[name] == like[name] for name in same):
+            found: float = one["accuracy"]
+            return found
+    return None
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f} %"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def _time(seconds: int | None) -> str:
+    for unit, length in (("d", 86_400), ("h", 3_600)):
+        if seconds and seconds % length == 0:
+            return f"{seconds // length} {unit}"
+    return "programming" if seconds is None else f"{seconds} s"
