@@ -306,12 +306,14 @@ def _samples(graph: Graph, images: Images) -> dict[str, _Samples]:
 
 
 def code_limit(
-    values: Real, rest: Real, function: Function, clips: Sequence[float] = CLIPS
-) -> Real:
+    values: Real, rest: Real, function: Function, clips: Sequence[float] = CLIPS, *,
+    power: int = 2,
+) -> Real:  # fmt: skip
     """By column the largest value for which codes should be, shape (columns,).
 
-    It is chosen for the least mean absolute error of what ``function`` makes of ``values`` plus
-    ``rest``, both of shape (values, columns). Squared errors would be those of a few large values.
+    It is chosen for the least error of what ``function`` makes of ``values`` plus ``rest``, both of
+    shape (values, columns): the mean of its absolute value to a ``power``. The lower that is, the
+    less a few large values count.
     """
     largest = np.maximum(np.abs(values).max(axis=0), 1e-12)
     floor = 0.0 if function is Function.RELU else -np.inf
@@ -321,7 +323,7 @@ def code_limit(
     for part in clips:
         limit = part * largest
         coded = np.rint((values / limit).clip(-1, 1) * ONE) * limit / ONE
-        error = np.mean(np.abs(np.maximum(coded + rest, floor) - exact), axis=0)
+        error = np.mean(np.abs(np.maximum(coded + rest, floor) - exact) ** power, axis=0)
         best, errors = np.where(error < errors, limit, best), np.minimum(error, errors)
     return best
 

@@ -111,7 +111,7 @@ class Samples:
         """Value of an input code of 1, by the calibration images: their largest value is 127, or
         less if that lets the others have finer codes."""
         values = self.calibration.reshape(-1, 1)
-        return float(code_limit(values, 0 * values, Function.IDENTITY)[0]) / ONE
+        return float(code_limit(values, 0 * values, Function.IDENTITY, power=1)[0]) / ONE
 
     def codes(self, values: Real) -> NDArray[np.int8]:
         """Input codes of values; what is too large is saturated."""

@@ -32,7 +32,10 @@ CONTRACT, REFERENCE = ROOT / "docs" / "contract", ROOT / "docs" / "reference"
 
 EPOCH, TRAINING = "mlp-784-250-10-epoch", "simulate-mlp-196-50-10"
 DEMO = "simulate-mlp-64-50-10"
-INFERENCE = ("mnist-conv-rtl", "lenet-5-rtl", "lenet-5-packed-rtl", "resnet-block-rtl")
+INFERENCE = (
+    "mnist-conv-rtl", "lenet-5-rtl", "lenet-5-packed-rtl", "resnet-block-rtl",
+    "resnet-block-prism-rtl",
+)  # fmt: skip
 SEEDS, REPLAY = "mnist-accuracy-seeds", "replay-mlp-784-250-10"
 ABLATIONS = {
     "base=recipe": "the recipe, 2 devices per polarity",
