@@ -34,19 +34,19 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         ),
     )
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT.npz")
-    parser.add_argument("--name", help="name of the files (default: the network's)")
+    parser.add_argument("--name", help="name of the files (default: the checkpoint's)")
     return parser
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    found = checkpoints.load(args.checkpoint)
-    name = args.name or found.run().network.name
+    name = args.name or args.checkpoint.stem
     folder = args.out or args.checkpoint.parent
     paths = [folder / f"{name}{ending}" for ending in (".onnx", ".toml")]
     for path in paths:
         files.check_target(path)
         if path.exists() and not args.overwrite:
             raise ValueError(f"{path} exists; --overwrite replaces it")
+    found = checkpoints.load(args.checkpoint)
     graph = trained_graph(found)
     store_graph(graph, paths[0])
     files.write(paths[1], PREPROCESSING.encode())

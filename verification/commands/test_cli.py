@@ -201,7 +201,8 @@ def test_chips_that_cannot_be_generated(tmp_path: Path, options: list[str], mess
 NO_WORK = {
     "ablate": [], "bench chip": [], "bench core": ["--cycles-only"], "bench model": [],
     "device-curves": [],
-    "energy": [], "faults": [], "fetch mnist": [], "generate": [], "noc": [], "pipelines": [],
+    "energy": [], "export": ["none.npz"], "faults": [], "fetch mnist": [], "generate": [],
+    "map": ["none.onnx"], "networks": ["none.json"], "noc": [], "pipelines": [],
     "plot": [str(results.RESULTS / "devices.json")],
     "run": ["none.onnx", "--dataset", "digits"], "simulate": ["--network", "mlp-8-6-10"],
     "synth": [], "train": [],
