@@ -38,20 +38,25 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     path = results.destination(args, args.out or Path("build") / "results", "networks")
     rows: dict[str, dict[str, Any]] = {}
+    accuracies: list[dict[str, Any]] = []
     for source in args.results:
         found = results.read(source)
-        add = {"map": _add_map, "run": _add_run}.get(command_of(str(found.get("command", ""))))
-        if add is None:
+        command = command_of(str(found.get("command", "")))
+        if command not in ("map", "run"):
             raise ValueError(f"{source} is no result of phasecore map or run")
         try:
-            row = rows.setdefault(found["network"], {"name": found["network"], "commands": []})
-            add(row, found)
+            row = rows.setdefault(found["network"], {"name": found["network"], "commands": ""})
+            if command == "map":
+                _add_map(row, found)
+            else:
+                accuracies += _add_run(row, found)
         except (KeyError, IndexError) as error:
             raise ValueError(f"{source} is not a whole result: no {error}") from error
-        row["commands"].append(found["command"])
+        row["commands"] += f"{'; ' if row['commands'] else ''}{found['command']}"
     result = results.record(
         command=args.command, config=None, seed=None,
-        networks=len(rows), rows=sorted(rows.values(), key=lambda row: row["name"]),
+        rows=sorted(rows.values(), key=lambda row: row["name"]),
+        accuracies=sorted(accuracies, key=lambda one: one["name"]),
     )  # fmt: skip
     results.write(path, result, args)
     return {**result, "out": str(path)}
@@ -64,18 +69,23 @@ def _add_map(row: dict[str, Any], found: Mapping[str, Any]) -> None:
         row[f"single_hop_{found['topology']}"] = found["single_hop"]
 
 
-def _add_run(row: dict[str, Any], found: Mapping[str, Any]) -> None:
-    """Accuracies; those in floating point, and what RTL has shown, of the most images."""
-    if found["images"] >= row.get("images", 0):
+def _add_run(row: dict[str, Any], found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Accuracies; to the row that in floating point and with ideal devices, of the most images, and
+    what RTL has shown."""
+    is_largest = found["images"] >= row.get("images", 0)
+    if is_largest:
         row |= {"images": found["images"], "accuracy_float": found["accuracy_float"]}
+    added = []
     for one in found["runs"]:
-        row.setdefault("accuracies", []).append({
-            "profile": one["profile"],
+        added.append({
+            "name": row["name"], "profile": one["profile"],
             "devices_per_polarity": found["config"]["core"]["devices_per_polarity"],
             "crossbars": found["crossbars"], "time_s": one.get("time_s"),
             "compensated": one.get("compensated"), "images": found["images"],
             "accuracy": one["accuracy"], "accuracy_float": found["accuracy_float"],
         })  # fmt: skip
+        if one["profile"] == "ideal" and is_largest:
+            row["accuracy_chip"] = one["accuracy"]
         if "rtl" in one and one["rtl"]["images"] >= row.get("rtl_images", 0):
             rtl = one["rtl"]
             row |= {
@@ -85,9 +95,7 @@ def _add_run(row: dict[str, Any], found: Mapping[str, Any]) -> None:
                 "cycles_per_image_rtl": rtl["cycles_per_image"],
                 "cycles_per_image_modelled": rtl["cycles_modelled"],
             }
-    ideal = [one for one in row["accuracies"] if one["profile"] == "ideal"]
-    if ideal:
-        row["accuracy_chip"] = max(ideal, key=lambda one: one["images"])["accuracy"]
+    return added
 
 
 def report(result: Mapping[str, Any]) -> str:
@@ -111,21 +119,20 @@ def table(result: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield "| network | devices | crossbars | after | images | accuracy | without compensation |"
     yield "|---|---|--:|--:|--:|--:|--:|"
-    for row in result["rows"]:
-        for one in row.get("accuracies", []):
-            if one["profile"] == "ideal" or one["compensated"] is False:
-                continue
-            yield (
-                f"| {row['name']} | {one['profile']}, {one['devices_per_polarity']} per polarity |"
-                f" {one['crossbars']} | {_time(one['time_s'])} | {one['images']:,} |"
-                f" {_percent(one['accuracy'])} | {_percent(_plain(row, one))} |"
-            )
+    for one in result["accuracies"]:
+        if one["profile"] == "ideal" or one["compensated"] is False:
+            continue
+        yield (
+            f"| {one['name']} | {one['profile']}, {one['devices_per_polarity']} per polarity |"
+            f" {one['crossbars']} | {_time(one['time_s'])} | {one['images']:,} |"
+            f" {_percent(one['accuracy'])} | {_percent(_plain(result['accuracies'], one))} |"
+        )
 
 
-def _plain(row: Mapping[str, Any], like: Mapping[str, Any]) -> float | None:
+def _plain(accuracies: list[dict[str, Any]], like: Mapping[str, Any]) -> float | None:
     """Accuracy of the same without compensation of drift."""
-    same = ("profile", "crossbars", "time_s", "images", "devices_per_polarity")
-    for one in row["accuracies"]:
+    same = ("name", "profile", "crossbars", "time_s", "images", "devices_per_polarity")
+    for one in accuracies:
         if one["compensated"] is False and all(one[name] == like[name] for name in same):
             found: float = one["accuracy"]
             return found

@@ -222,15 +222,23 @@ def _rows(value: Any) -> Any:
     return [_rows(part) for part in value] if isinstance(value, list) else value
 
 
+def _is_pair(value: Any) -> bool:
+    """Two or three numbers, such as a link or a point."""
+    return isinstance(value, list | tuple) and len(value) < 4 and not any(
+        isinstance(part, Mapping | list | tuple) for part in value
+    )  # fmt: skip
+
+
 def _text(value: Any, indent: str = "") -> str:
-    """JSON with a line for whatever is short or holds numbers and names only: a point, a row."""
+    """JSON with a line for whatever is short or holds numbers, pairs of them and names only: a
+    point, a row."""
     flat = json.dumps(value)
     if not isinstance(value, Mapping | list | tuple):
         return flat
     parts = value.values() if isinstance(value, Mapping) else value
-    if len(flat) <= SHORT or not any(
-        part and isinstance(part, Mapping | list | tuple) for part in parts
-    ):
+    nested = [part for part in parts if part and isinstance(part, Mapping | list | tuple)]
+    pairs = isinstance(value, list | tuple) and all(_is_pair(part) for part in nested)
+    if len(flat) <= SHORT or not nested or pairs:
         return flat
     deeper = f"{indent}  "
     if isinstance(value, Mapping):
