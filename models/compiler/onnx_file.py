@@ -9,6 +9,7 @@ import numpy as np
 
 from phasecore import files
 from phasecore.models.compiler.graph import INPUT, Graph, GraphLayer, Pool
+from phasecore.models.compiler.onnx_graph import package_for
 from phasecore.rtl.spec.instructions import Function
 
 __all__ = ["store_graph"]
@@ -33,12 +34,7 @@ def store_graph(graph: Graph, path: Path) -> None:
     ImportError
         without the package ``onnx``
     """
-    try:
-        import onnx
-    except ImportError as error:
-        raise ImportError(
-            f"{path} needs the package onnx: pip install 'phasecore[onnx]'"
-        ) from error
+    onnx = package_for(path)
     kind = onnx.TensorProto.FLOAT
     height, width, channels = graph.shape
     is_row = height == width == 1

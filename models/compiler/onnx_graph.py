@@ -4,7 +4,7 @@
 Known are convolutions, also of groups of channels, fully connected layers, batch normalisation
 behind them, ReLU, sigmoid and tanh, sums with a constant or of two tensors, tensors side by side,
 pooling of blocks that do not overlap, and the mean of a frame. Whatever else a file has is refused
-by name. The package ``onnx`` is needed here only (``pip install 'phasecore[onnx]'``).
+by name. The package ``onnx`` is needed (``pip install 'phasecore[onnx]'``).
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from phasecore.models.compiler.network import ONE
 from phasecore.models.compiler.windows import LayerInput
 from phasecore.rtl.spec.instructions import GROUP, Function
 
-__all__ = ["load_graph"]
+__all__ = ["load_graph", "package_for"]
 
 Array = NDArray[Any]
 
@@ -50,6 +50,17 @@ class _Tensor:
         return found
 
 
+def package_for(path: Path) -> Any:
+    """The package ``onnx``; ``ImportError``, naming the file that needs it, without it."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise ImportError(
+            f"{path} needs the package onnx: pip install 'phasecore[onnx]'"
+        ) from error
+    return onnx
+
+
 def load_graph(
     path: Path, *, name: str, dataset: str, largest: float, layers: int | None = None
 ) -> Graph:
@@ -68,12 +79,7 @@ def load_graph(
     ImportError
         without the package ``onnx``
     """
-    try:
-        import onnx
-    except ImportError as error:
-        raise ImportError(
-            f"{path} needs the package onnx: pip install 'phasecore[onnx]'"
-        ) from error
+    onnx = package_for(path)
     try:
         model = onnx.load(path)
     except OSError:

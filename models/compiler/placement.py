@@ -20,6 +20,7 @@ __all__ = [
     "check_core",
     "check_tiles",
     "graph_chip",
+    "links",
     "multicasts",
     "place",
     "place_edges",
@@ -105,10 +106,6 @@ def place(chip: ChipConfig, tiles: int) -> tuple[tuple[int, ...], int]:
     """
     mesh = chip.noc
 
-    def distance(a: int, b: int) -> int:
-        (ax, ay), (bx, by) = chip.place(a), chip.place(b)
-        return abs(ax - bx) + abs(ay - by)
-
     best: tuple[tuple[int, int], tuple[int, ...], int] | None = None
     for cols, rows in _rectangles(mesh.width, mesh.height, tiles):
         for path in _snakes(cols, rows):
@@ -118,8 +115,8 @@ def place(chip: ChipConfig, tiles: int) -> tuple[tuple[int, ...], int]:
             for head in chip.cores:
                 if head in chain:
                     continue
-                hops = sum(distance(chip.host, node) for node in (*chain, head))
-                cost = distance(chain[-1], head), hops
+                hops = sum(links(chip, chip.host, node) for node in (*chain, head))
+                cost = links(chip, chain[-1], head), hops
                 if best is None or cost < best[0]:
                     best = cost, chain, head
     if best is None:
@@ -260,6 +257,14 @@ class _Places:
     def _swap(self, one: int, other: int) -> None:
         nodes = self._nodes
         nodes[one], nodes[other] = nodes[other], nodes[one]
+
+
+def links(chip: ChipConfig, one: int, other: int) -> int:
+    """Links from a node to another one: on direct links one, as nothing goes over two."""
+    if chip.noc.direct:
+        return 1
+    (ax, ay), (bx, by) = chip.place(one), chip.place(other)
+    return abs(ax - bx) + abs(ay - by)
 
 
 def multicasts(chip: ChipConfig, nodes: Sequence[int]) -> list[tuple[int, ...]]:

@@ -17,6 +17,8 @@ import numpy as np
 
 from phasecore.models.compiler.flits import message_flits
 from phasecore.models.compiler.mapping.inference import InferenceMapping
+from phasecore.models.compiler.mapping.stage import Stage
+from phasecore.models.compiler.placement import links
 from phasecore.models.golden.noc import destinations
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import (
@@ -103,6 +105,8 @@ class _Ring:
     """An object of a node, with the cycles of what has come and gone."""
 
     descriptor: ObjectDescriptor
+    maker: int
+    """Node of its producer."""
     hops: int
     """Routers from its producer, and back."""
     arrivals: list[int]
@@ -114,10 +118,10 @@ class _Ring:
     """Cycle and vectors, counted on from the first frame, of every RELEASE."""
 
     @classmethod
-    def of(cls, descriptor: ObjectDescriptor, hops: int) -> "_Ring":
+    def of(cls, descriptor: ObjectDescriptor, maker: int, hops: int) -> "_Ring":
         places = [*np.ndindex(descriptor.out_height, descriptor.out_width)]
         return cls(
-            descriptor, hops, [0] * descriptor.arrived,
+            descriptor, maker, hops, [0] * descriptor.arrived,
             [max(0, descriptor.need(*place)) for place in places],
             [descriptor.dead(*place) for place in places],
         )  # fmt: skip
@@ -173,7 +177,7 @@ class _Core:
 
     node: int
     code: list[tuple[Opcode, dict[str, int]]]
-    words: dict[int, int]
+    words: list[int]
     """Words of the vector memory that a segment's columns take."""
     writes: list[int]
     reads: list[int]
@@ -201,33 +205,26 @@ class _Chip:
 
     def __init__(self, mapping: InferenceMapping, images: int):
         self._mapping, self._config = mapping, mapping.config
-        chip = mapping.hardware
-        job = mapping.inference(np.zeros((images, mapping.network.inputs), dtype=np.uint8))
-        tables = mapping.tables
+        chip, tables = mapping.hardware, mapping.tables
         self._rings: dict[tuple[int, int], _Ring] = {}
         self._routes: dict[tuple[int, int], _Route] = {}
         for node, table in tables.items():
             for number, entry in enumerate(table.objects):
                 if entry.enable:
-                    maker = entry.y * chip.noc.width + entry.x
-                    self._rings[node, number] = _Ring.of(entry, self._hops(maker, node))
+                    (maker,) = destinations(chip.noc, entry)
+                    hops = links(chip, maker, node) + 1
+                    self._rings[node, number] = _Ring.of(entry, maker, hops)
         for node, table in tables.items():
             for number, route in enumerate(table.routes):
                 self._add_route(node, number, route)
+        programs = mapping.programs(images)
         self._cores = {
-            stage.node: self._core(stage.node, job.programs[stage.node]) for stage in mapping.stages
+            stage.node: self._core(stage, programs[stage.node]) for stage in mapping.stages
         }
         self._host = chip.host
         self._packets = self._host_packets(images)
         self._host_time = 0
         self.results: list[int] = []
-
-    def _hops(self, one: int, other: int) -> int:
-        """Routers from a node to another one."""
-        (ax, ay), (bx, by) = self._mapping.hardware.place(one), self._mapping.hardware.place(other)
-        if self._mapping.hardware.noc.direct:
-            return 2
-        return abs(ax - bx) + abs(ay - by) + 1
 
     def _add_route(self, node: int, number: int, route: RouteDescriptor) -> None:
         consumers = [
@@ -240,12 +237,11 @@ class _Chip:
             consumers, [ring.hops for ring in rings], [[0] * route.credits for _ in rings]
         )
 
-    def _core(self, node: int, program: list[int]) -> _Core:
+    def _core(self, stage: Stage, program: list[int]) -> _Core:
         lanes, slots = self._config.post_lanes, self._config.slots
-        segments = self._mapping.segments(0)[node]
-        words = {at: -(-one.col_count // lanes) for at, one in enumerate(segments)}
+        words = [-(-one.col_count // lanes) for one in stage.segments()]
         code = [decode(word) for word in program]
-        return _Core(node, code, words, [0] * slots, [0] * slots)
+        return _Core(stage.node, code, words, [0] * slots, [0] * slots)
 
     def _host_packets(self, images: int) -> Iterator[tuple[int, int]]:
         """Route and flits of every packet in the order in which the host sends them."""
@@ -305,8 +301,7 @@ class _Chip:
     def _grant(self, ring: _Ring, at: int, count: int) -> None:
         """Credits of a ring to its producer."""
         entry = ring.descriptor
-        maker = entry.y * self._mapping.hardware.noc.width + entry.x
-        route = self._routes.get((maker, entry.route))
+        route = self._routes.get((ring.maker, entry.route))
         if route is not None and count:
             route.credits[entry.member] += [at + ring.hops + SENT] * count
 
@@ -481,7 +476,6 @@ class _Chip:
 
     def _waits(self, core: _Core) -> tuple[int, str]:
         """Node that a core waits for, and for what."""
-        width = self._mapping.hardware.noc.width
         if core.pending is not None and self._needs_sender(core):
             route = self._routes[core.node, core.code[core.pending[0]][1]["route"]]
             for (to, _), credits_ in zip(route.consumers, route.credits, strict=True):
@@ -492,7 +486,7 @@ class _Chip:
         for ring in self._masked(core, mask):
             if ring.ready(0) is None:
                 kind = "partial sums" if ring.descriptor.partial else "vectors"
-                return ring.descriptor.y * width + ring.descriptor.x, f"{kind} of"
+                return ring.maker, f"{kind} of"
         raise AssertionError(f"node {core.node} waits for nothing")
 
 

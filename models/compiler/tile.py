@@ -10,12 +10,12 @@ weight, of several times the devices. The noise of these averages out (multi-mem
 Boybat et al., Nature Communications 9, 2514 (2018), doi:10.1038/s41467-018-04933-y).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from phasecore.models.compiler.graph import INPUT, Graph, GraphLayer, Pool
+from phasecore.models.compiler.graph import INPUT, MEANS, Graph, GraphLayer
 from phasecore.models.golden.arithmetic import Int
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import GROUP
@@ -103,12 +103,11 @@ def _parts(graph: Graph, layer: GraphLayer, lines: int, rows: int) -> Iterator[r
     used = (layer.weights.reshape(-1, reads.channels, layer.columns) != 0).any(axis=(0, 2))
     # A layer has a tile, be all its weights 0.
     used[0] |= not used.any()
-    size = reads.channels // layer.parts
-    size *= max(1, rows // (reads.kernel[0] * reads.kernel[1] * size))
     if layer.parts > 1 and not layer.joined:
-        count = -(-reads.channels // size)
         whole = reads.channels // layer.parts
-        size = -(-reads.channels // (count * whole)) * whole
+        fit = max(1, rows // (reads.kernel[0] * reads.kernel[1] * whole))
+        count = -(-layer.parts // fit)
+        size = -(-layer.parts // count) * whole
         parts = [
             range(first, min(first + size, reads.channels))
             for first in range(0, reads.channels, size)
@@ -148,10 +147,10 @@ def split_columns(graph: Graph, config: CoreConfig) -> Graph:
         names = tuple(f"{layer.name}:{at}" for at in range(len(columns)))
         parts[layer.name] = names if len(columns) > 1 else (layer.name,)
         sources = [name for source in layer.sources for name in parts.get(source, (source,))]
-        skips = parts.get(layer.skip, (layer.skip,)) if layer.skip else (None,)
-        if (len(columns) == 1 and len(skips) > 1) or (len(columns) > 1 and len(skips) not in (
-            1 if layer.skip is None else 0, len(columns)
-        )):  # fmt: skip
+        skips: Sequence[str | None] = [None] * len(columns)
+        if layer.skip is not None:
+            skips = parts.get(layer.skip, (layer.skip,))
+        if len(skips) != len(columns):
             raise ValueError(
                 f"layer {layer.name}: skip {layer.skip} must be on as many crossbars as its"
                 f" columns, {len(columns)}, not {len(skips)}"
@@ -161,7 +160,7 @@ def split_columns(graph: Graph, config: CoreConfig) -> Graph:
                 layer, name=parts[layer.name][at], source=sources[0], joined=tuple(sources[1:]),
                 weights=layer.weights[:, part.start : part.stop],
                 bias=layer.bias[part.start : part.stop],
-                skip=skips[at if len(skips) > 1 else 0],
+                skip=skips[at],
             ))  # fmt: skip
     if len(parts[graph.layers[-1].name]) > 1:
         raise ValueError(
@@ -175,7 +174,7 @@ def _columns(layer: GraphLayer, config: CoreConfig) -> list[range]:
     """Columns of a layer by crossbar; but for the last, as many as whole groups of lines."""
     total = layer.columns
     most = config.cols // GROUP * GROUP
-    if layer.pool in (Pool.MEAN, Pool.FRAME):
+    if layer.pool in MEANS:
         # Lines behind those of the columns take what is pooled.
         most = config.lines // 2 // GROUP * GROUP
     if layer.groups > 1 or total <= GROUP:

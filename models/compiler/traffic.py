@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from phasecore.models.compiler.mapping.inference import InferenceMapping
+from phasecore.models.compiler.placement import links
 from phasecore.models.compiler.schedule import Timing
 from phasecore.models.golden.noc import destinations
 from phasecore.models.noc.cycle_model import LOCAL, STEP, path
@@ -28,14 +29,11 @@ def _routes(mapping: InferenceMapping) -> Iterator[tuple[int, int, RouteDescript
 
 def hops(mapping: InferenceMapping) -> list[int]:
     """Links between every producer and each of its consumers."""
-    place = mapping.hardware.place
-    found = []
-    for node, _, route in _routes(mapping):
-        for to in destinations(mapping.hardware.noc, route):
-            (ax, ay), (bx, by) = place(node), place(to)
-            is_direct = mapping.hardware.noc.direct
-            found.append(1 if is_direct else abs(ax - bx) + abs(ay - by))
-    return found
+    chip = mapping.hardware
+    return [
+        links(chip, node, to)
+        for node, _, route in _routes(mapping) for to in destinations(chip.noc, route)
+    ]  # fmt: skip
 
 
 def link_flits(mapping: InferenceMapping, timing: Timing) -> Mapping[Link, float]:
@@ -46,8 +44,7 @@ def link_flits(mapping: InferenceMapping, timing: Timing) -> Mapping[Link, float
     found: Counter[Link] = Counter()
     for node, number, route in _routes(mapping):
         nodes = destinations(mapping.hardware.noc, route)
-        links = {link for to in nodes for link in _way(mapping, node, to, route.vc)}
-        for link in links:
+        for link in {link for to in nodes for link in _way(mapping, node, to, route.vc)}:
             found[link] += timing.sent[node, number]
     return {link: flits / len(timing.image_ends) for link, flits in found.items()}
 
@@ -68,13 +65,12 @@ def _way(mapping: InferenceMapping, node: int, to: int, vc: int) -> Iterator[Lin
 
 def descriptor_bytes(mapping: InferenceMapping) -> dict[int, int]:
     """Program, objects, routes and segments of every core."""
-    found = {}
+    found, programs = {}, mapping.programs(2)
     for stage in mapping.stages:
         tables = mapping.tables[stage.node]
-        program = stage.program(mapping.config, 2, mapping.lines_of(stage))
         segments = len(stage.segments())
         found[stage.node] = (
-            len(program) * INSTRUCTION_BITS // 8
+            len(programs[stage.node]) * INSTRUCTION_BITS // 8
             + WORD * OBJECT_WORDS * sum(entry.enable for entry in tables.objects)
             + WORD * (ROUTE_WORDS * len(tables.routes) + SEGMENT_WORDS * segments)
         )

@@ -20,9 +20,8 @@ from phasecore.models.training.datasets import Dataset, load
 from phasecore.models.training.own_data import load_own
 from phasecore.models.training.programmed import program, trained_graph
 from phasecore.rtl.spec.chip import ChipConfig
-from phasecore.rtl.spec.noc import TOPOLOGIES
 from phasecore.scripts import interrupts
-from phasecore.scripts.commands.options import at_most, fitted, positive
+from phasecore.scripts.commands.options import add_layers, add_topology, at_most, fitted
 from phasecore.scripts.report import results
 from phasecore.verification.cosim.inference import Inference
 
@@ -60,9 +59,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"ONNX file of {' or '.join(MODELS)} (default: that of the package qonnx, if it has"
         " one)",
     )  # fmt: skip
-    group.add_argument(
-        "--layers", type=positive, metavar="N", help="only the first N layers (default: all)"
-    )
+    add_layers(group)
     group.add_argument(
         "--packed", action="store_true",
         help="all positions of a row of the first layer in one window, as a banded matrix",
@@ -73,10 +70,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         " tens of millions of cycles for cores of 256 x 256 (default: it takes those that the"
         " golden model has programmed)",
     )  # fmt: skip
-    group.add_argument(
-        "--topology", choices=TOPOLOGIES[:2], default="mesh",
-        help="what joins the cores: a mesh, or the direct links of a prism of two cores a column",
-    )  # fmt: skip
+    add_topology(group)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -90,7 +84,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     graph = _graph(args)
     graph = graph.with_packed_first() if args.packed else graph
     data = _data(args, graph)
-    graph, chip = fitted(args, graph, args.topology)
+    graph, chip = fitted(args, graph, topology=args.topology)
     available = len(data.test_x)
     wanted = args.test_images or min(TEST_IMAGES, available)
     count = at_most("--test-images", wanted, available, f"test images of {data.name}")

@@ -5,7 +5,6 @@ import argparse
 import resource
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,7 @@ from phasecore.models.compiler.schedule import Timing, schedule
 from phasecore.models.compiler.traffic import descriptor_bytes, hops, link_flits, ring_bytes
 from phasecore.models.golden.device import IDEAL
 from phasecore.progress import working
-from phasecore.rtl.spec.noc import TOPOLOGIES
-from phasecore.scripts.commands.options import add_copies, add_devices, fitted, positive
+from phasecore.scripts.commands.options import add_devices, add_model, add_topology, fitted
 from phasecore.scripts.report import results
 from phasecore.scripts.report.pictures import COLORS, picture
 
@@ -41,16 +39,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
             " `phasecore run` infers with it."
         ),
     )
-    parser.add_argument("model", type=Path, metavar="MODEL.onnx", help="the trained network")
-    parser.add_argument(
-        "--layers", type=positive, metavar="N", help="only the first N layers (default: all)"
-    )
-    parser.add_argument(
-        "--topology", choices=TOPOLOGIES[:2], default="mesh",
-        help="what joins the cores: a mesh, or the direct links of a prism of two cores a column",
-    )  # fmt: skip
-    add_copies(parser)
-    parser.add_argument("--name", help="name of the result (default: the model's)")
+    add_model(parser)
+    add_topology(parser)
     add_devices(parser)
     return parser
 
@@ -62,8 +52,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     graph = load_graph(
         args.model, name=args.model.stem, dataset="none", largest=1, layers=args.layers
     )
-    layers = tuple(replace(layer, copies=args.copies) for layer in graph.layers)
-    graph, chip = fitted(args, replace(graph, layers=layers), args.topology)
+    graph, chip = fitted(args, graph, topology=args.topology, copies=args.copies)
     with working(f"mapping {graph.name}"):
         mapping = InferenceMapping(graph, blank(graph, chip.core), chip, IDEAL)
         timing, alone = schedule(mapping, IMAGES), schedule(mapping, 1)

@@ -4,6 +4,7 @@
 import argparse
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +20,17 @@ from phasecore.models.training.datasets import DATA_VARIABLE, NAMES, Dataset, lo
 from phasecore.models.training.own_data import ACCEPTED, load_for
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.core import CoreConfig
+from phasecore.rtl.spec.noc import TOPOLOGIES
 
 __all__ = [
-    "add_copies",
     "add_data",
     "add_devices",
     "add_folder",
+    "add_layers",
+    "add_model",
     "add_profile",
     "add_size",
+    "add_topology",
     "add_validation",
     "at_most",
     "choose_network",
@@ -163,8 +167,11 @@ def add_folder(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_copies(parser: argparse.ArgumentParser) -> None:
-    """Add ``--copies``."""
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add an ONNX file and how it is mapped: ``--layers``, ``--copies``, ``--name``."""
+    parser.add_argument("model", type=Path, metavar="MODEL.onnx", help="the trained network")
+    add_layers(parser)
+    parser.add_argument("--name", help="name of the result (default: the model's)")
     parser.add_argument(
         "--copies", type=positive, default=1, metavar="N",
         help="at least so many copies of every weight on its crossbar: the devices' noise averages"
@@ -172,16 +179,32 @@ def add_copies(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_layers(parser: argparse._ActionsContainer) -> None:
+    """Add ``--layers``."""
+    parser.add_argument(
+        "--layers", type=positive, metavar="N", help="only the first N layers (default: all)"
+    )
+
+
+def add_topology(parser: argparse._ActionsContainer) -> None:
+    """Add ``--topology``."""
+    parser.add_argument(
+        "--topology", choices=TOPOLOGIES[:2], default="mesh",
+        help="what joins the cores: a mesh, or the direct links of a prism of two cores a column",
+    )  # fmt: skip
+
+
 def fitted(
-    args: argparse.Namespace, graph: Graph, topology: str = "mesh"
+    args: argparse.Namespace, graph: Graph, *, topology: str = "mesh", copies: int = 1
 ) -> tuple[Graph, ChipConfig]:
-    """A graph in layers that fit ``--config`` and ``--devices``, and as small a chip as has a core
-    for every tile."""
+    """A graph in layers that fit ``--config`` and ``--devices``, with at least so many copies of
+    every weight, and as small a chip as has a core for every tile."""
     name = args.config_name
     core = CHIPS[name or "default"].core if name is None or name in CHIPS else args.config
     if args.devices:
         core = core.replace(devices_per_polarity=args.devices)
-    graph = split_columns(long_input(graph, core), core)
+    layers = tuple(replace(layer, copies=copies) for layer in graph.layers)
+    graph = split_columns(long_input(replace(graph, layers=layers), core), core)
     cores = np.cumsum([len(row_tiles(graph, layer, core)) for layer in graph.layers])
     most = MOST_CORES[topology]
     if cores[-1] > most:

@@ -27,9 +27,9 @@ from phasecore.progress import counted, working
 from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.scripts.commands.inference import simulated
 from phasecore.scripts.commands.options import (
-    add_copies,
     add_devices,
     add_folder,
+    add_model,
     add_profile,
     fitted,
     positive,
@@ -58,7 +58,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
             " into --out (default: build/run). With --rtl N also in RTL, beside the golden model."
         ),
     )
-    parser.add_argument("model", type=Path, metavar="MODEL.onnx", help="the trained network")
+    add_model(parser)
     parser.add_argument(
         "--dataset", required=True, metavar="NAME|PATH",
         help=f"{', '.join(NAMES)}; an .npz file with x_test and y_test (or x and y) and perhaps"
@@ -80,9 +80,6 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="images that choose ranges, from the training part if there is one (default: 200)",
     )  # fmt: skip
     parser.add_argument(
-        "--layers", type=positive, metavar="N", help="only the first N layers (default: all)"
-    )
-    parser.add_argument(
         "--time", type=positive, nargs="+", metavar="SECONDS",
         help="infer so many seconds after programming, each time with the drift since the first of"
         " them compensated for, and without (default: at once)",
@@ -92,14 +89,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="program every device by the pulses of PROGRAM, as the RTL does (default: devices get"
         " what iterative programming leaves, the profile's error with it)",
     )  # fmt: skip
-    add_copies(parser)
     parser.add_argument(
         "--rtl", type=positive, metavar="N",
         help="infer the first N images in RTL, too, with every code and byte compared, and their"
         " outputs with those of whole layers (builds the chip first: minutes)",
     )  # fmt: skip
     parser.add_argument("--sim", choices=["verilator", "icarus"], default="verilator")
-    parser.add_argument("--name", help="name of the result (default: the model's)")
     add_profile(parser, several=True)
     add_devices(parser)
     return parser
@@ -116,9 +111,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         args.dataset, graph.shape, _preprocessing(args), calibration=args.calibration,
         images=args.images, folder=args.data,
     )  # fmt: skip
-    layers = tuple(replace(layer, copies=args.copies) for layer in graph.layers)
-    graph = replace(graph, code=samples.code, layers=layers)
-    graph, chip = fitted(args, graph)
+    graph = replace(graph, code=samples.code)
+    graph, chip = fitted(args, graph, copies=args.copies)
     started = time.process_time()
     exact = _outputs(graph, samples.images / samples.code, graph.outputs, "floating point")
     float_seconds = time.process_time() - started

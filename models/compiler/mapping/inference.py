@@ -109,7 +109,7 @@ class InferenceMapping(Mapping):
         self.nodes = tuple(nodes)
         self._readers = self._find_readers()
         for stage in self.stages:
-            stage.check(chip.core, self.lines_of(stage))
+            stage.check(chip.core, self._lines_of(stage))
         self._depths = Depths(graph)
         for stage in self.stages:
             self._depths.note(stage, self._frame(stage, 0))
@@ -166,7 +166,7 @@ class InferenceMapping(Mapping):
             for tensor, readers in found.items()
         }  # fmt: skip
 
-    def lines_of(self, stage: Stage) -> list[int]:
+    def _lines_of(self, stage: Stage) -> list[int]:
         """By route of a core, the line of its vectors that the first channel takes."""
         return [one.first for one in self._readers[stage.layer.name]] if stage.is_last else [0]
 
@@ -376,9 +376,17 @@ class InferenceMapping(Mapping):
         """Images that a job has at most: its loops count to no more."""
         return LOOPED // max(stage.layer.windows for stage in self.stages)
 
+    def programs(self, images: int) -> dict[int, list[int]]:
+        """Programs of all cores for so many images; ``ValueError`` for too many."""
+        if images > self.most_images:
+            raise ValueError(f"images must be at most {self.most_images}, not {images}")
+        return {
+            stage.node: stage.program(self.config, images, self._lines_of(stage))
+            for stage in self.stages
+        }
+
     def inference(self, images: Images, sent: Sent = NONE_SENT) -> Job:
-        if len(images) > self.most_images:
-            raise ValueError(f"images must be at most {self.most_images}, not {len(images)}")
+        programs = self.programs(len(images))
         first = self._graph.layers[0].reads
         frames = images.reshape(-1, *self._graph.shape)
         packets = [
@@ -386,10 +394,6 @@ class InferenceMapping(Mapping):
             for frame in frames for codes in first.vectors(frame, self.config)
             for route, one in enumerate(self._readers[INPUT])
         ]  # fmt: skip
-        programs = {
-            stage.node: stage.program(self.config, len(images), self.lines_of(stage))
-            for stage in self.stages
-        }
         return Job(programs, packets, Sent(len(images), 0))
 
     def outputs(self, results: Sequence[Result]) -> list[NDArray[np.int8]]:
