@@ -12,6 +12,7 @@ from pathlib import Path
 from phasecore.models.golden.chip import Chip
 from phasecore.models.golden.core import Trace
 from phasecore.models.golden.packets import Result
+from phasecore.rtl.chip.chip import TILE
 from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.instructions import ObjectDescriptor, RouteDescriptor
 from phasecore.rtl.spec.registers.chip import PAGE_BITS
@@ -47,7 +48,13 @@ __all__ = [
     "write_restores",
 ]
 
-TOP = Path(__file__).parent / "tops" / "chip_top.sv"
+TOPS = Path(__file__).parent / "tops"
+SOURCES = [TOPS / "chip_top.sv", TOPS / "mailbox.cpp"]
+
+IN_TILE = '/* verilator hier_block */\n`include "tile_monitor.svh"\n'
+"""What a tile has in a simulation; Verilator compiles it once, however many there are."""
+
+HIERARCHICAL = [*harness.VERILATOR_FAST, "--hierarchical", "--build", "-j", "0"]
 
 MACROS = "macros/core"
 """Prefix of the files of the macros' state in a test folder; ``_<node>`` follows."""
@@ -183,19 +190,21 @@ def write_restores(folder: Path, chip: Chip, nodes: Sequence[int]) -> None:
 
 def build_top(config: ChipConfig, *, sim: str, waves: bool = False) -> Path:
     """Build folder of a chip in its simulation top."""
-    mesh = config.noc
-    cores = " ".join(f"`CORE({node})" for node in config.cores)
+    mesh, core = config.noc, config.core
     routers = " ".join(f"`ROUTER({x}, {y})" for y in range(mesh.height) for x in range(mesh.width))
-    lists = f"`define PHASECORE_CORES {cores}\n`define PHASECORE_ROUTERS {routers}\n"
-    if config.core.devices_per_polarity > 1:
-        lists += "`define PHASECORE_SELECTION\n"
+    macros = [
+        f"`define PHASECORE_NODES {max(config.cores) + 1}",
+        f"`define PHASECORE_ROUTERS {routers}",
+        f"`define PHASECORE_POST_LANES {core.post_lanes}",
+    ]
+    if core.devices_per_polarity > 1:
+        macros.append("`define PHASECORE_SELECTION")
+    before, begin, rest = harness.chip_verilog(config).partition(f"module {TILE}(")
+    tile, end, after = rest.partition("endmodule")
+    verilog = "".join([before, begin, tile, IN_TILE, end, after])
     return harness.build(
-        lists + harness.chip_verilog(config), top="chip_top", sim=sim, sources=[TOP],
-        build_args=harness.VERILATOR_FAST if sim == "verilator" else None,
-        parameters={
-            "POST_LANES": config.core.post_lanes, "ADDRESS_BITS": config.core.vector_address_bits,
-        },
-        waves=waves,
+        "\n".join([*macros, verilog]), top="chip_top", sim=sim, sources=SOURCES,
+        build_args=HIERARCHICAL if sim == "verilator" else None, waves=waves,
     )  # fmt: skip
 
 

@@ -16,78 +16,19 @@
 // waits so many cycles behind the end of the programs, for vectors that none of them needed.
 // +windows=1 traces when the window units work.
 //
-// Needs two macros that list the nodes, in front (verification/cosim/chip.py writes them):
-// PHASECORE_CORES, e.g. `CORE(0) `CORE(1), and PHASECORE_ROUTERS, e.g. `ROUTER(0, 0) `ROUTER(1, 0).
+// Every tile has a monitor (tile_monitor.svh), which writes its trace and loads, dumps, restores it.
+// Needs two macros in front (verification/cosim/chip.py writes them): PHASECORE_NODES, their number,
+// and PHASECORE_ROUTERS, e.g. `ROUTER(0, 0) `ROUTER(1, 0).
 `timescale 1ns / 1ps
 
-// Trace of one core: V vector-memory write, by groups of 8 bytes of which one is written; A ADC
-// read-out (codes two cycles after en); with `windows` W when the window unit begins (1) and when it
-// has ended (0). The macro adds P lines.
-module chip_probe #(
-    parameter NODE = 0,
-    parameter POST_LANES = 64,
-    parameter ADDRESS_BITS = 6
-) (
-    input clk,
-    input read_en,
-    input [POST_LANES-1:0] read_mask,
-    input [8*POST_LANES-1:0] read_codes,
-    input write_en,
-    input [ADDRESS_BITS-1:0] write_address,
-    input [POST_LANES-1:0] write_mask,
-    input [8*POST_LANES-1:0] write_data,
-    input windows,
-    input window
-);
-    localparam GROUPS = POST_LANES / 8;
-
-    integer fd = 0;
-    reg [1:0] reading = 0;
-    reg [POST_LANES-1:0] mask_1 = 0, mask_2 = 0;
-    reg [15:0] group, first;
-    reg window_1 = 0;
-
-    always @(posedge clk) begin
-        reading <= {reading[0], read_en};
-        mask_1 <= read_mask;
-        mask_2 <= mask_1;
-        window_1 <= window;
-        if (fd != 0) begin
-            if (windows && window != window_1) $fwrite(fd, "W %b\n", window);
-            if (write_en) begin
-                first = write_address * GROUPS;
-                for (group = 0; group < GROUPS; group = group + 1)
-                    if (write_mask[8*group +: 8] != 0)
-                        $fwrite(fd, "V %h %h %h\n", first + group, write_mask[8*group +: 8],
-                                write_data[64*group +: 64]);
-            end
-            if (reading[1]) $fwrite(fd, "A %h %h\n", mask_2, read_codes);
-        end
-    end
-
-    task open(input integer batch);
-        string name;
-        begin
-            name = $sformatf("trace_%0d_%0d.txt", batch, NODE);
-            fd = $fopen(name, "w");
-        end
-    endtask
-
-    task close;
-        begin
-            if (fd != 0) $fclose(fd);
-            fd = 0;
-        end
-    endtask
-endmodule
-
 module chip_top;
-    parameter POST_LANES = 64;
-    parameter ADDRESS_BITS = 6;
     parameter SCRIPT_DEPTH = 16384;
     parameter STREAM_DEPTH = 131072;
 
     `include "host.svh"
+    `include "mailbox.svh"
+
+    integer mailbox [0:ACTIVITY+255];
 
     reg [79:0] stream [0:STREAM_DEPTH-1];
     reg [71:0] script [0:SCRIPT_DEPTH-1];
@@ -122,7 +63,6 @@ module chip_top;
     // The host's stream, with stalls if wanted; a beat that is offered stays until it is taken.
     integer stall = 0;
     integer settle = 0;
-    reg windows = 0;
     reg [31:0] random = 1;
     always @(posedge clk) begin
         random = random ^ (random << 13);
@@ -146,64 +86,31 @@ module chip_top;
             if (m_tlast) $fflush(fd);
         end
 
-    `define CORE(N) \
-        chip_probe #(.NODE(N), .POST_LANES(POST_LANES), .ADDRESS_BITS(ADDRESS_BITS)) probe_``N ( \
-            .clk(clk), \
-            .read_en(chip.core_``N.adc.read__en), \
-            .read_mask(chip.core_``N.adc.read__mask), \
-            .read_codes(chip.core_``N.adc.read__codes), \
-            .write_en(chip.core_``N.vectors.memory.macro.w_en), \
-            .write_address(chip.core_``N.vectors.memory.macro.w_address), \
-            .write_mask(chip.core_``N.vectors.memory.macro.w_mask), \
-            .write_data(chip.core_``N.vectors.memory.macro.w_data), \
-            .windows(windows), \
-            .window(chip.core_``N.controller.scoreboard.units__window__busy) \
-        );
-    `PHASECORE_CORES
-    `undef CORE
-
-    // What goes on in any core.
-    `define CORE(N) | chip.core_``N.running
-    wire running = 1'b0 `PHASECORE_CORES;
-    `undef CORE
-    `define CORE(N) | chip.core_``N.programmer.engine.busy
-    wire refreshing = 1'b0 `PHASECORE_CORES;
-    `undef CORE
-    `define CORE(N) | chip.core_``N.driver.active
-    wire integrating = 1'b0 `PHASECORE_CORES;
-    `undef CORE
-    `define CORE(N) | (chip.core_``N.post.status__busy & ~chip.core_``N.post.waiting)
-    wire processing = 1'b0 `PHASECORE_CORES;
-    `undef CORE
-    `define CORE(N) | (chip.core_``N.network.partial & ~chip.core_``N.network.credit_stalled)
-    wire adding = 1'b0 `PHASECORE_CORES;
-    `undef CORE
-    `define CORE(N) | (chip.core_``N.network.busy & ~chip.core_``N.network.credit_stalled)
     `define ROUTER(X, Y) \
         | chip.mesh.router_``X``_``Y.i__0__valid | chip.mesh.router_``X``_``Y.o__0__valid \
         | chip.mesh.router_``X``_``Y.o__1__valid | chip.mesh.router_``X``_``Y.o__2__valid \
         | chip.mesh.router_``X``_``Y.o__3__valid | chip.mesh.router_``X``_``Y.o__4__valid
-    wire transferring = 1'b0 `PHASECORE_CORES `PHASECORE_ROUTERS;
+    wire routing = 1'b0 `PHASECORE_ROUTERS;
     `undef ROUTER
-    `undef CORE
-    `define CORE(N) | chip.core_``N.update.status__busy
-    wire updating = 1'b0 `PHASECORE_CORES;
-    `undef CORE
-    `define CORE(N) | chip.core_``N.programmer.status__busy
-    wire programming = 1'b0 `PHASECORE_CORES;
-    `undef CORE
 
-    // Cycles of a batch in which any program runs, each in the first phase that it belongs to.
+    // Cycles of a batch in which any program runs, each in the first phase that any core is in.
     // Transfers come last: the host's inputs for the next image flow all the time.
     localparam PHASES = 8;
     integer cycles [0:PHASES-1];
-    integer phase;
-    always @(posedge clk)
-        if (running) begin
-            phase = refreshing ? 0 : integrating ? 1 : processing ? 2 : adding ? 3
-                : updating ? 4 : programming ? 5 : transferring ? 6 : 7;
-            cycles[phase] = cycles[phase] + 1;
+    integer phase, node;
+    reg [PHASES-1:0] activity;
+    wire running = activity[0];
+    always @(posedge clk) begin
+        activity = 0;
+        for (node = 0; node < `PHASECORE_NODES; node = node + 1)
+            activity = activity | phasecore_peek(ACTIVITY + node);
+        activity[PHASES-1] = activity[PHASES-1] | routing;
+        if (activity[0]) begin
+            phase = 1;
+            while (phase < PHASES && !activity[phase]) phase = phase + 1;
+            cycles[phase-1] = cycles[phase-1] + 1;
         end
+    end
 
     task clear_phases;
         for (phase = 0; phase < PHASES; phase = phase + 1) cycles[phase] = 0;
@@ -241,72 +148,17 @@ module chip_top;
         end
     endtask
 
-    `define CORE(N) \
-        if (node == N) begin \
-            $writememh($sformatf("chi_%0d_%0d.hex", batch, N), chip.core_``N.update.chi.macro.mem); \
-            chip.core_``N.crossbar.macro.dump($sformatf("state_%0d_%0d", batch, N)); \
-        end
-    task dump_core(input integer node);
+    // Has the monitors of ALL cores, or of one, do something, and waits until they have.
+    integer commands = 0;
+    task command(input integer operation, input integer core);
         begin
-            `PHASECORE_CORES
+            commands = commands + 1;
+            phasecore_post(BATCH, batch);
+            phasecore_post(NODE, core);
+            phasecore_post(COMMAND, 16 * commands + operation);
+            repeat (2) @(negedge clk);
         end
     endtask
-    `undef CORE
-
-    // A core with one device per polarity has no selection counters.
-    `ifdef PHASECORE_SELECTION
-    `define SELECT(N) \
-            chip.core_``N.programmer.selector.potentiation <= selection[0]; \
-            chip.core_``N.programmer.selector.depression <= selection[1];
-    `else
-    `define SELECT(N)
-    `endif
-    `define CORE(N) \
-        if (node == N) begin \
-            chip.core_``N.crossbar.macro.load($sformatf("restore-%0d", N)); \
-            $readmemh($sformatf("restore-%0d.chi.hex", N), chip.core_``N.update.chi.macro.mem); \
-            $readmemh($sformatf("restore-%0d.selection.hex", N), selection); \
-            `SELECT(N) \
-        end
-    reg [7:0] selection [0:1];
-    // Between two clock edges, so nobody minds that Verilator assigns at once.
-    // verilator lint_off INITIALDLY
-    task restore_core(input integer node);
-        begin
-            `PHASECORE_CORES
-        end
-    endtask
-    // verilator lint_on INITIALDLY
-    `undef CORE
-    `undef SELECT
-
-    `define CORE(N) \
-        chip.core_``N.crossbar.macro.load($sformatf("%0s_%0d", prefix, N)); \
-        $readmemh($sformatf("%0s_%0d.accumulators.hex", prefix, N), \
-                  chip.core_``N.post.sums.accumulators.macro.mem);
-    string prefix;
-    task load_macros;
-        begin
-            `PHASECORE_CORES
-        end
-    endtask
-    `undef CORE
-
-    `define CORE(N) probe_``N.open(batch); chip.core_``N.crossbar.macro.trace_fd = probe_``N.fd;
-    task open_traces;
-        begin
-            `PHASECORE_CORES
-        end
-    endtask
-    `undef CORE
-
-    `define CORE(N) chip.core_``N.crossbar.macro.trace_fd = 0; probe_``N.close;
-    task close_traces;
-        begin
-            `PHASECORE_CORES
-        end
-    endtask
-    `undef CORE
 
     integer index;
     string name;
@@ -314,7 +166,7 @@ module chip_top;
         begin
             name = $sformatf("trace_%0d.txt", batch);
             fd = $fopen(name, "w");
-            if (trace) open_traces;
+            if (trace) command(OPEN, ALL);
             clear_phases;
             name = $sformatf("script_%0d.hex", batch);
             $readmemh(name, script);
@@ -329,29 +181,30 @@ module chip_top;
                     1: axil_write(script[index][63:32], script[index][31:0]);
                     2: axil_read(script[index][63:32]);
                     3: wait_halted;
-                    4: dump_core(script[index][31:0]);
-                    5: restore_core(script[index][31:0]);
+                    4: command(DUMP, script[index][31:0]);
+                    5: command(RESTORE, script[index][31:0]);
                     default: failed = 1;
                 endcase
                 index = index + 1;
             end
             write_phases;
-            close_traces;
+            command(CLOSE, ALL);
             $fclose(fd);
             fd = 0;
             batch = batch + 1;
         end
     endtask
 
+    string prefix;
     initial begin
+        for (index = 0; index < ACTIVITY + 256; index = index + 1) mailbox[index] = 0;
         if (!$value$plusargs("batches=%d", batches)) batches = 0;
         if (!$value$plusargs("trace=%d", trace)) trace = 1;
         if (!$value$plusargs("stall=%d", stall)) stall = 0;
         if (!$value$plusargs("settle=%d", settle)) settle = 0;
-        if (!$value$plusargs("windows=%d", windows)) windows = 0;
         if ($value$plusargs("stall_seed=%d", random)) random = {random[30:0], 1'b1};
         repeat (4) @(negedge clk);
-        if ($value$plusargs("phasecore_macros=%s", prefix)) load_macros;
+        if ($value$plusargs("phasecore_macros=%s", prefix)) command(LOAD, ALL);
         rst = 0;
         @(negedge clk);
         run_batches;

@@ -4,9 +4,10 @@
 
     reg clk = 0;
     reg rst = 1;
-    reg go = 0;
-    reg done = 0;
-    reg failed = 0;
+    // What Python reads and writes, by name.
+    reg go /* verilator public_flat_rw */ = 0;
+    reg done /* verilator public_flat_rw */ = 0;
+    reg failed /* verilator public_flat_rw */ = 0;
     reg trace = 1;
     integer batches = 0;
     integer batch = 0;
