@@ -2,13 +2,16 @@
 """The built-in networks, by name."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
-from phasecore.models.compiler.convolution import CONV_NETWORKS
+from phasecore.models.compiler.convolution import CONV_NETWORKS, ConvLayer, ConvNetwork
 from phasecore.models.compiler.network import ChipNetwork, Layer, Network, Training
 from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.core import DEFAULT, SMALL, TINY, CoreConfig
+from phasecore.rtl.spec.instructions import Function
 
-__all__ = ["CHIP_NETWORKS", "CORE_NETWORKS", "NETWORKS", "ON_CHIPS"]
+__all__ = ["CHIP_NETWORKS", "CORE_NETWORKS", "NETWORKS", "ON_CHIPS", "restored"]
 
 
 def _perceptron(
@@ -97,3 +100,22 @@ ON_CHIPS: Mapping[str, Network] = {**CHIP_NETWORKS, **CONV_NETWORKS}
 
 NETWORKS: Mapping[str, Network] = {**CORE_NETWORKS, **ON_CHIPS}
 """All of them."""
+
+
+def restored(fields: Mapping[str, Any], config: CoreConfig, training: Training) -> Network:
+    """The network that ``fields`` are of, as JSON has them, on cores of ``config``.
+
+    They are those of the dataclass, but for what is given beside and the data set, which it has
+    none of.
+    """
+    values = {**fields, "config": config, "training": training, "dataset": ""}
+    layers = [dict(layer) for layer in values.pop("layers")]
+    kind: type[Network] = Network
+    if "chip" in values:
+        kind = ChipNetwork if "tiles" in values else ConvNetwork
+        values["chip"] = ChipConfig.from_dict({**values["chip"], "core": asdict(config)})
+    if kind is not ConvNetwork:
+        return kind(layers=tuple(Layer(**layer) for layer in layers), **values)
+    for layer in layers:
+        layer["function"] = Function(layer["function"])
+    return kind(layers=tuple(ConvLayer(**layer) for layer in layers), **values)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from phasecore import files
 from phasecore.models.compiler.mapping import Mapping as NetworkMapping
 from phasecore.models.compiler.mapping import map_network
-from phasecore.models.compiler.network import Network
-from phasecore.models.compiler.networks import NETWORKS
+from phasecore.models.compiler.network import Network, Training
+from phasecore.models.compiler.networks import restored
 from phasecore.models.golden.arithmetic import ARITHMETIC
 from phasecore.models.golden.device import DeviceProfile
 from phasecore.models.training.datasets import Dataset, order
@@ -115,12 +115,11 @@ class Checkpoint:
     def run(self) -> Run:
         """The run that left it."""
         inputs = self.inputs
-        name = inputs["network"]["name"]
-        if name not in NETWORKS:
-            raise ValueError(f"{self.path} is of {name}, none of {', '.join(NETWORKS)}")
+        config = CoreConfig.from_dict(inputs["config"])
+        network = restored(inputs["network"], config, Training(**inputs["training"]))
         return Run(
-            network=NETWORKS[name],
-            config=CoreConfig.from_dict(inputs["config"]),
+            network=network,
+            config=config,
             profile=DeviceProfile.from_dict(inputs["profile"]),
             eta=inputs["training"]["eta"],
             eta_end=inputs["training"]["eta_end"],

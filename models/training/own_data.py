@@ -62,8 +62,10 @@ def load_for(
         data = load_own(dataset, network.inputs)
     elif isinstance(dataset, Dataset):
         data = dataset
+    elif not (name := dataset or network.dataset):
+        raise ValueError(f"{network.name} has no data set of its own: --dataset names one")
     else:
-        data = load(dataset or network.dataset, folder)
+        data = load(name, folder)
     data.check(network.name, network.inputs, network.layers[-1].outputs)
     return data
 

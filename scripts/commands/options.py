@@ -15,6 +15,7 @@ from phasecore.models.compiler.network import Network
 from phasecore.models.compiler.networks import CORE_NETWORKS, NETWORKS
 from phasecore.models.compiler.placement import MOST_CORES, graph_chip
 from phasecore.models.compiler.tile import long_input, row_tiles, split_columns
+from phasecore.models.compiler.trainable import named_network
 from phasecore.models.golden.device import IDEAL, PROFILES, DeviceProfile
 from phasecore.models.training.datasets import DATA_VARIABLE, NAMES, Dataset, load
 from phasecore.models.training.own_data import ACCEPTED, load_for
@@ -28,6 +29,7 @@ __all__ = [
     "add_folder",
     "add_layers",
     "add_model",
+    "add_network",
     "add_profile",
     "add_size",
     "add_topology",
@@ -113,7 +115,7 @@ def choose_network(args: argparse.Namespace) -> Network:
     A folder of MNIST files that was named, but is not usable, is an error.
     """
     if getattr(args, "network", None):
-        return NETWORKS[args.network]
+        return named_network(args.network)
     reason = ""
     for network in CORE_NETWORKS.values():
         try:
@@ -130,6 +132,30 @@ def choose_network(args: argparse.Namespace) -> Network:
             continue
         return network
     raise ValueError(f"no network fits this configuration: {reason}")
+
+
+def add_network(
+    parser: argparse.ArgumentParser, *more: str, default: str | None = None, without: str = ""
+) -> None:
+    """Add ``--network``: what :func:`named_network` takes, or one of ``more``.
+
+    ``without``: what is taken if neither it nor a ``default`` is given, in words.
+    """
+    known = [*NETWORKS, *more]
+
+    def name(text: str) -> str:
+        if text not in known and not Path(text).is_file():
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is neither one of {', '.join(known)}, nor an ONNX file"
+            )
+        return text
+
+    parser.add_argument(
+        "--network", type=name, default=default, metavar="NAME|FILE.onnx",
+        help=f"one of {', '.join(known)}; or the layers of an ONNX file, with random weights:"
+        " fully connected ones with sigmoids, or convolutions with tanh, perhaps the mean of 2 x 2,"
+        f" and fully connected ones (default: {default or without})",
+    )  # fmt: skip
 
 
 def add_devices(parser: argparse.ArgumentParser) -> None:

@@ -11,17 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from phasecore.models.compiler.networks import CORE_NETWORKS, NETWORKS, ON_CHIPS
+from phasecore.models.compiler.networks import ON_CHIPS
+from phasecore.models.compiler.trainable import named_network
 from phasecore.models.golden.device import PROFILES
 from phasecore.models.training import checkpoint as checkpoints
 from phasecore.models.training.checkpoint import Run
 from phasecore.models.training.datasets import NAMES, Dataset
 from phasecore.models.training.learner import run_size
+from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.scripts import interrupts
 from phasecore.scripts.commands import inference
 from phasecore.scripts.commands.options import (
     add_data,
     add_devices,
+    add_network,
     add_profile,
     add_size,
     add_validation,
@@ -60,7 +63,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
             " the learning curve (default: build/simulate). With --infer a trained network infers."
         ),
     )
-    parser.add_argument("--network", choices=[*NETWORKS, *inference.MODELS])
+    add_network(
+        parser, *inference.MODELS, without="mlp-196-50-10 if MNIST is found, else one on the digits"
+    )
     add_size(
         parser,
         epochs="1 if images are given",
@@ -109,10 +114,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         data = load_data(args, network)
         data = data.merged() if args.with_validation else data
     network = trained.trained_network()
-    epochs, images = size(args, network.name not in CORE_NETWORKS, len(data.train_x))
+    mapping = trained.mapping()
+    epochs, images = size(args, isinstance(mapping.hardware, ChipConfig), len(data.train_x))
     folder: Path = args.out or Path("build") / "simulate"
     path = results.destination(args, folder, args.name or f"simulate-{network.name}", ".png")
-    machine = Machine(trained.mapping(), trained.seed)
+    machine = Machine(mapping, trained.seed)
     simulation = Simulation(
         machine, data, seed=trained.seed, epochs=epochs, images=images, test=_tests(args, data),
         checkpoint=checkpoint,
@@ -201,7 +207,7 @@ def _checkpoint(args: argparse.Namespace) -> tuple[checkpoints.Checkpoint, Run, 
     """
     found = checkpoints.load(args.resume)
     run = found.run()
-    network = NETWORKS[args.network] if args.network else run.network
+    network = named_network(args.network) if args.network else run.network
     config = core_config(args, network) if args.config_name else run.config
     asked = replace(
         run,

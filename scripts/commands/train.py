@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from phasecore import files
-from phasecore.models.compiler.networks import NETWORKS, ON_CHIPS
+from phasecore.models.compiler.networks import ON_CHIPS
+from phasecore.models.compiler.trainable import named_network
 from phasecore.models.golden.core import Core
 from phasecore.models.training import checkpoint as checkpoints
 from phasecore.models.training.checkpoint import Run
@@ -29,6 +30,7 @@ from phasecore.scripts import interrupts
 from phasecore.scripts.commands.options import (
     add_data,
     add_devices,
+    add_network,
     add_profile,
     add_size,
     add_validation,
@@ -70,7 +72,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
             " that configuration."
         ),
     )
-    parser.add_argument("--network", choices=NETWORKS, default="mlp-64-50-10")
+    add_network(parser, default="mlp-64-50-10")
     add_profile(parser)
     parser.add_argument("--name", help="name of the result files (default: of network and devices)")
     add_size(parser)
@@ -102,7 +104,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    network = NETWORKS[args.network]
+    network = named_network(args.network)
     config = core_config(args, network)
     folder: Path = args.out or Path("build") / "train"
     name = args.name or f"train-{network.name}-{args.profile.name}-{config.devices_per_polarity}"

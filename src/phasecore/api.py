@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from phasecore import files
 from phasecore.models.compiler.mapping import map_network
 from phasecore.models.compiler.network import Network
-from phasecore.models.compiler.networks import NETWORKS
+from phasecore.models.compiler.trainable import named_network
 from phasecore.models.golden.device import PROFILES, DeviceProfile
 from phasecore.models.training.checkpoint import Run
 from phasecore.models.training.datasets import Dataset
@@ -123,7 +123,7 @@ def generate(config: CoreConfig | ChipConfig | str = "default") -> GeneratedFile
 
 
 def train(
-    network: Network | str = "mlp-64-50-10",
+    network: Network | Path | str = "mlp-64-50-10",
     *,
     config: CoreConfig | str | None = None,
     profile: DeviceProfile | str = "pcm",
@@ -142,6 +142,8 @@ def train(
 
     Parameters
     ----------
+    network : one, the name of a built-in one, or an ONNX file, whose layers begin with random
+        weights
     config : of the core or of each core of a chip; None: the network's
     devices : per polarity of a weight, in the place of the configuration's
     dataset, data : in the place of the network's data set; folder of the MNIST files
@@ -154,7 +156,7 @@ def train(
     from phasecore.models.training.trainer import Trainer, validate
     from phasecore.scripts.commands.train import measured
 
-    chosen = _named("network", network, NETWORKS)
+    chosen = network if isinstance(network, Network) else named_network(network)
     cores = chosen.config if config is None else _named("config", config, chosen.presets)
     if devices is not None:
         cores = cores.replace(devices_per_polarity=devices)
@@ -176,7 +178,7 @@ def train(
 
 
 def simulate(
-    network: Network | str = "mlp-64-50-10",
+    network: Network | Path | str = "mlp-64-50-10",
     *,
     config: CoreConfig | ChipConfig | str | None = None,
     profile: DeviceProfile | str = "pcm",
@@ -204,7 +206,7 @@ def simulate(
 
     if sim not in ("icarus", "verilator"):
         raise ValueError(f"sim must be icarus or verilator, not {sim!r}")
-    chosen = _named("network", network, NETWORKS)
+    chosen = network if isinstance(network, Network) else named_network(network)
     used = chosen.config if config is None else _named("config", config, chosen.presets)
     machine = Machine(map_network(chosen, used, _named("profile", profile, PROFILES)), seed)
     loaded = load_for(chosen, dataset, data)

@@ -185,6 +185,10 @@ class Learning:
             ("slots", self._config.slots, max(errors, head)),
             ("segments", self._config.segments, len(self._layers) - self._first_dense + 2),
         ]
+        self._check_sizes(sizes)
+
+    def _check_sizes(self, sizes: list[tuple[str, int, int]]) -> None:
+        """Raise ``ValueError`` for what there is less of than is needed."""
         for what, size, needed in sizes:
             if size < needed:
                 name = self._mapping.network.name
@@ -393,6 +397,8 @@ class Learning:
             if refresh:
                 program += self._refresh(node)
             program.append(encode(Opcode.HALT))
+        longest = max(map(len, found.values()))
+        self._check_sizes([("program_depth", self._config.program_depth, longest)])
         return found
 
     def _refresh(self, node: int) -> Iterator[int]:
