@@ -21,7 +21,13 @@ from phasecore.models.training.own_data import load_own
 from phasecore.models.training.programmed import program, trained_graph
 from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.scripts import interrupts
-from phasecore.scripts.commands.options import add_layers, add_topology, at_most, fitted
+from phasecore.scripts.commands.options import (
+    TIMELINE,
+    add_layers,
+    add_topology,
+    at_most,
+    fitted,
+)
 from phasecore.scripts.report import results
 from phasecore.verification.cosim.inference import Inference
 
@@ -89,8 +95,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     wanted = args.test_images or min(TEST_IMAGES, available)
     count = at_most("--test-images", wanted, available, f"test images of {data.name}")
     folder: Path = args.out or Path("build") / "simulate"
-    path = results.destination(args, folder, args.name or f"{graph.name}-rtl")
-    runs = list(_runs(args, graph, chip, data, count))
+    others = (TIMELINE,) if args.timeline else ()
+    path = results.destination(args, folder, args.name or f"{graph.name}-rtl", *others)
+    timeline = path.with_suffix(TIMELINE) if args.timeline else None
+    runs = list(_runs(args, graph, chip, data, count, timeline))
     result = results.record(
         command=args.command, config=chip, seed=args.seed, network=graph.name, dataset=data.name,
         simulator=args.sim, topology=args.topology, layers=len(graph.layers), images=count,
@@ -116,9 +124,10 @@ def _headline(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _runs(
-    args: argparse.Namespace, graph: Graph, chip: ChipConfig, data: Dataset, count: int
-) -> Iterator[dict[str, Any]]:
-    """Figures of every profile and order."""
+    args: argparse.Namespace, graph: Graph, chip: ChipConfig, data: Dataset, count: int,
+    timeline: Path | None,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """Figures of every profile and order; the timeline is of the first."""
     images, labels = data.test_x[:count], data.test_y[:count]
     for profile in (args.profile,) if args.profile else (IDEAL, PCM):
         programmed = program(graph, chip, profile, data.train_x[:CALIBRATION], args.seed)
@@ -127,12 +136,20 @@ def _runs(
             inference = Inference(
                 programmed, images, labels, seed=args.seed, at_once=at_once, in_rtl=args.program
             )
-            figures = simulated(inference, args.sim, f", {profile.name}, {order}")
+            what = f", {profile.name}, {order}"
+            figures = simulated(inference, args.sim, what, timeline)
+            timeline = None
             yield {"profile": profile.name, "order": order, **figures}
 
 
-def simulated(inference: Inference, sim: str, what: str) -> dict[str, Any]:
-    """Figures of an inference in a simulator, in a folder that is there as long as it runs."""
+def simulated(
+    inference: Inference, sim: str, what: str, timeline: Path | None = None
+) -> dict[str, Any]:
+    """Figures of an inference in a simulator, in a folder that is there as long as it runs.
+
+    ``timeline``: file that takes what the cores did.
+    """
+    observed = inference.observe() if timeline else None
     with tempfile.TemporaryDirectory(prefix="phasecore-") as scratch:
         try:
             with interrupts.deferred() as stop:
@@ -141,6 +158,8 @@ def simulated(inference: Inference, sim: str, what: str) -> dict[str, Any]:
                 )
         finally:
             inference.stop()
+    if observed and timeline:
+        observed.write(timeline)
     return figures
 
 

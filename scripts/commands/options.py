@@ -24,6 +24,7 @@ from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.noc import TOPOLOGIES
 
 __all__ = [
+    "TIMELINE",
     "add_data",
     "add_devices",
     "add_folder",
@@ -32,6 +33,7 @@ __all__ = [
     "add_network",
     "add_profile",
     "add_size",
+    "add_timeline",
     "add_topology",
     "add_validation",
     "at_most",
@@ -42,6 +44,10 @@ __all__ = [
     "positive",
     "rate",
 ]  # fmt: skip
+
+
+TIMELINE = ".timeline.json"
+"""Suffix of the file that ``--timeline`` writes."""
 
 
 def positive(text: str) -> int:
@@ -217,6 +223,16 @@ def add_topology(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--topology", choices=TOPOLOGIES[:2], default="mesh",
         help="what joins the cores: a mesh, or the direct links of a prism of two cores a column",
+    )  # fmt: skip
+
+
+def add_timeline(parser: argparse._ActionsContainer) -> None:
+    """Add ``--timeline``; the file has the result's name and the suffix ``TIMELINE``."""
+    parser.add_argument(
+        "--timeline", action="store_true",
+        help=f"also write NAME{TIMELINE}: what every unit of every core does in the RTL, cycle by"
+        " cycle, for ui.perfetto.dev or chrome://tracing (some hundred kB an image; of several runs"
+        " the first)",
     )  # fmt: skip
 
 

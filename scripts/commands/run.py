@@ -27,10 +27,12 @@ from phasecore.progress import counted, working
 from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.scripts.commands.inference import simulated
 from phasecore.scripts.commands.options import (
+    TIMELINE,
     add_devices,
     add_folder,
     add_model,
     add_profile,
+    add_timeline,
     fitted,
     positive,
 )
@@ -95,6 +97,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         " outputs with those of whole layers (builds the chip first: minutes)",
     )  # fmt: skip
     parser.add_argument("--sim", choices=["verilator", "icarus"], default="verilator")
+    add_timeline(parser)
     add_profile(parser, several=True)
     add_devices(parser)
     return parser
@@ -103,7 +106,10 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     name = args.name or args.model.stem
     folder: Path = args.out or Path("build") / "run"
-    path = results.destination(args, folder, name, ".png")
+    if args.timeline and not args.rtl:
+        raise ValueError("--timeline is of the RTL: --rtl N is needed")
+    others = (".png", TIMELINE) if args.timeline else (".png",)
+    path = results.destination(args, folder, name, *others)
     graph = load_graph(
         args.model, name=args.model.stem, dataset=str(args.dataset), largest=1, layers=args.layers
     )
@@ -116,10 +122,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     started = time.process_time()
     exact = _outputs(graph, samples.images / samples.code, graph.outputs, "floating point")
     float_seconds = time.process_time() - started
-    runs = [
-        one for profile in args.profile or (IDEAL, PCM)
-        for one in _runs(graph, chip, profile, samples, args)
-    ]  # fmt: skip
+    runs: list[dict[str, Any]] = []
+    for profile in args.profile or (IDEAL, PCM):
+        timeline = path.with_suffix(TIMELINE) if args.timeline and not runs else None
+        runs += _runs(graph, chip, profile, samples, args, timeline)
     tiles = [len(row_tiles(graph, layer, chip.core)) for layer in graph.layers]
     cells = sum(layer.weights.size for layer in graph.layers)
     rtl = [one["rtl"] for one in runs if "rtl" in one]
@@ -154,9 +160,9 @@ def _preprocessing(args: argparse.Namespace) -> Preprocessing:
 
 def _runs(
     graph: Graph, chip: ChipConfig, profile: DeviceProfile, samples: Samples,
-    args: argparse.Namespace,
+    args: argparse.Namespace, timeline: Path | None,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
-    """Program devices of a profile and infer, at every time."""
+    """Program devices of a profile and infer, at every time; what the RTL did into ``timeline``."""
     started = time.process_time()
     with working(f"programming {graph.name}, {profile.name}"):
         programmed = program(
@@ -169,7 +175,7 @@ def _runs(
         "programming_seconds": round(time.process_time() - started, 1),
     }  # fmt: skip
     if args.rtl:
-        common["rtl"] = _in_rtl(programmed, samples, args, f", {profile.name}")
+        common["rtl"] = _in_rtl(programmed, samples, args, f", {profile.name}", timeline)
     layers = Layers(mapping, model.cores)
     if not args.time:
         yield common | _run(graph, layers, samples, profile.name)
@@ -187,14 +193,18 @@ def _runs(
 
 
 def _in_rtl(
-    programmed: Programmed, samples: Samples, args: argparse.Namespace, what: str
+    programmed: Programmed,
+    samples: Samples,
+    args: argparse.Namespace,
+    what: str,
+    timeline: Path | None,
 ) -> dict[str, Any]:
     """Figures of the first images in RTL; whole layers with other outputs are mismatches, too."""
     images = samples.codes(samples.images[: args.rtl])
     inference = Inference(
         programmed, images, samples.labels[: args.rtl], seed=args.seed, at_once=args.rtl
     )
-    figures = simulated(inference, args.sim, what)
+    figures = simulated(inference, args.sim, what, timeline)
     exact = Layers(programmed.mapping, programmed.model().cores).outputs(images)
     different = np.flatnonzero((exact != inference.codes).any(axis=1))
     figures["mismatches"] += len(different)

@@ -22,11 +22,13 @@ from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.scripts import interrupts
 from phasecore.scripts.commands import inference
 from phasecore.scripts.commands.options import (
+    TIMELINE,
     add_data,
     add_devices,
     add_network,
     add_profile,
     add_size,
+    add_timeline,
     add_validation,
     at_most,
     choose_network,
@@ -88,6 +90,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )  # fmt: skip
     add_data(parser)
     add_validation(parser)
+    add_timeline(parser)
     parser.add_argument("--waves", action="store_true", help="record waveforms in --out (slow)")
     parser.add_argument(
         "--name",
@@ -117,7 +120,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     mapping = trained.mapping()
     epochs, images = size(args, isinstance(mapping.hardware, ChipConfig), len(data.train_x))
     folder: Path = args.out or Path("build") / "simulate"
-    path = results.destination(args, folder, args.name or f"simulate-{network.name}", ".png")
+    others = (".png", TIMELINE) if args.timeline else (".png",)
+    path = results.destination(args, folder, args.name or f"simulate-{network.name}", *others)
     machine = Machine(mapping, trained.seed)
     simulation = Simulation(
         machine, data, seed=trained.seed, epochs=epochs, images=images, test=_tests(args, data),
@@ -174,6 +178,7 @@ def _simulate(
 ) -> dict[str, Any]:  # fmt: skip
     """Run a simulation; the result, of which a part is written now and then, and if stopped."""
     progress = Progress(simulation)
+    timeline = simulation.observe() if args.timeline else None
     # Waveforms are large: on the disk where they shall stay.
     beside = path.parent.resolve() if args.waves else None
     with tempfile.TemporaryDirectory(prefix="phasecore-", dir=beside) as scratch:
@@ -194,6 +199,8 @@ def _simulate(
         finally:
             simulation.stop()
         result = write(progress.figures(complete=True))
+        if timeline:
+            timeline.write(path.with_suffix(TIMELINE))
         if args.waves:
             waves = simulation.machine.rtl.wave_file(work, args.sim)
             result["waves"] = str(waves.replace(path.parent / waves.name))

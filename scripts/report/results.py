@@ -34,8 +34,8 @@ FIGURES = (
 
 NEUTRAL = {
     "before", "checkpoint", "command", "config", "config_name", "data", "debug", "jobs", "json",
-    "list", "name", "out", "overwrite", "resume", "seed_given", "timeout", "tree",
-    "version", "waves",
+    "list", "name", "out", "overwrite", "resume", "seed_given", "timeline",
+    "timeout", "tree", "version", "waves",
 }  # fmt: skip
 """Options that say where and how, not what is measured."""
 

@@ -2,6 +2,8 @@
 """The whole chip in RTL against its golden model: random pipelines, training, bad input."""
 
 import json
+from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -76,9 +78,10 @@ def simulated(capsys, tmp_path, *options):
 def test_tiny_chip_trains_in_icarus(capsys, tmp_path):
     result = simulated(
         capsys, tmp_path, "--network", "mlp-48-12-10", "--sim", "icarus", "--images", "10",
-        "--test-images", "5",
+        "--test-images", "5", "--timeline",
     )  # fmt: skip
     assert result["images"] == 10
+    check_timeline(result, tmp_path / "simulate-mlp-48-12-10.timeline.json")
 
 
 def test_small_chip_trains_in_icarus(capsys, tmp_path):
@@ -98,6 +101,20 @@ def test_default_chip_trains_in_verilator(capsys, tmp_path):
         "--test-images", "20",
     )  # fmt: skip
     check_phases(result, images=60)
+
+
+def check_timeline(result, path):
+    """Spans of a unit follow one another; they cover what the counters of training say."""
+    spans = defaultdict(list)
+    for event in json.loads(path.read_text(encoding="utf-8"))["traceEvents"]:
+        if event["ph"] == "X":
+            spans[event["pid"], event["name"]].append((event["ts"], event["ts"] + event["dur"]))
+    for found in spans.values():
+        assert all(end <= start for (_, end), (start, _) in pairwise(found))
+    assert {node for node, _ in spans} == {0, 1, 3, 4, 5}
+    for unit, counter in (("window", "window"), ("update", "update_busy")):
+        busy = sum(end - start for key in spans if key[1] == unit for start, end in spans[key])
+        assert busy >= result["counters"][counter] > 0
 
 
 def check_phases(result, *, images):

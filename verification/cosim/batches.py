@@ -15,6 +15,7 @@ from pathlib import Path
 
 from phasecore.progress import working
 from phasecore.verification.cosim.machine import BatchReport, Chunk, Machine
+from phasecore.verification.cosim.timeline import Timeline
 
 __all__ = ["AHEAD", "Batches"]
 
@@ -37,11 +38,14 @@ class Batches(ABC):
 
     Attributes
     ----------
+    timeline : takes what goes on in the cores, after :meth:`observe`
     chunks : batches that are written, by number; checked ones are dropped
     batches : their number in all
     """
 
     batches: int
+
+    timeline: Timeline | None = None
 
     def __init__(self, machine: Machine, seed: int):
         self.machine, self.seed = machine, seed
@@ -54,6 +58,21 @@ class Batches(ABC):
     @abstractmethod
     def chunk(self, index: int) -> Chunk:
         """Make batch ``index``; they are made in order."""
+
+    def names(self) -> dict[int, str]:
+        """What people call the cores, by node."""
+        return {node: f"core {node}" for node in self.machine.cores}
+
+    def observe(self) -> Timeline:
+        """Have what goes on while images are learnt or inferred in the timeline that is returned.
+
+        Raises ``ValueError`` for hardware that does not tell.
+        """
+        if not self.machine.rtl.has_timeline:
+            name = self.machine.mapping.network.name
+            raise ValueError(f"only chips have a timeline; {name} has one core")
+        self.timeline = Timeline(self.names())
+        return self.timeline
 
     def write(self, folder: Path, batches: int | None = None) -> None:
         """Write the macros' initial state and the files of the first ``batches`` (all)."""
@@ -75,8 +94,9 @@ class Batches(ABC):
         def simulate() -> None:
             try:
                 rtl.simulate(
-                    build, folder, sim=sim, seed=self.seed, batches=self.batches, waves=waves
-                )
+                    build, folder, sim=sim, seed=self.seed, batches=self.batches, waves=waves,
+                    timeline=self.timeline is not None,
+                )  # fmt: skip
             except BaseException as error:
                 self._failure = error
 
@@ -119,6 +139,8 @@ class Batches(ABC):
         """Run batch ``index`` in the model and compare; its files are deleted."""
         chunk = self.chunks.pop(index)
         report = self.machine.check(folder, index, chunk)
+        if self.timeline and chunk.kind in ("train", "test"):
+            self.timeline.add(folder, index)
         for pattern in (f"*[a-z]_{index}.*", f"*[a-z]_{index}_*.*"):
             for path in folder.glob(pattern):
                 path.unlink()

@@ -210,12 +210,13 @@ def build_top(config: ChipConfig, *, sim: str, waves: bool = False) -> Path:
 
 def simulate(
     build: Path, folder: Path, config: ChipConfig, *, sim: str, seed: int, batches: int,
-    stall: int = 0, settle: int = 0, windows: bool = False, waves: bool = False,
+    stall: int = 0, settle: int = 0, windows: bool = False, timeline: bool = False,
+    waves: bool = False,
 ) -> None:  # fmt: skip
     """Run the batches that lie (or will lie) in ``folder``, with the macros' state there.
 
     ``settle`` are cycles after every batch's programs, for vectors that none of them needed;
-    ``windows`` traces when the window units work.
+    ``windows`` traces when the window units work, ``timeline`` what goes on in every core.
     """
     harness.run_bench(
         build,
@@ -233,5 +234,6 @@ def simulate(
             f"+stall_seed={seed}",
             f"+settle={settle}",
             f"+windows={int(windows)}",
+            f"+timeline={int(timeline)}",
         ],
     )

@@ -219,8 +219,9 @@ def read_trace(path: Path, config: CoreConfig) -> HardwareTrace:
     for line in path.read_bytes().splitlines():
         kinds.setdefault(line[:1], []).append(line[2:])
     registers = [tuple(int(part, 16) for part in line.split()) for line in kinds.pop(b"R", [])]
-    # Of verification/cosim/hazards.py.
-    kinds.pop(b"W", [])
+    # Of verification/cosim/hazards.py and timeline.py.
+    for kind in (b"W", b"F"):
+        kinds.pop(kind, [])
     return HardwareTrace(
         _read_out(kinds.pop(b"A", [])),
         _written(kinds.pop(b"V", [])),

@@ -73,6 +73,9 @@ class Inference(Batches):
             is_dumped=index + 1 == self.batches,
         )  # fmt: skip
 
+    def names(self) -> dict[int, str]:
+        return {stage.node: stage.name for stage in self.mapping.stages}
+
     def run(
         self, folder: Path, *, sim: str, check: Callable[[], None] = lambda: None, what: str = ""
     ) -> dict[str, Any]:

@@ -68,14 +68,18 @@ class Rtl(ABC):
     restores: ClassVar[bool]
     """A batch can begin with the state of a checkpoint."""
 
+    has_timeline: ClassVar[bool]
+    """It can tell what goes on in every core."""
+
     @abstractmethod
     def build(self, *, sim: str, waves: bool = False) -> Path:
         """Compile the simulation."""
 
     @abstractmethod
     def simulate(
-        self, build: Path, folder: Path, *, sim: str, seed: int, batches: int, waves: bool = False
-    ) -> None:
+        self, build: Path, folder: Path, *, sim: str, seed: int, batches: int, waves: bool = False,
+        timeline: bool = False,
+    ) -> None:  # fmt: skip
         """Run the simulator on the batches that are, or will be, in ``folder``."""
 
     @abstractmethod
@@ -126,6 +130,7 @@ class CoreRtl(Rtl):
     top = "core_top"
     phases_add_up = False
     restores = False
+    has_timeline = False
 
     def __init__(self, model: CoreModel):
         self._core = model.core
@@ -136,8 +141,9 @@ class CoreRtl(Rtl):
         return path
 
     def simulate(
-        self, build: Path, folder: Path, *, sim: str, seed: int, batches: int, waves: bool = False
-    ) -> None:
+        self, build: Path, folder: Path, *, sim: str, seed: int, batches: int, waves: bool = False,
+        timeline: bool = False,
+    ) -> None:  # fmt: skip
         core_session.simulate(
             build, folder, self._config, sim=sim, seed=seed, batches=batches, waves=waves
         )
@@ -181,6 +187,7 @@ class ChipRtl(Rtl):
     top = "chip_top"
     phases_add_up = True
     restores = True
+    has_timeline = True
 
     def __init__(self, model: ChipModel):
         self._chip, self._cores = model.chip, model.cores
@@ -191,11 +198,13 @@ class ChipRtl(Rtl):
         return path
 
     def simulate(
-        self, build: Path, folder: Path, *, sim: str, seed: int, batches: int, waves: bool = False
-    ) -> None:
+        self, build: Path, folder: Path, *, sim: str, seed: int, batches: int, waves: bool = False,
+        timeline: bool = False,
+    ) -> None:  # fmt: skip
         chip_session.simulate(
-            build, folder, self._config, sim=sim, seed=seed, batches=batches, waves=waves
-        )
+            build, folder, self._config, sim=sim, seed=seed, batches=batches, waves=waves,
+            timeline=timeline,
+        )  # fmt: skip
 
     def write_macros(self, folder: Path) -> None:
         chip_session.write_macros(folder, self._chip)

@@ -14,7 +14,7 @@
 // +phasecore_macros=<prefix> loads the macro of core n and its accumulators from <prefix>_<n>.*;
 // +stall=n delays host stream beats with probability n/256, +stall_seed=n says which. +settle=n
 // waits so many cycles behind the end of the programs, for vectors that none of them needed.
-// +windows=1 traces when the window units work.
+// +windows=1 traces when the window units work, +timeline=1 what goes on in every core.
 //
 // Every tile has a monitor (tile_monitor.svh), which writes its trace and loads, dumps, restores it.
 // Needs two macros in front (verification/cosim/chip.py writes them): PHASECORE_NODES, their number,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Words that a simulation's top and the monitors of its tiles leave for each other.
 //
-// A tile that Verilator compiles once for all (hier_block) knows no name outside; there the words lie
-// in mailbox.cpp. Icarus has no DPI, but looks upwards out of a module.
+// A tile that Verilator compiles once for all (hier_block) knows no name outside; there the words
+// lie in mailbox.cpp. Icarus has no DPI, but looks upwards out of a module.
 
     localparam COMMAND = 0;    // 16 * number of the command + operation
     localparam NODE = 1;       // the core that it is for, or ALL

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a simulation sees of a tile: verification/cosim/chip.py includes it at the end of the module.
+// What a simulation sees of a tile: verification/cosim/chip.py includes it at the module's end.
 //
-// The trace of one core: V vector-memory write, by groups of 8 bytes of which one is written; A ADC
-// read-out (codes two cycles after en); with +windows=1 W when the window unit begins (1) and when it
-// has ended (0). The macro adds P lines.
+// The trace of a core: V vector-memory write, by groups of 8 bytes of which one is written; A ADC
+// read-out (codes two cycles after en); with +windows=1 W when the window unit begins (1) and when
+// it has ended (0); with +timeline=1 F, a cycle and what goes on from there. The macro adds P lines.
 // Between two clock edges it does what the top wants of it, and tells what goes on in the core.
 //
 // Needs the macros PHASECORE_POST_LANES and, if there are selection counters (a core with one device
@@ -17,6 +17,7 @@ generate if (1) begin : monitor
     integer node = 0;
     integer place;
     reg windows = 0;
+    reg timeline = 0;
     string path, prefix;
 
     // The instance is core_<node>; %m may have the name of the module behind it.
@@ -30,6 +31,7 @@ generate if (1) begin : monitor
                     place = place + 1;
                 end
         if (!$value$plusargs("windows=%d", windows)) windows = 0;
+        if (!$value$plusargs("timeline=%d", timeline)) timeline = 0;
         if (!$value$plusargs("phasecore_macros=%s", prefix)) prefix = "";
     end
 
@@ -60,8 +62,9 @@ generate if (1) begin : monitor
         end
     end
 
-    // In the order of the phases of chip_top.sv.
-    wire [7:0] activity = {
+    // From the lowest bit up in the order of the phases of chip_top.sv, then what is none.
+    wire [8:0] activity = {
+        window,
         network.busy & ~network.credit_stalled,
         programmer.status__busy,
         update.status__busy,
@@ -71,7 +74,7 @@ generate if (1) begin : monitor
         programmer.engine.busy,
         running
     };
-    reg [7:0] told = 0;
+    reg [8:0] told = 0;
     integer command = 0;
     reg [7:0] selection [0:1];
 
@@ -111,6 +114,7 @@ generate if (1) begin : monitor
         if (activity != told) begin
             told = activity;
             phasecore_post(ACTIVITY + node, activity);
+            if (timeline && fd != 0) $fwrite(fd, "F %0d %h\n", $time / 10, activity);
         end
         if (phasecore_peek(COMMAND) != command) begin
             command = phasecore_peek(COMMAND);
