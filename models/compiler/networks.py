@@ -102,13 +102,14 @@ NETWORKS: Mapping[str, Network] = {**CORE_NETWORKS, **ON_CHIPS}
 """All of them."""
 
 
-def restored(fields: Mapping[str, Any], config: CoreConfig, training: Training) -> Network:
+def restored(
+    fields: Mapping[str, Any], *, config: CoreConfig, training: Training, dataset: str
+) -> Network:
     """The network that ``fields`` are of, as JSON has them, on cores of ``config``.
 
-    They are those of the dataclass, but for what is given beside and the data set, which it has
-    none of.
+    They are those of the dataclass, but for what is given beside.
     """
-    values = {**fields, "config": config, "training": training, "dataset": ""}
+    values = {**fields, "config": config, "training": training, "dataset": dataset}
     layers = [dict(layer) for layer in values.pop("layers")]
     kind: type[Network] = Network
     if "chip" in values:

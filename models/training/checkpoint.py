@@ -116,7 +116,10 @@ class Checkpoint:
         """The run that left it."""
         inputs = self.inputs
         config = CoreConfig.from_dict(inputs["config"])
-        network = restored(inputs["network"], config, Training(**inputs["training"]))
+        network = restored(
+            inputs["network"], config=config, training=Training(**inputs["training"]),
+            dataset=inputs["dataset"],
+        )  # fmt: skip
         return Run(
             network=network,
             config=config,
