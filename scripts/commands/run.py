@@ -38,12 +38,16 @@ from phasecore.scripts.commands.options import (
 )
 from phasecore.scripts.report import results
 from phasecore.scripts.report.pictures import COLORS, layered, picture
+from phasecore.verification.cosim.host_script import write_host_script
 from phasecore.verification.cosim.inference import Inference
 
 __all__ = ["add_parser", "plot", "report", "run"]
 
 MEMORY = 1 << 26
 """Bytes of the windows of a layer that are there at once."""
+
+HOST_SCRIPT = ".host.json"
+"""Suffix of the file that ``--host-script`` writes."""
 
 COMPARED = 32
 """Images by which layers are compared with floating point."""
@@ -98,6 +102,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--sim", choices=["verilator", "icarus"], default="verilator")
     add_timeline(parser)
+    parser.add_argument(
+        "--host-script", type=positive, metavar="N",
+        help=f"also write NAME{HOST_SCRIPT}: every register write and packet that programs the"
+        " chip's devices and has it infer the first N images, and what comes back (of the first"
+        " profile, with --pulses)",
+    )  # fmt: skip
     add_profile(parser, several=True)
     add_devices(parser)
     return parser
@@ -108,7 +118,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     folder: Path = args.out or Path("build") / "run"
     if args.timeline and not args.rtl:
         raise ValueError("--timeline is of the RTL: --rtl N is needed")
-    others = (".png", TIMELINE) if args.timeline else (".png",)
+    if args.host_script and not args.pulses:
+        raise ValueError("--host-script programs by pulses: --pulses is needed")
+    others = [".png", *[TIMELINE] * args.timeline, *[HOST_SCRIPT] * bool(args.host_script)]
     path = results.destination(args, folder, name, *others)
     graph = load_graph(
         args.model, name=args.model.stem, dataset=str(args.dataset), largest=1, layers=args.layers
@@ -124,8 +136,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     float_seconds = time.process_time() - started
     runs: list[dict[str, Any]] = []
     for profile in args.profile or (IDEAL, PCM):
-        timeline = path.with_suffix(TIMELINE) if args.timeline and not runs else None
-        runs += _runs(graph, chip, profile, samples, args, timeline)
+        runs += _runs(graph, chip, profile, samples, args, None if runs else path)
     tiles = [len(row_tiles(graph, layer, chip.core)) for layer in graph.layers]
     cells = sum(layer.weights.size for layer in graph.layers)
     rtl = [one["rtl"] for one in runs if "rtl" in one]
@@ -160,9 +171,9 @@ def _preprocessing(args: argparse.Namespace) -> Preprocessing:
 
 def _runs(
     graph: Graph, chip: ChipConfig, profile: DeviceProfile, samples: Samples,
-    args: argparse.Namespace, timeline: Path | None,
+    args: argparse.Namespace, path: Path | None,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
-    """Program devices of a profile and infer, at every time; what the RTL did into ``timeline``."""
+    """Program devices of a profile and infer, at every time; other files go beside ``path``."""
     started = time.process_time()
     with working(f"programming {graph.name}, {profile.name}"):
         programmed = program(
@@ -174,7 +185,20 @@ def _runs(
         "profile": profile.name, "unverified": programmed.unverified,
         "programming_seconds": round(time.process_time() - started, 1),
     }  # fmt: skip
+    if args.host_script and path:
+        write_host_script(
+            path.with_suffix(HOST_SCRIPT),
+            Inference(
+                programmed,
+                samples.codes(samples.images[: args.host_script]),
+                samples.labels[: args.host_script],
+                seed=args.seed,
+                at_once=1,
+                in_rtl=True,
+            ),
+        )
     if args.rtl:
+        timeline = path.with_suffix(TIMELINE) if args.timeline and path else None
         common["rtl"] = _in_rtl(programmed, samples, args, f", {profile.name}", timeline)
     layers = Layers(mapping, model.cores)
     if not args.time:

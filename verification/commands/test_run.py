@@ -95,6 +95,8 @@ def test_times_after_programming(files, capsys):
         (["--preprocessing", "none.toml"], "none.toml: No such file or directory"),
         (["--dataset", "none.npz"], "data set none.npz does not exist; accepted: "),
         (["--devices", 3], "devices_per_polarity must be"),
+        (["--timeline"], r"--timeline is of the RTL: --rtl N is needed"),
+        (["--host-script", 1], r"--host-script programs by pulses: --pulses is needed"),
     ],
 )
 def test_what_is_refused(files, capsys, more, message):

@@ -213,7 +213,8 @@ class ChipRtl(Rtl):
         for node, core in model.cores.items():
             core_session.write_restore(folder, node, core)
 
-    def save(self, folder: Path, index: int, batch: Batch) -> None:
+    def script(self, batch: Batch) -> chip_session.ChipBatch:
+        """What the host writes and sends for a batch, to where all programs have halted."""
         script, nodes = chip_session.ChipBatch(self._config, batch.job.packets), batch.nodes
         if batch.is_restored:
             script.restore(nodes)
@@ -226,10 +227,14 @@ class ChipRtl(Rtl):
             for address, data in parts:
                 script.core(node).write_memory(address, data)
         script.run(nodes)
-        for node in nodes:
+        return script
+
+    def save(self, folder: Path, index: int, batch: Batch) -> None:
+        script = self.script(batch)
+        for node in batch.nodes:
             script.core(node).read(*_registers(self._config.core))
         if batch.is_dumped:
-            script.dump(nodes)
+            script.dump(batch.nodes)
         script.save(folder, index)
 
     def compare(
