@@ -5,7 +5,7 @@ import argparse
 import json
 import logging
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -229,6 +229,18 @@ def _is_pair(value: Any) -> bool:
     )  # fmt: skip
 
 
+def _filled(lines: list[str]) -> Iterator[str]:
+    """Neighbours together on lines of ``SHORT`` characters."""
+    filled = ""
+    for line in lines:
+        both = f"{filled}, {line}" if filled else line
+        if filled and (len(both) > SHORT or "\n" in both):
+            yield filled
+            both = line
+        filled = both
+    yield filled
+
+
 def _text(value: Any, indent: str = "") -> str:
     """JSON with a line for whatever is short or holds numbers, pairs of them and names only: a
     point, a row."""
@@ -243,6 +255,8 @@ def _text(value: Any, indent: str = "") -> str:
     deeper = f"{indent}  "
     if isinstance(value, Mapping):
         lines = [f"{json.dumps(key)}: {_text(part, deeper)}" for key, part in value.items()]
+        # Of rows that hold more than numbers: what is short stands side by side.
+        lines = list(_filled(lines)) if indent else lines
         left, right = "{}"
     else:
         lines = [_text(part, deeper) for part in value]
