@@ -7,7 +7,7 @@ pooling of blocks that do not overlap, and the mean of a frame. Whatever else a 
 by name. The package ``onnx`` is needed (``pip install 'phasecore[onnx]'``).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,10 @@ from phasecore.models.compiler.network import ONE
 from phasecore.models.compiler.windows import LayerInput
 from phasecore.rtl.spec.instructions import GROUP, Function
 
-__all__ = ["load_graph", "package_for"]
+__all__ = ["DROPPED", "load_graph", "package_for"]
+
+DROPPED = ("LRN",)
+"""Operators that a network may be without: its weights then lose some accuracy."""
 
 Array = NDArray[Any]
 
@@ -62,8 +65,9 @@ def package_for(path: Path) -> Any:
 
 
 def load_graph(
-    path: Path, *, name: str, dataset: str, largest: float, layers: int | None = None
-) -> Graph:
+    path: Path, *, name: str, dataset: str, largest: float, layers: int | None = None,
+    drop: Collection[str] = (),
+) -> Graph:  # fmt: skip
     """Graph of a file's network.
 
     Parameters
@@ -71,6 +75,7 @@ def load_graph(
     name, dataset : of the graph
     largest : value of the input that is the code 127
     layers : how many of them, from the first on; None takes all
+    drop : operators, of ``DROPPED``, that are left out, as if they gave what they take
 
     Raises
     ------
@@ -87,7 +92,7 @@ def load_graph(
     except Exception as error:
         raise ValueError(f"{path} is no ONNX file: {error}") from error
     try:
-        reader = _Reader(model.graph, onnx)
+        reader = _Reader(model.graph, onnx, drop)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     for node in model.graph.node:
@@ -112,7 +117,8 @@ def load_graph(
 class _Reader:
     """Layers of a file's nodes, one after another."""
 
-    def __init__(self, graph: Any, onnx: Any):
+    def __init__(self, graph: Any, onnx: Any, drop: Collection[str]):
+        self._drop = drop
         self._constants: dict[str, Array] = {
             one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer
         }
@@ -148,6 +154,9 @@ class _Reader:
             "Transpose": self._transpose, "Concat": self._concat, "Identity": self._same,
             "Dropout": self._same, "Constant": self._constant, "Softmax": self._last,
         }  # fmt: skip
+        known |= dict.fromkeys(self._drop, self._same)
+        if node.op_type in DROPPED and node.op_type not in known:
+            raise ValueError(f"{node.op_type} cannot be mapped; --allow-drop leaves it out")
         if node.op_type not in known:
             raise ValueError(f"{node.op_type} cannot be mapped; {', '.join(known)} can")
         attributes = {one.name: self._attribute(one) for one in node.attribute}

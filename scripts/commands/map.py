@@ -50,8 +50,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     path = results.destination(args, args.out or Path("build") / "map", name, ".png")
     started = time.perf_counter()
     graph = load_graph(
-        args.model, name=args.model.stem, dataset="none", largest=1, layers=args.layers
-    )
+        args.model, name=args.model.stem, dataset="none", largest=1, layers=args.layers,
+        drop=args.allow_drop,
+    )  # fmt: skip
     graph, chip = fitted(args, graph, topology=args.topology, copies=args.copies)
     with working(f"mapping {graph.name}"):
         mapping = InferenceMapping(graph, blank(graph, chip.core), chip, IDEAL)

@@ -13,6 +13,7 @@ from phasecore.models.compiler.graph import Graph
 from phasecore.models.compiler.mapping import map_network
 from phasecore.models.compiler.network import Network
 from phasecore.models.compiler.networks import CORE_NETWORKS, NETWORKS
+from phasecore.models.compiler.onnx_graph import DROPPED
 from phasecore.models.compiler.placement import MOST_CORES, graph_chip
 from phasecore.models.compiler.tile import long_input, row_tiles, split_columns
 from phasecore.models.compiler.trainable import named_network
@@ -204,6 +205,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL.onnx", help="the trained network")
     add_layers(parser)
     parser.add_argument("--name", help="name of the result (default: the model's)")
+    parser.add_argument(
+        "--allow-drop", nargs="+", choices=DROPPED, default=[], metavar="OPERATOR",
+        help=f"leave out operators that cannot be mapped, of {', '.join(DROPPED)}, here and in"
+        " floating point",
+    )  # fmt: skip
     parser.add_argument(
         "--copies", type=positive, default=1, metavar="N",
         help="at least so many copies of every weight on its crossbar: the devices' noise averages"

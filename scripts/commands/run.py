@@ -123,8 +123,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     others = [".png", *[TIMELINE] * args.timeline, *[HOST_SCRIPT] * bool(args.host_script)]
     path = results.destination(args, folder, name, *others)
     graph = load_graph(
-        args.model, name=args.model.stem, dataset=str(args.dataset), largest=1, layers=args.layers
-    )
+        args.model, name=args.model.stem, dataset=str(args.dataset), largest=1, layers=args.layers,
+        drop=args.allow_drop,
+    )  # fmt: skip
     samples = read_samples(
         args.dataset, graph.shape, _preprocessing(args), calibration=args.calibration,
         images=args.images, folder=args.data,

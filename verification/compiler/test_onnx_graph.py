@@ -19,13 +19,13 @@ def constant(name, values):
     return onnx.numpy_helper.from_array(np.asarray(values), name)
 
 
-def stored(path, nodes, constants, shape, output):
+def stored(path, nodes, constants, shape, output, drop=()):
     make, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
     graph = onnx.helper.make_graph(
         nodes, "g", [make("x", kind, (1, *shape))], [make(output, kind, None)], constants
     )
     onnx.save(onnx.helper.make_model(graph), path)
-    return load_graph(path, name="net", dataset="none", largest=1.0)
+    return load_graph(path, name="net", dataset="none", largest=1.0, drop=drop)
 
 
 def node(kind, inputs, output, **attributes):
@@ -74,6 +74,24 @@ def test_residual_and_dense(tmp_path, rng):
     f = convolved(np.maximum(b + convolved(b, second), 0), second)
     g = f.reshape(2, 2, 2, 2, 2).max(axis=(2, 4))
     assert np.allclose(graph.outputs(image)[0], g.reshape(-1) @ matrix + bias)
+
+
+def test_what_may_be_dropped_is_left_out(tmp_path, rng):
+    """Between a function and the pool behind it: as if it were not there."""
+    weights = constant("w", rng.normal(size=(2, 1, 3, 3)))
+    path = tmp_path / "a.onnx"
+
+    def graph(between, drop):
+        nodes = [
+            node("Conv", ["x", "w"], "a", pads=[1, 1, 1, 1]), node("Relu", ["a"], "b"), *between,
+            node("MaxPool", ["c" if between else "b"], "d", kernel_shape=[2, 2], strides=[2, 2]),
+        ]  # fmt: skip
+        return stored(path, nodes, [weights], (1, 4, 4), "d", drop=drop)
+
+    dropped = graph([node("LRN", ["b"], "c", size=3)], ("LRN",))
+    image = rng.integers(0, 128, (1, 16)).astype(np.uint8)
+    assert np.array_equal(dropped.outputs(image), graph([], ()).outputs(image))
+    assert dropped.layers[0].pool is Pool.LARGEST
 
 
 @pytest.mark.parametrize("kind", ["GlobalAveragePool", "AveragePool", "ReduceMean"])
@@ -179,7 +197,7 @@ def test_outputs_and_inputs_must_be_clear(tmp_path, rng):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (("LRN", ["a"], "y", {"size": 3}), "node n_y: LRN cannot be mapped"),
+        (("LRN", ["a"], "y", {"size": 3}), "n_y: LRN cannot be mapped; --allow-drop leaves it out"),
         (("Conv", ["a", "w"], "y", {"dilations": [2, 2]}), "node n_y: dilations must be 1"),
         (("Conv", ["a", "w"], "y", {"group": 2}),
          r"node n_y: weights must have shape \(outputs, 2 / 2, height, width\)"),
