@@ -86,6 +86,8 @@ def _summary() -> str:
     convolutions, area = _load(CONVOLUTIONS), _load("synth-default")["blocks"]
     joules = _load("energy")["nanojoules_total"]
     operations = {row["name"]: row["value"] for row in _load("bench")["rows"]}
+    networks = {row["name"]: row for row in _load("networks")["rows"]}
+    whole = [networks["resnet8-cifar10"], networks["dscnn-kws"]]
     rows = {
         f"MNIST, 784-250-10, online, `{seeds['profile']}` devices, {len(seeds['seeds'])} seeds": (
             f"**{100 * seeds['mean_accuracy']:.2f} %**, {100 * seeds['gap_to_float']:.2f} points"
@@ -106,13 +108,16 @@ def _summary() -> str:
             f" {convolutions['mismatches']} mismatches,"
             f" {convolutions['cycles_per_image']['total']:,.0f} cycles each"
         ),
+        "MLPerf Tiny's ResNet-8 and DS-CNN, trained weights, whole in RTL": (
+            f"**{sum(row['mismatches'] for row in whole)} mismatches** in"
+            f" {sum(row['values_compared'] for row in whole) / 1e6:.1f} million values on"
+            f" {' and '.join(str(row['crossbars']) for row in whole)} cores; accuracies"
+            f" {' and '.join(_beside(row) for row in whole)}"
+        ),
         "speed of the golden model, one CPU core": (
             f"{speed['images_per_second']:,.0f} training images per second,"
             f" {aihwkit['ratios'][aihwkit['fastest']]['median']:.1f} times aihwkit's fastest"
             " setting in the same run"
-        ),
-        "speed of the RTL in Verilator": (
-            f"{epoch['images_per_second']:.0f} training images of five cores per CPU second"
         ),
         "area of a core, pre-layout": (
             f"{area['core']['nand2'] / 1e6:.2f} million NAND2 in generic gates, besides SRAM"
@@ -124,7 +129,7 @@ def _summary() -> str:
         ),
     }
     sources = (
-        SEEDS, EPOCH, EPOCH, LENET, AIHWKIT, EPOCH, "synth-default", "energy",
+        SEEDS, EPOCH, EPOCH, LENET, "networks", AIHWKIT, "synth-default", "energy",
     )  # fmt: skip
     lines = ["| what | measured | |", "|---|---|---|"]
     lines += [
@@ -132,6 +137,11 @@ def _summary() -> str:
         for (what, found), source in zip(rows.items(), sources, strict=True)
     ]
     return "\n".join([*lines, "", EARLIER.format("CHANGELOG.md")])
+
+
+def _beside(row: dict[str, Any]) -> str:
+    """Accuracy of a network's integers, and in floating point."""
+    return f"{100 * row['accuracy_chip']:.2f} % (float {100 * row['accuracy_float']:.2f} %)"
 
 
 def _training() -> str:
