@@ -305,6 +305,16 @@ def _convolution() -> str:
             f"| [{rtl['images']} {what}]({name}.json) | {rtl['mismatches']} of"
             f" {rtl['values_compared']:,} | {' | '.join(cells)} |"
         )
+    first, *others = _load("bench-chip")["rows"]
+    speeds = [
+        f"{row['cycles_per_cpu_second']:,} of {row['network']}, {row['of_the_first']:.2f} times as"
+        " many" for row in others
+    ]  # fmt: skip
+    found += ["", (
+        "Cycles that Verilator simulates in a CPU second, in one run on a busy machine:"
+        f" {first['cycles_per_cpu_second']:,} of {first['network']}, {', '.join(speeds)}, as few"
+        "\ncores work at a time ([`phasecore bench chip`](bench-chip.json))."
+    )]  # fmt: skip
     return "\n".join(found)
 
 
