@@ -49,7 +49,7 @@ def trained_graph(checkpoint: Checkpoint) -> Graph:
 
 def program(
     graph: Graph, chip: ChipConfig, profile: DeviceProfile, calibration: Images, seed: int, *,
-    iterative: bool = False, fitted_at: int = 0,
+    iterative: bool = False,
 ) -> Programmed:  # fmt: skip
     """Quantise a graph and program its weights in the golden model.
 
@@ -59,8 +59,6 @@ def program(
     iterative : devices get what iterative programming leaves
         (:meth:`~phasecore.models.golden.crossbar.Crossbar.write_verified`); otherwise PROGRAM sends
         every pulse, as in RTL
-    fitted_at : seconds after programming at which scales and biases are chosen for what the devices
-        conduct
     """
     layers = quantise(graph, calibration, chip.core, profile, iterative=iterative)
     mapping = InferenceMapping(graph, layers, chip, profile)
@@ -77,12 +75,7 @@ def program(
         for job in mapping.programming():
             model.run(job)
             model.forget_traces()
-    crossbars = {node: core.crossbar for node, core in model.cores.items()}
-    for crossbar in crossbars.values():
-        crossbar.set_time(fitted_at)
-    weights = mapping.weights({node: crossbar.weights for node, crossbar in crossbars.items()})
-    for crossbar in crossbars.values():
-        crossbar.set_time(0)
+    weights = mapping.weights({node: core.crossbar.weights for node, core in model.cores.items()})
     layers = corrected(graph, layers, calibration, weights)
     unverified = sum(core.programmer.unverified for core in model.cores.values())
     state = {name: np.asarray(value) for name, value in values(model.parts()).items()}

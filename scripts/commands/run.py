@@ -87,9 +87,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--time", type=positive, nargs="+", metavar="SECONDS",
-        help="infer so many seconds after programming, each time with the drift since the first of"
-        " them compensated for, and without; scales and biases are fitted at the first (default: at"
-        " once)",
+        help="infer so many seconds after programming, each time with the drift since then"
+        " compensated for, and without (default: at once)",
     )  # fmt: skip
     parser.add_argument(
         "--pulses", action="store_true",
@@ -180,7 +179,7 @@ def _runs(
     with working(f"programming {graph.name}, {profile.name}"):
         programmed = program(
             graph, chip, profile, samples.codes(samples.calibration), args.seed,
-            iterative=not args.pulses, fitted_at=min(args.time or [0]),
+            iterative=not args.pulses,
         )  # fmt: skip
         model, mapping = programmed.model(), programmed.mapping
     common = {
@@ -206,11 +205,10 @@ def _runs(
     if not args.time:
         yield common | _run(graph, layers, samples, profile.name)
         return
-    for number, seconds in enumerate(sorted(set(args.time))):
+    model.run(mapping.calibration("baseline"))
+    for seconds in sorted(set(args.time)):
         for core in model.cores.values():
             core.crossbar.set_time(seconds)
-        if not number:
-            model.run(mapping.calibration("baseline"))
         for drift in ("compensate", None):
             model.run(mapping.calibration(drift))
             one = {"time_s": seconds, "compensated": drift is not None}
