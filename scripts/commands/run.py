@@ -87,8 +87,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--time", type=positive, nargs="+", metavar="SECONDS",
-        help="infer so many seconds after programming, each time with the drift since then"
-        " compensated for, and without (default: at once)",
+        help="infer so many seconds after programming, each time with the drift since the first of"
+        " them compensated for, and without (default: at once)",
     )  # fmt: skip
     parser.add_argument(
         "--pulses", action="store_true",
@@ -205,10 +205,11 @@ def _runs(
     if not args.time:
         yield common | _run(graph, layers, samples, profile.name)
         return
-    model.run(mapping.calibration("baseline"))
-    for seconds in sorted(set(args.time)):
+    for number, seconds in enumerate(sorted(set(args.time))):
         for core in model.cores.values():
             core.crossbar.set_time(seconds)
+        if not number:
+            model.run(mapping.calibration("baseline"))
         for drift in ("compensate", None):
             model.run(mapping.calibration(drift))
             one = {"time_s": seconds, "compensated": drift is not None}
