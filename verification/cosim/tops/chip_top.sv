@@ -98,16 +98,20 @@ module chip_top;
     localparam PHASES = 8;
     integer cycles [0:PHASES-1];
     integer phase, node;
-    reg [PHASES-1:0] activity;
+    integer changes = 0;
+    reg [PHASES-1:0] activity = 0;
     wire running = activity[0];
     always @(posedge clk) begin
-        activity = 0;
-        for (node = 0; node < `PHASECORE_NODES; node = node + 1)
-            activity = activity | phasecore_peek(ACTIVITY + node);
-        activity[PHASES-1] = activity[PHASES-1] | routing;
+        if (phasecore_peek(CHANGES) != changes) begin
+            changes = phasecore_peek(CHANGES);
+            activity = 0;
+            for (node = 0; node < `PHASECORE_NODES; node = node + 1)
+                activity = activity | phasecore_peek(ACTIVITY + node);
+        end
         if (activity[0]) begin
             phase = 1;
             while (phase < PHASES && !activity[phase]) phase = phase + 1;
+            if (phase == PHASES && routing) phase = phase - 1;
             cycles[phase-1] = cycles[phase-1] + 1;
         end
     end

@@ -7,6 +7,7 @@
     localparam COMMAND = 0;    // 16 * number of the command + operation
     localparam NODE = 1;       // the core that it is for, or ALL
     localparam BATCH = 2;
+    localparam CHANGES = 3;    // counts up whenever an activity changes
     localparam ACTIVITY = 16;  // flags of core 0 (see tile_monitor.svh), core 1 and so on
 
     localparam OPEN = 1, CLOSE = 2, LOAD = 3, DUMP = 4, RESTORE = 5;

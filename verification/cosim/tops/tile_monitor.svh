@@ -41,8 +41,6 @@ generate if (1) begin : monitor
     reg [15:0] group, first;
     reg window_1 = 0;
     wire window = controller.scoreboard.units__window__busy;
-    wire [LANES-1:0] mask = vectors.memory.macro.w_mask;
-    wire [8*LANES-1:0] data = vectors.memory.macro.w_data;
 
     always @(posedge clk) begin
         reading <= {reading[0], adc.read__en};
@@ -54,9 +52,10 @@ generate if (1) begin : monitor
             if (vectors.memory.macro.w_en) begin
                 first = vectors.memory.macro.w_address * GROUPS;
                 for (group = 0; group < GROUPS; group = group + 1)
-                    if (mask[8*group +: 8] != 0)
-                        $fwrite(fd, "V %h %h %h\n", first + group, mask[8*group +: 8],
-                                data[64*group +: 64]);
+                    if (vectors.memory.macro.w_mask[8*group +: 8] != 0)
+                        $fwrite(fd, "V %h %h %h\n", first + group,
+                                vectors.memory.macro.w_mask[8*group +: 8],
+                                vectors.memory.macro.w_data[64*group +: 64]);
             end
             if (reading[1]) $fwrite(fd, "A %h %h\n", mask_2, adc.read__codes);
         end
@@ -114,6 +113,7 @@ generate if (1) begin : monitor
         if (activity != told) begin
             told = activity;
             phasecore_post(ACTIVITY + node, activity);
+            phasecore_post(CHANGES, phasecore_peek(CHANGES) + 1);
             if (timeline && fd != 0) $fwrite(fd, "F %0d %h\n", $time / 10, activity);
         end
         if (phasecore_peek(COMMAND) != command) begin
