@@ -20,7 +20,7 @@ from phasecore.verification.support import build
 
 @cocotb.test(timeout_time=50, timeout_unit="ms")
 async def infer(dut) -> None:
-    script, codes = json.loads(Path("own.host.json").read_text()), []
+    script, codes = json.loads(Path("own.host.json").read_bytes()), []
     host = await ChipHost.connect(dut, ChipConfig.from_dict(script["chip"]))
     for step in script["steps"]:
         for address, value in step["writes"]:
@@ -46,7 +46,7 @@ if __name__ == "__main__":
     Path("core.json").write_text(core.to_json(), encoding="utf-8")
     options = "--dataset digits8 --config core.json --profile ideal --pulses --host-script 1"
     main(["run", "own.onnx", "--out", ".", *options.split()])
-    chip = ChipConfig.from_dict(json.loads(Path("own.host.json").read_text())["chip"])
+    chip = ChipConfig.from_dict(json.loads(Path("own.host.json").read_bytes())["chip"])
     Core(chip.core, PROFILES["ideal"], 1).crossbar.write_macro_files(Path("macro"))
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
     folder = build.build(build.chip_verilog(chip), top="phasecore_chip", sim="icarus")

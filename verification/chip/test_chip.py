@@ -77,20 +77,20 @@ def simulated(capsys, tmp_path, *options):
 
 def test_tiny_chip_trains_in_icarus(capsys, tmp_path):
     result = simulated(
-        capsys, tmp_path, "--network", "mlp-48-12-10", "--sim", "icarus", "--images", "10",
+        capsys, tmp_path, "--network", "mlp-48-12-10", "--sim", "icarus", "--images", "6",
         "--test-images", "5", "--timeline",
     )  # fmt: skip
-    assert result["images"] == 10
+    assert result["images"] == 6
     check_timeline(result, tmp_path / "simulate-mlp-48-12-10.timeline.json")
 
 
 def test_small_chip_trains_in_icarus(capsys, tmp_path):
     """Words of 32 lines: packets of more than two flits."""
     result = simulated(
-        capsys, tmp_path, "--network", "mlp-64-14-10", "--sim", "icarus", "--images", "5",
+        capsys, tmp_path, "--network", "mlp-64-14-10", "--sim", "icarus", "--images", "3",
         "--test-images", "2",
     )  # fmt: skip
-    check_phases(result, images=5)
+    check_phases(result, images=3)
 
 
 @pytest.mark.full
