@@ -86,6 +86,13 @@ def installed(
     return Installed(python, library, folder / "home", environment, interpreted)
 
 
+def test_simulations_have_all_that_they_compile(installed: Installed) -> None:
+    """Tops, headers and C++ of every chip's and core's simulation."""
+    own = ROOT / "verification" / "cosim" / "tops"
+    theirs = installed.library / "phasecore" / "verification" / "cosim" / "tops"
+    assert {path.name for path in own.iterdir()} == {path.name for path in theirs.iterdir()}
+
+
 def test_one_name_is_at_the_top(installed: Installed) -> None:
     names = {path.name for path in installed.library.iterdir()}
     (information,) = (name for name in names if name.endswith(".dist-info"))
