@@ -107,7 +107,7 @@ def _check(layer: GraphLayer, *, _wanted: str, **fields: bool) -> None:
     """Raise ``ValueError``, naming layer and field, unless all fields are right."""
     for name, right in fields.items():
         if not right:
-            value = getattr(layer, name, None) or getattr(layer.reads, name)
+            value = getattr(layer if hasattr(layer, name) else layer.reads, name)
             words = value.name.lower() if isinstance(value, Function | Pool) else value
             raise ValueError(f"layer {layer.name}: {name} must be {_wanted}, not {words}")
 

@@ -187,17 +187,8 @@ def _runs(
         "programming_seconds": round(time.process_time() - started, 1),
     }  # fmt: skip
     if args.host_script and path:
-        write_host_script(
-            path.with_suffix(HOST_SCRIPT),
-            Inference(
-                programmed,
-                samples.codes(samples.images[: args.host_script]),
-                samples.labels[: args.host_script],
-                seed=args.seed,
-                at_once=1,
-                in_rtl=True,
-            ),
-        )
+        inference = _inference(programmed, samples, args, args.host_script, at_once=1, in_rtl=True)
+        write_host_script(path.with_suffix(HOST_SCRIPT), inference)
     if args.rtl:
         timeline = path.with_suffix(TIMELINE) if args.timeline and path else None
         common["rtl"] = _in_rtl(programmed, samples, args, f", {profile.name}", timeline)
@@ -217,20 +208,23 @@ def _runs(
             yield common | one | _run(graph, layers, samples, what)
 
 
+def _inference(
+    programmed: Programmed, samples: Samples, args: argparse.Namespace, count: int, *,
+    at_once: int, in_rtl: bool = False,
+) -> Inference:  # fmt: skip
+    """That of the first images; see :class:`~phasecore.verification.cosim.inference.Inference`."""
+    images, labels = samples.codes(samples.images[:count]), samples.labels[:count]
+    return Inference(programmed, images, labels, seed=args.seed, at_once=at_once, in_rtl=in_rtl)
+
+
 def _in_rtl(
-    programmed: Programmed,
-    samples: Samples,
-    args: argparse.Namespace,
-    what: str,
+    programmed: Programmed, samples: Samples, args: argparse.Namespace, what: str,
     timeline: Path | None,
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # fmt: skip
     """Figures of the first images in RTL; whole layers with other outputs are mismatches, too."""
-    images = samples.codes(samples.images[: args.rtl])
-    inference = Inference(
-        programmed, images, samples.labels[: args.rtl], seed=args.seed, at_once=args.rtl
-    )
+    inference = _inference(programmed, samples, args, args.rtl, at_once=args.rtl)
     figures = simulated(inference, args.sim, what, timeline)
-    exact = Layers(programmed.mapping, programmed.model().cores).outputs(images)
+    exact = Layers(programmed.mapping, programmed.model().cores).outputs(inference.images)
     different = np.flatnonzero((exact != inference.codes).any(axis=1))
     figures["mismatches"] += len(different)
     figures["first_mismatches"] += [f"image {at}: outputs of whole layers" for at in different[:3]]

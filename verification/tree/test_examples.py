@@ -21,8 +21,8 @@ PRINTED = {
     "06_own_core": r"ID +50434f52\nCONFIG_ROWS +32\nCONFIG_ADC_BITS 6",
     "07_drive_over_axi": r"codes \[.*\]\n(.*\n)*.*cycles of windows: 128",
     "08_planted_fault": r"wins instead of the first: caught",
-    "10_host_script": r"codes \[(-?\d+, ){9}-?\d+\], as in the golden model",
     "09_network_from_onnx": r"1210 weights on 4 cores\ntest accuracy [789]\d\.\d%",
+    "10_host_script": r"codes \[(-?\d+, ){9}-?\d+\], as in the golden model",
 }
 """What each example must print."""
 
