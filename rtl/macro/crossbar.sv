@@ -567,13 +567,19 @@ module phasecore_crossbar #(
     always @(negedge clk)
         if (time_s !== now && (first || !active)) pass_time(time_s);
 
+    // Gated: simulators then evaluate what depends on `increments` in windows alone.
+    reg in_window = 0;
+    always @(clk or active) if (!clk) in_window <= active;
+    wire window_clk = clk & in_window;
+
+    always @(posedge window_clk) begin
+        if (first) start_window;
+        add_edges;
+        grow_noise;
+        integrate;
+    end
+
     always @(posedge clk) begin
-        if (active) begin
-            if (first) start_window;
-            add_edges;
-            grow_noise;
-            integrate;
-        end
         if (rst) selected = 0;
         else if (program_valid && program_ready) begin
             select_device;
