@@ -81,6 +81,9 @@ class GraphLayer:
     groups : parts of equal length, of a position's activations, that are pooled with one another
     parts : of the channels, those of one seeing no weights of another (grouped convolutions)
     copies : that a crossbar must have of every weight at least; more use more crossbars
+
+    Without weights, shape (0, channels), the layer only pools: the windows of ``reads.largest``,
+    which overlap or which several layers read, or all of the frame.
     """
 
     name: str
@@ -105,6 +108,11 @@ class GraphLayer:
     def inputs(self) -> tuple[str, ...]:
         """All tensors that it reads."""
         return self.sources if self.skip is None else (*self.sources, self.skip)
+
+    @property
+    def only_pools(self) -> bool:
+        """It has no weights."""
+        return not len(self.weights)
 
     @property
     def columns(self) -> int:
@@ -154,7 +162,9 @@ class GraphLayer:
         pooled = blocks * self.groups > 1
         for name, wrong in (
             (f"weights must have {self.reads.matrix_rows} rows, not {len(self.weights)}",
-             len(self.weights) != self.reads.matrix_rows),
+             len(self.weights) != self.reads.matrix_rows and not self.only_pools),
+            ("weights must be there where more is done than pooling",
+             self.only_pools and not self._is_plain_pool),
             (f"bias must have {self.columns} values, not {len(self.bias)}",
              self.bias.shape != (self.columns,)),
             ("pool must be mean or largest where a block has several positions, and only there",
@@ -170,6 +180,16 @@ class GraphLayer:
         ):  # fmt: skip
             if wrong:
                 raise ValueError(f"layer {self.name}: {name}")
+
+    @property
+    def _is_plain_pool(self) -> bool:
+        """Nothing but pooling is asked for."""
+        reads = self.reads
+        return (
+            reads.largest and self.columns == reads.channels and not self.bias.any()
+            and self.function is Function.IDENTITY and self.pool in (Pool.NONE, Pool.FRAME)
+            and len(self.inputs) == 1 and reads.block == (1, 1)
+        )  # fmt: skip
 
     def packed(self) -> "GraphLayer":
         """The same with all positions of a row in one window, as a banded matrix.
@@ -212,6 +232,8 @@ class Graph:
     shape: tuple[int, int, int]
     """Height, width and channels of the input."""
     layers: tuple[GraphLayer, ...]
+    ends: tuple[str, ...] = ()
+    """Tensors whose channels side by side are the output; () is that of the last layer alone."""
     code: float = 1 / ONE
     training: Training = field(default_factory=Training)
 
@@ -221,15 +243,19 @@ class Graph:
         return math.prod(self.shape)
 
     @property
-    def last(self) -> int:
-        """Number of the last layer."""
-        return len(self.layers) - 1
+    def results(self) -> tuple[GraphLayer, ...]:
+        """Layers whose tensors are the output."""
+        return tuple(self.layer(name) for name in self.ends or (self.layers[-1].name,))
+
+    def layer(self, name: str) -> GraphLayer:
+        """The layer that makes a tensor."""
+        return next(layer for layer in self.layers if layer.name == name)
 
     def channels(self, tensor: str) -> int:
         """Codes of a vector of a tensor."""
         if tensor == INPUT:
             return self.shape[2]
-        return next(layer.outputs for layer in self.layers if layer.name == tensor)
+        return self.layer(tensor).outputs
 
     def lines(self, layer: GraphLayer) -> tuple[range, ...]:
         """Channels of a layer's windows that each of its sources has."""
@@ -276,6 +302,9 @@ class Graph:
                 raise ValueError(f"layer {layer.name}: weights between its sources must be 0")
             self._check_rows_sent(layer)
             sizes[layer.name] = layer.vectors * layer.outputs
+        unknown = [name for name in self.ends if name not in sizes or name == INPUT]
+        if unknown or len({layer.vectors for layer in self.results}) > 1:
+            raise ValueError(f"ends must be tensors of as many vectors, not {', '.join(self.ends)}")
 
     def _check_rows_sent(self, layer: GraphLayer) -> None:
         """Raise ``ValueError`` unless the input is sent as the layer, if it does, reads it."""
@@ -311,7 +340,7 @@ class Graph:
         tensors: dict[str, Any] = {INPUT: images * self.code}
         for layer in self.layers:
             windows = self.windows(layer, tensors)
-            sums = windows @ layer.weights + layer.bias
+            sums = windows if layer.only_pools else windows @ layer.weights + layer.bias
             if layer.skip is not None:
                 sums += tensors[layer.skip].reshape(sums.shape)
             tensors[layer.name] = _pooled(layer, layer.activations(sums))
@@ -341,19 +370,32 @@ class Graph:
         """Output of every image, shape (images, codes)."""
         parts = []
         for start in range(0, len(images), BATCH):
-            *_, last = self.run(images[start : start + BATCH])
-            parts.append(last[-1])
+            run = self.run(images[start : start + BATCH])
+            parts.append(self.output({layer.name: made for layer, _, _, made in run}))
         return np.concatenate(parts)
+
+    def output(self, tensors: Mapping[str, NDArray[T]]) -> NDArray[T]:
+        """Output of all images, of tensors by name, shape (images, codes)."""
+        found = [
+            tensors[layer.name].reshape(-1, layer.vectors, layer.outputs) for layer in self.results
+        ]
+        whole = np.concatenate(found, axis=2)
+        return whole.reshape(len(whole), -1)
 
 
 def _windows(reads: LayerInput, tensor: NDArray[T]) -> NDArray[T]:
     top, left, bottom, right = reads.padding
     frames = tensor.reshape(-1, reads.height, reads.width, reads.channels)
-    frames = np.pad(frames, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    # Padding is never the largest.
+    kind: Any = tensor.dtype
+    lowest = -np.inf if np.issubdtype(kind, np.floating) else np.iinfo(kind).min
+    outside = lowest if reads.largest else 0
+    frames = np.pad(frames, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=outside)
     views = np.lib.stride_tricks.sliding_window_view(frames, reads.kernel, axis=(1, 2))
-    views = views[:, :: reads.stride[0], :: reads.stride[1]].transpose(0, 1, 2, 4, 5, 3)
+    views = views[:, :: reads.stride[0], :: reads.stride[1]]
     rows, cols = views.shape[1:3]
-    return views.reshape(len(tensor), rows * cols, reads.matrix_rows)
+    found = views.max((4, 5)) if reads.largest else views.transpose(0, 1, 2, 4, 5, 3)
+    return found.reshape(len(tensor), rows * cols, reads.matrix_rows)
 
 
 def _pooled(layer: GraphLayer, values: Real) -> Real:

@@ -3,8 +3,9 @@
 
 Known are convolutions, also of groups of channels, fully connected layers, batch normalisation
 behind them, ReLU, sigmoid and tanh, sums with a constant or of two tensors, tensors side by side,
-pooling of blocks that do not overlap, and the mean of a frame. Whatever else a file has is refused
-by name. The package ``onnx`` is needed (``pip install 'phasecore[onnx]'``).
+pooling, of which only the largest may be taken of windows that overlap, and the mean of a frame.
+Whatever else a file has is refused by name. The package ``onnx`` is needed (``pip install
+'phasecore[onnx]'``).
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -34,7 +35,8 @@ class _Tensor:
 
     ``shape``: height, width, channels; ``flat``: it is one vector, in the order of channels first
     (``CHW``) or last (``HWC``); ``last``: its axes have been moved to channels last; ``parts``:
-    layers, and channels of each, whose codes lie side by side in it, if they are several.
+    layers, and channels of each, whose codes lie side by side in it, if they are several;
+    ``shared``: other nodes read one of these, too.
     """
 
     layer: str
@@ -42,12 +44,23 @@ class _Tensor:
     flat: str = ""
     last: bool = False
     parts: tuple[tuple[str, int], ...] = ()
+    shared: bool = False
+
+    @property
+    def makers(self) -> tuple[tuple[str, int], ...]:
+        """Layers, and channels of each, whose codes are in it."""
+        return self.parts or ((self.layer, self.shape[2]),)
+
+    def of(self, makers: Sequence[tuple[str, int]], **changes: Any) -> "_Tensor":
+        """The same of other layers."""
+        parts = tuple(makers) if len(makers) > 1 else ()
+        return replace(self, layer=makers[0][0], parts=parts, **changes)
 
     @property
     def lines(self) -> list[int]:
         """Line of every channel in a vector: those of a layer begin at a multiple of 8."""
         found: list[int] = []
-        for _, channels in self.parts or ((self.layer, self.shape[2]),):
+        for _, channels in self.makers:
             first = -(-(found[-1] + 1) // GROUP) * GROUP if found else 0
             found += range(first, first + channels)
         return found
@@ -152,7 +165,8 @@ class _Reader:
             "AveragePool": self._pool, "GlobalAveragePool": self._mean, "ReduceMean": self._mean,
             "Reshape": self._reshape, "Flatten": self._reshape, "Squeeze": self._reshape,
             "Transpose": self._transpose, "Concat": self._concat, "Identity": self._same,
-            "Dropout": self._same, "Constant": self._constant, "Softmax": self._last,
+            "Dropout": self._same, "Constant": self._constant, "ConstantOfShape": self._filled,
+            "Softmax": self._last,
         }  # fmt: skip
         known |= dict.fromkeys(self._drop, self._same)
         if node.op_type in DROPPED and node.op_type not in known:
@@ -192,7 +206,8 @@ class _Reader:
         """Layer that makes a tensor and does not pool; ``linear``: has no function yet."""
         self._check_one(tensor)
         layer = self.layers[self._index(tensor.layer)]
-        if layer.pool is not Pool.NONE or (linear and layer.function is not Function.IDENTITY):
+        is_done = layer.pool is not Pool.NONE or layer.only_pools
+        if is_done or (linear and layer.function is not Function.IDENTITY):
             raise ValueError("it must follow the products of a layer")
         return layer
 
@@ -224,12 +239,15 @@ class _Reader:
                 f" being a multiple of group = {parts}, not {weights.shape}"
             )
         kernel, stride = weights.shape[2:], tuple(given.get("strides", (1, 1)))
-        is_first = tensor.layer == INPUT and self._uses[node.input[0]] == 1
-        packed = is_first and channels < GROUP // 2
+        is_only = self._uses[node.input[0]] == 1
+        packed = tensor.layer == INPUT and is_only and channels < GROUP // 2
+        padding = _padding(given, (height, width), kernel, stride)
         reads = LayerInput(
             height=height, width=width, channels=channels, kernel=kernel, stride=stride,
-            padding=_padding(given, (height, width), kernel, stride), packed=packed,
+            padding=padding, packed=packed,
         )  # fmt: skip
+        if is_only and kernel == stride == (1, 1) and not any(padding) and parts == 1:
+            tensor, reads = self._without_pool(tensor, reads)
         # Weights between channels of two groups are 0.
         spread = np.zeros((*kernel, parts, channels // parts, parts, len(weights) // parts))
         grouped = weights.transpose(2, 3, 1, 0).reshape(*kernel, channels // parts, parts, -1)
@@ -308,30 +326,71 @@ class _Reader:
         self._changed(tensor, node.input[0], function=Function[node.op_type.upper()])
         return tensor
 
+    def _filled(self, node: Any, given: dict[str, Any]) -> None:
+        value = self._to_array(given["value"]) if "value" in given else np.zeros(1, np.float32)
+        shape = self._constants[node.input[0]].tolist()
+        self._constants[node.output[0]] = np.full(shape, value.item(), value.dtype)
+
     def _constant(self, node: Any, given: dict[str, Any]) -> None:
         if "value" not in given:
             raise ValueError(f"a constant must be a tensor, value, not {', '.join(given)}")
         self._constants[node.output[0]] = self._to_array(given["value"])
 
     def _pool(self, node: Any, given: dict[str, Any]) -> _Tensor:
-        tensor = self._tensors[node.input[0]]
-        layer = self._maker(tensor, linear=False)
-        block = tuple(given["kernel_shape"])
-        ends = given.get("ceil_mode", 0) or given.get("auto_pad", b"VALID") not in (
-            b"VALID", b"NOTSET"
-        )  # fmt: skip
-        if ends and any(size % part for size, part in zip(tensor.shape, block, strict=False)):
-            raise ValueError(f"blocks {block} must be whole ones of {tensor.shape[:2]} positions")
-        if any(given.get("pads", ())):
-            raise ValueError("pads must be 0: blocks must not overlap")
-        if node.op_type == "AveragePool" and block == layer.reads.positions:
-            return self._mean_of_frame(tensor, node.input[0])
-        if tuple(given.get("strides", (1, 1))) != block:
-            raise ValueError("strides must be as kernel_shape: blocks must not overlap")
-        reads = replace(layer.reads, block=block)
-        kind = Pool.LARGEST if node.op_type == "MaxPool" else Pool.MEAN
-        self._changed(tensor, node.input[0], reads=reads, pool=kind)
-        return replace(tensor, shape=(*reads.iterations, layer.outputs))
+        name = node.input[0]
+        tensor, size = self._tensors[name], self._tensors[name].shape[:2]
+        block, stride = tuple(given["kernel_shape"]), tuple(given.get("strides", (1, 1)))
+        padding = _padding(given, size, block, stride)
+        if given.get("ceil_mode", 0):
+            padding = _padded_to_the_end(size, block, stride, padding)
+        is_largest = node.op_type == "MaxPool"
+        counts_padding = any(padding) and given.get("count_include_pad", 0)
+        if not is_largest and not counts_padding and _covers(size, block, padding):
+            return self._mean_of_frame(tensor, name)
+        apart = stride == block and not any(padding)
+        if apart and not tensor.parts and self._uses[name] == 1:
+            layer = self._maker(tensor, linear=False)
+            reads = replace(layer.reads, block=block)
+            kind = Pool.LARGEST if is_largest else Pool.MEAN
+            self._changed(tensor, name, reads=reads, pool=kind)
+            return replace(tensor, shape=(*reads.iterations, layer.outputs))
+        if not is_largest:
+            raise ValueError(
+                f"blocks {block} must be apart and whole ones of {size} positions, of products that"
+                " nothing else reads"
+            )
+        return self._largest(tensor, block, stride, padding)
+
+    def _largest(
+        self, tensor: _Tensor, kernel: Any, stride: Any, padding: tuple[int, int, int, int]
+    ) -> _Tensor:
+        """A layer for each of those that make a tensor, which takes the largest of windows."""
+        makers = []
+        for source, channels in tensor.makers:
+            if source == INPUT:
+                raise ValueError("the input cannot be pooled")
+            reads = LayerInput(
+                height=tensor.shape[0], width=tensor.shape[1], channels=channels, kernel=kernel,
+                stride=stride, padding=padding, largest=True,
+            )  # fmt: skip
+            made = f"pool{len(self.layers) + 1}"
+            self.layers.append(GraphLayer(
+                name=made, source=source, reads=reads, weights=np.zeros((0, channels)),
+                bias=np.zeros(channels), function=Function.IDENTITY,
+            ))  # fmt: skip
+            makers.append((made, channels))
+        return tensor.of(makers, shape=(*reads.positions, tensor.shape[2]))
+
+    def _without_pool(self, tensor: _Tensor, reads: LayerInput) -> tuple[_Tensor, LayerInput]:
+        """What a layer of single pixels reads if it takes the largest of windows itself, where all
+        that makes its pixels are pools that nothing else reads."""
+        names = [name for name, _ in tensor.makers]
+        pools = [layer for layer in self.layers if layer.name in names and layer.only_pools]
+        if len(pools) < len(names) or tensor.shared:
+            return tensor, reads
+        self.layers = [layer for layer in self.layers if layer not in pools]
+        found = tensor.of([(pool.source, pool.columns) for pool in pools])
+        return found, replace(pools[0].reads, channels=reads.channels)
 
     def _mean(self, node: Any, given: dict[str, Any]) -> _Tensor:
         tensor = self._tensors[node.input[0]]
@@ -347,9 +406,13 @@ class _Reader:
         return found if given.get("keepdims", 1) else replace(found, flat="HWC")
 
     def _mean_of_frame(self, tensor: _Tensor, used: str) -> _Tensor:
-        layer = self._maker(tensor, linear=False)
-        self._changed(tensor, used, pool=Pool.FRAME)
-        return replace(tensor, shape=(1, 1, layer.outputs))
+        for name, channels in tensor.makers:
+            one = _Tensor(name, (*tensor.shape[:2], channels))
+            self._maker(one, linear=False)
+            if tensor.shared:
+                raise ValueError(f"a part of {used} is read by other nodes, too")
+            self._changed(one, used, pool=Pool.FRAME)
+        return replace(tensor, shape=(1, 1, tensor.shape[2]))
 
     def _normalise(self, node: Any, given: dict[str, Any]) -> _Tensor:
         """Batch normalisation with fixed statistics, as other weights and biases."""
@@ -396,9 +459,12 @@ class _Reader:
                     f"height and width must be {first.shape[:2]} of all, not {one.shape[:2]} of"
                     f" {name}"
                 )
-        parts = tuple(part for one in tensors for part in one.parts or ((one.layer, one.shape[2]),))
-        shape = (*first.shape[:2], sum(channels for _, channels in parts))
-        return replace(first, shape=shape, parts=parts)
+        makers = [maker for one in tensors for maker in one.makers]
+        shape = (*first.shape[:2], sum(channels for _, channels in makers))
+        shared = any(one.shared for one in tensors) or any(
+            self._uses[name] > 1 for name in node.input
+        )
+        return first.of(makers, shape=shape, shared=shared)
 
     def _reshape(self, node: Any, given: dict[str, Any]) -> _Tensor | None:
         name = node.input[0]
@@ -422,6 +488,29 @@ class _Reader:
         if list(given["perm"]) != [0, 2, 3, 1]:
             raise ValueError(f"perm must be [0, 2, 3, 1], not {list(given['perm'])}")
         return replace(self._seen(node), last=True)
+
+
+def _covers(size: Sequence[int], kernel: Sequence[int], padding: Sequence[int]) -> bool:
+    """All of a frame is in the first window."""
+    return all(
+        width - before >= length
+        for length, width, before in zip(size, kernel, padding[:2], strict=True)
+    )
+
+
+def _padded_to_the_end(
+    size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]
+) -> tuple[int, int, int, int]:  # fmt: skip
+    """With as much padding below and right as the last window needs that begins in the frame."""
+    top, left, bottom, right = padding
+    ends = []
+    for length, width, step, before, after in zip(
+        size, kernel, stride, (top, left), (bottom, right), strict=True
+    ):
+        last = -(-(before + length + after - width) // step) * step
+        last = last if last < before + length else last - step
+        ends.append(max(after, last + width - before - length))
+    return top, left, ends[0], ends[1]
 
 
 def _padding(

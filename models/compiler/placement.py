@@ -1,22 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """Placement: which cells of which crossbar a layer has, and which nodes of a mesh its tiles."""
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from phasecore.models.compiler.network import ChipNetwork, Network
+from phasecore.models.engine.jit import compiled
+from phasecore.models.golden.fixed_point import copy
 from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.core import CoreConfig
-from phasecore.rtl.spec.instructions import GROUP
+from phasecore.rtl.spec.instructions import GROUP, MEMBERS
 from phasecore.rtl.spec.noc import NocConfig
+from phasecore.rtl.spec.parameters import integer
 from phasecore.rtl.spec.topology import prism
 
 __all__ = [
     "MOST_CORES",
+    "MOST_PLANNED",
+    "PlannedMesh",
     "check_core",
     "check_tiles",
     "graph_chip",
@@ -32,11 +40,31 @@ TRIES = {False: 4, True: 64}
 MOST_CORES = {"mesh": 63, "prism": 14}
 """Cores of the largest chips of :func:`graph_chip`, of 8 x 8 and 8 x 2 nodes."""
 
-MOVES = 24
-"""Swaps of an annealing, by part and core."""
+MOST_PLANNED = 1023
+"""Cores of the largest mesh that is planned without a chip of that size: 32 x 32 nodes."""
+
+MOVES, MOST_MOVES = 24, 8_000_000
+"""Swaps of an annealing, by part and core, and in all."""
 
 HOT, COLD = 3.0, 0.1
 """Temperatures of an annealing, in links."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedMesh(NocConfig):
+    """A mesh of more nodes than messages name: chips of 8 x 8 nodes side by side, as if links
+    between them were links inside. For plans, not for hardware."""
+
+    width: int = integer(16, 1, 32)
+    """Columns of nodes."""
+
+    height: int = integer(16, 1, 32)
+    """Rows of nodes."""
+
+    @property
+    def chips(self) -> int:
+        """Chips of 8 x 8 nodes that it takes."""
+        return -(-self.width // 8) * -(-self.height // 8)
 
 
 def check_core(network: Network, config: CoreConfig) -> None:
@@ -127,14 +155,24 @@ def place(chip: ChipConfig, tiles: int) -> tuple[tuple[int, ...], int]:
     return best[1], best[2]
 
 
-def graph_chip(core: CoreConfig, cores: int, topology: str = "mesh") -> ChipConfig:
+def graph_chip(
+    core: CoreConfig, cores: int, topology: str = "mesh", bridge_flits: int = 64
+) -> ChipConfig:  # fmt: skip
     """Chip with a host and at least so many cores, for graphs.
 
-    ``topology``: ``mesh``, or ``prism``: the direct links of a prism of two cores a column, whose
-    last column has the host, and a link from the host to the first column.
+    Parameters
+    ----------
+    topology : ``mesh``, or ``prism``: the direct links of a prism of two cores a column, whose last
+        column has the host, and a link from the host to the first column
+    bridge_flits : for which the host bridge must have room
 
-    Raises ``ValueError`` for more cores than such a chip can have.
+    Raises ``ValueError`` for more cores than such a chip can have, or be planned with.
     """
+    room = max(64, 1 << (bridge_flits - 1).bit_length())
+    if topology == "mesh" and MOST_CORES["mesh"] < cores <= MOST_PLANNED:
+        width = math.isqrt(cores) + 1
+        mesh = PlannedMesh(width=width, height=-(-(cores + 1) // width))
+        return ChipConfig(core=core, noc=mesh, host=width - 1, bridge_flits=room)
     if cores > (most := MOST_CORES[topology]):
         raise ValueError(f"cores must be at most {most} of a {topology}, not {cores}")
     if topology == "prism":
@@ -142,10 +180,11 @@ def graph_chip(core: CoreConfig, cores: int, topology: str = "mesh") -> ChipConf
         host = ((0, columns - 1),) if columns > 2 else ()
         links = (*host, *prism(columns, 2))
         noc = NocConfig(width=columns, height=2, topology="table", links=links)
-        return ChipConfig(core=core, noc=noc, host=columns - 1)
+        return ChipConfig(core=core, noc=noc, host=columns - 1, bridge_flits=room)
     rows = next(rows for rows in (2, 4, 8) if cores < 6 * rows or rows == 8)
     width = max(2, -(-(cores + 1) // rows))
-    return ChipConfig(core=core, noc=NocConfig(width=width, height=rows), host=width - 1)
+    noc = NocConfig(width=width, height=rows)
+    return ChipConfig(core=core, noc=noc, host=width - 1, bridge_flits=room)
 
 
 @cache
@@ -189,74 +228,134 @@ class _Places:
         groups: Sequence[Sequence[int]],
     ):  # fmt: skip
         self._chip, self._parts, self._count = chip, parts, len(chip.cores)
-        self._at = [chip.place(node) for node in range(chip.noc.nodes)]
-        self._hops: list[list[int]] = _hops(chip).tolist()
+        self._at = np.array([chip.place(node) for node in range(chip.noc.nodes)])
+        self._hops = _hops(chip)
         self._edges = [tuple(self._count if end is None else end for end in edge) for edge in edges]
-        self._groups = [list(group) for group in groups if len(group) > 1]
+        several = [list(group) for group in groups if len(group) > 1]
         ends = range(self._count + 1)
-        self._ways = [[edge for edge in self._edges if part in edge] for part in ends]
-        self._shared = [[group for group in self._groups if part in group] for part in ends]
-        self._nodes: list[int] = []
+        # Other ends of every part's ways, members of every group, groups of every part.
+        others: list[list[int]] = [[] for _ in ends]
+        for one, to in self._edges:
+            others[one].append(to)
+            others[to].append(one)
+        shared = [[at for at, group in enumerate(several) if part in group] for part in ends]
+        self._lists = _flat(others), _flat(several), _flat(shared)
         self.best: list[int] = []
         self._least = math.inf
 
     @property
     def longest(self) -> int:
         """Links of the longest way."""
-        return max(self._hops[self.best[one]][self.best[to]] for one, to in self._edges)
-
-    def _cost(
-        self, ways: Sequence[tuple[int, ...]], groups: Sequence[Sequence[int]]
-    ) -> int:  # fmt: skip
-        nodes = self._nodes
-        links = sum(self._hops[nodes[one]][nodes[to]] for one, to in ways)
-        return links - sum(len(group) - self._multicasts(group) for group in groups)
-
-    def _multicasts(self, group: Sequence[int]) -> int:
-        """How many :func:`multicasts` finds for a group."""
-        cols: dict[int, int] = {}
-        rows: dict[int, int] = {}
-        for part in group:
-            x, y = self._at[self._nodes[part]]
-            cols[x] = cols.get(x, 0) | 1 << y
-            rows[y] = rows.get(y, 0) | 1 << x
-        return min(len(set(cols.values())), len(set(rows.values())))
+        return max(int(self._hops[self.best[one], self.best[to]]) for one, to in self._edges)
 
     def anneal(self, rng: np.random.Generator) -> None:
         """Random places, then swaps, of which fewer and fewer make it worse."""
-        self._nodes = [*rng.permutation(self._chip.cores).tolist(), self._chip.host]
-        cost = self._cost(self._edges, self._groups)
-        moves = MOVES * self._parts * self._count
-        pairs = np.stack([rng.integers(self._parts, size=moves), rng.integers(
-            self._count, size=moves
-        )])  # fmt: skip
+        nodes = np.array([*rng.permutation(self._chip.cores), self._chip.host])
+        moves = min(MOVES * self._parts * self._count, MOST_MOVES)
+        one = rng.integers(self._parts, size=moves)
+        other = rng.integers(self._count, size=moves)
         # A worse place is taken with probability exp(-more / temperature).
         bounds = -np.geomspace(HOT, COLD, moves) * np.log(rng.random(moves))
-        for one, other, bound in zip(*pairs.tolist(), bounds.tolist(), strict=True):
-            if one == other:
-                continue
-            ways, groups = self._touched(one, other)
-            before = self._cost(ways, groups)
-            self._swap(one, other)
-            more = self._cost(ways, groups) - before
-            if more > bound:
-                self._swap(one, other)
-                continue
-            cost += more
-            if cost < self._least:
-                self._least, self.best = cost, list(self._nodes)
+        best = nodes.copy()
+        masks = np.zeros((2, self._at.max() + 1), dtype=np.int64)
+        least = _anneal(
+            nodes, best, one, other, bounds, self._hops, self._at, *self._lists, masks
+        )  # fmt: skip
+        if least < self._least:
+            self._least, self.best = least, best.tolist()
 
-    def _touched(
-        self, one: int, other: int
-    ) -> tuple[list[tuple[int, ...]], list[list[int]]]:  # fmt: skip
-        """Ways and groups of two parts, each once."""
-        ways = self._ways[one] + [way for way in self._ways[other] if one not in way]
-        groups = self._shared[one] + [group for group in self._shared[other] if one not in group]
-        return ways, groups
 
-    def _swap(self, one: int, other: int) -> None:
-        nodes = self._nodes
+def _flat(lists: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where each list begins, and where the last one ends; all lists behind one another."""
+    ends = np.cumsum([0, *map(len, lists)])
+    return ends, np.array([value for part in lists for value in part], dtype=np.int64)
+
+
+@compiled
+def _anneal(
+    nodes: Any, best: Any, ones: Any, others: Any, bounds: Any, hops: Any, at: Any, ways: Any,
+    groups: Any, shared: Any, masks: Any,
+) -> Any:  # fmt: skip
+    """Swap pairs of parts, unless one makes it worse by more than its bound; the least cost."""
+    cost, least = _cost(nodes, hops, at, ways, groups, masks), np.inf
+    for move in range(len(ones)):
+        one, other = ones[move], others[move]
+        if one == other:
+            continue
+        before = _cost_of_two(nodes, one, other, hops, at, ways, groups, shared, masks)
         nodes[one], nodes[other] = nodes[other], nodes[one]
+        more = _cost_of_two(nodes, one, other, hops, at, ways, groups, shared, masks) - before
+        if more > bounds[move]:
+            nodes[one], nodes[other] = nodes[other], nodes[one]
+            continue
+        cost += more
+        if cost < least:
+            least = cost
+            copy(best, nodes)
+    return least
+
+
+@compiled
+def _cost(nodes: Any, hops: Any, at: Any, ways: Any, groups: Any, masks: Any) -> Any:
+    """Links of all ways, less those that multicasts save."""
+    cost = 0
+    for part in range(len(ways[0]) - 1):
+        for index in range(ways[0][part], ways[0][part + 1]):
+            # Every way is in the lists of both of its ends.
+            if part < ways[1][index]:
+                cost += hops[nodes[part], nodes[ways[1][index]]]
+    for group in range(len(groups[0]) - 1):
+        first, end = groups[0][group], groups[0][group + 1]
+        cost -= end - first - _multicasts_of(nodes, groups[1], first, end, at, masks)
+    return cost
+
+
+@compiled
+def _cost_of_two(
+    nodes: Any, one: int, other: int, hops: Any, at: Any, ways: Any, groups: Any, shared: Any,
+    masks: Any,
+) -> Any:  # fmt: skip
+    """Links of all ways of two parts, less those that multicasts to their groups save."""
+    cost = 0
+    (starts, ends), (begins, in_group) = ways, shared
+    for part in (one, other):
+        for index in range(starts[part], starts[part + 1]):
+            if part == one or ends[index] != one:
+                cost += hops[nodes[part], nodes[ends[index]]]
+        for index in range(begins[part], begins[part + 1]):
+            group = in_group[index]
+            first, end = groups[0][group], groups[0][group + 1]
+            known = False
+            if part == other:
+                for member in range(first, end):
+                    known = known or groups[1][member] == one
+            if not known:
+                cost -= end - first - _multicasts_of(nodes, groups[1], first, end, at, masks)
+    return cost
+
+
+@compiled
+def _multicasts_of(
+    nodes: Any, members: Any, first: int, end: int, at: Any, masks: Any
+) -> Any:  # fmt: skip
+    """How many :func:`multicasts` finds for a group."""
+    for axis in range(2):
+        for index in range(masks.shape[1]):
+            masks[axis, index] = 0
+    for member in range(first, end):
+        x, y = at[nodes[members[member]], 0], at[nodes[members[member]], 1]
+        masks[0, x] |= 1 << y
+        masks[1, y] |= 1 << x
+    least = end - first
+    for axis in range(2):
+        different = 0
+        for index in range(masks.shape[1]):
+            is_new = masks[axis, index] != 0
+            for before in range(index):
+                is_new = is_new and masks[axis, before] != masks[axis, index]
+            different += is_new
+        least = min(least, different)
+    return least
 
 
 def links(chip: ChipConfig, one: int, other: int) -> int:
@@ -270,18 +369,29 @@ def links(chip: ChipConfig, one: int, other: int) -> int:
 def multicasts(chip: ChipConfig, nodes: Sequence[int]) -> list[tuple[int, ...]]:
     """Nodes by multicast, few of which reach all: one goes to all nodes of some columns and rows.
 
-    Columns in which the same rows are wanted are one, or rows with the same columns.
+    Columns in which the same rows are wanted are one, or rows with the same columns, as far as a
+    route has members.
     """
     found = []
     for axis in (0, 1):
         lines: dict[int, list[int]] = {}
         for node in nodes:
             lines.setdefault(chip.place(node)[axis], []).append(node)
-        alike: dict[tuple[int, ...], list[int]] = {}
+        alike: dict[tuple[int, ...], list[list[int]]] = {}
         for members in lines.values():
-            places = tuple(sorted(chip.place(node)[1 - axis] for node in members))
-            alike.setdefault(places, []).extend(members)
-        found.append([tuple(sorted(part, key=nodes.index)) for part in alike.values()])
+            members.sort(key=lambda node: chip.place(node)[1 - axis])
+            for first in range(0, len(members), MEMBERS):
+                part = members[first : first + MEMBERS]
+                places = tuple(chip.place(node)[1 - axis] for node in part)
+                alike.setdefault(places, []).append(part)
+        ways: list[list[int]] = []
+        for places, parts in alike.items():
+            at_once = MEMBERS // len(places)
+            ways += [
+                [*itertools.chain(*parts[first : first + at_once])]
+                for first in range(0, len(parts), at_once)
+            ]
+        found.append([tuple(sorted(way, key=nodes.index)) for way in ways])
     return min(found, key=len)
 
 

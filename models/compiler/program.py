@@ -73,12 +73,15 @@ def outer(segment: int, *, slot: int, delta: int) -> int:
     return encode(Opcode.OUTER, segment=segment, slot=slot, delta=delta, transfer=1)
 
 
-def gather(object_: int, destination: int, row: int = 0, col: int = 0, *, block: int = 0) -> int:
-    """GATHER of the window at (row, col) of a block of positions into a slot, from the first line
-    of a ``block`` of lines on."""
+def gather(
+    object_: int, destination: int, row: int = 0, col: int = 0, *, block: int = 0,
+    largest: bool = False,
+) -> int:  # fmt: skip
+    """GATHER of the window at (row, col) of a block of positions, or of the largest of its pixels,
+    into a slot, from the first line of a ``block`` of lines on."""
     return encode(
         Opcode.GATHER, object=object_, destination=destination, block=block, block_row=row,
-        block_col=col, largest=0,
+        block_col=col, largest=int(largest),
     )  # fmt: skip
 
 

@@ -35,6 +35,7 @@ from phasecore.models.compiler.graph import (
     Graph,
     GraphLayer,
     Images,
+    Pool,
     Real,
 )
 from phasecore.models.compiler.network import INDEX_LOG2, ONE
@@ -243,14 +244,23 @@ def quantise(
         raise ValueError("images must be at least 1 for calibration, not 0")
     samples, devices = _samples(graph, images), _Devices(config, profile, iterative)
     codes = {INPUT: np.full(graph.shape[2], graph.code)}
+    alike = _alike(graph, samples)
     found = []
     for layer in graph.layers:
+        tiles = row_tiles(graph, layer, config)
         try:
-            rows = _row_codes(graph, layer, codes)
-            skip = codes[layer.skip] if layer.skip else None
-            alike = layer is graph.layers[-1] or layer.has_rows
-            tiles = row_tiles(graph, layer, config)
-            one = _quantised(layer, tiles, samples[layer.name], rows, skip, devices, alike=alike)
+            if layer.only_pools:
+                one = _only_pooled(
+                    _empty(layer, tiles, config, codes[layer.source]), samples[layer.name], config,
+                    alike=alike.get(layer.name),
+                )  # fmt: skip
+            else:
+                rows = _row_codes(graph, layer, codes)
+                skip = codes[layer.skip] if layer.skip else None
+                one = _quantised(
+                    layer, tiles, samples[layer.name], rows, skip, devices,
+                    alike=alike.get(layer.name),
+                )  # fmt: skip
         except ValueError as error:
             raise ValueError(f"layer {layer.name}: {error}") from error
         codes[layer.name] = one.code
@@ -265,20 +275,45 @@ def blank(graph: Graph, config: CoreConfig) -> list[QuantLayer]:
     Raises ``ValueError``, naming the layer, for a graph that is none, or cannot be mapped.
     """
     graph.check()
-    found = []
-    for layer in graph.layers:
-        columns = np.zeros(layer.columns, dtype=np.int64)
-        outputs, zero = np.zeros(layer.outputs), np.zeros(layer.outputs, dtype=np.int64)
-        tiles = []
-        for part in row_tiles(graph, layer, config):
-            cells = np.zeros((part.height, layer.columns), dtype=np.int64)
-            tiles.append(Tile(
-                **vars(part), targets=cells, weights=cells, scale=columns, offset=columns,
-                lsb_log2=config.lsb_log2_min,
-            ))  # fmt: skip
-        found.append(QuantLayer(
-            layer, tuple(tiles), 0, columns, columns, columns, outputs, zero, 0, outputs
+    return [
+        _empty(layer, row_tiles(graph, layer, config), config, np.zeros(layer.outputs))
+        for layer in graph.layers
+    ]
+
+
+def _empty(
+    layer: GraphLayer, rows: Sequence[RowTile], config: CoreConfig, code: Real
+) -> QuantLayer:
+    """Integers that are all 0, and the value of an output code."""
+    columns, zero = (np.zeros(count, dtype=np.int64) for count in (layer.columns, layer.outputs))
+    tiles = []
+    for part in rows:
+        cells = np.zeros((part.height, layer.columns), dtype=np.int64)
+        tiles.append(Tile(
+            **vars(part), targets=cells, weights=cells, scale=columns, offset=columns,
+            lsb_log2=config.lsb_log2_min,
         ))  # fmt: skip
+    return QuantLayer(layer, tuple(tiles), 0, columns, columns, columns, code, zero, 0, code)
+
+
+def _alike(graph: Graph, samples: dict[str, _Samples]) -> dict[str, tuple[Real, Real]]:
+    """Layers whose codes must all be worth the same, with activations and outputs that show how
+    much.
+
+    Those of the output, which may be of several layers, or pooled, and those of rows of pixels.
+    """
+
+    def values(layer: GraphLayer) -> tuple[Real, Real]:
+        known = samples[layer.name]
+        return known.activations(layer).reshape(-1, 1), known.outputs.reshape(-1, 1)
+
+    found = {layer.name: values(layer) for layer in graph.layers if layer.has_rows}
+    makers = list(graph.results)
+    while makers:
+        activations, outputs = zip(*map(values, makers), strict=True)
+        whole = np.concatenate(activations), np.concatenate(outputs)
+        found |= dict.fromkeys((maker.name for maker in makers), whole)
+        makers = [graph.layer(maker.source) for maker in makers if maker.only_pools]
     return found
 
 
@@ -339,7 +374,7 @@ def _row_codes(graph: Graph, layer: GraphLayer, codes: dict[str, Real]) -> Real:
 
 def _quantised(
     layer: GraphLayer, rows: Sequence[RowTile], known: _Samples, row_codes: Real,
-    skip: Real | None, devices: _Devices, *, alike: bool,
+    skip: Real | None, devices: _Devices, *, alike: tuple[Real, Real] | None,
 ) -> QuantLayer:  # fmt: skip
     config = devices.config
     # Weights of rows whose codes are worth less are smaller by as much.
@@ -348,7 +383,7 @@ def _quantised(
     table = _STEPS.get(layer.function)
     # What is clipped before a mean is missing in it, whereas rounding averages out.
     clips = (1.0,) if layer.pool in MEANS else CLIPS
-    step = _codes(known.activations(layer), layer, clips, alike=alike)
+    step = _codes(known.activations(layer), layer, clips, alike=alike and alike[0])
     step = np.full(layer.columns, table) if table else np.tile(step, layer.groups)
     bounds = []
     for part in rows:
@@ -382,7 +417,7 @@ def _quantised(
     code = np.full(layer.outputs, 1 / ONE) if table else step[: layer.outputs]
     gain = np.ones(layer.outputs)
     if layer.pool in MEANS and not table:
-        gain = code / _codes(known.outputs, layer, CLIPS, alike=alike)
+        gain = code / _codes(known.outputs, layer, CLIPS, alike=alike and alike[1])
     pool_scale, pool_shift = _mean(layer, gain, config)
     if layer.pool in MEANS:
         code = code * 2.0**pool_shift / (layer.pooled * pool_scale)
@@ -392,11 +427,26 @@ def _quantised(
     )  # fmt: skip
 
 
-def _codes(values: Real, layer: GraphLayer, clips: Sequence[float], *, alike: bool) -> Real:
-    """Values of a code of 1 that are best for outputs ``values``, shape (values, outputs)."""
-    whole = values.reshape(-1, 1)
+def _only_pooled(
+    one: QuantLayer, known: _Samples, config: CoreConfig, *, alike: tuple[Real, Real] | None
+) -> QuantLayer:
+    """Integers of a layer without weights; ``one.code`` is that of its source."""
+    if one.layer.pool is Pool.NONE:
+        return one
+    exact = _codes(known.outputs, one.layer, CLIPS, alike=alike and alike[1])
+    scale, shift = _mean(one.layer, one.code / exact, config)
+    code = one.code * 2.0**shift / (one.layer.pooled * scale)
+    return replace(one, pool_scale=scale, pool_shift=shift, code=code)
+
+
+def _codes(
+    values: Real, layer: GraphLayer, clips: Sequence[float], *, alike: Real | None
+) -> Real:  # fmt: skip
+    """Values of a code of 1 that are best for outputs ``values``, shape (values, outputs); for
+    those of ``alike`` one value."""
+    whole = (values if alike is None else alike).reshape(-1, 1)
     common = code_limit(whole, 0 * whole, layer.function, clips) / ONE
-    if alike:
+    if alike is not None:
         return np.repeat(common, layer.outputs)
     found: Real = code_limit(values, 0 * values, layer.function, clips) / ONE
     # A channel that hardly ever was anything may be something, and its weights must have scales.
@@ -455,6 +505,10 @@ def corrected(
     codes = {INPUT: np.full(graph.shape[2], graph.code)}
     for one, weights in zip(layers, programmed, strict=True):
         layer, known = one.layer, samples[one.layer.name]
+        if layer.only_pools:
+            codes[layer.name] = one.code
+            found.append(one)
+            continue
         step, row_codes = one.step, _row_codes(graph, layer, codes)
         exact = np.array(layer.bias)
         tiles = []

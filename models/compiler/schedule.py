@@ -10,8 +10,10 @@ The instructions have the timing of the contract; units whose latency varies by 
 a typical one. Links are free: packets that meet are not modelled.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -69,7 +71,9 @@ class Timing:
     ----------
     image_ends : cycle in which the host has the last vector of each image
     cycles : in which the last program has come to its end
-    windows : cycles in which those of the crossbar begin, by node
+    windows : cycles in which those of the crossbar begin, by node; of cores that only pool, those
+        in which they are gathered
+    pools : nodes of such cores
     window_cycles : of a window
     used : most vectors that were in each ring at once, by node and object
     sent : flits by node and route
@@ -78,11 +82,12 @@ class Timing:
     image_ends: list[int]
     cycles: int
     windows: dict[int, list[int]]
+    pools: frozenset[int]
     window_cycles: int
     used: dict[tuple[int, int], int]
     sent: dict[tuple[int, int], int]
 
-    @property
+    @cached_property
     def cycles_per_image(self) -> float:
         """Of images that follow one another without a gap, in the slowest core.
 
@@ -96,7 +101,7 @@ class Timing:
 
     def busy(self, node: int) -> float:
         """Part of the cycles in which a core's crossbar integrates, images without a gap."""
-        windows = len(self.windows[node]) / len(self.image_ends)
+        windows = 0 if node in self.pools else len(self.windows[node]) / len(self.image_ends)
         return windows * self.window_cycles / self.cycles_per_image
 
 
@@ -109,6 +114,8 @@ class _Ring:
     """Node of its producer."""
     hops: int
     """Routers from its producer, and back."""
+    slots: range
+    """That it covers."""
     arrivals: list[int]
     needs: list[int]
     frees: list[int]
@@ -118,10 +125,12 @@ class _Ring:
     """Cycle and vectors, counted on from the first frame, of every RELEASE."""
 
     @classmethod
-    def of(cls, descriptor: ObjectDescriptor, maker: int, hops: int) -> "_Ring":
+    def of(cls, descriptor: ObjectDescriptor, maker: int, hops: int, config: CoreConfig) -> "_Ring":
         places = [*np.ndindex(descriptor.out_height, descriptor.out_width)]
+        first, last = descriptor.base, descriptor.base + descriptor.size - 1
+        slots = range(first // config.blocks, min(last // config.blocks + 1, config.slots))
         return cls(
-            descriptor, maker, hops, [0] * descriptor.arrived,
+            descriptor, maker, hops, slots, [0] * descriptor.arrived,
             [max(0, descriptor.need(*place)) for place in places],
             [descriptor.dead(*place) for place in places],
         )  # fmt: skip
@@ -197,6 +206,7 @@ class _Core:
     pending: tuple[int, int, int] | None = None
     """Program counter, cycle and flits of a SEND that waits for credits."""
     windows: list[int] = field(default_factory=list)
+    only_pools: bool = False
     halted: bool = False
 
 
@@ -213,7 +223,7 @@ class _Chip:
                 if entry.enable:
                     (maker,) = destinations(chip.noc, entry)
                     hops = links(chip, maker, node) + 1
-                    self._rings[node, number] = _Ring.of(entry, maker, hops)
+                    self._rings[node, number] = _Ring.of(entry, maker, hops, self._config)
         for node, table in tables.items():
             for number, route in enumerate(table.routes):
                 self._add_route(node, number, route)
@@ -223,8 +233,14 @@ class _Chip:
         }
         self._host = chip.host
         self._packets = self._host_packets(images)
+        self._packet = next(self._packets, None)
         self._host_time = 0
-        self.results: list[int] = []
+        # Nodes that have got something since they were last looked at.
+        self._awake = deque([self._host, *self._cores])
+        self._waiting = set(self._awake)
+        self._masks: dict[tuple[int, int], list[_Ring]] = {}
+        # Cycles in which the host has vectors, by its object.
+        self._results: dict[int, list[int]] = {}
 
     def _add_route(self, node: int, number: int, route: RouteDescriptor) -> None:
         consumers = [
@@ -241,7 +257,9 @@ class _Chip:
         lanes, slots = self._config.post_lanes, self._config.slots
         words = [-(-one.col_count // lanes) for one in stage.segments()]
         code = [decode(word) for word in program]
-        return _Core(stage.node, code, words, [0] * slots, [0] * slots)
+        return _Core(
+            stage.node, code, words, [0] * slots, [0] * slots, only_pools=stage.layer.only_pools
+        )  # fmt: skip
 
     def _host_packets(self, images: int) -> Iterator[tuple[int, int]]:
         """Route and flits of every packet in the order in which the host sends them."""
@@ -254,33 +272,44 @@ class _Chip:
 
     def run(self) -> None:
         """Let all go on until none can."""
-        packet = next(self._packets, None)
-        while True:
-            moved = False
-            while packet is not None:
-                credit = self._routes[self._host, packet[0]].credit()
-                if credit is None:
-                    break
-                begin = max(self._host_time, credit)
-                self._deliver(self._host, packet[0], begin, packet[1])
-                self._host_time = begin + packet[1] + HOST
-                packet, moved = next(self._packets, None), True
-            for core in self._cores.values():
-                before = core.time, core.sender
-                self._advance(core)
-                moved |= (core.time, core.sender) != before
-            if not moved:
-                break
+        while self._awake:
+            node = self._awake.popleft()
+            self._waiting.discard(node)
+            if node == self._host:
+                self._send_packets()
+            else:
+                self._advance(self._cores[node])
         if not all(core.halted for core in self._cores.values()):
             raise Deadlock(self._circle())
 
+    def _wake(self, node: int) -> None:
+        if node not in self._waiting:
+            self._waiting.add(node)
+            self._awake.append(node)
+
+    def _send_packets(self) -> None:
+        """Send what the host has, until it must wait for credits."""
+        while self._packet is not None:
+            route, flits = self._packet
+            credit = self._routes[self._host, route].credit()
+            if credit is None:
+                return
+            begin = max(self._host_time, credit)
+            self._deliver(self._host, route, begin, flits)
+            self._host_time = begin + flits + HOST
+            self._packet = next(self._packets, None)
+
     def timing(self, images: int) -> Timing:
         """Of a run that has come to its end."""
-        vectors = len(self.results) // images
+        ends = [
+            max(times[(at + 1) * len(times) // images - 1] for times in self._results.values())
+            for at in range(images)
+        ]  # fmt: skip
         return Timing(
-            image_ends=[self.results[(at + 1) * vectors - 1] for at in range(images)],
+            image_ends=ends,
             cycles=max(core.time for core in self._cores.values()),
             windows={node: core.windows for node, core in self._cores.items()},
+            pools=frozenset(node for node, core in self._cores.items() if core.only_pools),
             window_cycles=self._config.window_cycles,
             used={key: ring.most() for key, ring in self._rings.items() if key[0] != self._host},
             sent={key: route.flits for key, route in self._routes.items()},
@@ -294,8 +323,10 @@ class _Chip:
         for (to, entry), hops in zip(route.consumers, route.hops, strict=True):
             at = begin + SENT + hops + flits
             self._rings[to, entry].arrivals.append(at)
-            if to == self._host:
-                self.results.append(at)
+            if to != self._host:
+                self._wake(to)
+            else:
+                self._results.setdefault(entry, []).append(at)
                 self._grant(self._rings[to, entry], at, 1)
 
     def _grant(self, ring: _Ring, at: int, count: int) -> None:
@@ -304,6 +335,7 @@ class _Chip:
         route = self._routes.get((ring.maker, entry.route))
         if route is not None and count:
             route.credits[entry.member] += [at + ring.hops + SENT] * count
+            self._wake(ring.maker)
 
     def _advance(self, core: _Core) -> None:
         """Let a program go on until it must wait for a token."""
@@ -350,10 +382,12 @@ class _Chip:
         return any(ring.descriptor.partial for ring in self._masked(core, mask))
 
     def _masked(self, core: _Core, mask: int) -> list[_Ring]:
-        return [
-            self._rings[core.node, number]
-            for number in range(mask.bit_length()) if mask >> number & 1
-        ]  # fmt: skip
+        found = self._masks.get((core.node, mask))
+        if found is None:
+            numbers = [number for number in range(mask.bit_length()) if mask >> number & 1]
+            found = [self._rings[core.node, number] for number in numbers]
+            self._masks[core.node, mask] = found
+        return found
 
     def _issue(self, core: _Core, opcode: Opcode, given: dict[str, int]) -> bool:
         """Issue an instruction; False if it has to wait for a token."""
@@ -399,23 +433,18 @@ class _Chip:
 
     def _gather(self, core: _Core, given: dict[str, int]) -> int | None:
         ring = self._rings[core.node, given["object"]]
-        slot, entry = given["destination"], ring.descriptor
-        slots = self._slots(entry)
+        slot, entry, slots = given["destination"], ring.descriptor, ring.slots
         at = ring.ready(max(core.time, core.unit, core.writes[slot], core.reads[slot]))
         if at is None:
             return None
         at = max([at, *(core.writes[one] for one in slots)])
+        if core.only_pools:
+            core.windows.append(at)
         core.unit = at + _gather_cycles(entry, given, self._config)
         core.writes[slot] = core.unit
         for one in slots:
             core.reads[one] = max(core.reads[one], core.unit)
         return at
-
-    def _slots(self, entry: ObjectDescriptor) -> range:
-        """Slots that a ring covers."""
-        blocks = self._config.blocks
-        last = (entry.base + entry.size - 1) // blocks
-        return range(entry.base // blocks, min(last + 1, self._config.slots))
 
     def _activate(self, core: _Core, given: dict[str, int]) -> int:
         slot, words = given["destination"], core.words[given["segment"]]

@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from phasecore.models.compiler.graph import INPUT, MEANS, Graph, GraphLayer
+from phasecore.models.compiler.graph import INPUT, MEANS, Graph, GraphLayer, Pool
+from phasecore.models.compiler.windows import LayerInput
 from phasecore.models.golden.arithmetic import Int
 from phasecore.rtl.spec.core import CoreConfig
-from phasecore.rtl.spec.instructions import GROUP
+from phasecore.rtl.spec.instructions import GROUP, Function
 
 __all__ = ["RowTile", "long_input", "row_tiles", "split_columns"]
 
@@ -31,7 +32,7 @@ class RowTile:
     ----------
     channels : of the layer's pixels, that it reads
     rows : of the im2col matrix of these channels
-    copies : of these rows on the crossbar
+    copies : of these rows on the crossbar; none of a layer without weights
     pitch : from the first row of a copy to that of the next one
     """
 
@@ -66,6 +67,9 @@ def row_tiles(graph: Graph, layer: GraphLayer, config: CoreConfig) -> list[RowTi
 
     Raises ``ValueError``, naming the layer, if there is no room for the copies that it must have.
     """
+    if layer.only_pools:
+        rows = range(layer.columns)
+        return [RowTile(rows, rows, 0, len(rows))]
     found, block = [], config.post_lanes
     most = config.rows // (block * layer.copies) * block if layer.copies > 1 else config.rows
     if not most:
@@ -105,7 +109,7 @@ def _parts(graph: Graph, layer: GraphLayer, lines: int, rows: int) -> Iterator[r
     used[0] |= not used.any()
     if layer.parts > 1 and not layer.joined:
         whole = reads.channels // layer.parts
-        fit = max(1, rows // (reads.kernel[0] * reads.kernel[1] * whole))
+        fit = max(1, rows // (reads.pixels * whole))
         count = -(-layer.parts // fit)
         size = -(-layer.parts // count) * whole
         parts = [
@@ -140,13 +144,17 @@ def split_columns(graph: Graph, config: CoreConfig) -> Graph:
 
     Raises ``ValueError``, naming the layer, if a residual would have to be split.
     """
+    graph = _with_means_apart(graph, config)
     parts: dict[str, tuple[str, ...]] = {}
     found: list[GraphLayer] = []
     for layer in graph.layers:
+        sources = [name for source in layer.sources for name in parts.get(source, (source,))]
+        split = replace(graph, layers=tuple(found))
         columns = _columns(layer, config)
+        if layer.only_pools:
+            columns = _pooled_columns([split.channels(name) for name in sources])
         names = tuple(f"{layer.name}:{at}" for at in range(len(columns)))
         parts[layer.name] = names if len(columns) > 1 else (layer.name,)
-        sources = [name for source in layer.sources for name in parts.get(source, (source,))]
         skips: Sequence[str | None] = [None] * len(columns)
         if layer.skip is not None:
             skips = parts.get(layer.skip, (layer.skip,))
@@ -156,18 +164,48 @@ def split_columns(graph: Graph, config: CoreConfig) -> Graph:
                 f" columns, {len(columns)}, not {len(skips)}"
             )
         for at, part in enumerate(columns):
+            # A pool is one of each source.
+            read = sources[at : at + 1] if layer.only_pools else sources
+            reads = replace(layer.reads, channels=len(part)) if layer.only_pools else layer.reads
             found.append(replace(
-                layer, name=parts[layer.name][at], source=sources[0], joined=tuple(sources[1:]),
+                layer, name=parts[layer.name][at], source=read[0], joined=tuple(read[1:]),
+                reads=reads,
                 weights=layer.weights[:, part.start : part.stop],
                 bias=layer.bias[part.start : part.stop],
                 skip=skips[at],
             ))  # fmt: skip
-    if len(parts[graph.layers[-1].name]) > 1:
-        raise ValueError(
-            f"layer {graph.layers[-1].name}: columns of the last layer must be at most"
-            f" {config.cols}, not {graph.layers[-1].columns}"
-        )
+    ends = tuple(name for layer in graph.results for name in parts[layer.name])
+    return replace(graph, layers=tuple(found), ends=ends if len(ends) > 1 else ())
+
+
+def _with_means_apart(graph: Graph, config: CoreConfig) -> Graph:
+    """The same, means of frames of more columns than lines can be pooled behind being layers of
+    their own: the others need not be on more crossbars for it."""
+    found: list[GraphLayer] = []
+    for layer in graph.layers:
+        if layer.pool is not Pool.FRAME or layer.columns <= _pooled_lines(config):
+            found.append(layer)
+            continue
+        rows, cols = layer.reads.iterations
+        reads = LayerInput(height=rows, width=cols, channels=layer.columns, largest=True)
+        found.append(replace(layer, name=f"{layer.name}-sums", pool=Pool.NONE))
+        found.append(GraphLayer(
+            name=layer.name, source=found[-1].name, reads=reads, pool=Pool.FRAME,
+            weights=np.zeros((0, layer.columns)), bias=np.zeros(layer.columns),
+            function=Function.IDENTITY,
+        ))  # fmt: skip
     return replace(graph, layers=tuple(found))
+
+
+def _pooled_lines(config: CoreConfig) -> int:
+    """Most columns whose mean is taken beside them: it takes the lines behind."""
+    return config.lines // 2 // GROUP * GROUP
+
+
+def _pooled_columns(channels: Sequence[int]) -> list[range]:
+    """Columns of a pool by source."""
+    ends = np.cumsum(channels).tolist()
+    return [range(end - count, end) for end, count in zip(ends, channels, strict=True)]
 
 
 def _columns(layer: GraphLayer, config: CoreConfig) -> list[range]:
@@ -175,8 +213,7 @@ def _columns(layer: GraphLayer, config: CoreConfig) -> list[range]:
     total = layer.columns
     most = config.cols // GROUP * GROUP
     if layer.pool in MEANS:
-        # Lines behind those of the columns take what is pooled.
-        most = config.lines // 2 // GROUP * GROUP
+        most = _pooled_lines(config)
     if layer.groups > 1 or total <= GROUP:
         return [range(total)]
     return [range(first, min(first + most, total)) for first in range(0, total, most)]

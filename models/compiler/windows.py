@@ -48,6 +48,9 @@ class LayerInput:
     block: tuple[int, int] = (1, 1)
     """Positions, in rows and columns, of an iteration: those that are pooled into one."""
 
+    largest: bool = False
+    """A window is one pixel, the largest of the kernel's in every channel."""
+
     packed: bool = False
     """A vector is a row of pixels, its horizontal padding with it, or a piece of a row.
 
@@ -65,7 +68,7 @@ class LayerInput:
         for name, value, low, high in (
             ("height", self.height, 1, 1023),
             ("width", self.width, 1, 1023),
-            ("channels", self.channels, 1, 1023),
+            ("channels", self.channels, 1, 65535),
             ("stride of rows", self.stride[0], 1, 15),
             ("stride of columns", self.stride[1], 1, 15),
             ("kernel height", self.kernel[0], 1, rows),
@@ -83,6 +86,8 @@ class LayerInput:
         for name, block, count in zip(("rows", "columns"), self.block, self.positions, strict=True):
             if block > count:
                 raise ValueError(f"{name} of a block must be at most {count}, not {block}")
+        if self.packed and self.largest:
+            raise ValueError("packed rows must not be pooled: their padding would count as zeros")
 
     @property
     def positions(self) -> tuple[int, int]:
@@ -102,7 +107,12 @@ class LayerInput:
     @property
     def matrix_rows(self) -> int:
         """Rows of the im2col matrix."""
-        return self.kernel[0] * self.kernel[1] * self.channels
+        return self.pixels * self.channels
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of a window: those of the kernel, or the largest of them."""
+        return 1 if self.largest else self.kernel[0] * self.kernel[1]
 
     @property
     def places(self) -> list[tuple[int, int]]:
@@ -142,7 +152,7 @@ class LayerInput:
 
 def window_object(
     config: CoreConfig, layer: LayerInput, *, base: int, size: int | None = None, ahead: int = 0,
-    tile: tuple[int, int] | None = None, largest: bool = False, **fields: int,
+    tile: tuple[int, int] | None = None, **fields: int,
 ) -> ObjectDescriptor:  # fmt: skip
     """Object whose iterations see the windows of a layer.
 
@@ -153,9 +163,7 @@ def window_object(
     base : first word of the ring
     size : words of the ring; None takes as many as the windows need
     ahead : vectors for which there must be room beside those that the windows need
-    tile : rows [a, b) of the layer's matrix, for one crossbar; of the largest of pixels (pooling),
-        channels [a, b); None takes all
-    largest : the windows are for GATHER with ``largest``
+    tile : rows [a, b) of the layer's matrix, for one crossbar; None takes all
     fields : others of the descriptor: producer, route, cursor; with ``sums`` and ``cursor`` 1 the
         windows are for SCATTER (of a layer of 1 x 1 pixels for NORMALISE), on a ring in the
         accumulators that holds a whole frame
@@ -167,15 +175,13 @@ def window_object(
         than a vector, a ring that the memory has no room for, or with too little room for the
         windows
     """
-    if largest and layer.packed:
-        raise ValueError("packed rows must not be pooled: their padding would count as zeros")
     if not layer.packed and layer.channels > config.lines:
         raise ValueError(f"channels must be at most {config.lines}, not {layer.channels}")
     pitch = layer.pitch(config)
     given: dict[str, int] = {
         "base": base, "pitch": pitch, "height": layer.height, "width": layer.row_vectors(config),
         "out_height": layer.iterations[0], "out_width": layer.iterations[1],
-        "stride_row": layer.block[0] * layer.stride[0], **_tile(config, layer, tile, largest),
+        "stride_row": layer.block[0] * layer.stride[0], **_tile(config, layer, tile),
         **fields,
     }  # fmt: skip
     if given.get("sums"):
@@ -245,11 +251,9 @@ def check_rings(config: CoreConfig, objects: Sequence[ObjectDescriptor]) -> None
                 )
 
 
-def _tile(
-    config: CoreConfig, layer: LayerInput, tile: tuple[int, int] | None, largest: bool
-) -> dict[str, int]:
+def _tile(config: CoreConfig, layer: LayerInput, tile: tuple[int, int] | None) -> dict[str, int]:
     """Fields of the pixels of a tile, and of the vectors that they lie in."""
-    total = layer.channels if largest else layer.matrix_rows
+    total = layer.matrix_rows
     first, end = (0, total) if tile is None else tile
     if not 0 <= first < end <= total:
         raise ValueError(f"tile must be part of 0..{total}, not {first}..{end}")
@@ -270,7 +274,7 @@ def _tile(
         }  # fmt: skip
     row = col = 0
     skip = first
-    if not largest:
+    if not layer.largest:
         pixel, skip = divmod(first, layer.channels)
         last = (end - 1) // layer.channels
         (row, col), (last_row, last_col) = divmod(pixel, cols), divmod(last, cols)

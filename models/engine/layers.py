@@ -102,6 +102,12 @@ class Layers:
         tensors: dict[str, Codes] = {INPUT: images.astype(np.int8)}
         for one, cores in self._layers.values():
             layer = one.layer
+            if layer.only_pools:
+                pixels = self._graph.windows(layer, tensors).reshape(-1, layer.columns)
+                found = self._pooled(cores[-1], one, pixels)
+                tensors[layer.name] = found.reshape(len(images), -1)
+                yield one, tensors[layer.name]
+                continue
             windows = _in_blocks(layer, self._graph.windows(layer, tensors))
             sums = np.zeros((len(windows), layer.columns), dtype=np.int32)
             for tile, core in zip(one.tiles, cores, strict=True):
@@ -121,9 +127,8 @@ class Layers:
             yield one, tensors[layer.name]
 
     def outputs(self, images: Images) -> Codes:
-        """Output codes of the last layer, shape (images, codes)."""
-        *_, (_, found) = self.run(images)
-        return found
+        """Output codes, shape (images, codes)."""
+        return self._graph.output({one.layer.name: codes for one, codes in self.run(images)})
 
     def counts(self) -> dict[str, int]:
         """What all cores have clipped so far."""

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phasecore.models.compiler.network import ONE
 from phasecore.models.engine.jit import compiled
+from phasecore.models.golden.fixed_point import CODE_MAX
 from phasecore.models.training.float_reference import FloatTwin
 
 __all__ = ["CompiledFloatTwin"]
@@ -39,7 +39,7 @@ def _train(
     """Learn ``images`` in order; the last of each layer's ``values`` but the last's is the bias."""
     for k in range(len(images)):
         for i in range(images.shape[1]):
-            values[0][i] = images[k, i] / ONE
+            values[0][i] = images[k, i] / CODE_MAX
         for index in range(len(weights)):
             _forward(weights[index], values[index], values[index + 1])
         last = len(weights) - 1

@@ -14,7 +14,7 @@ from phasecore.rtl.interface.head import CreditRoute
 from phasecore.rtl.interface.route_credits import MemberCredits
 from phasecore.rtl.lib.sram import Sram
 from phasecore.rtl.noc.link import Link
-from phasecore.rtl.spec.chip import BRIDGE_FLITS, ChipConfig
+from phasecore.rtl.spec.chip import ChipConfig
 
 __all__ = ["BridgeReceiver"]
 
@@ -60,7 +60,7 @@ class BridgeReceiver(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        m.submodules.buffer = buffer = Sram(width=64, depth=BRIDGE_FLITS)
+        m.submodules.buffer = buffer = Sram(width=64, depth=config.bridge_flits)
         m.submodules.intake = intake = MessageIntake(config)
         m.submodules.results = results = ResultSender(config)
         m.submodules.objects = objects = DescriptorTable(
@@ -70,10 +70,10 @@ class BridgeReceiver(wiring.Component):
         connect(m, results.axis, flipped(self.axis))
         connect(m, results.grants, flipped(self.grants))
         # One bit per possible number, so that no number is outside.
-        used, enabled = Signal(range(BRIDGE_FLITS + 1)), Signal(16)
+        used, enabled = Signal(range(config.bridge_flits + 1)), Signal(16)
         m.d.sync += used.eq(used + intake.taken - results.freed)
         m.d.comb += [
-            intake.room.eq(BRIDGE_FLITS - used),
+            intake.room.eq(config.bridge_flits - used),
             intake.front.eq(results.front),
             results.whole.eq((used != 0) & ~intake.arriving),
             buffer.w_en.eq(intake.w_en),

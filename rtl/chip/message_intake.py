@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from phasecore.rtl.interface.head import HeadFlit
 from phasecore.rtl.interface.route_credits import MemberCredits
 from phasecore.rtl.noc.link import Flit, Link
-from phasecore.rtl.spec.chip import BRIDGE_FLITS, ChipConfig
+from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.messages import MessageKind
 from phasecore.rtl.spec.registers.table import FaultCode
 
@@ -18,19 +18,20 @@ __all__ = ["BufferEntry", "MessageIntake"]
 class BufferEntry(data.StructLayout):
     """First word of a packet in the buffer; ``good`` = 0: cancelled, to be passed over."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: ChipConfig) -> None:
+        flits = range(config.bridge_flits)
         super().__init__({
-            "good": 1, "flits": range(BRIDGE_FLITS), "object": 4, "last": 1, "start": 8, "trim": 3,
+            "good": 1, "flits": flits, "object": 4, "last": 1, "start": 8, "trim": 3,
         })  # fmt: skip
 
 
 class _Channel(data.StructLayout):
     """State of a channel inside a packet: where its head is and its next flit goes."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: ChipConfig) -> None:
+        flits = range(config.bridge_flits)
         super().__init__({
-            "active": 1, "drop": 1, "head": range(BRIDGE_FLITS), "next": range(BRIDGE_FLITS),
-            "flits": range(BRIDGE_FLITS),
+            "active": 1, "drop": 1, "head": flits, "next": flits, "flits": flits,
         })  # fmt: skip
 
 
@@ -61,12 +62,12 @@ class MessageIntake(wiring.Component):
         super().__init__(
             {
                 "link": In(Link(config.noc)),
-                "room": In(range(BRIDGE_FLITS + 1)),
+                "room": In(range(config.bridge_flits + 1)),
                 "taken": Out(8),
                 "w_en": Out(1),
-                "w_address": Out(range(BRIDGE_FLITS)),
+                "w_address": Out(range(config.bridge_flits)),
                 "w_data": Out(64),
-                "front": In(range(BRIDGE_FLITS)),
+                "front": In(range(config.bridge_flits)),
                 "arriving": Out(1),
                 "object": Out(4),
                 "known": In(1),
@@ -82,11 +83,11 @@ class MessageIntake(wiring.Component):
         m = Module()
         link, noc = self.link, self.config.noc
         valid, vc, flit = Signal(), Signal.like(link.vc), Signal(Flit(noc))
-        channels = Signal(data.ArrayLayout(_Channel(), noc.virtual_channels))
-        channel, after = Signal(_Channel()), Signal(_Channel())
+        channels = Signal(data.ArrayLayout(_Channel(self.config), noc.virtual_channels))
+        channel, after = Signal(_Channel(self.config)), Signal(_Channel(self.config))
         end, head = Signal.like(self.front), Signal(HeadFlit())
         flits, lines = Signal(8), Signal(12)
-        cancelled, entry = Signal(BufferEntry()), Signal(BufferEntry())
+        cancelled, entry = Signal(BufferEntry(self.config)), Signal(BufferEntry(self.config))
         # An excess of credits is known a cycle later than other errors, of which a head has one.
         found, told = Signal(8), Signal(8)
         m.d.sync += [told.eq(found), valid.eq(link.valid), vc.eq(link.vc), flit.eq(link.flit)]

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from phasecore.rtl.chip.message_intake import BufferEntry
 from phasecore.rtl.core.control.load_unit import AxiStream, PacketHeader
 from phasecore.rtl.interface.head import CreditRoute
-from phasecore.rtl.spec.chip import BRIDGE_FLITS, ChipConfig
+from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.instructions import GROUP, PACKET_MAGIC, PacketKind
 
 __all__ = ["ResultSender"]
@@ -35,15 +35,16 @@ class ResultSender(wiring.Component):
     """
 
     def __init__(self, config: ChipConfig):
+        self.config = config
         super().__init__(
             {
                 "axis": Out(AxiStream(config.core)),
                 "grants": Out(stream.Signature(CreditRoute())),
-                "front": Out(range(BRIDGE_FLITS)),
+                "front": Out(range(config.bridge_flits)),
                 "whole": In(1),
-                "freed": Out(range(BRIDGE_FLITS + 1)),
+                "freed": Out(range(config.bridge_flits + 1)),
                 "r_en": Out(1),
-                "r_address": Out(range(BRIDGE_FLITS)),
+                "r_address": Out(range(config.bridge_flits)),
                 "r_data": In(64),
                 "object": Out(4),
                 "enabled": In(1),
@@ -54,9 +55,10 @@ class ResultSender(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         axis, grants, front = self.axis, self.grants, self.front
-        entry, kept = BufferEntry()(self.r_data[: BufferEntry().size]), Signal(BufferEntry())
+        layout = BufferEntry(self.config)
+        entry, kept = layout(self.r_data[: layout.size]), Signal(layout)
         header = Signal(PacketHeader())
-        left, last = Signal(range(GROUP * BRIDGE_FLITS)), Signal()
+        left, last = Signal(range(GROUP * self.config.bridge_flits)), Signal()
         place = Signal.like(front)
         m.d.comb += [
             header.kind.eq(PacketKind.RESULT),

@@ -8,10 +8,7 @@ from phasecore.rtl.spec.core import DEFAULT, SMALL, TINY, CoreConfig
 from phasecore.rtl.spec.noc import NocConfig
 from phasecore.rtl.spec.parameters import Parameters, integer, part
 
-__all__ = ["BRIDGE_FLITS", "CHIPS", "ChipConfig"]
-
-BRIDGE_FLITS = 64
-"""Flits, heads included, that the host bridge holds for the host."""
+__all__ = ["CHIPS", "ChipConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +32,9 @@ class ChipConfig(Parameters):
 
     host_objects: int = integer(8, 1, 16)
     """Objects of the host, filled by routes of the cores."""
+
+    bridge_flits: int = integer(64, 64, 512, power_of_two=True)
+    """Flits, heads included, that the host bridge holds for the host."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,6 +13,7 @@ import numpy as np
 from phasecore.models.compiler.graph import Graph
 from phasecore.models.compiler.mapping.inference import InferenceMapping
 from phasecore.models.compiler.onnx_graph import load_graph
+from phasecore.models.compiler.placement import PlannedMesh
 from phasecore.models.compiler.quantise import blank
 from phasecore.models.compiler.schedule import Timing, schedule
 from phasecore.models.compiler.traffic import descriptor_bytes, hops, link_flits, ring_bytes
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         args.model, name=args.model.stem, dataset="none", largest=1, layers=args.layers,
         drop=args.allow_drop,
     )  # fmt: skip
-    graph, chip = fitted(args, graph, topology=args.topology, copies=args.copies)
+    graph, chip = fitted(args, graph, topology=args.topology, copies=args.copies, planned=True)
     with working(f"mapping {graph.name}"):
         mapping = InferenceMapping(graph, blank(graph, chip.core), chip, IDEAL)
         timing, alone = schedule(mapping, IMAGES), schedule(mapping, 1)
@@ -74,17 +75,22 @@ def _sizes(graph: Graph, mapping: InferenceMapping) -> dict[str, Any]:
     core, stages = mapping.config, mapping.stages
     weights = sum(int(np.count_nonzero(layer.weights)) for layer in graph.layers)
     texts, rings = descriptor_bytes(mapping).values(), ring_bytes(mapping).values()
+    products = [stage for stage in stages if not stage.layer.only_pools]
+    cells = len(products) * core.rows * core.cols
+    noc = mapping.hardware.noc
     return {
-        "crossbars": len(stages),
+        "crossbars": len(products),
+        "cores": len(stages),
+        "planned_chips": noc.chips if isinstance(noc, PlannedMesh) else None,
         "weights": weights,
-        "utilisation": round(weights / (len(stages) * core.rows * core.cols), 4),
+        "utilisation": round(weights / cells, 4),
         "utilisation_with_copies": round(
             sum(
                 stage.tile.copies * int(np.count_nonzero(
                     stage.layer.weights[stage.tile.index(stage.layer)]
                 ))
-                for stage in stages
-            ) / (len(stages) * core.rows * core.cols), 4,
+                for stage in products
+            ) / cells, 4,
         ),
         "descriptor_bytes_per_core": round(sum(texts) / len(stages), 1),
         "descriptor_bytes_most": max(texts),
@@ -105,7 +111,9 @@ def _times(mapping: InferenceMapping, timing: Timing, alone: Timing) -> dict[str
         "cycles_per_image": round(timing.cycles_per_image, 1),
         "cycles_of_one_image": alone.image_ends[0],
         "images_per_second_at_1_ghz": round(1e9 / timing.cycles_per_image, 1),
-        "window_slots_per_image": max(len(alone.windows[stage.node]) for stage in mapping.stages),
+        "window_slots_per_image": max(
+            len(starts) for node, starts in alone.windows.items() if node not in alone.pools
+        ),
         "stages": [
             {
                 "name": stage.name, "node": stage.node, "rows": len(stage.tile.rows),
@@ -149,6 +157,13 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
         f" {100 * result['utilisation']:.1f} % in use, with copies"
         f" {100 * result['utilisation_with_copies']:.1f} %"
     )
+    if pools := result["cores"] - result["crossbars"]:
+        yield f"cores that only pool       {pools}"
+    if result["planned_chips"]:
+        yield (
+            f"planned                    {result['planned_chips']} chips of 8 x 8 nodes, as if"
+            " links between them were links inside: nothing of that size is generated"
+        )
     yield "programs                   come to an end, with every timing"
     yield (
         f"cycles per image           {result['cycles_per_image']:,.0f} without a gap, one alone"

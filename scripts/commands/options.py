@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from phasecore.models.compiler.flits import message_flits
 from phasecore.models.compiler.graph import Graph
 from phasecore.models.compiler.mapping import map_network
 from phasecore.models.compiler.network import Network
 from phasecore.models.compiler.networks import CORE_NETWORKS, NETWORKS
 from phasecore.models.compiler.onnx_graph import DROPPED
-from phasecore.models.compiler.placement import MOST_CORES, graph_chip
+from phasecore.models.compiler.placement import MOST_CORES, MOST_PLANNED, graph_chip
 from phasecore.models.compiler.tile import long_input, row_tiles, split_columns
 from phasecore.models.compiler.trainable import named_network
 from phasecore.models.golden.device import IDEAL, PROFILES, DeviceProfile
@@ -243,10 +244,12 @@ def add_timeline(parser: argparse._ActionsContainer) -> None:
 
 
 def fitted(
-    args: argparse.Namespace, graph: Graph, *, topology: str = "mesh", copies: int = 1
-) -> tuple[Graph, ChipConfig]:
+    args: argparse.Namespace, graph: Graph, *, topology: str = "mesh", copies: int = 1,
+    planned: bool = False,
+) -> tuple[Graph, ChipConfig]:  # fmt: skip
     """A graph in layers that fit ``--config`` and ``--devices``, with at least so many copies of
-    every weight, and as small a chip as has a core for every tile."""
+    every weight, and as small a chip as has a core for every tile; ``planned``: there may be no
+    chip of that size."""
     name = args.config_name
     core = CHIPS[name or "default"].core if name is None or name in CHIPS else args.config
     if args.devices:
@@ -254,14 +257,17 @@ def fitted(
     layers = tuple(replace(layer, copies=copies) for layer in graph.layers)
     graph = split_columns(long_input(replace(graph, layers=layers), core), core)
     cores = np.cumsum([len(row_tiles(graph, layer, core)) for layer in graph.layers])
-    most = MOST_CORES[topology]
+    most = MOST_PLANNED if planned and topology == "mesh" else MOST_CORES[topology]
     if cores[-1] > most:
         fit = int(np.searchsorted(cores, most, side="right"))
+        plans = "" if planned or topology != "mesh" else "; phasecore map plans all of them"
         raise ValueError(
-            f"{graph.name} needs {cores[-1]} crossbars of {core.rows} x {core.cols}; a {topology}"
+            f"{graph.name} needs {cores[-1]} cores of {core.rows} x {core.cols}; a {topology}"
             f" has at most {most}: the first {fit} of {len(cores)} layers fit (--layers {fit})"
+            f"{plans}"
         )
-    return graph, graph_chip(core, int(cores[-1]), topology)
+    flits = sum(message_flits(layer.outputs, core) for layer in graph.results)
+    return graph, graph_chip(core, int(cores[-1]), topology, flits)
 
 
 def load_data(args: argparse.Namespace, network: Network) -> Dataset:

@@ -139,13 +139,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for profile in args.profile or (IDEAL, PCM):
         runs += _runs(graph, chip, profile, samples, args, None if runs else path)
     tiles = [len(row_tiles(graph, layer, chip.core)) for layer in graph.layers]
+    crossbars = sum(
+        count for layer, count in zip(graph.layers, tiles, strict=True) if not layer.only_pools
+    )
     cells = sum(layer.weights.size for layer in graph.layers)
     rtl = [one["rtl"] for one in runs if "rtl" in one]
     result = results.record(
         command=args.command, config=chip, seed=args.seed, network=graph.name,
         dataset=samples.name, images=len(samples.images), calibration=len(samples.calibration),
-        crossbars=sum(tiles),
-        utilisation=round(cells / (sum(tiles) * chip.core.rows * chip.core.cols), 4),
+        crossbars=crossbars,
+        utilisation=round(cells / (crossbars * chip.core.rows * chip.core.cols), 4),
         weights=int(sum(np.count_nonzero(layer.weights) for layer in graph.layers)),
         layers=[
             {"name": layer.name, "tiles": count, "rows": layer.reads.matrix_rows,

@@ -5,7 +5,6 @@ import random
 
 import cocotb
 
-from phasecore.rtl.spec.chip import BRIDGE_FLITS
 from phasecore.rtl.spec.instructions import CREDITS_MAX, MEMBERS
 from phasecore.rtl.spec.messages import MessageKind, message_fields, message_head
 from phasecore.rtl.spec.packets import HEADER as FLIT_HEADER
@@ -36,7 +35,7 @@ async def messages_become_results(dut, duty, pauses):
     bench = await start(dut, duty=duty, pauses=pauses)
     for index in range(CHIP.host_objects):
         await bench.define(index, random_object())
-    made, free = [[] for _ in CHANNELS], BRIDGE_FLITS
+    made, free = [[] for _ in CHANNELS], CHIP.bridge_flits
     credits, expected, cancelled = [], [], 0
     for _ in range(100):
         vc, number = random.choice(CHANNELS), random.randrange(CHIP.host_objects)
@@ -45,7 +44,7 @@ async def messages_become_results(dut, duty, pauses):
         cancel = cancel if cancel < len(words) else 0
         while free < len(words):
             await bench.settle()
-            free = BRIDGE_FLITS
+            free = CHIP.bridge_flits
         free -= len(words)
         bench.router.send(vc, words, cancel=cancel)
         made[vc].append(None if cancel else result)
@@ -138,7 +137,7 @@ async def a_host_that_does_not_read_stops_its_producers_only(dut):
     await bench.define(0, random_object())
     await bench.define(0, random_route(credits=0))
     bench.sink.pause = True
-    kept, room, dropped = [], BRIDGE_FLITS, 0
+    kept, room, dropped = [], CHIP.bridge_flits, 0
     for _ in range(200):
         vc = random.choice(CHANNELS)
         words, result = random_message(vc, 0)

@@ -7,7 +7,6 @@ from collections import deque
 import cocotb
 from cocotb.triggers import RisingEdge
 
-from phasecore.rtl.spec.chip import BRIDGE_FLITS
 from phasecore.rtl.spec.messages import MESSAGE, MessageKind, message_fields
 from phasecore.rtl.spec.registers.table import FaultCode
 from phasecore.verification.chip.bridge_bench import (
@@ -86,7 +85,7 @@ class Producer:
         if random.random() < 0.4:
             self.bench.router.send(self.vc, [words[0] ^ 15 << MESSAGE["object"].low, *words[1:]])
             self.faults += 1
-        elif sum(self.waiting) + len(words) <= BRIDGE_FLITS:
+        elif sum(self.waiting) + len(words) <= CHIP.bridge_flits:
             self.bench.router.send(self.vc, words)
             self.waiting.append(len(words))
             self.results.append(result)
@@ -161,7 +160,7 @@ async def one_flit_per_cycle(dut):
     assert cycles <= count * per_packet, f"{cycles} cycles for {flits_} flits"
 
     words, _ = random_message(0, 0)
-    fitting = BRIDGE_FLITS // len(words)
+    fitting = CHIP.bridge_flits // len(words)
     for _ in range(fitting):
         bench.router.send(0, words)
     while not int(dut.m_axis__tvalid.value):

@@ -15,6 +15,7 @@ from phasecore.verification.compiler.graphs import (
     tiny_dense,
     tiny_depthwise,
     tiny_joined,
+    tiny_pools,
     tiny_residual,
 )
 from phasecore.verification.cosim.inference import Inference
@@ -31,10 +32,11 @@ CORES = 6
         (tiny_residual, TINY),
         pytest.param(tiny_depthwise, TINY, marks=pytest.mark.full),
         (tiny_joined, TINY),
+        (tiny_pools, TINY),
         pytest.param(residual, graph_chip(CORE, CORES), marks=pytest.mark.full),
         pytest.param(residual, graph_chip(CORE, CORES, "prism"), marks=pytest.mark.full),
     ],
-    ids=["tiny", "depthwise", "joined", "mesh", "prism"],
+    ids=["tiny", "depthwise", "joined", "pools", "mesh", "prism"],
 )
 def test_every_bit_is_the_models(tmp_path, make, chip):
     """Row tiles, strides, projections, means; programmed devices, their noise; two batches."""

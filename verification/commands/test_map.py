@@ -38,10 +38,22 @@ def test_a_network_is_mapped(files, capsys, topology):
 
 
 def test_a_network_that_does_not_fit_says_what_does(files, capsys, monkeypatch):
-    monkeypatch.setitem(MOST_CORES, "mesh", 1)
-    assert main(options(files)) == 1
+    monkeypatch.setitem(MOST_CORES, "prism", 1)
+    assert main(options(files, "--topology", "prism")) == 1
     assert (
-        "halves needs 2 crossbars of 32 x 32; a mesh has at most 1: the first 1 of 2 layers fit"
+        "halves needs 2 cores of 32 x 32; a prism has at most 1: the first 1 of 2 layers fit"
         " (--layers 1)"
     ) in capsys.readouterr().err
     assert not [*(files / "out").glob("*")]
+
+
+def test_more_than_a_chip_is_planned_but_does_not_run(files, capsys, monkeypatch):
+    monkeypatch.setitem(MOST_CORES, "mesh", 1)
+    assert main(options(files)) == 0
+    assert "planned                    1 chips of 8 x 8 nodes" in capsys.readouterr().out
+    result = json.loads((files / "out" / "halves.json").read_text(encoding="utf-8"))
+    assert (result["planned_chips"], result["cores"]) == (1, 2)
+    assert main(["run", *options(files, "--dataset", files / "data.npz", "--overwrite")[1:]]) == 1
+    assert (
+        "a mesh has at most 1: the first 1 of 2 layers fit (--layers 1); phasecore map plans all"
+    ) in capsys.readouterr().err

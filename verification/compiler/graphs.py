@@ -35,6 +35,16 @@ def layer(
     )  # fmt: skip
 
 
+def pool(name, source, **reads):
+    """A layer without weights, which takes the largest of windows."""
+    reads = LayerInput(**reads, largest=True)
+    none = np.zeros((0, reads.channels))
+    return GraphLayer(
+        name=name, source=source, reads=reads, weights=none, bias=none.sum(axis=0),
+        function=Function.IDENTITY,
+    )  # fmt: skip
+
+
 def residual(rng, side=6):
     """Two branches from one tensor, of three layers in two row tiles, and of a projection."""
     half = -(-side // 2)
@@ -146,6 +156,53 @@ def joined(rng, side=5):
     return Graph(name="joined", dataset="none", shape=(side, side, 2), layers=layers)
 
 
+def pools(rng, config=CORE):
+    """Windows of pooling that overlap, of values below 0, too: read by two layers, side by side
+    with another layer, and as the only pixel of a layer's windows; more outputs than columns."""
+    frame = {"height": 5, "width": 5}
+    around = {"kernel": (3, 3), "padding": (1, 1, 1, 1)}
+    layers = (
+        layer(rng, "stem", INPUT, 6, height=9, width=9, channels=1, **around, packed=True,
+              function=Function.TANH),
+        pool("pool", "stem", height=9, width=9, channels=6, **around, stride=(2, 2)),
+        layer(rng, "near", "pool", 5, **frame, channels=6, function=Function.TANH),
+        layer(rng, "far", "pool", 7, **frame, channels=6, **around),
+        pool("most", "near", **frame, channels=5, **around),
+        layer(rng, "both", "far", 40, joined=("most",), **frame, channels=13, **around,
+              largest=True, gaps=(7,), function=Function.IDENTITY),
+    )  # fmt: skip
+    graph = Graph(name="pools", dataset="none", shape=(9, 9, 1), layers=layers)
+    return split_columns(graph, config)
+
+
+def wide_mean(rng, config=CORE):
+    """The mean of a frame of more columns than lines behind them, apart; negative ones, too."""
+    frame = {"height": 3, "width": 4, "channels": 4}
+    layers = (
+        layer(rng, "side", INPUT, 24, **frame, function=Function.IDENTITY),
+        layer(rng, "sum", INPUT, 24, **frame, skip="side", pool=Pool.FRAME, function=Function.TANH),
+        layer(rng, "last", "sum", 36, height=1, width=1, channels=24, function=Function.IDENTITY),
+    )  # fmt: skip
+    graph = Graph(name="wide-mean", dataset="none", shape=(3, 4, 4), layers=layers)
+    return split_columns(graph, config)
+
+
+def tiny_pools(rng):
+    """Two windows that overlap, for five cores of the tiny chip; the output is of two layers."""
+    around = {"kernel": (3, 3), "padding": (1, 1, 1, 1)}
+    layers = (
+        layer(rng, "stem", INPUT, 2, height=4, width=4, channels=1, **around, packed=True,
+              function=Function.TANH),
+        pool("pool", "stem", height=4, width=4, channels=2, **around, stride=(2, 2)),
+        layer(rng, "near", "pool", 3, height=2, width=2, channels=2),
+        layer(rng, "far", "pool", 3, height=2, width=2, channels=2, kernel=(2, 2),
+              padding=(0, 0, 1, 1), largest=True),
+    )  # fmt: skip
+    return Graph(
+        name="tiny-pools", dataset="none", shape=(4, 4, 1), layers=layers, ends=("near", "far")
+    )
+
+
 def reach(rng, side=7):
     """Two branches, one of which is three rows late, side by side and as residuals of each other.
 
@@ -215,6 +272,7 @@ def naive(graph, layers, weights, images, config=CORE):
         [
             _Converter(config, matrix[_rows(one.layer, tile)].astype(np.int64), tile.lsb_log2)
             for tile in one.tiles
+            if not one.layer.only_pools
         ]
         for one, matrix in zip(layers, weights, strict=True)
     ]
@@ -223,7 +281,8 @@ def naive(graph, layers, weights, images, config=CORE):
         tensors = {INPUT: image.astype(np.int64)}
         for one, tiles in zip(layers, converters, strict=True):
             tensors[one.layer.name] = _layer(one, tiles, tensors)
-        found.append(tensors[graph.layers[-1].name])
+        ends = [tensors[end.name].reshape(-1, end.outputs) for end in graph.results]
+        found.append(np.concatenate(ends, axis=1).reshape(-1))
     return np.stack(found)
 
 
@@ -242,11 +301,16 @@ def _layer(one, converters, tensors):
         frame = np.pad(frame, ((0, 0), (0, 0), (0, -frame.shape[2] % 8)))
         part = tensors[tensor].reshape(reads.height, reads.width, -1)
         frame = np.concatenate([frame, part], axis=2)
-    frame = np.pad(frame, ((top, bottom), (left, right), (0, 0)))
+    outside = -128 if reads.largest else 0
+    frame = np.pad(frame, ((top, bottom), (left, right), (0, 0)), constant_values=outside)
     positions = np.zeros((*reads.positions, one.layer.columns), dtype=np.int64)
     for row, col in np.ndindex(reads.positions):
         y, x = row * reads.stride[0], col * reads.stride[1]
-        window = frame[y : y + reads.kernel[0], x : x + reads.kernel[1]].reshape(-1)
+        window = frame[y : y + reads.kernel[0], x : x + reads.kernel[1]]
+        window = window.max((0, 1)) if reads.largest else window.reshape(-1)
+        if one.layer.only_pools:
+            positions[row, col] = window
+            continue
         # Partial sums travel in units of 64.
         sums = 0
         for number, (tile, converter) in enumerate(zip(one.tiles, converters, strict=True)):

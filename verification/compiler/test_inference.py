@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Graphs on a chip give the codes that numpy makes of them, window by window."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from phasecore.models.compiler.flits import message_flits
 from phasecore.models.compiler.graph import INPUT, Graph, Pool, decibels
 from phasecore.models.compiler.mapping.inference import InferenceMapping
-from phasecore.models.compiler.placement import graph_chip
-from phasecore.models.compiler.quantise import _mean, _row_codes, quantise
+from phasecore.models.compiler.placement import graph_chip, multicasts
+from phasecore.models.compiler.quantise import _mean, _row_codes, blank, quantise
 from phasecore.models.compiler.tile import row_tiles, split_columns
 from phasecore.models.compiler.windows import LayerInput
 from phasecore.models.engine.layers import Layers
 from phasecore.models.golden.device import IDEAL, PCM
 from phasecore.models.training.model import make_model
 from phasecore.models.training.programmed import program
+from phasecore.rtl.spec.chip import CHIPS
 from phasecore.rtl.spec.core import DEFAULT
 from phasecore.rtl.spec.instructions import Function
 from phasecore.verification.compiler.graphs import (
@@ -26,9 +29,11 @@ from phasecore.verification.compiler.graphs import (
     means,
     naive,
     pooled,
+    pools,
     reach,
     residual,
     wide,
+    wide_mean,
 )
 
 GRAPHS = {
@@ -44,11 +49,14 @@ GRAPHS = {
     "joined": joined,
     "reach": reach,
     "wide": wide,
+    "pools": pools,
+    "wide mean": wide_mean,
+    "mean alone": lambda rng: _ended(wide_mean(rng), "sum"),
     "largest, packed": lambda rng: _in_rows(pooled(rng)),
 }
 
 
-NO_PRISM = ("joined", "reach", "wide")
+NO_PRISM = ("joined", "reach", "wide", "pools", "wide mean", "mean alone")
 """With more ways than the direct links have."""
 
 
@@ -59,6 +67,12 @@ def _in_rows(graph):
     reads = LayerInput(height=2, width=6, channels=4, kernel=(2, 6))
     last = replace(last, reads=reads, weights=np.resize(last.weights, (reads.matrix_rows, 5)))
     return replace(graph, layers=(first, last)).with_packed_first()
+
+
+def _ended(graph, name):
+    """Up to a layer, whose tensor is the output."""
+    at = [layer.name for layer in graph.layers].index(name)
+    return replace(graph, layers=graph.layers[: at + 1], ends=())
 
 
 def _mean_of_frame(rng):
@@ -106,7 +120,17 @@ def test_codes_are_those_of_numpy(name, topology):
 
 @pytest.mark.parametrize(
     "name",
-    ["residual", "largest, packed", "mean", "means, tanh", "depthwise", "joined", "wide"],
+    [
+        "residual",
+        "largest, packed",
+        "mean",
+        "means, tanh",
+        "depthwise",
+        "joined",
+        "wide",
+        "pools",
+        "wide mean",
+    ],
 )
 def test_whole_layers_have_the_bits_of_programs(name):
     """With the noise of devices and converters, of two batches; and what is counted."""
@@ -138,7 +162,9 @@ def test_whole_layers_have_the_bits_of_programs(name):
         assert counted[0][0] > 0
 
 
-@pytest.mark.parametrize("name", ["residual", "means", "depthwise", "joined", "wide"])
+@pytest.mark.parametrize(
+    "name", ["residual", "means", "depthwise", "joined", "wide", "pools", "wide mean", "mean alone"]
+)
 def test_integers_follow_floating_point(name):
     """Signal to noise of all layers, with what the devices are corrected for."""
     rng = np.random.default_rng(3)
@@ -182,8 +208,11 @@ def test_columns_become_layers_and_rows_tiles():
     narrow = replace(whole.layers[2], weights=whole.layers[2].weights[:, :24], bias=np.zeros(24))
     with pytest.raises(ValueError, match="sum: skip wide must be on as many crossbars"):
         split_columns(replace(whole, layers=(*whole.layers[:2], narrow)), CORE)
-    with pytest.raises(ValueError, match="columns of the last layer must be at most 32, not 40"):
-        split_columns(replace(whole, layers=whole.layers[:2]), CORE)
+    ended = split_columns(replace(whole, layers=whole.layers[:2]), CORE)
+    assert ended.ends == ("wide:0", "wide:1")
+    assert np.allclose(
+        replace(whole, layers=whole.layers[:2]).outputs(images), ended.outputs(images)
+    )
     each, *_ = quantise(graph, images, CORE, PCM)
     for tile in each.tiles:
         own = np.arange(24) // 12 == tile.channels.start // 12
@@ -248,6 +277,39 @@ def test_tiles_in_a_rectangle_get_multicasts():
         assert route.consumers == route.cols.bit_count() * route.rows.bit_count() > 1
     members = [entry.member for tables in mapping.tables.values() for entry in tables.objects]
     assert max(members) == max(route.consumers for route in several) - 1
+
+
+def test_parts_of_the_output_have_room_together():
+    """In the host bridge, however many vectors of each are on their way."""
+    graph = pools(np.random.default_rng(1))
+    layers = blank(graph, CORE)
+    chip = graph_chip(CORE, cores_of(graph))
+    mapping = InferenceMapping(graph, layers, chip, IDEAL)
+    made = [stage for stage in mapping.stages if stage.layer in graph.results]
+    routes = [mapping.tables[stage.node].routes[0] for stage in made]
+    flits = [message_flits(stage.layer.outputs, CORE) for stage in made]
+    assert [route.object for route in routes] == [0, 1]
+    held = sum(route.credits * part for route, part in zip(routes, flits, strict=True))
+    assert chip.bridge_flits - sum(flits) < held <= chip.bridge_flits
+    core = CHIPS["default"].core
+    wide = layer(np.random.default_rng(1), "wide", INPUT, 600, height=1, width=1, channels=4)
+    wide = split_columns(Graph(name="w", dataset="none", shape=(1, 1, 4), layers=(wide,)), core)
+    with pytest.raises(ValueError, match="bridge_flits must be at least 85 for the outputs of w, "):
+        InferenceMapping(wide, blank(wide, core), graph_chip(core, 3), IDEAL)
+    chip = graph_chip(core, 3, bridge_flits=85)
+    assert chip.bridge_flits == 128
+    InferenceMapping(wide, blank(wide, core), chip, IDEAL)
+
+
+def test_a_multicast_has_as_many_members_as_a_route():
+    chip = graph_chip(CORE, 63)
+    for nodes in (range(40), range(0, 63, 8), (*range(24), 40, 41)):
+        found = multicasts(chip, [*nodes])
+        assert sorted(itertools.chain(*found)) == sorted(nodes)
+        for part in found:
+            x, y = zip(*map(chip.place, part), strict=True)
+            assert len(part) == len(set(x)) * len(set(y)) <= 16
+    assert len(multicasts(chip, range(40))) == 3
 
 
 def changed(graph, **fields):

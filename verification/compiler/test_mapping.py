@@ -15,7 +15,7 @@ from phasecore.models.compiler.placement import place
 from phasecore.models.golden.chip import Chip
 from phasecore.models.golden.device import IDEAL, PCM
 from phasecore.models.golden.packets import Result, parse_input
-from phasecore.rtl.spec.chip import BRIDGE_FLITS, CHIPS, ChipConfig
+from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.instructions import (
     HEADER,
     DeltaSource,
@@ -411,7 +411,9 @@ def test_the_bridge_holds_what_the_chip_may_send():
     for network in CHIP_NETWORKS.values():
         mapping = mapped(network)
         flits = message_flits(10, mapping.config)
-        assert mapping.tables[mapping.head].routes[1].credits == BRIDGE_FLITS // flits
+        assert (
+            mapping.tables[mapping.head].routes[1].credits == mapping.hardware.bridge_flits // flits
+        )
     back, results = mapping.tables[mapping.head].routes
     head = replace(mapping.tables[mapping.head], routes=[back, replace(results, credits=17)])
     mapping.tables[mapping.head] = head

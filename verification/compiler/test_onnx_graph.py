@@ -13,6 +13,7 @@ from phasecore.models.compiler.windows import LayerInput
 from phasecore.rtl.spec.core import DEFAULT
 
 onnx = pytest.importorskip("onnx")
+reference = pytest.importorskip("onnx.reference")
 
 
 def constant(name, values):
@@ -165,6 +166,50 @@ def test_tensors_side_by_side(tmp_path, rng):
     assert np.allclose(graph.outputs(image)[0], np.concatenate([a, c, frame]).ravel() @ matrix)
 
 
+def test_pools_whose_windows_overlap(tmp_path, rng):
+    """Layers of their own, or in the windows of the only layer that reads them; several means."""
+    path = tmp_path / "a.onnx"
+    pool = {"kernel_shape": [3, 3], "strides": [2, 2]}
+    around = {"kernel_shape": [3, 3], "strides": [1, 1], "pads": [1, 1, 1, 1]}
+    nodes = [
+        node("Conv", ["x", "w"], "a"),
+        node("MaxPool", ["a"], "b", **pool, ceil_mode=1),
+        node("Conv", ["b", "w1"], "c"),
+        node("Conv", ["b", "w2"], "d"),
+        node("Concat", ["c", "d"], "e", axis=1),
+        node("MaxPool", ["e"], "f", **around),
+        node("Conv", ["f", "w3"], "g"),
+        node("MaxPool", ["e"], "h", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Relu", ["g"], "j"),
+        node("MaxPool", ["j"], "k", **pool, pads=[1, 1, 0, 0]),
+        node("Concat", ["h", "k"], "l", axis=1),
+        node("Conv", ["l", "w4"], "m"),
+        node("Conv", ["l", "w5"], "n"),
+        node("Concat", ["m", "n"], "o", axis=1),
+        node("AveragePool", ["o"], "p", kernel_shape=[3, 3], pads=[0, 0, 1, 2]),
+        node("Flatten", ["p"], "q"),
+        node("Gemm", ["q", "w6"], "r", transB=1),
+    ]
+    shapes = {"w": (2, 2, 1, 1), "w1": (3, 2, 1, 1), "w2": (2, 2, 1, 1), "w3": (4, 5, 1, 1),
+              "w4": (3, 9, 1, 1), "w5": (2, 9, 1, 1), "w6": (3, 5)}  # fmt: skip
+    constants = [constant(name, rng.normal(size=shape)) for name, shape in shapes.items()]
+    graph = stored(path, nodes, constants, (2, 8, 7), "r")
+    found = {layer.name: layer for layer in graph.layers}
+    only = [layer.source for layer in graph.layers if layer.only_pools]
+    first, second, *_ = only
+    assert len(only) == 4
+    fused = [layer for layer in graph.layers if layer.reads.largest and not layer.only_pools]
+    assert [layer.reads.kernel for layer in fused] == [(3, 3)]
+    assert found[first].name == "conv1"
+    assert second in fused[0].sources
+    model = onnx.load(path)
+    images = rng.integers(0, 128, (3, 112)).astype(np.uint8)
+    frames = (images.reshape(3, 8, 7, 2).transpose(0, 3, 1, 2) / 127).astype(np.float64)
+    evaluator = reference.ReferenceEvaluator(model)
+    exact = [evaluator.run(None, {"x": frame[np.newaxis]})[0] for frame in frames]
+    assert np.allclose(graph.outputs(images), np.concatenate(exact))
+
+
 def test_outputs_and_inputs_must_be_clear(tmp_path, rng):
     """What is not of the last layer would not be inferred; who reads a view reads the tensor."""
     weights = constant("w", rng.normal(size=(2, 2, 1, 1)))
@@ -201,14 +246,17 @@ def test_outputs_and_inputs_must_be_clear(tmp_path, rng):
         (("Conv", ["a", "w"], "y", {"dilations": [2, 2]}), "node n_y: dilations must be 1"),
         (("Conv", ["a", "w"], "y", {"group": 2}),
          r"node n_y: weights must have shape \(outputs, 2 / 2, height, width\)"),
-        (("MaxPool", ["a"], "y", {"kernel_shape": [3, 3], "strides": [1, 1]}),
-         "node n_y: strides must be as kernel_shape"),
-        (("MaxPool", ["a"], "y", {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [1] * 4}),
-         "node n_y: pads must be 0"),
-        (("MaxPool", ["a"], "y", {"kernel_shape": [3, 3], "strides": [3, 3], "ceil_mode": 1}),
-         r"node n_y: blocks \(3, 3\) must be whole ones of \(4, 4\) positions"),
+        (("AveragePool", ["a"], "y", {"kernel_shape": [3, 3], "strides": [1, 1]}),
+         r"node n_y: blocks \(3, 3\) must be apart and whole ones of \(4, 4\) positions"),
+        (("AveragePool", ["a"], "y", {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [1] * 4}),
+         r"node n_y: blocks \(2, 2\) must be apart"),
+        (("AveragePool", ["a"], "y", {"kernel_shape": [3, 3], "strides": [3, 3], "ceil_mode": 1}),
+         r"node n_y: blocks \(3, 3\) must be apart"),
         (("MaxPool", ["a"], "y", {"kernel_shape": [5, 5], "strides": [5, 5]}),
          "node n_y: rows of a block must be at most 4, not 5"),
+        (("MaxPool", ["a"], "y", {"kernel_shape": [5, 5], "strides": [1, 1]}),
+         r"node n_y: kernel height must be in 1\.\.4, not 5"),
+        (("MaxPool", ["x"], "y", {"kernel_shape": [2, 2]}), "node n_y: the input cannot be pooled"),
         (("ReduceMean", ["a"], "y", {"axes": [1]}), "node n_y: axes must be those of height"),
         (("GlobalAveragePool", ["x"], "y", {}), "node n_y: the input cannot be changed"),
         (("Reshape", ["a", "w"], "y", {}), "node n_y: shape must be that of one vector"),

@@ -131,6 +131,10 @@ def test_the_smallest_ring():
         ({"stride": (2, 1), "block": (5, 1)}, r"rows of a block must be in 1\.\.4, not 5"),
         ({"stride": (2, 1), "block": (4, 1)}, r"rows of a block must be at most 3, not 4"),
         ({"block": (1, 7)}, r"columns of a block must be at most 6, not 7"),
+        (
+            {"packed": True, "largest": True},
+            "packed rows must not be pooled: their padding would count as zeros",
+        ),
     ],
 )
 def test_layers_that_cannot_be(changes, message):
@@ -143,13 +147,12 @@ def test_layers_that_cannot_be(changes, message):
     [
         (LAYER, {"tile": (3, 3)}, r"tile must be part of 0\.\.27, not 3\.\.3"),
         (LAYER, {"tile": (3, 28)}, r"tile must be part of 0\.\.27, not 3\.\.28"),
-        (LAYER, {"tile": (2, 4), "largest": True}, r"tile must be part of 0\.\.3, not 2\.\.4"),
+        (
+            replace(LAYER, largest=True), {"tile": (2, 4)},
+            r"tile must be part of 0\.\.3, not 2\.\.4",
+        ),
         (LAYER, {}, "tile must have at most 16 rows, not 27"),
         (replace(LAYER, channels=17), {"tile": (0, 1)}, "channels must be at most 16, not 17"),
-        (
-            PACKED, {"tile": (0, 16), "largest": True},
-            "packed rows must not be pooled: their padding would count as zeros",
-        ),
         (
             LAYER, {"tile": (0, 16), "size": 8},
             "size must be at least 9 words for windows of 9 vectors of 8 bytes, not 8",

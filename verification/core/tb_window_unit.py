@@ -284,14 +284,14 @@ async def reset_ends_a_command(dut):
         await finish(dut, memory)
 
 
-def object_of(channels, kernel, *, tile=None, **values):
+def object_of(channels, kernel, *, tile=None, largest=False):
     """A layer over an object of eight by eight pixels, all of it in the ring."""
-    layer = LayerInput(height=8, width=8, channels=channels, kernel=kernel)
+    layer = LayerInput(height=8, width=8, channels=channels, kernel=kernel, largest=largest)
     rows = min(layer.matrix_rows, LINES) if tile is None else tile[1]
     tile = (0, rows) if tile is None else tile
     return window_object(
         CONFIG, layer, base=CONFIG.slot_words, size=-(-64 * 8 * layer.pitch(CONFIG) // LANES),
-        tile=tile, **values,
+        tile=tile,
     )  # fmt: skip
 
 

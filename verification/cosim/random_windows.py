@@ -39,12 +39,12 @@ _TILES = 3
 
 
 def windows_of(
-    frame: NDArray[Any], layer: LayerInput, tile: tuple[int, int], *, largest: bool = False
-) -> NDArray[Any]:
+    frame: NDArray[Any], layer: LayerInput, tile: tuple[int, int]
+) -> NDArray[Any]:  # fmt: skip
     """Windows of a frame, shape (iterations, places of a block, lines of the tile)."""
     found = [
-        (window.max((0, 1)) if largest else window.reshape(-1))[slice(*tile)]
-        for window in _windows(frame, layer, -128 if largest else 0)
+        (window.max((0, 1)) if layer.largest else window.reshape(-1))[slice(*tile)]
+        for window in _windows(frame, layer, -128 if layer.largest else 0)
     ]
     return np.reshape(found, (-1, len(layer.places), tile[1] - tile[0]))
 
@@ -86,7 +86,6 @@ class Tap:
     index: int
     layer: LayerInput
     tile: tuple[int, int]
-    largest: bool
     slot: int
     block: int
 
@@ -179,7 +178,7 @@ class RandomWindows:
             group[vector] = index * layer.pitch(core) + np.arange(len(vector)) // GROUP
         found = []
         for window in _windows(numbers, layer, 0):
-            lines = window.reshape(-1, layer.channels) if tap.largest else window.reshape(1, -1)
+            lines = window.reshape(-1, layer.channels) if layer.largest else window.reshape(1, -1)
             read = lines[:, shown][:, : self._length(tap)]
             found.append(np.unique(group[read[read > 0]]))
         return found
@@ -199,10 +198,7 @@ class RandomWindows:
         """What a core sends of a frame."""
         for taps in stage.turns:
             windows = [
-                windows_of(frame, tap.layer, tap.tile, largest=tap.largest)[
-                    ..., : self._length(tap)
-                ]
-                for tap in taps
+                windows_of(frame, tap.layer, tap.tile)[..., : self._length(tap)] for tap in taps
             ]
             for iteration in range(len(windows[0])):
                 for tap in windows:
@@ -240,7 +236,7 @@ class RandomWindows:
                 yield encode(Opcode.AWAIT, objects=released)
             yield encode(
                 Opcode.GATHER, object=tap.index, destination=tap.slot, block=tap.block,
-                block_row=row, block_col=col, largest=int(tap.largest),
+                block_row=row, block_col=col, largest=int(tap.layer.largest),
             )  # fmt: skip
             yield encode(
                 Opcode.SEND, route=0, partial=0, slot=tap.slot,
@@ -295,8 +291,8 @@ class RandomWindows:
             **{name: getattr(layer, name) for name in ("height", "width", "channels")},
         )
         whole = min(layer.matrix_rows, core.lines)
-        largest = random.random() < 0.6
-        rows = layer.channels if largest else other.matrix_rows
+        other = replace(other, largest=random.random() < 0.6)
+        rows = other.matrix_rows
         tile = (random.randrange(rows), rows)
         tile = (max(tile[0], tile[1] - core.lines), tile[1])
         vectors = layer.height * layer.width
@@ -304,12 +300,10 @@ class RandomWindows:
         base, slots = self._places(size)
         objects = [
             window_object(core, layer, base=base, size=size, tile=(0, whole)),
-            window_object(
-                core, other, base=base, size=size, tile=tile, largest=largest, source=0, cursor=1
-            ),
+            window_object(core, other, base=base, size=size, tile=tile, source=0, cursor=1),
         ]
         turns = [
-            [replace(self._new_tap(1, other, tile, slots), largest=largest)],
+            [self._new_tap(1, other, tile, slots)],
             [self._new_tap(0, layer, (0, whole), slots)],
         ]
         return Stage(node, turns, objects, [0b10, 0b01], [0])
@@ -342,7 +336,7 @@ class RandomWindows:
         self, index: int, layer: LayerInput, tile: tuple[int, int], slots: Sequence[int]
     ) -> Tap:
         block = self._random.choice([0, 0, self._random.randrange(self.config.core.blocks)])
-        return Tap(index, layer, tile, False, self._random.choice(slots), block)
+        return Tap(index, layer, tile, self._random.choice(slots), block)
 
     def _tables(self) -> None:
         """Routes from the host to every core and back, with a credit for every place of a ring."""

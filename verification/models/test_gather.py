@@ -70,7 +70,8 @@ LAYERS = {
         height=23, width=27, channels=3, kernel=(11, 11), stride=(4, 4), packed=True
     ),
     "largest of 3x3": LayerInput(
-        height=8, width=9, channels=40, kernel=(3, 3), stride=(2, 2), padding=(1, 1, 1, 1)
+        height=8, width=9, channels=40, kernel=(3, 3), stride=(2, 2), padding=(1, 1, 1, 1),
+        largest=True,
     ),
     "fully connected": LayerInput(height=5, width=5, channels=16, kernel=(5, 5)),
 }  # fmt: skip
@@ -79,16 +80,13 @@ LAYERS = {
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers_of_networks(name):
     """On the default chip: every tile of rows on the shortest ring, two frames after each other."""
-    config, layer, largest = CHIPS["default"], LAYERS[name], name.startswith("largest")
+    config, layer = CHIPS["default"], LAYERS[name]
     lines, rng = config.core.lines, np.random.default_rng(1)
     frames = rng.integers(-127, 128, (2, layer.height, layer.width, layer.channels))
-    rows = layer.channels if largest else layer.matrix_rows
     x, y = config.place(config.host)
-    for first in range(0, rows, lines):
-        tile = first, min(first + lines, rows)
-        entry = window_object(
-            config.core, layer, base=config.core.slot_words, tile=tile, largest=largest, x=x, y=y
-        )
+    for first in range(0, layer.matrix_rows, lines):
+        tile = first, min(first + lines, layer.matrix_rows)
+        entry = window_object(config.core, layer, base=config.core.slot_words, tile=tile, x=x, y=y)
         chip = Chip(config, IDEAL, 1)
         credits_ = min(entry.depth, 255)
         chip.define_object(0, 0, entry)
@@ -100,7 +98,7 @@ def test_layers_of_networks(name):
             program += [
                 encode(
                     Opcode.GATHER, object=0, destination=1, block=0, block_row=row, block_col=col,
-                    largest=int(largest),
+                    largest=int(layer.largest),
                 ),
                 encode(
                     Opcode.SEND, route=0, partial=0, slot=1, first_line=0,
@@ -117,5 +115,5 @@ def test_layers_of_networks(name):
             for frame in frames for codes in layer.vectors(frame, config.core)
         ]  # fmt: skip
         found = np.concatenate([result.codes for result in chip.run({0: program}, packets)])
-        expected = [windows_of(frame, layer, tile, largest=largest) for frame in frames]
+        expected = [windows_of(frame, layer, tile) for frame in frames]
         assert np.array_equal(found, np.concatenate(expected).reshape(-1))

@@ -118,7 +118,7 @@ def test_bad_json_is_refused(text, message):
         ('{"noc": [3, 2]}', r"^noc must be an object of its fields, not \[3, 2\]$"),
         ('{"core": {"colums": 8}}', r"^unknown core key 'colums'; known: acc_bits, "),
         ('{"noc": {"depth": 4.0}}', r"^depth must be an integer, not 4\.0$"),
-        ('{"cores": 5}', r"^unknown chip key 'cores'; known: core, host, "),
+        ('{"cores": 5}', r"^unknown chip key 'cores'; known: bridge_flits, core, "),
         ("[" * 100_000, r"^chip configuration is not JSON: "),
         ("null", r"^chip configuration must be a JSON object, not NoneType$"),
     ],

@@ -58,7 +58,7 @@ from phasecore.models.compiler.recipe import Recipe
 from phasecore.models.golden.arithmetic import Int
 from phasecore.models.golden.device import DeviceProfile
 from phasecore.models.golden.packets import Result, header
-from phasecore.rtl.spec.chip import BRIDGE_FLITS, ChipConfig
+from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.instructions import (
     Axis,
     DeltaSource,
@@ -219,10 +219,10 @@ class ChipMapping(Mapping):
             for route in self.tables[node].routes
             if not route.multicast and (route.x, route.y) == at_host
         )
-        if credits * flits > BRIDGE_FLITS or not credits:
+        if credits * flits > self.hardware.bridge_flits or not credits:
             raise ValueError(
                 f"{self.network.name} sends the host vectors of {flits} flits with {credits}"
-                f" credits; the bridge holds {BRIDGE_FLITS} flits"
+                f" credits; the bridge holds {self.hardware.bridge_flits} flits"
             )
 
     def _longest(self) -> int:
@@ -273,7 +273,7 @@ class ChipMapping(Mapping):
             RouteDescriptor(
                 object=TileObject.DELTAS, credits=1, **multicast(self.hardware, self.tiles)
             ),
-            self._stream(host, HostObject.OUTPUTS, credits=BRIDGE_FLITS // flits),
+            self._stream(host, HostObject.OUTPUTS, credits=self.hardware.bridge_flits // flits),
         ]  # fmt: skip
         return Tables(objects, routes)
 

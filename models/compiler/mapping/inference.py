@@ -41,7 +41,7 @@ from phasecore.models.compiler.windows import check_rings, smallest_depth, windo
 from phasecore.models.golden.arithmetic import Int
 from phasecore.models.golden.device import DeviceProfile
 from phasecore.models.golden.packets import Result, vector_bytes, vector_packet
-from phasecore.rtl.spec.chip import BRIDGE_FLITS, ChipConfig
+from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import (
     CREDITS_MAX,
@@ -153,7 +153,8 @@ class InferenceMapping(Mapping):
                 add(tensor, stage.node, _object(at), first)
             if stage.is_last and layer.skip is not None:
                 add(layer.skip, stage.node, GraphObject.SKIP)
-        add(self._graph.layers[-1].name, self.hardware.host, GraphObject.FRAME)
+        for number, layer in enumerate(self._graph.results):
+            add(layer.name, self.hardware.host, number)
         return {
             tensor: [
                 Readers(number, first, part)
@@ -195,6 +196,8 @@ class InferenceMapping(Mapping):
         for stage in self.stages:
             layer = stage.layer
             matrix = found.setdefault(stage.number, np.zeros(layer.weights.shape))
+            if layer.only_pools:
+                continue
             part = codes[stage.node][stage.tile.lines(), : stage.columns].sum(axis=0)
             matrix[stage.tile.index(layer)] = part
         return list(found.values())
@@ -245,27 +248,31 @@ class InferenceMapping(Mapping):
         given: dict[str, Any] = {
             "base": self.config.slot_words,
             "tile": (stage.tile.rows.start, stage.tile.rows.stop),
-            **self._from([*stage.sources][source], stage.node, _object(source)),
         }
-        found = window_object(self.config, stage.reads, ahead=ahead, **given)
-        if len(stage.sources) == 1:
-            return found
-        # A whole number of vectors: bytes that no source has stay so, and 0.
-        whole = 8 * found.pitch // math.gcd(8 * found.pitch, self.config.post_lanes)
-        size = -(-found.size // whole) * whole
-        return window_object(self.config, stage.reads, ahead=ahead, size=size, **given)
+        try:
+            found = window_object(self.config, stage.reads, ahead=ahead, **given)
+            if len(stage.sources) > 1:
+                # A whole number of vectors: bytes that no source has stay so, and 0.
+                whole = 8 * found.pitch // math.gcd(8 * found.pitch, self.config.post_lanes)
+                size = -(-found.size // whole) * whole
+                found = window_object(self.config, stage.reads, ahead=ahead, size=size, **given)
+        except ValueError as error:
+            raise ValueError(f"layer {stage.name}: {error} (vector_words)") from error
+        return replace(found, **self._from([*stage.sources][source], stage.node, _object(source)))
 
     def _skip(self, stage: Stage, tensor: str, base: int) -> ObjectDescriptor:
         """Codes of the other branch, pixel by pixel; they wait until this one is as far."""
         rows, cols = stage.layer.reads.iterations
         reads = replace(
             stage.layer.reads, height=rows, width=cols, channels=stage.layer.outputs, kernel=(1, 1),
-            stride=(1, 1), padding=(0, 0, 0, 0), block=(1, 1), packed=False,
+            stride=(1, 1), padding=(0, 0, 0, 0), block=(1, 1), packed=False, largest=False,
         )  # fmt: skip
-        return window_object(
-            self.config, reads, base=base, ahead=self._depths.lag(stage.layer, tensor),
-            **self._from(tensor, stage.node, GraphObject.SKIP),
-        )  # fmt: skip
+        lag = self._depths.lag(stage.layer, tensor)
+        try:
+            found = window_object(self.config, reads, base=base, ahead=lag)
+        except ValueError as error:
+            raise ValueError(f"residual of layer {stage.name}: {error} (vector_words)") from error
+        return replace(found, **self._from(tensor, stage.node, GraphObject.SKIP))
 
     def _block(self, stage: Stage) -> ObjectDescriptor:
         """Slots of a block's activations as a frame that is always there.
@@ -292,18 +299,15 @@ class InferenceMapping(Mapping):
             after = self.stages[self.stages.index(stage) + 1]
             x, y = self.hardware.place(after.node)
             return [RouteDescriptor(object=GraphObject.PARTIALS, x=x, y=y)]
-        return [
-            self._route(readers, objects, stage.layer.outputs)
-            for readers in self._readers[stage.layer.name]
-        ]
+        return [self._route(readers, objects) for readers in self._readers[stage.layer.name]]
 
     def _route(
-        self, readers: Readers, objects: dict[int, list[ObjectDescriptor]], outputs: int
-    ) -> RouteDescriptor:
+        self, readers: Readers, objects: dict[int, list[ObjectDescriptor]]
+    ) -> RouteDescriptor:  # fmt: skip
         """To an object of one or several cores, or of the host."""
         number, _, nodes = readers
         if nodes == (self.hardware.host,):
-            depth = BRIDGE_FLITS // message_flits(outputs, self.config)
+            depth = self._results_ahead
         else:
             depth = min(objects[node][number].depth for node in nodes)
         room = {"object": number, "credits": min(depth, CREDITS_MAX)}
@@ -312,11 +316,26 @@ class InferenceMapping(Mapping):
             return RouteDescriptor(x=x, y=y, **room)
         return RouteDescriptor(**multicast(self.hardware, nodes), **room)
 
+    @property
+    def _results_ahead(self) -> int:
+        """Vectors of each part of the output for which the host bridge has room."""
+        flits = sum(message_flits(layer.outputs, self.config) for layer in self._graph.results)
+        present = self.hardware.bridge_flits
+        if flits > present:
+            raise ValueError(
+                f"bridge_flits must be at least {flits} for the outputs of {self._graph.name}, not"
+                f" {present}"
+            )
+        return present // flits
+
     def _host_tables(self, objects: dict[int, list[ObjectDescriptor]]) -> Tables:
-        output = self._graph.layers[-1].name
-        made = self._from(output, self.hardware.host, GraphObject.FRAME)
-        routes = [self._route(readers, objects, 0) for readers in self._readers[INPUT]]
-        return Tables([ObjectDescriptor(**made)], routes)
+        host = self.hardware.host
+        made = [
+            ObjectDescriptor(**self._from(layer.name, host, number))
+            for number, layer in enumerate(self._graph.results)
+        ]
+        routes = [self._route(readers, objects) for readers in self._readers[INPUT]]
+        return Tables(made, routes)
 
     # Jobs
 
@@ -364,12 +383,13 @@ class InferenceMapping(Mapping):
     @property
     def vectors(self) -> int:
         """Vectors that the host gets of an image."""
-        return self._graph.layers[-1].vectors
+        return sum(layer.vectors for layer in self._graph.results)
 
     @property
     def code(self) -> float:
         """Real value of an output code."""
-        return float(self.stages[-1].quantised.code[0])
+        first = self._graph.results[0]
+        return float(next(s.quantised.code[0] for s in self.stages if s.layer.name == first.name))
 
     @property
     def most_images(self) -> int:
@@ -397,7 +417,13 @@ class InferenceMapping(Mapping):
         return Job(programs, packets, Sent(len(images), 0))
 
     def outputs(self, results: Sequence[Result]) -> list[NDArray[np.int8]]:
-        return [result.codes for result in results]
+        # A vector may come in several packets.
+        parts = [
+            np.concatenate([result.codes for result in results if result.slot == number])
+            for number in range(len(self._graph.results))
+        ]  # fmt: skip
+        ends = zip(parts, self._graph.results, strict=True)
+        return [*np.concatenate([part.reshape(-1, end.outputs) for part, end in ends], axis=1)]
 
 
 def _object(source: int) -> int:
@@ -436,4 +462,4 @@ def _edges(graph: Graph, stages: Sequence[Stage]) -> Iterator[tuple[int | None, 
             if stage.layer.skip is not None:
                 yield last[stage.layer.skip], at
             last[stage.layer.name] = at
-    yield last[graph.layers[-1].name], None
+    yield from ((last[layer.name], None) for layer in graph.results)

@@ -37,7 +37,6 @@ from phasecore.models.compiler.program import (
     vector,
 )
 from phasecore.models.compiler.windows import LayerInput, check_rings, window_object
-from phasecore.rtl.spec.chip import BRIDGE_FLITS
 from phasecore.rtl.spec.instructions import (
     Axis,
     DeltaSource,
@@ -359,7 +358,7 @@ class Learning:
             object=TileObject.DELTAS, credits=1, **multicast(mapping.hardware, tiles)
         )
         flits = message_flits(self._layers[-1].outputs, config)
-        results = self._to(host, 0, credits=BRIDGE_FLITS // flits)
+        results = self._to(host, 0, credits=mapping.hardware.bridge_flits // flits)
         return Tables([targets, ObjectDescriptor(enable=0), sums], [back, results])
 
     def _host_tables(self) -> Tables:

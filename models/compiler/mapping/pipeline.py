@@ -52,7 +52,7 @@ from phasecore.models.compiler.windows import LayerInput, check_rings, window_ob
 from phasecore.models.golden.arithmetic import Int
 from phasecore.models.golden.device import DeviceProfile
 from phasecore.models.golden.packets import Result, affine_packet, vector_packet
-from phasecore.rtl.spec.chip import BRIDGE_FLITS, ChipConfig
+from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.instructions import (
     GROUP,
     Axis,
@@ -322,7 +322,7 @@ class PipelineMapping(Mapping):
         x, y = self.hardware.place(self.hardware.host)
         outputs = self.layers[-1].outputs
         flits = message_flits(outputs, self.config)
-        results = RouteDescriptor(object=0, x=x, y=y, credits=BRIDGE_FLITS // flits)
+        results = RouteDescriptor(object=0, x=x, y=y, credits=self.hardware.bridge_flits // flits)
         unused = ObjectDescriptor(enable=0)
         return Tables([unused, constants, sums], [results])
 

@@ -4,7 +4,7 @@
 While a window is integrated, the next one is gathered, and what is left of the one before is done.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -101,8 +101,8 @@ class Stage:
 
     @property
     def pool_line(self) -> int:
-        """First of the lines that are pooled, behind those of the converter's codes."""
-        return -(-self.columns // GROUP) * GROUP
+        """First of the lines that are pooled, behind those of the converter's codes, if any."""
+        return 0 if self.layer.only_pools else -(-self.columns // GROUP) * GROUP
 
     @property
     def shifted(self) -> int:
@@ -133,7 +133,7 @@ class Stage:
 
     def segments(self) -> list[Segment]:
         """The tile, the lines that are pooled, and groups of columns."""
-        layer, rows = self.layer, self.tile.height
+        layer, rows = self.layer, max(1, self.tile.height)
         lsb = {"forward_lsb_log2": self.tile.lsb_log2, "backward_lsb_log2": self.tile.lsb_log2}
 
         def lines(first: int, count: int) -> Segment:
@@ -151,11 +151,12 @@ class Stage:
             # Lines between two copies.
             empty = words(vector_bytes(np.zeros(config.lines, dtype=np.int64), config=config))
             yield from ((vector_address(config, slot), empty) for slot in X)
-        yield affine_address(config, COUNT_TABLE), words(affine_bytes(tile.scale, tile.offset))
+        if not self.layer.only_pools:
+            yield affine_address(config, COUNT_TABLE), words(affine_bytes(tile.scale, tile.offset))
         if self.is_last and self.layer.pool in MEANS:
             behind = affine_address(config, COUNT_TABLE, self.pool_line)
             yield behind, words(affine_bytes(one.pool_scale, np.zeros_like(one.pool_scale)))
-        if self.is_last:
+        if self.is_last and not self.layer.only_pools:
             yield affine_address(config, BIAS_TABLE), words(affine_bytes(one.bias_scale, zeros))
             codes = vector_bytes(one.bias_codes, config=config)
             yield vector_address(config, BIAS), words(codes)
@@ -168,6 +169,8 @@ class Stage:
 
         The first window, then blocks, each with the next one's first window.
         """
+        if self.layer.only_pools:
+            return [*self._pool(images, firsts), HALT]
         frames = self.layer.pool is Pool.FRAME and self.is_last
         blocks = images * (1 if frames else self.layer.windows)
         end = list(self._finish(self._last, firsts))
@@ -185,6 +188,25 @@ class Stage:
                 f" {config.program_depth}"
             )
         return found
+
+    def _pool(self, images: int, firsts: Sequence[int]) -> list[int]:
+        """Windows of which there are no products: each is sent, or their mean.
+
+        Those between the first and the last of a frame are alike, in a loop.
+        """
+        found: list[int] = []
+        for index in sorted({0, min(1, self._last), self._last}):
+            target = len(found)
+            found.append(gather(GraphObject.FRAME, Y, largest=True))
+            found.append(encode(Opcode.RELEASE, objects=1 << GraphObject.FRAME))
+            if self.layer.pool in MEANS:
+                found += self._mean(index)
+            if 0 < index < self._last:
+                found += loop(self._last - 1, counter=1, target=target)
+        is_mean = self.layer.pool in MEANS
+        slots = self._slots(POOLED if is_mean else Y, firsts)
+        found += [*self._copies(slots), *self._sends(slots, firsts)]
+        return found + loop(images * (1 if is_mean else self.layer.windows))
 
     @property
     def _joined(self) -> int:
@@ -225,7 +247,8 @@ class Stage:
             yield encode(Opcode.AWAIT, objects=self._joined)
         for copy in range(self.tile.copies):
             block = copy * self.tile.pitch // config.post_lanes
-            yield gather(GraphObject.FRAME, slot, row, col, block=block)
+            largest = self.layer.reads.largest
+            yield gather(GraphObject.FRAME, slot, row, col, block=block, largest=largest)
         yield product(Opcode.FORWARD, config, segment=ALL, slot=slot)
         if (index + 1) % len(places) == 0:
             yield encode(Opcode.RELEASE, objects=1 << GraphObject.FRAME | self._joined)
@@ -272,19 +295,31 @@ class Stage:
                 Opcode.GATHER, object=GraphObject.BLOCK, destination=POOLED, block=0, block_row=0,
                 block_col=0, largest=1,
             )  # fmt: skip
-        slot = Y if layer.pool is Pool.NONE else POOLED
-        slots = {0: slot}
-        for number, first in enumerate(_shifts(firsts)):
-            slots[first] = self.shifted + number
-            # In accumulators that take the next window's sums behind this.
-            yield activate(
-                GROUPS, Function.IDENTITY, from_slot=1, slot=slot, shift=SCALE_ONE_LOG2,
-                destination=slots[first], destination_line=first,
-            )  # fmt: skip
+        slots = self._slots(Y if layer.pool is Pool.NONE else POOLED, firsts)
+        # In accumulators that take the next window's sums behind this.
+        yield from self._copies(slots)
         if self.part:
             yield partials
+        yield from self._sends(slots, firsts)
+
+    def _slots(self, slot: int, firsts: Sequence[int]) -> dict[int, int]:
+        """Slots of the outputs, which are in one, by the line that the first of them has there."""
+        shifts = _shifts(firsts)
+        return {0: slot} | {first: self.shifted + at for at, first in enumerate(shifts)}
+
+    def _copies(self, slots: Mapping[int, int]) -> Iterator[int]:
+        """Outputs at other lines, for readers whose vectors they are a part of."""
+        for first, slot in slots.items():
+            if first:
+                yield activate(
+                    GROUPS, Function.IDENTITY, from_slot=1, slot=slots[0], shift=SCALE_ONE_LOG2,
+                    destination=slot, destination_line=first,
+                )  # fmt: skip
+
+    def _sends(self, slots: Mapping[int, int], firsts: Sequence[int]) -> Iterator[int]:
+        """The outputs, to every route."""
         for route, first in enumerate(firsts):
-            yield send(route, slots[first], first_line=first, length=layer.outputs)
+            yield send(route, slots[first], first_line=first, length=self.layer.outputs)
 
     def _mean(self, index: int) -> Iterator[int]:
         """Add a window's activations to those before; their mean with the last."""

@@ -5,7 +5,7 @@ As ``rtl/spec/registers/core.py`` for a core; what both have is at the same offs
 of the chip is ``page << PAGE_BITS | offset``, where page n belongs to node n of the mesh.
 """
 
-from phasecore.rtl.spec.chip import BRIDGE_FLITS, ChipConfig
+from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.registers.table import ADDRESS_BITS as PAGE_BITS
 from phasecore.rtl.spec.registers.table import (
     ROUTE_WORDS,
@@ -100,7 +100,7 @@ def _constants(config: ChipConfig) -> tuple[Register, ...]:
         "host": (config.host, "node of the host bridge: the page of these registers"),
         "host_routes": (config.host_routes, "routes of the host"),
         "host_objects": (config.host_objects, "objects of the host"),
-        "bridge_flits": (BRIDGE_FLITS, "flits that the bridge holds for the host"),
+        "bridge_flits": (config.bridge_flits, "flits that the bridge holds for the host"),
         "flit_bits": (noc.flit_bits, "data bits of a flit"),
         "virtual_channels": (noc.virtual_channels, "virtual channels of a link"),
         "depth": (noc.depth, "flits that a virtual channel buffers"),
