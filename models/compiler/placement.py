@@ -25,6 +25,8 @@ __all__ = [
     "MOST_CORES",
     "MOST_PLANNED",
     "PlannedMesh",
+    "Ways",
+    "annealed",
     "check_core",
     "check_tiles",
     "graph_chip",
@@ -232,14 +234,7 @@ class _Places:
         self._hops = _hops(chip)
         self._edges = [tuple(self._count if end is None else end for end in edge) for edge in edges]
         several = [list(group) for group in groups if len(group) > 1]
-        ends = range(self._count + 1)
-        # Other ends of every part's ways, members of every group, groups of every part.
-        others: list[list[int]] = [[] for _ in ends]
-        for one, to in self._edges:
-            others[one].append(to)
-            others[to].append(one)
-        shared = [[at for at, group in enumerate(several) if part in group] for part in ends]
-        self._lists = _flat(others), _flat(several), _flat(shared)
+        self._ways = Ways.of(self._count + 1, [(one, to, 1) for one, to in self._edges], several)
         self.best: list[int] = []
         self._least = math.inf
 
@@ -251,18 +246,71 @@ class _Places:
     def anneal(self, rng: np.random.Generator) -> None:
         """Random places, then swaps, of which fewer and fewer make it worse."""
         nodes = np.array([*rng.permutation(self._chip.cores), self._chip.host])
-        moves = min(MOVES * self._parts * self._count, MOST_MOVES)
-        one = rng.integers(self._parts, size=moves)
-        other = rng.integers(self._count, size=moves)
-        # A worse place is taken with probability exp(-more / temperature).
-        bounds = -np.geomspace(HOT, COLD, moves) * np.log(rng.random(moves))
-        best = nodes.copy()
-        masks = np.zeros((2, self._at.max() + 1), dtype=np.int64)
-        least = _anneal(
-            nodes, best, one, other, bounds, self._hops, self._at, *self._lists, masks
-        )  # fmt: skip
+        least, best = annealed(
+            nodes, self._parts, self._count, self._ways, self._hops, rng, self._at
+        )
         if least < self._least:
-            self._least, self.best = least, best.tolist()
+            self._least, self.best = least, best
+
+
+@dataclass(frozen=True)
+class Ways:
+    """Ways between parts, and groups of parts that read the same, as lists behind one another.
+
+    Attributes
+    ----------
+    ends, weights : other ends of every part's ways, and what a link of each of these costs
+    groups, shared : members of every group, groups of every part
+    unit : of the weights, by which temperatures are multiplied
+    """
+
+    ends: tuple[NDArray[np.int64], NDArray[np.int64]]
+    weights: NDArray[np.int64]
+    groups: tuple[NDArray[np.int64], NDArray[np.int64]]
+    shared: tuple[NDArray[np.int64], NDArray[np.int64]]
+    unit: float
+
+    @classmethod
+    def of(
+        cls, parts: int, ways: Sequence[tuple[int, int, int]], groups: Sequence[Sequence[int]] = ()
+    ) -> "Ways":
+        """Of (end, other end, weight), for parts of these numbers."""
+        ends: list[list[int]] = [[] for _ in range(parts)]
+        weights: list[list[int]] = [[] for _ in range(parts)]
+        for one, to, weight in ways:
+            for at, other in ((one, to), (to, one)):
+                ends[at].append(other)
+                weights[at].append(weight)
+        shared = [[at for at, group in enumerate(groups) if part in group] for part in range(parts)]
+        unit = sum(weight for *_, weight in ways) / max(1, len(ways))
+        return cls(_flat(ends), _flat(weights)[1], _flat(groups), _flat(shared), unit)
+
+
+def annealed(
+    nodes: NDArray[np.int64], parts: int, slots: int, ways: Ways, hops: NDArray[np.int64],
+    rng: np.random.Generator, at: NDArray[np.int64] | None = None,
+) -> tuple[float, list[int]]:  # fmt: skip
+    """Swap nodes of pairs, of which fewer and fewer make it worse; the least cost and its nodes.
+
+    Parameters
+    ----------
+    nodes : at first, of the parts, then those that no part has; behind ``slots`` none is swapped
+    parts : how many are parts that have ways
+    hops : links between nodes
+    at : x and y of every node, by which multicasts to groups are counted
+    """
+    moves = min(MOVES * parts * slots, MOST_MOVES)
+    ones, others = rng.integers(parts, size=moves), rng.integers(slots, size=moves)
+    # A worse place is taken with probability exp(-more / temperature).
+    bounds = -np.geomspace(HOT, COLD, moves) * np.log(rng.random(moves)) * ways.unit
+    at = np.zeros((len(hops), 2), dtype=np.int64) if at is None else at
+    masks = np.zeros((2, at.max() + 1), dtype=np.int64)
+    best = nodes.copy()
+    least = _anneal(
+        nodes.copy(), best, ones, others, bounds, hops, at, ways.ends, ways.weights, ways.groups,
+        ways.shared, masks,
+    )  # fmt: skip
+    return float(least), best.tolist()
 
 
 def _flat(lists: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -274,17 +322,18 @@ def _flat(lists: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np
 @compiled
 def _anneal(
     nodes: Any, best: Any, ones: Any, others: Any, bounds: Any, hops: Any, at: Any, ways: Any,
-    groups: Any, shared: Any, masks: Any,
+    weights: Any, groups: Any, shared: Any, masks: Any,
 ) -> Any:  # fmt: skip
     """Swap pairs of parts, unless one makes it worse by more than its bound; the least cost."""
-    cost, least = _cost(nodes, hops, at, ways, groups, masks), np.inf
+    given = (hops, at, ways, weights, groups, shared, masks)
+    cost, least = _cost(nodes, hops, at, ways, weights, groups, masks), np.inf
     for move in range(len(ones)):
         one, other = ones[move], others[move]
         if one == other:
             continue
-        before = _cost_of_two(nodes, one, other, hops, at, ways, groups, shared, masks)
+        before = _cost_of_two(nodes, one, other, *given)
         nodes[one], nodes[other] = nodes[other], nodes[one]
-        more = _cost_of_two(nodes, one, other, hops, at, ways, groups, shared, masks) - before
+        more = _cost_of_two(nodes, one, other, *given) - before
         if more > bounds[move]:
             nodes[one], nodes[other] = nodes[other], nodes[one]
             continue
@@ -296,14 +345,16 @@ def _anneal(
 
 
 @compiled
-def _cost(nodes: Any, hops: Any, at: Any, ways: Any, groups: Any, masks: Any) -> Any:
+def _cost(
+    nodes: Any, hops: Any, at: Any, ways: Any, weights: Any, groups: Any, masks: Any
+) -> Any:  # fmt: skip
     """Links of all ways, less those that multicasts save."""
     cost = 0
     for part in range(len(ways[0]) - 1):
         for index in range(ways[0][part], ways[0][part + 1]):
             # Every way is in the lists of both of its ends.
             if part < ways[1][index]:
-                cost += hops[nodes[part], nodes[ways[1][index]]]
+                cost += weights[index] * hops[nodes[part], nodes[ways[1][index]]]
     for group in range(len(groups[0]) - 1):
         first, end = groups[0][group], groups[0][group + 1]
         cost -= end - first - _multicasts_of(nodes, groups[1], first, end, at, masks)
@@ -312,8 +363,8 @@ def _cost(nodes: Any, hops: Any, at: Any, ways: Any, groups: Any, masks: Any) ->
 
 @compiled
 def _cost_of_two(
-    nodes: Any, one: int, other: int, hops: Any, at: Any, ways: Any, groups: Any, shared: Any,
-    masks: Any,
+    nodes: Any, one: int, other: int, hops: Any, at: Any, ways: Any, weights: Any, groups: Any,
+    shared: Any, masks: Any,
 ) -> Any:  # fmt: skip
     """Links of all ways of two parts, less those that multicasts to their groups save."""
     cost = 0
@@ -321,7 +372,7 @@ def _cost_of_two(
     for part in (one, other):
         for index in range(starts[part], starts[part + 1]):
             if part == one or ends[index] != one:
-                cost += hops[nodes[part], nodes[ends[index]]]
+                cost += weights[index] * hops[nodes[part], nodes[ends[index]]]
         for index in range(begins[part], begins[part + 1]):
             group = in_group[index]
             first, end = groups[0][group], groups[0][group + 1]

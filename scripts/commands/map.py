@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from phasecore.models.compiler.fabrics import compared
 from phasecore.models.compiler.graph import Graph
 from phasecore.models.compiler.mapping.inference import InferenceMapping
 from phasecore.models.compiler.onnx_graph import load_graph
@@ -42,6 +43,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     add_model(parser)
     add_topology(parser)
+    parser.add_argument(
+        "--fabrics", action="store_true",
+        help="also place the layers, a node each, on the prism with the fewest cores a column on"
+        " which every way is one link, proven by CP-SAT (pip install 'phasecore[place]'), and on"
+        " a mesh, a torus and a hypercube: bytes on the busiest link (up to a minute)",
+    )  # fmt: skip
     add_devices(parser)
     return parser
 
@@ -54,6 +61,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         args.model, name=args.model.stem, dataset="none", largest=1, layers=args.layers,
         drop=args.allow_drop,
     )  # fmt: skip
+    whole = graph
     graph, chip = fitted(args, graph, topology=args.topology, copies=args.copies, planned=True)
     with working(f"mapping {graph.name}"):
         mapping = InferenceMapping(graph, blank(graph, chip.core), chip, IDEAL)
@@ -65,6 +73,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         **_traffic(mapping, timing), mapping_seconds=round(seconds, 1),
         mapping_megabytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     )  # fmt: skip
+    if args.fabrics:
+        with working(f"placing the layers of {graph.name}, and proving"):
+            result["fabrics"] = compared(whole)
     results.write(path, result, args)
     plot(result, path.with_suffix(".png"))
     return {**result, "out": str(path)}
@@ -186,6 +197,7 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
         f"busiest link               {result['link_bytes_most']:,} bytes an image, a flit in"
         f" {100 * result['link_busy_most']:.1f} % of the cycles"
     )
+    yield from _fabric_lines(result.get("fabrics"))
     yield f"{'tile':<14}{'node':>5}{'rows':>6}{'cols':>5}{'copies':>7}{'windows':>8}{'busy':>7}"
     for one in result["stages"]:
         yield (
@@ -196,6 +208,26 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
         f"mapped in {result['mapping_seconds']} s, {result['mapping_megabytes']} MB; written"
         f" {result['out']}"
     )
+
+
+def _fabric_lines(found: Mapping[str, Any] | None) -> Iterator[str]:
+    """The layers on networks of other kinds."""
+    if not found:
+        return
+    prism = found["prism"]
+    fewer = "fewer proven impossible" if prism["fewer_proven_impossible"] else "fewer not excluded"
+    yield (
+        f"layers as nodes            {found['layers']}, {found['ways']} ways; on a prism of"
+        f" {prism['columns']} columns of {prism['cores_per_column']} every way is one link"
+        f" ({fewer}, {prism['seconds']} s)"
+    )
+    yield f"{'':<27}{'one link':>9}{'longest':>9}{'busiest link, bytes an image':>30}"
+    for name in ("prism", "mesh", "torus", "hypercube"):
+        one = found[name]
+        yield (
+            f"  {name:<25}{100 * one['single_hop']:>7.0f} %{one.get('hops_most', 1):>9}"
+            f"{one['link_bytes_most']:>30,}"
+        )
 
 
 def plot(result: Mapping[str, Any], path: Path) -> None:

@@ -14,11 +14,13 @@ __all__ = ["add_parser", "report", "run", "table"]
 OPTIONS = ("out", "overwrite")
 
 MAPPED = (
-    "crossbars", "utilisation", "window_slots_per_image", "cycles_per_image",
-    "cycles_of_one_image", "images_per_second_at_1_ghz", "descriptor_bytes_per_core", "single_hop",
-    "link_bytes_most", "mapping_seconds", "mapping_megabytes",
+    "crossbars", "cores", "planned_chips", "weights", "utilisation", "window_slots_per_image",
+    "cycles_per_image", "cycles_of_one_image", "images_per_second_at_1_ghz", "descriptor_bytes_per_core", "single_hop",
+    "link_bytes_most", "ring_bytes_most", "mapping_seconds", "mapping_megabytes",
 )  # fmt: skip
 """What a row takes from a result of ``map``."""
+
+FABRICS = ("prism", "mesh", "torus", "hypercube")
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -65,6 +67,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _add_map(row: dict[str, Any], found: Mapping[str, Any]) -> None:
     if found["topology"] == "mesh":
         row |= {name: found[name] for name in MAPPED}
+        if "fabrics" in found:
+            row["fabrics"] = found["fabrics"]
     else:
         row[f"single_hop_{found['topology']}"] = found["single_hop"]
 
@@ -116,6 +120,7 @@ def table(result: Mapping[str, Any]) -> Iterator[str]:
             f"| {row['name']} | {row.get('crossbars', '-')} | {cycles} | {rtl} |"
             f" {' | '.join(accuracies)} |"
         )
+    yield from _fabrics(result["rows"])
     yield ""
     yield "| network | devices | crossbars | after | images | accuracy | without compensation |"
     yield "|---|---|--:|--:|--:|--:|--:|"
@@ -126,6 +131,25 @@ def table(result: Mapping[str, Any]) -> Iterator[str]:
             f"| {one['name']} | {one['profile']}, {one['devices_per_polarity']} per polarity |"
             f" {one['crossbars']} | {_time(one['time_s'])} | {one['images']:,} |"
             f" {_percent(one['accuracy'])} | {_percent(_plain(result['accuracies'], one))} |"
+        )
+
+
+def _fabrics(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Layers as nodes: the prism on which every way is one link, links of other networks."""
+    rows = [row for row in rows if "fabrics" in row]
+    if not rows:
+        return
+    yield ""
+    yield "| network | layers, ways | cores a column | busiest link: prism | mesh | torus | cube |"
+    yield "|---|---|---|--:|--:|--:|--:|"
+    for row in rows:
+        found = row["fabrics"]
+        prism = found["prism"]
+        proven = "fewer proven impossible" if prism["fewer_proven_impossible"] else "fewer open"
+        bytes_ = " | ".join(f"{found[name]['link_bytes_most']:,}" for name in FABRICS)
+        yield (
+            f"| {row['name']} | {found['layers']}, {found['ways']} |"
+            f" {prism['cores_per_column']} ({proven}) | {bytes_} |"
         )
 
 

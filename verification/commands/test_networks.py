@@ -16,7 +16,11 @@ def test_results_of_a_network_are_a_row(files, capsys):
     model = str(files / "halves.onnx")
     data = ["--dataset", str(files / "data.npz")]
     drifting = ["--profile", "pcm_drift", "--time", "100", "3600"]
-    assert main(["map", model, *common, "--name", "mapped"]) == 0
+    pytest.importorskip("ortools")
+    assert main(["map", model, *common, "--name", "mapped", "--fabrics"]) == 0
+    text = capsys.readouterr().out
+    assert "layers as nodes            2, 1 ways; on a prism of 2 columns of 1 every way is" in text
+    assert "  hypercube                    100 %        1 " in text
     assert main(["run", model, *common, *data, "--profile", "ideal", "--name", "ideal"]) == 0
     assert main(["run", model, *common, *data, *drifting, "--images", "9", "--name", "late"]) == 0
     capsys.readouterr()
@@ -36,6 +40,7 @@ def test_results_of_a_network_are_a_row(files, capsys):
     assert len(row["commands"].split("; ")) == 3
     assert f"| halves | 2 | {row['cycles_per_image']:,.0f} | - |" in text
     assert "| halves | pcm_drift, 1 per polarity | 2 | 1 h | 9 |" in text
+    assert "| halves | 2, 1 | 1 (fewer proven impossible) | 32 | 32 | 32 | 32 |" in text
 
 
 @pytest.mark.parametrize(
