@@ -15,8 +15,9 @@ OPTIONS = ("out", "overwrite")
 
 MAPPED = (
     "crossbars", "cores", "planned_chips", "weights", "utilisation", "window_slots_per_image",
-    "cycles_per_image", "cycles_of_one_image", "images_per_second_at_1_ghz", "descriptor_bytes_per_core", "single_hop",
-    "link_bytes_most", "ring_bytes_most", "mapping_seconds", "mapping_megabytes",
+    "cycles_per_image", "cycles_of_one_image", "images_per_second_at_1_ghz",
+    "descriptor_bytes_per_core", "single_hop", "link_bytes_most", "ring_bytes_most",
+    "mapping_seconds", "mapping_megabytes",
 )  # fmt: skip
 """What a row takes from a result of ``map``."""
 
