@@ -83,6 +83,7 @@ class Tile(RowTile):
     weights : conductances that are wanted, in codes, shape (height, columns)
     scale, offset : affine table of the converter's codes, by column
     lsb_log2 : converter range
+    gain : of the converters, where scales alone do not make up for what drift has taken
     """
 
     targets: Int
@@ -90,6 +91,7 @@ class Tile(RowTile):
     scale: Int
     offset: Int
     lsb_log2: int
+    gain: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -491,8 +493,8 @@ def _bias(exact: Real) -> tuple[Int, Int, Int]:
 
 
 def corrected(
-    graph: Graph, layers: Sequence[QuantLayer], images: Images,
-    programmed: Sequence[Real],
+    graph: Graph, layers: Sequence[QuantLayer], images: Images, programmed: Sequence[Real], *,
+    gains: bool = False,
 ) -> list[QuantLayer]:  # fmt: skip
     """The same with scales and biases for the weights that the devices have got.
 
@@ -500,6 +502,7 @@ def corrected(
     ----------
     images : of calibration
     programmed : conductances by layer, shape (rows, columns), in codes
+    gains : of the converters of a tile may grow, as little as its largest scale needs
     """
     samples, found = _samples(graph, images), []
     codes = {INPUT: np.full(graph.shape[2], graph.code)}
@@ -520,10 +523,13 @@ def corrected(
             # Straight line through what a count should be worth, in the integers of a scale.
             spread = counts - counts.mean(axis=0)
             worth = (spread * wanted).sum(axis=0) / np.maximum((spread**2).sum(axis=0), 1e-12)
-            scale = np.rint(worth * 2.0**one.shift / step).clip(1, SCALE_MAX).astype(np.int64)
+            needed = np.where(tile.scale == 0, 0, worth * 2.0**one.shift / step)
+            gain = max(1.0, float(needed.max()) / SCALE_MAX) if gains else 1.0
+            scale = np.rint(needed / gain).clip(1, SCALE_MAX).astype(np.int64)
             scale[tile.scale == 0] = 0
-            exact += wanted.mean(axis=0) - counts.mean(axis=0) * scale * step / 2.0**one.shift
-            tiles.append(replace(tile, scale=scale))
+            counted = gain * counts.mean(axis=0) * scale * step / 2.0**one.shift
+            exact += wanted.mean(axis=0) - counted
+            tiles.append(replace(tile, scale=scale, gain=gain))
         total = exact * 2.0**one.shift / step + sum(tile.scale for tile in tiles) / 2
         offset, bias_codes, bias_scale = _bias(total)
         tiles[-1] = replace(tiles[-1], offset=offset)

@@ -26,9 +26,12 @@ class Programmed:
     unverified : columns of rows that did not reach their targets
     """
 
-    def __init__(self, mapping: InferenceMapping, state: Arrays, unverified: int, seed: int):
+    def __init__(
+        self, mapping: InferenceMapping, state: Arrays, unverified: int, seed: int,
+        calibration: Images,
+    ):  # fmt: skip
         self.mapping, self.state, self.unverified = mapping, state, unverified
-        self._seed = seed
+        self._seed, self._calibration = seed, calibration
 
     def model(self) -> Model:
         """The golden chip, ready to infer."""
@@ -37,6 +40,24 @@ class Programmed:
         model.run(self.mapping.setup())
         restore_devices(model.cores, self.state)
         return model
+
+    def recalibrated(self, model: Model) -> InferenceMapping:
+        """The mapping with scales and biases for what the devices have become, and converters
+        whose gains make up for what these cannot.
+
+        As after programming, the host knows what the devices conduct, without noise.
+        """
+        mapping = self.mapping
+        graph, layers = mapping.network, [one.quantised for one in mapping.stages if one.is_last]
+        weights = mapping.weights({at: core.crossbar.weights for at, core in model.cores.items()})
+        layers = corrected(graph, layers, self._calibration, weights, gains=True)
+        found = InferenceMapping(graph, layers, mapping.hardware, mapping.profile)
+        model.run(found.calibration("baseline"))
+        for stage in found.stages:
+            adc = model.cores[stage.node].adc
+            adc.drift_baseline = round(stage.tile.gain * adc.drift_baseline)
+        model.run(found.calibration("compensate"))
+        return found
 
 
 def trained_graph(checkpoint: Checkpoint) -> Graph:
@@ -79,4 +100,5 @@ def program(
     layers = corrected(graph, layers, calibration, weights)
     unverified = sum(core.programmer.unverified for core in model.cores.values())
     state = {name: np.asarray(value) for name, value in values(model.parts()).items()}
-    return Programmed(InferenceMapping(graph, layers, chip, profile), state, unverified, seed)
+    mapping = InferenceMapping(graph, layers, chip, profile)
+    return Programmed(mapping, state, unverified, seed, calibration)

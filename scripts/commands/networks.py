@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from phasecore.scripts.commands import command_of
+from phasecore.scripts.commands.run import COMPENSATIONS
 from phasecore.scripts.report import results
 
 __all__ = ["add_parser", "report", "run", "table"]
@@ -123,15 +124,19 @@ def table(result: Mapping[str, Any]) -> Iterator[str]:
         )
     yield from _fabrics(result["rows"])
     yield ""
-    yield "| network | devices | crossbars | after | images | accuracy | without compensation |"
-    yield "|---|---|--:|--:|--:|--:|--:|"
+    yield "| network | devices | crossbars | after | images | float | tables | gains | none |"
+    yield "|---|---|--:|--:|--:|--:|--:|--:|--:|"
     for one in result["accuracies"]:
-        if one["profile"] == "ideal" or one["compensated"] is False:
+        if one["profile"] == "ideal" or one["compensated"] not in (None, COMPENSATIONS[0]):
             continue
+        found = {like["compensated"]: like["accuracy"] for like in _alike(result, one)}
+        # At once there is nothing to make up for but what programming has left, by tables.
+        found.setdefault(COMPENSATIONS[0], found.get(None))
         yield (
             f"| {one['name']} | {one['profile']}, {one['devices_per_polarity']} per polarity |"
             f" {one['crossbars']} | {_time(one['time_s'])} | {one['images']:,} |"
-            f" {_percent(one['accuracy'])} | {_percent(_plain(result['accuracies'], one))} |"
+            f" {_percent(one['accuracy_float'])} |"
+            f" {' | '.join(_percent(found.get(means)) for means in COMPENSATIONS)} |"
         )
 
 
@@ -154,14 +159,12 @@ def _fabrics(rows: list[dict[str, Any]]) -> Iterator[str]:
         )
 
 
-def _plain(accuracies: list[dict[str, Any]], like: Mapping[str, Any]) -> float | None:
-    """Accuracy of the same without compensation of drift."""
+def _alike(result: Mapping[str, Any], like: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Accuracies of the same at the same time, whatever drift is compensated by."""
     same = ("name", "profile", "crossbars", "time_s", "images", "devices_per_polarity")
-    for one in accuracies:
-        if one["compensated"] is False and all(one[name] == like[name] for name in same):
-            found: float = one["accuracy"]
-            return found
-    return None
+    return [
+        one for one in result["accuracies"] if all(one[name] == like[name] for name in same)
+    ]  # fmt: skip
 
 
 def _percent(value: float | None) -> str:

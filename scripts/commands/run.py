@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phasecore.models.compiler.graph import Graph, decibels
+from phasecore.models.compiler.mapping.inference import InferenceMapping
 from phasecore.models.compiler.onnx_graph import load_graph
 from phasecore.models.compiler.tile import row_tiles
 from phasecore.models.engine.layers import Layers
 from phasecore.models.golden.device import IDEAL, PCM, DeviceProfile
 from phasecore.models.training.datasets import NAMES
+from phasecore.models.training.model import Model
 from phasecore.models.training.programmed import Programmed, program
 from phasecore.models.training.samples import Preprocessing, Samples, read_samples
 from phasecore.progress import counted, working
@@ -51,6 +53,9 @@ HOST_SCRIPT = ".host.json"
 
 COMPARED = 32
 """Images by which layers are compared with floating point."""
+
+COMPENSATIONS = ("tables", "gains", "none")
+"""By what drift is compensated for, best first."""
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -87,8 +92,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--time", type=positive, nargs="+", metavar="SECONDS",
-        help="infer so many seconds after programming, each time with the drift since the first of"
-        " them compensated for, and without (default: at once)",
+        help="infer so many seconds after programming, each time with drift compensated for by"
+        " tables (scales, biases and gains for what the devices have become), by gains alone (what"
+        " the array has lost since the first of the times), and not at all (default: at once)",
     )  # fmt: skip
     parser.add_argument(
         "--pulses", action="store_true",
@@ -195,20 +201,37 @@ def _runs(
     if args.rtl:
         timeline = path.with_suffix(TIMELINE) if args.timeline and path else None
         common["rtl"] = _in_rtl(programmed, samples, args, f", {profile.name}", timeline)
-    layers = Layers(mapping, model.cores)
     if not args.time:
-        yield common | _run(graph, layers, samples, profile.name)
+        yield common | _run(graph, Layers(mapping, model.cores), samples, profile.name)
         return
-    for number, seconds in enumerate(sorted(set(args.time))):
+    baselines: dict[int, int] = {}
+    for seconds in sorted(set(args.time)):
         for core in model.cores.values():
             core.crossbar.set_time(seconds)
-        if not number:
+        if not baselines:
             model.run(mapping.calibration("baseline"))
-        for drift in ("compensate", None):
-            model.run(mapping.calibration(drift))
-            one = {"time_s": seconds, "compensated": drift is not None}
-            what = f"{profile.name} after {seconds} s{'' if drift else ', not compensated'}"
+            baselines = {node: core.adc.drift_baseline for node, core in model.cores.items()}
+        for means in COMPENSATIONS:
+            layers = Layers(_compensated(programmed, model, means, baselines), model.cores)
+            what = f"{profile.name} after {seconds} s{_compensation(means)}"
+            one = {"time_s": seconds, "compensated": means}
             yield common | one | _run(graph, layers, samples, what)
+
+
+def _compensated(
+    programmed: Programmed, model: Model, means: str, baselines: dict[int, int]
+) -> InferenceMapping:
+    """Compensate a model's drift by tables or gains, or no more; the mapping that then holds."""
+    if means == "tables":
+        return programmed.recalibrated(model)
+    for node, baseline in baselines.items():
+        model.cores[node].adc.drift_baseline = baseline
+    model.run(programmed.mapping.calibration("compensate" if means == "gains" else None))
+    return programmed.mapping
+
+
+def _compensation(means: str) -> str:
+    return ", not compensated" if means == "none" else f", compensated by {means}"
 
 
 def _inference(
@@ -295,8 +318,7 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
     for one in result["runs"]:
         after = ""
         if "time_s" in one:
-            drift = "compensated" if one["compensated"] else "not compensated"
-            after = f" after {one['time_s']} s, {drift}"
+            after = f" after {one['time_s']} s{_compensation(one['compensated'])}"
         yield (
             f"accuracy, {one['profile']:<16} {100 * one['accuracy']:.2f} %{after},"
             f" {one['images_per_second']:.3g} images per second"
@@ -359,14 +381,14 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
 
 
 def _plot_times(axes: Any, result: Mapping[str, Any]) -> None:
-    """Accuracy by time after programming; broken lines without compensation."""
+    """Accuracy by time after programming; broken lines without the best compensation."""
     for number, first in enumerate(_first_runs(result)):
-        for compensated, style in ((True, "o-"), (False, "o--")):
+        for means, style in zip(COMPENSATIONS, ("o-", "o--", "o:"), strict=True):
             points = [
                 (one["time_s"], 100 * one["accuracy"]) for one in result["runs"]
-                if one["profile"] == first["profile"] and one["compensated"] == compensated
+                if one["profile"] == first["profile"] and one["compensated"] == means
             ]  # fmt: skip
-            label = first["profile"] + ("" if compensated else ", not compensated")
+            label = first["profile"] + _compensation(means)
             axes.plot(*zip(*points, strict=True), style, color=COLORS[number], label=label)
     axes.set_xscale("log")
     axes.set_xlabel("seconds after programming")
