@@ -12,7 +12,7 @@ from phasecore.models.noc.cycle_model import LOCAL, STEP, path
 from phasecore.rtl.spec.instructions import INSTRUCTION_BITS, RouteDescriptor
 from phasecore.rtl.spec.registers.table import OBJECT_WORDS, ROUTE_WORDS, SEGMENT_WORDS
 
-__all__ = ["Link", "descriptor_bytes", "hops", "link_flits", "ring_bytes"]
+__all__ = ["Link", "bytes_passed", "descriptor_bytes", "hops", "link_flits", "ring_bytes"]
 
 Link = tuple[int, int]
 """From a node to one beside it."""
@@ -47,6 +47,17 @@ def link_flits(mapping: InferenceMapping, timing: Timing) -> Mapping[Link, float
         for link in {link for to in nodes for link in _way(mapping, node, to, route.vc)}:
             found[link] += timing.sent[node, number]
     return {link: flits / len(timing.image_ends) for link, flits in found.items()}
+
+
+def bytes_passed(mapping: InferenceMapping, timing: Timing) -> float:
+    """Bytes of an image times the routers that they pass, those at both ends among them."""
+    flits = sum(link_flits(mapping, timing).values())
+    # The last router of a way has no link behind it.
+    flits += sum(
+        timing.sent[node, number] * len(destinations(mapping.hardware.noc, route))
+        for node, number, route in _routes(mapping)
+    ) / len(timing.image_ends)  # fmt: skip
+    return flits * mapping.hardware.noc.flit_bits / 8
 
 
 def _way(mapping: InferenceMapping, node: int, to: int, vc: int) -> Iterator[Link]:

@@ -31,6 +31,7 @@ __all__ = [
     "core_config",
     "digital",
     "estimate",
+    "inferred",
     "layers",
 ]
 
@@ -308,6 +309,24 @@ def estimate(
         _sum(worked[name] for name in CONTROL) + _idle(done, busy, blocks) + _leakage(done, blocks),
     ]
     return dict(zip(PARTS, parts, strict=True))
+
+
+def inferred(windows: int, passed: float, core: CoreConfig) -> dict[str, Range]:
+    """Energy of an image that is inferred, nJ: what is known of it without gates and clocks.
+
+    Parameters
+    ----------
+    windows : of all crossbars
+    passed : bytes times routers that they pass, of all vectors and partial sums
+    """
+    array = core.rows * core.cols / 256**2 * core.window_cycles / 128
+    # A word is gathered from a ring into a slot, and read by the driver.
+    bits = 3 * windows * core.lines * core.input_bits
+    return {
+        "crossbars and converters": _cost("mvm") * (windows * array),
+        "vector memory": _cost("sram_bit") * bits,
+        "network": _cost("byte_hop") * passed,
+    }
 
 
 def digital(

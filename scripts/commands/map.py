@@ -17,14 +17,21 @@ from phasecore.models.compiler.onnx_graph import load_graph
 from phasecore.models.compiler.placement import PlannedMesh
 from phasecore.models.compiler.quantise import blank
 from phasecore.models.compiler.schedule import Timing, schedule
-from phasecore.models.compiler.traffic import descriptor_bytes, hops, link_flits, ring_bytes
+from phasecore.models.compiler.traffic import (
+    bytes_passed,
+    descriptor_bytes,
+    hops,
+    link_flits,
+    ring_bytes,
+)
 from phasecore.models.golden.device import IDEAL
+from phasecore.models.studies.energy import CASES, inferred
 from phasecore.progress import working
 from phasecore.scripts.commands.options import add_devices, add_model, add_topology, fitted
 from phasecore.scripts.report import results
 from phasecore.scripts.report.pictures import COLORS, picture
 
-__all__ = ["add_parser", "plot", "report", "run"]
+__all__ = ["add_parser", "energy", "energy_line", "plot", "report", "run"]
 
 IMAGES = 5
 """Images of the run without data, which follow one another."""
@@ -70,7 +77,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     result = results.record(
         command=args.command, config=chip, seed=args.seed, network=graph.name,
         topology=args.topology, **_sizes(graph, mapping), **_times(mapping, timing, alone),
-        **_traffic(mapping, timing), mapping_seconds=round(seconds, 1),
+        **_traffic(mapping, timing), energy_nj=energy(mapping, timing),
+        mapping_seconds=round(seconds, 1),
         mapping_megabytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     )  # fmt: skip
     if args.fabrics:
@@ -156,6 +164,25 @@ def _traffic(mapping: InferenceMapping, timing: Timing) -> dict[str, Any]:
     }
 
 
+def energy(mapping: InferenceMapping, timing: Timing) -> dict[str, dict[str, float]]:
+    """nJ of an image by part and case, modelled."""
+    windows = sum(
+        len(starts) for node, starts in timing.windows.items() if node not in timing.pools
+    ) // len(timing.image_ends)  # fmt: skip
+    parts = inferred(windows, bytes_passed(mapping, timing), mapping.config)
+    return {name: value.rounded(1) for name, value in parts.items()}
+
+
+def energy_line(parts: Mapping[str, Mapping[str, float]]) -> str:
+    """What :func:`energy` found, with what it leaves out."""
+    low, nominal, high = (sum(part[case] for part in parts.values()) for case in CASES)
+    shares = ", ".join(f"{name} {part['nominal']:,.0f}" for name, part in parts.items())
+    return (
+        f"energy an image, modelled  {nominal:,.0f} nJ ({low:,.0f} to {high:,.0f}): {shares};"
+        " without gates, clocks, leakage (docs/results/energy.md)"
+    )
+
+
 def report(result: Mapping[str, Any]) -> str:
     return "\n".join(_lines(result))
 
@@ -197,6 +224,7 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
         f"busiest link               {result['link_bytes_most']:,} bytes an image, a flit in"
         f" {100 * result['link_busy_most']:.1f} % of the cycles"
     )
+    yield energy_line(result["energy_nj"])
     yield from _fabric_lines(result.get("fabrics"))
     yield f"{'tile':<14}{'node':>5}{'rows':>6}{'cols':>5}{'copies':>7}{'windows':>8}{'busy':>7}"
     for one in result["stages"]:

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from phasecore.models.compiler.graph import Graph, decibels
 from phasecore.models.compiler.mapping.inference import InferenceMapping
 from phasecore.models.compiler.onnx_graph import load_graph
+from phasecore.models.compiler.quantise import blank
+from phasecore.models.compiler.schedule import schedule
 from phasecore.models.compiler.tile import row_tiles
 from phasecore.models.engine.layers import Layers
 from phasecore.models.golden.device import IDEAL, PCM, DeviceProfile
@@ -28,6 +30,7 @@ from phasecore.models.training.samples import Preprocessing, Samples, read_sampl
 from phasecore.progress import counted, working
 from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.scripts.commands.inference import simulated
+from phasecore.scripts.commands.map import energy, energy_line
 from phasecore.scripts.commands.options import (
     TIMELINE,
     add_devices,
@@ -53,6 +56,9 @@ HOST_SCRIPT = ".host.json"
 
 COMPARED = 32
 """Images by which layers are compared with floating point."""
+
+TIMED = 3
+"""Images that follow one another in the run without data."""
 
 COMPENSATIONS = ("tables", "gains", "none")
 """By what drift is compensated for, best first."""
@@ -149,6 +155,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         count for layer, count in zip(graph.layers, tiles, strict=True) if not layer.only_pools
     )
     cells = sum(layer.weights.size for layer in graph.layers)
+    with working(f"running the programs of {graph.name} without data"):
+        mapping = InferenceMapping(graph, blank(graph, chip.core), chip, IDEAL)
+        timing = schedule(mapping, TIMED)
     rtl = [one["rtl"] for one in runs if "rtl" in one]
     result = results.record(
         command=args.command, config=chip, seed=args.seed, network=graph.name,
@@ -165,6 +174,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         accuracy_model=runs[-1]["accuracy"],
         images_per_second=runs[-1]["images_per_second"],
         images_per_second_float=round(len(samples.images) / max(float_seconds, 1e-9), 1),
+        cycles_modelled=round(timing.cycles_per_image, 1), energy_nj=energy(mapping, timing),
+        busy_by_core={
+            stage.name: round(timing.busy(stage.node), 4) for stage in mapping.stages
+        },
         **({"mismatches": sum(one["mismatches"] for one in rtl)} if rtl else {}), runs=runs,
     )  # fmt: skip
     results.write(path, result, args)
@@ -314,6 +327,11 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
         f"crossbars                  {result['crossbars']} of {result['config']['core']['rows']} x"
         f" {result['config']['core']['cols']}, {100 * result['utilisation']:.0f} % in use"
     )
+    yield (
+        f"cycles per image, modelled {result['cycles_modelled']:,.0f} without a gap; crossbars are"
+        f" busy {100 * np.mean(list(result['busy_by_core'].values())):.0f} % of them"
+    )
+    yield energy_line(result["energy_nj"])
     yield f"accuracy, floating point   {100 * result['accuracy_float']:.2f} %"
     for one in result["runs"]:
         after = ""

@@ -31,6 +31,11 @@ def test_a_network_is_mapped(files, capsys, topology):
     assert 16 * 128 <= result["cycles_per_image"] < 16 * 140
     assert result["cycles_per_image"] < result["cycles_of_one_image"]
     assert result["crossbars"] == 2
+    # Two operations per weight and window at 9.76 TOPS/W.
+    window = 2 * 32 * 32 / 9.76e3
+    energy = result["energy_nj"]["crossbars and converters"]
+    assert energy["nominal"] == pytest.approx((16 + 1) * window, abs=0.051)
+    assert "without gates, clocks, leakage" in text
     assert len(conv["spans"]) == 5
     # A mesh has no triangles.
     assert result["single_hop"] == (1 if topology == "prism" else pytest.approx(2 / 3, abs=1e-3))

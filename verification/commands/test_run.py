@@ -72,6 +72,8 @@ def test_a_network_from_its_file_to_a_result(files, capsys):
     text = capsys.readouterr().out
     assert "halves, 3 images of data\n" in text
     assert "accuracy, ideal" in text
+    assert "cycles per image, modelled 2,048 without a gap" in text
+    assert "energy an image, modelled " in text
     assert "dense2                 32     2     1" in text
 
 

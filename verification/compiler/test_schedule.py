@@ -10,7 +10,13 @@ from phasecore.models.compiler.mapping.inference import InferenceMapping
 from phasecore.models.compiler.placement import graph_chip
 from phasecore.models.compiler.quantise import blank
 from phasecore.models.compiler.schedule import Deadlock, schedule
-from phasecore.models.compiler.traffic import descriptor_bytes, hops, link_flits, ring_bytes
+from phasecore.models.compiler.traffic import (
+    bytes_passed,
+    descriptor_bytes,
+    hops,
+    link_flits,
+    ring_bytes,
+)
 from phasecore.models.golden.device import IDEAL
 from phasecore.models.training.model import make_model
 from phasecore.verification.compiler.graphs import CORE, reach, tiny_dense
@@ -99,5 +105,11 @@ def test_links_carry_what_is_sent():
     assert min(ways) == 1
     assert sum(ways) >= len(flits)
     assert set(descriptor_bytes(mapping)) == set(ring_bytes(mapping)) == set(mapping.nodes)
+    # A flit passes a router before every link, and one behind the last.
+    arrived = sum(
+        timing.sent[node, number] * max(1, route.cols.bit_count() * route.rows.bit_count()) / 2
+        for node, tables in mapping.tables.items() for number, route in enumerate(tables.routes)
+    )  # fmt: skip
+    assert bytes_passed(mapping, timing) == 8 * (sum(flits.values()) + arrived)
     assert all(200 < size < 1200 for size in descriptor_bytes(mapping).values())
     assert max(ring_bytes(mapping).values()) <= CORE.memory_words * CORE.post_lanes
