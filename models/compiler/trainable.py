@@ -88,6 +88,11 @@ def trainable(graph: Graph) -> Network:
                 f"layer {layer.name}: inputs must be {source} alone, not {', '.join(layer.inputs)}:"
                 " only layers one after another train"
             )
+        _check(
+            layer,
+            largest=not layer.reads.largest,
+            _wanted="false (pools of the largest do not train)",
+        )
         source = layer.name
     last = graph.layers[-1]
     if last.function is Function.IDENTITY:

@@ -38,6 +38,7 @@ from phasecore.scripts.commands.options import (
     add_model,
     add_profile,
     add_timeline,
+    at_most,
     fitted,
     positive,
 )
@@ -142,6 +143,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         args.dataset, graph.shape, _preprocessing(args), calibration=args.calibration,
         images=args.images, folder=args.data,
     )  # fmt: skip
+    for option, count in (("--rtl", args.rtl), ("--host-script", args.host_script)):
+        at_most(option, count, len(samples.images), "images that are inferred")
     graph = replace(graph, code=samples.code)
     graph, chip = fitted(args, graph, copies=args.copies)
     started = time.process_time()

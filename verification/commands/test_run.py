@@ -100,6 +100,11 @@ def test_times_after_programming(files, capsys):
         (["--preprocessing", "none.toml"], "none.toml: No such file or directory"),
         (["--dataset", "none.npz"], "data set none.npz does not exist; accepted: "),
         (["--devices", 3], "devices_per_polarity must be"),
+        (["--rtl", 31], "--rtl must be at most 30 (images that are inferred), not 31"),
+        (
+            ["--host-script", 9, "--pulses", "--images", 5],
+            "--host-script must be at most 5 (images that are inferred), not 9",
+        ),
         (["--timeline"], r"--timeline is of the RTL: --rtl N is needed"),
         (["--host-script", 1], r"--host-script programs by pulses: --pulses is needed"),
     ],

@@ -103,6 +103,8 @@ OWN = convolutional(conv(8, 1, 6, 3, padding=1), dense(96, 10, function=Function
         (changed(OWN, 0, stride=(2, 2)), r"layer layer0: stride must be 1, not \(2, 2\)"),
         (changed(OWN, 0, padding=(1, 1, 0, 0)),
          r"layer layer0: padding must be the same on all sides, not \(1, 1, 0, 0\)"),
+        (changed(OWN, 1, largest=True),
+         r"layer layer1: largest must be false \(pools of the largest do not train\), not True"),
         (changed(OWN, 1, skip="layer0"),
          r"layer layer1: inputs must be layer0 alone, not layer0, layer0"),
         (perceptron(300, 300, 10), r"own needs 61 rows and 300 columns for each of 5 tiles"),

@@ -49,7 +49,7 @@ from phasecore.rtl.spec.instructions import (
 )
 
 if TYPE_CHECKING:
-    from phasecore.models.compiler.mapping.pipeline import PipelineMapping, Stage
+    from phasecore.models.compiler.mapping.pipeline import PipelineMapping, PipelineStage
 
 __all__ = ["Learning"]
 
@@ -196,28 +196,28 @@ class Learning:
     # What is where
 
     @property
-    def _tiles(self) -> "list[Stage]":
+    def _tiles(self) -> "list[PipelineStage]":
         return [stage for stage in self._mapping.stages if stage.layer == self._first_dense]
 
-    def _readers(self, stage: "Stage") -> "list[Stage]":
+    def _readers(self, stage: "PipelineStage") -> "list[PipelineStage]":
         """Stages that take the pixels of one, and send their errors back."""
         return [other for other in self._mapping.stages if other.layer == stage.layer + 1]
 
-    def _pixels(self, stage: "Stage") -> range:
+    def _pixels(self, stage: "PipelineStage") -> range:
         """Pixels of a stage's input frame, in raster order, that it has rows of."""
         channels = stage.reads.channels
         if stage.layer < self._first_dense:
             return range(stage.reads.height * stage.reads.width)
         return range(stage.rows.start // channels, stage.rows.stop // channels)
 
-    def _depth(self, stage: "Stage") -> int:
+    def _depth(self, stage: "PipelineStage") -> int:
         """Slots of the ring that takes the pixels of a stage; loops run over whole rings.
 
         Of a tile's pixels each is many windows' work, so that one is enough.
         """
         return 2 - len(self._pixels(stage)) % 2 if stage.layer < self._first_dense else 1
 
-    def _rings(self, stage: "Stage") -> "Iterator[tuple[Stage, range]]":
+    def _rings(self, stage: "PipelineStage") -> "Iterator[tuple[PipelineStage, range]]":
         """Slots that take the pixels of every stage that sends errors back."""
         slot = ERRORS
         for reader in self._readers(stage):
@@ -242,7 +242,7 @@ class Learning:
     def _words(self, vectors: int, pitch: int) -> int:
         return -(-8 * vectors * pitch // self._config.post_lanes)
 
-    def _conv_tables(self, stage: "Stage") -> Tables:
+    def _conv_tables(self, stage: "PipelineStage") -> Tables:
         config = self._config
         frame, kept = self._frame(stage), self._kept(stage)
         source = {"cursor": 1, "source": ConvObject.FRAME}
@@ -260,10 +260,10 @@ class Learning:
             objects.append(ObjectDescriptor(**self._of(reader.node, route), **ring))
         return Tables(objects, routes)
 
-    def _producer(self, stage: "Stage") -> "Stage":
+    def _producer(self, stage: "PipelineStage") -> "PipelineStage":
         return next(other for other in self._mapping.stages if other.layer == stage.layer - 1)
 
-    def _frame(self, stage: "Stage") -> ObjectDescriptor:
+    def _frame(self, stage: "PipelineStage") -> ObjectDescriptor:
         """Of the first layer two frames, so that the host can be an image ahead."""
         given, reads = stage.frame, stage.reads
         vectors = given.height * given.width * (1 if stage.layer else 2)
@@ -273,7 +273,7 @@ class Learning:
             x=given.x, y=given.y, route=given.route, member=given.member,
         )  # fmt: skip
 
-    def _kept(self, stage: "Stage") -> ObjectDescriptor:
+    def _kept(self, stage: "PipelineStage") -> ObjectDescriptor:
         """Activations, which a SEND of their lines leaves behind the lines before those."""
         line, outputs = self._mapping.pool_line(stage), self._layers[stage.layer].outputs
         rows, cols = stage.reads.block
@@ -289,7 +289,7 @@ class Learning:
             tile=(line, line + outputs), **self._of(stage.node, ConvRoute.KEEP),
         )  # fmt: skip
 
-    def _sums(self, stage: "Stage") -> list[ObjectDescriptor]:
+    def _sums(self, stage: "PipelineStage") -> list[ObjectDescriptor]:
         """Windows and pixels of the sums that go back."""
         reads = stage.reads
         sums: dict[str, Any] = {
@@ -304,7 +304,7 @@ class Learning:
             window_object(self._config, one, size=size, **sums),
         ]
 
-    def clear(self, program: list[int], stage: "Stage", number: int) -> ObjectDescriptor:
+    def clear(self, program: list[int], stage: "PipelineStage", number: int) -> ObjectDescriptor:
         """Append what clears the sums of a stage, pixel by pixel; the object ``number`` for that.
 
         At power-up they are undefined, and SCATTER only adds to them. All pixels of the object are
@@ -317,7 +317,7 @@ class Learning:
         repeat(program, [normalise, encode(Opcode.RELEASE, objects=1 << number)], count)
         return replace(self._sums(stage)[1], source=number, arrived=count)
 
-    def _next(self, stage: "Stage") -> RouteDescriptor:
+    def _next(self, stage: "PipelineStage") -> RouteDescriptor:
         """As in inference, but for the depth of a convolution's frame."""
         route = self._mapping.next_route(stage)
         (first, *_) = self._readers(stage)
@@ -325,7 +325,7 @@ class Learning:
             return replace(route, credits=self._frame(first).depth)
         return route
 
-    def _tile_tables(self, stage: "Stage") -> Tables:
+    def _tile_tables(self, stage: "PipelineStage") -> Tables:
         mapping, tiles = self._mapping, [tile.node for tile in self._tiles]
         number = tiles.index(stage.node)
         deltas = ObjectDescriptor(
@@ -408,7 +408,7 @@ class Learning:
             all_rows = int(head and segment > 1)
             yield encode(Opcode.REFRESH, segment=segment, all_rows=all_rows)
 
-    def _conv(self, stage: "Stage") -> list[int]:
+    def _conv(self, stage: "PipelineStage") -> list[int]:
         program = self._forward(stage)
         for number, (reader, slots) in enumerate(self._rings(stage)):
             body: list[int] = []
@@ -423,13 +423,13 @@ class Learning:
             repeat(program, body, len(self._pixels(stage)) // depth)
         return [*program, encode(Opcode.TRANSFER, segment=0)]
 
-    def _forward(self, stage: "Stage") -> list[int]:
+    def _forward(self, stage: "PipelineStage") -> list[int]:
         """As in inference, with the activations kept on the way."""
         line, outputs = self._mapping.pool_line(stage), self._layers[stage.layer].outputs
         keep = send(ConvRoute.KEEP, ACTIVATIONS, first_line=line, length=outputs)
         return self._mapping.windows(stage, 1, frame=ConvObject.WINDOWS, keep=[keep])
 
-    def _block(self, stage: "Stage", errors: int, slot: int) -> Iterator[int]:
+    def _block(self, stage: "PipelineStage", errors: int, slot: int) -> Iterator[int]:
         """Backward pass and update of a block of positions, whose pixel's errors are in a slot."""
         frames = [ConvObject.FRAME, ConvObject.OUTPUTS]
         yield encode(Opcode.AWAIT, objects=1 << errors)
@@ -469,13 +469,13 @@ class Learning:
         function = self._layers[layer].function
         return delta(self._recipe, layer, segment=segment, function=function, **fields)
 
-    def _pixel(self, pixels: int, route: int, stage: "Stage", slot: int) -> Iterator[int]:
+    def _pixel(self, pixels: int, route: int, stage: "PipelineStage", slot: int) -> Iterator[int]:
         """Send the sum of a pixel of the input."""
         yield encode(Opcode.NORMALISE, object=pixels, destination=slot, destination_line=0)
         yield send(route, slot, length=stage.reads.channels)
         yield encode(Opcode.RELEASE, objects=1 << pixels)
 
-    def _tile(self, stage: "Stage") -> Iterator[int]:
+    def _tile(self, stage: "PipelineStage") -> Iterator[int]:
         number = [tile.node for tile in self._tiles].index(stage.node)
         outputs = self._layers[stage.layer].outputs
         yield gather(TileObject.FRAME, WINDOW[0])

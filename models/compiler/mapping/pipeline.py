@@ -96,7 +96,7 @@ class PipelineObject(IntEnum):
 
 
 @dataclass(frozen=True)
-class Stage:
+class PipelineStage:
     """A core that reads windows of a frame.
 
     Attributes
@@ -178,7 +178,7 @@ class PipelineMapping(Mapping):
             first = end
         return parts
 
-    def _convolution(self, index: int) -> Stage:
+    def _convolution(self, index: int) -> PipelineStage:
         layer = self.layers[index]
         # Only the host sends whole rows.
         packed = index == 0 and layer.channels < GROUP // 2
@@ -192,9 +192,9 @@ class PipelineMapping(Mapping):
             **self._from(index),
         )  # fmt: skip
         node = self._producers[index + 1]
-        return Stage(node, index, range(layer.inputs), True, reads, frame)
+        return PipelineStage(node, index, range(layer.inputs), True, reads, frame)
 
-    def _tile(self, number: int, node: int, rows: range, *, bias: bool) -> Stage:
+    def _tile(self, number: int, node: int, rows: range, *, bias: bool) -> PipelineStage:
         """Tile ``number`` of the first fully connected layer has room for another frame."""
         layer = self.layers[self._convolutions - 1]
         side = POOL if layer.pooled else 1
@@ -206,7 +206,7 @@ class PipelineMapping(Mapping):
             self.config, reads, base=self.config.slot_words, ahead=height * width,
             tile=(rows.start, rows.stop), member=number, **self._from(self._convolutions),
         )  # fmt: skip
-        return Stage(node, self._convolutions, rows, bias, reads, frame)
+        return PipelineStage(node, self._convolutions, rows, bias, reads, frame)
 
     def _from(self, index: int) -> dict[str, Any]:
         """Producer of a layer's frame."""
@@ -257,7 +257,7 @@ class PipelineMapping(Mapping):
         """First row and column of a layer of the head."""
         return self._places[layer - self._convolutions - 1]
 
-    def pool_line(self, stage: Stage) -> int:
+    def pool_line(self, stage: PipelineStage) -> int:
         """First of the lines that are pooled, behind those of the converters' codes."""
         return -(-self.layers[stage.layer].outputs // GROUP) * GROUP
 
@@ -278,7 +278,7 @@ class PipelineMapping(Mapping):
 
     # Descriptors
 
-    def _stage_tables(self, stage: Stage) -> Tables:
+    def _stage_tables(self, stage: PipelineStage) -> Tables:
         objects = [stage.frame, self._constants(stage.node, len(X))]
         if stage.layer < self._convolutions:
             return Tables(objects, [self.next_route(stage)])
@@ -292,7 +292,7 @@ class PipelineMapping(Mapping):
         to = {"x": x, "y": y, "object": PipelineObject.PARTIALS, "credits": int(last)}
         return Tables(objects, [RouteDescriptor(**to)])
 
-    def next_route(self, stage: Stage) -> RouteDescriptor:
+    def next_route(self, stage: PipelineStage) -> RouteDescriptor:
         """Where the pixels of a convolution go."""
         readers = [other for other in self.stages if other.layer == stage.layer + 1]
         depth = min(reader.frame.depth for reader in readers)
@@ -454,7 +454,7 @@ class PipelineMapping(Mapping):
     # Programs
 
     def windows(
-        self, stage: Stage, images: int, *, frame: int = PipelineObject.FRAME,
+        self, stage: PipelineStage, images: int, *, frame: int = PipelineObject.FRAME,
         keep: Sequence[int] = (),
     ) -> list[int]:  # fmt: skip
         """A convolution: the first window, then blocks, each with the next one's first window.
@@ -475,7 +475,7 @@ class PipelineMapping(Mapping):
         repeat(program, [*body, *first, *end, self._activate(stage)], blocks - 1)
         return [*program, *body, *end]
 
-    def _window(self, stage: Stage, index: int, frame: int) -> Iterator[int]:
+    def _window(self, stage: PipelineStage, index: int, frame: int) -> Iterator[int]:
         """Window ``index`` of a block: gathered and driven; the frame goes on behind the last."""
         row, col = stage.reads.places[index]
         # The first window of a block does not take the slot of the last one before it.
@@ -485,7 +485,7 @@ class PipelineMapping(Mapping):
         if index == len(stage.reads.places) - 1:
             yield encode(Opcode.RELEASE, objects=1 << frame)
 
-    def _activate(self, stage: Stage) -> int:
+    def _activate(self, stage: PipelineStage) -> int:
         """Codes of the latest window to activations."""
         layer = self.layers[stage.layer]
         return activate(
@@ -493,7 +493,7 @@ class PipelineMapping(Mapping):
             destination_line=self.pool_line(stage) if layer.pooled else 0,
         )  # fmt: skip
 
-    def _pool(self, stage: Stage, index: int) -> int:
+    def _pool(self, stage: PipelineStage, index: int) -> int:
         """Add a window's activations to those of the block; their mean with the last."""
         final = index == len(stage.reads.places) - 1
         return activate(
@@ -502,11 +502,11 @@ class PipelineMapping(Mapping):
             shift=7 + self.layers[stage.layer].shared_log2 if final else 0, destination=POOLED,
         )  # fmt: skip
 
-    def _send(self, stage: Stage) -> int:
+    def _send(self, stage: PipelineStage) -> int:
         pooled = self.layers[stage.layer].pooled
         return send(0, POOLED if pooled else Y, length=self.layers[stage.layer].outputs)
 
-    def _sums(self, stage: Stage, images: int) -> list[int]:
+    def _sums(self, stage: PipelineStage, images: int) -> list[int]:
         """A tile of the first fully connected layer, image by image."""
         tile = self.tiles.index(stage.node)
         body = [*self._window(stage, 0, PipelineObject.FRAME), activate(0, Function.NONE)]
