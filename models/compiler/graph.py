@@ -80,7 +80,7 @@ class GraphLayer:
     skip : tensor of the same shape as the activations that is added before the function
     groups : parts of equal length, of a position's activations, that are pooled with one another
     parts : of the channels, those of one seeing no weights of another (grouped convolutions)
-    copies : that a crossbar must have of every weight at least; more use more crossbars
+    copies : that there must be of every weight at least; more use more crossbars
 
     Without weights, shape (0, channels), the layer only pools: the windows of ``reads.largest``,
     which overlap or which several layers read, or all of the frame.

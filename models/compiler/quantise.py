@@ -23,7 +23,7 @@ in its weights. The output's are worth the same, and those of a row of pixels in
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,11 +86,11 @@ class Tile(RowTile):
     gain : of the converters, where scales alone do not make up for what drift has taken
     """
 
-    targets: Int
-    weights: Int
-    scale: Int
-    offset: Int
-    lsb_log2: int
+    targets: Int = field(kw_only=True)
+    weights: Int = field(kw_only=True)
+    scale: Int = field(kw_only=True)
+    offset: Int = field(kw_only=True)
+    lsb_log2: int = field(kw_only=True)
     gain: float = 1.0
 
 
@@ -141,7 +141,7 @@ class _Samples:
     def tile(self, layer: GraphLayer, tile: RowTile) -> Real:
         """Sums of a tile, shape (positions, columns)."""
         index = tile.index(layer)
-        found: Real = self.windows[:, index] @ layer.weights[index]
+        found: Real = self.windows[:, index] @ layer.weights[index] * tile.share
         return found
 
 
@@ -392,7 +392,8 @@ def _quantised(
         sums, index = known.tile(layer, part), part.index(layer)
         limits = code_limit(sums, known.sums - sums, layer.function)
         driven = known.windows[:, index] / row_codes[index]
-        bounds.append(devices.bounds(matrix[index], limits, source, driven, part.copies))
+        own = matrix[index] * part.share
+        bounds.append(devices.bounds(own, limits, source, driven, part.copies))
     shift = _shift([value for _, value in bounds], skip, step)
     skip_scale = np.zeros(layer.columns, dtype=np.int64)
     if skip is not None:
@@ -410,7 +411,8 @@ def _quantised(
     for part, scale, (lsb, _) in zip(rows, scales, bounds, strict=True):
         factor = 2.0 ** (shift + lsb) * source / (np.maximum(scale, 1) * step)
         weights = np.zeros((part.height, layer.columns))
-        weights[part.lines()] = matrix[part.index(layer)] * factor / part.copies
+        own = matrix[part.index(layer)] * part.share
+        weights[part.lines()] = own * factor / part.copies
         tiles.append(Tile(
             **vars(part), targets=devices.targets(weights),
             weights=np.rint(weights).astype(np.int64), scale=scale,
@@ -501,7 +503,7 @@ def corrected(
     Parameters
     ----------
     images : of calibration
-    programmed : conductances by layer, shape (rows, columns), in codes
+    programmed : conductances of all copies by layer, shape (rows, columns), in codes
     gains : of the converters of a tile may grow, as little as its largest scale needs
     """
     samples, found = _samples(graph, images), []
@@ -519,7 +521,7 @@ def corrected(
             index = tile.index(layer)
             wanted = known.tile(layer, tile)
             counts = (known.windows[:, index] / row_codes[index]) @ weights[index]
-            counts *= 2.0**-tile.lsb_log2
+            counts *= 2.0**-tile.lsb_log2 * tile.share
             # Straight line through what a count should be worth, in the integers of a scale.
             spread = counts - counts.mean(axis=0)
             worth = (spread * wanted).sum(axis=0) / np.maximum((spread**2).sum(axis=0), 1e-12)

@@ -7,7 +7,8 @@ layer whose kernels are grouped have whole groups of channels, and add only to t
 
 Rows that are left take copies of a tile's, as many as there is room for: all of them together are a
 weight, of several times the devices. The noise of these averages out (multi-memristive synapses:
-Boybat et al., Nature Communications 9, 2514 (2018), doi:10.1038/s41467-018-04933-y).
+Boybat et al., Nature Communications 9, 2514 (2018), doi:10.1038/s41467-018-04933-y). More copies
+than a crossbar has room for are on several, whose sums add up as those of other rows do.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,12 +35,14 @@ class RowTile:
     rows : of the im2col matrix of these channels
     copies : of these rows on the crossbar; none of a layer without weights
     pitch : from the first row of a copy to that of the next one
+    share : of the weights that these copies are together; others have the rest
     """
 
     channels: range
     rows: range
     copies: int
     pitch: int
+    share: float = 1.0
 
     @property
     def height(self) -> int:
@@ -64,18 +67,15 @@ def row_tiles(graph: Graph, layer: GraphLayer, config: CoreConfig) -> list[RowTi
     """Tiles of a layer's rows: as few as possible, of whole pixels where they fit.
 
     Copies begin at blocks of lines, as GATHER does.
-
-    Raises ``ValueError``, naming the layer, if there is no room for the copies that it must have.
     """
     if layer.only_pools:
         rows = range(layer.columns)
         return [RowTile(rows, rows, 0, len(rows))]
     found, block = [], config.post_lanes
-    most = config.rows // (block * layer.copies) * block if layer.copies > 1 else config.rows
-    if not most:
-        raise ValueError(
-            f"layer {layer.name}: copies must be at most {config.rows // block}, not {layer.copies}"
-        )
+    # Crossbars that have the same rows, and copies on each.
+    alike = -(-layer.copies * block // config.rows)
+    copies = -(-layer.copies // alike)
+    most = config.rows // (block * copies) * block if copies > 1 else config.rows
     for channels in _parts(graph, layer, config.lines, most):
         pixel = len(channels)
         total = layer.reads.matrix_rows // layer.reads.channels * pixel
@@ -85,8 +85,9 @@ def row_tiles(graph: Graph, layer: GraphLayer, config: CoreConfig) -> list[RowTi
         pitch = -(-size // block) * block
         copies = (config.rows - size) // pitch + 1
         found += [
-            RowTile(channels, range(first, min(first + size, total)), copies, pitch)
+            RowTile(channels, range(first, min(first + size, total)), copies, pitch, 1 / alike)
             for first in range(0, total, size)
+            for _ in range(alike)
         ]
     return found
 

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         drop=args.allow_drop,
     )  # fmt: skip
     whole = graph
-    graph, chip = fitted(args, graph, topology=args.topology, copies=args.copies, planned=True)
+    graph, chip = fitted(args, graph, topology=args.topology, planned=True)
     with working(f"mapping {graph.name}"):
         mapping = InferenceMapping(graph, blank(graph, chip.core), chip, IDEAL)
         timing, alone = schedule(mapping, IMAGES), schedule(mapping, 1)

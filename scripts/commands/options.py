@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from phasecore.models.compiler.flits import message_flits
-from phasecore.models.compiler.graph import Graph
+from phasecore.models.compiler.graph import Graph, GraphLayer
 from phasecore.models.compiler.mapping import map_network
 from phasecore.models.compiler.network import Network
 from phasecore.models.compiler.networks import CORE_NETWORKS, NETWORKS
@@ -57,6 +57,12 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a positive integer, not {text!r}")
     return int(text)
+
+
+def copies(text: str) -> tuple[str, int]:
+    """Argument type of a number for all layers, or of LAYER=N."""
+    layer, _, number = text.rpartition("=")
+    return layer, positive(number)
 
 
 def rate(text: str) -> float:
@@ -212,9 +218,10 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         " floating point",
     )  # fmt: skip
     parser.add_argument(
-        "--copies", type=positive, default=1, metavar="N",
-        help="at least so many copies of every weight on its crossbar: the devices' noise averages"
-        " out, more crossbars are needed (default: 1, and what rows that are left have room for)",
+        "--copies", type=copies, nargs="+", default=[], metavar="[LAYER=]N",
+        help="at least so many copies of every weight, or of those of a layer (as map lists them):"
+        " the devices' noise averages out, more crossbars are needed (default: 1, and what rows"
+        " that are left have room for)",
     )  # fmt: skip
 
 
@@ -244,17 +251,15 @@ def add_timeline(parser: argparse._ActionsContainer) -> None:
 
 
 def fitted(
-    args: argparse.Namespace, graph: Graph, *, topology: str = "mesh", copies: int = 1,
-    planned: bool = False,
+    args: argparse.Namespace, graph: Graph, *, topology: str = "mesh", planned: bool = False,
 ) -> tuple[Graph, ChipConfig]:  # fmt: skip
-    """A graph in layers that fit ``--config`` and ``--devices``, with at least so many copies of
-    every weight, and as small a chip as has a core for every tile; ``planned``: there may be no
-    chip of that size."""
+    """A graph in layers that fit ``--config``, ``--devices`` and ``--copies``, and as small a chip
+    as has a core for every tile; ``planned``: there may be no chip of that size."""
     name = args.config_name
     core = CHIPS[name or "default"].core if name is None or name in CHIPS else args.config
     if args.devices:
         core = core.replace(devices_per_polarity=args.devices)
-    layers = tuple(replace(layer, copies=copies) for layer in graph.layers)
+    layers = _copied(graph, dict(getattr(args, "copies", ())))
     graph = split_columns(long_input(replace(graph, layers=layers), core), core)
     cores = np.cumsum([len(row_tiles(graph, layer, core)) for layer in graph.layers])
     most = MOST_PLANNED if planned and topology == "mesh" else MOST_CORES[topology]
@@ -268,6 +273,21 @@ def fitted(
         )
     flits = sum(message_flits(layer.outputs, core) for layer in graph.results)
     return graph, graph_chip(core, int(cores[-1]), topology, flits)
+
+
+def _copied(graph: Graph, wanted: dict[str, int]) -> tuple[GraphLayer, ...]:
+    """Layers with the copies that are asked for."""
+    names = [layer.name for layer in graph.layers]
+    if unknown := sorted({*wanted} - {"", *names}):
+        raise ValueError(
+            f"--copies: {graph.name} has no layer {', '.join(unknown)}; its layers are"
+            f" {', '.join(names)}"
+        )
+    every = wanted.get("", 1)
+    return tuple(
+        replace(layer, copies=1 if layer.only_pools else wanted.get(layer.name, every))
+        for layer in graph.layers
+    )
 
 
 def load_data(args: argparse.Namespace, network: Network) -> Dataset:

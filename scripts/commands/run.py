@@ -146,7 +146,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for option, count in (("--rtl", args.rtl), ("--host-script", args.host_script)):
         at_most(option, count, len(samples.images), "images that are inferred")
     graph = replace(graph, code=samples.code)
-    graph, chip = fitted(args, graph, copies=args.copies)
+    graph, chip = fitted(args, graph)
     started = time.process_time()
     exact = _outputs(graph, samples.images / samples.code, graph.outputs, "floating point")
     float_seconds = time.process_time() - started

@@ -42,6 +42,18 @@ def test_a_network_is_mapped(files, capsys, topology):
     assert (files / "out" / "halves.png").stat().st_size > 5_000
 
 
+def test_copies_are_of_all_layers_or_of_one(files, capsys):
+    assert main(options(files, "--copies", "1", "conv1=5")) == 0
+    result = json.loads((files / "out" / "halves.json").read_text(encoding="utf-8"))
+    found = [(stage["name"], stage["copies"]) for stage in result["stages"]]
+    assert found == [("conv1.0", 2), ("conv1.1", 2), ("conv1.2", 2), ("dense2", 1)]
+    capsys.readouterr()
+    assert main(options(files, "--copies", "stem=2", "--overwrite")) == 1
+    assert (
+        "--copies: halves has no layer stem; its layers are conv1, dense2"
+    ) in capsys.readouterr().err
+
+
 def test_a_network_that_does_not_fit_says_what_does(files, capsys, monkeypatch):
     monkeypatch.setitem(MOST_CORES, "prism", 1)
     assert main(options(files, "--topology", "prism")) == 1

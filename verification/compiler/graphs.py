@@ -270,7 +270,11 @@ def naive(graph, layers, weights, images, config=CORE):
     """
     converters = [
         [
-            _Converter(config, matrix[_rows(one.layer, tile)].astype(np.int64), tile.lsb_log2)
+            _Converter(
+                config,
+                (matrix[_rows(one.layer, tile)] * tile.share).astype(np.int64),
+                tile.lsb_log2,
+            )
             for tile in one.tiles
             if not one.layer.only_pools
         ]

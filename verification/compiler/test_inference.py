@@ -50,13 +50,14 @@ GRAPHS = {
     "reach": reach,
     "wide": wide,
     "pools": pools,
+    "copies": lambda rng: _copied(residual(rng), 5),
     "wide mean": wide_mean,
     "mean alone": lambda rng: _ended(wide_mean(rng), "sum"),
     "largest, packed": lambda rng: _in_rows(pooled(rng)),
 }
 
 
-NO_PRISM = ("joined", "reach", "wide", "pools", "wide mean", "mean alone")
+NO_PRISM = ("joined", "reach", "wide", "pools", "wide mean", "mean alone", "copies")
 """With more ways than the direct links have."""
 
 
@@ -67,6 +68,12 @@ def _in_rows(graph):
     reads = LayerInput(height=2, width=6, channels=4, kernel=(2, 6))
     last = replace(last, reads=reads, weights=np.resize(last.weights, (reads.matrix_rows, 5)))
     return replace(graph, layers=(first, last)).with_packed_first()
+
+
+def _copied(graph, copies):
+    """With copies on several crossbars."""
+    layers = tuple(replace(layer, copies=copies) for layer in graph.layers)
+    return replace(graph, layers=layers)
 
 
 def _ended(graph, name):
@@ -130,6 +137,7 @@ def test_codes_are_those_of_numpy(name, topology):
         "wide",
         "pools",
         "wide mean",
+        "copies",
     ],
 )
 def test_whole_layers_have_the_bits_of_programs(name):
@@ -163,7 +171,18 @@ def test_whole_layers_have_the_bits_of_programs(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["residual", "means", "depthwise", "joined", "wide", "pools", "wide mean", "mean alone"]
+    "name",
+    [
+        "residual",
+        "means",
+        "depthwise",
+        "joined",
+        "wide",
+        "pools",
+        "wide mean",
+        "mean alone",
+        "copies",
+    ],
 )
 def test_integers_follow_floating_point(name):
     """Signal to noise of all layers, with what the devices are corrected for."""
@@ -200,8 +219,10 @@ def test_columns_become_layers_and_rows_tiles():
     copied = replace(graph.layers[0], copies=2)
     assert [one.channels.start for one in row_tiles(graph, copied, CORE)] == [0, 8, 16]
     assert {(len(one.rows), one.copies) for one in row_tiles(graph, copied, CORE)} == {(16, 2)}
-    with pytest.raises(ValueError, match="layer each: copies must be at most 2, not 3"):
-        row_tiles(graph, replace(copied, copies=3), CORE)
+    more = row_tiles(graph, replace(copied, copies=3), CORE)
+    assert [(one.channels.start, one.copies, one.share) for one in more] == [
+        (first, 2, 0.5) for first in (0, 0, 8, 8, 16, 16)
+    ]  # fmt: skip
     whole, images = wide(np.random.default_rng(1), DEFAULT), images_of(graph, rng, 3)
     assert len(whole.layers) == 4
     assert np.allclose(whole.outputs(images), graph.outputs(images))

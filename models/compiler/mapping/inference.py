@@ -199,7 +199,7 @@ class InferenceMapping(Mapping):
             if layer.only_pools:
                 continue
             part = codes[stage.node][stage.tile.lines(), : stage.columns].sum(axis=0)
-            matrix[stage.tile.index(layer)] = part
+            matrix[stage.tile.index(layer)] += part
         return list(found.values())
 
     # Descriptors
