@@ -63,6 +63,10 @@ RANGE = 16
 """A channel's codes are worth no less than a code of all channels, by this."""
 
 SCALE_MAX = 255
+BIAS_ROOM = 1.2
+"""Times what the constant makes that a bias may be: offsets hold a fourth as much beside it, of
+which some is left for corrections."""
+
 SHIFT_MAX = 15
 OFFSET_STEP = 64
 """Accumulator steps of an affine offset."""
@@ -394,7 +398,7 @@ def _quantised(
         driven = known.windows[:, index] / row_codes[index]
         own = matrix[index] * part.share
         bounds.append(devices.bounds(own, limits, source, driven, part.copies))
-    shift = _shift([value for _, value in bounds], skip, step)
+    shift = _shift([value for _, value in bounds], skip, step, layer.bias)
     skip_scale = np.zeros(layer.columns, dtype=np.int64)
     if skip is not None:
         skip_scale = np.maximum(1, np.floor(2.0**shift * skip / step)).astype(np.int64)
@@ -471,10 +475,13 @@ def _mean(layer: GraphLayer, gain: Real, config: CoreConfig) -> tuple[Int, int]:
     raise ValueError(f"no scale of the hardware makes the mean of {count} positions")
 
 
-def _shift(values: Sequence[Real], skip: Real | None, step: Real) -> int:
-    """Largest shift with which the scales fit: of counts worth ``values``, of a residual."""
+def _shift(values: Sequence[Real], skip: Real | None, step: Real, bias: Real) -> int:
+    """Largest shift with which the scales fit: of counts worth ``values``, of a residual, and of
+    the constant that makes what offsets do not hold of a bias."""
     parts = [*values] if skip is None else [*values, skip]
     largest = max(float((part / step).max()) for part in parts)
+    room = BIAS_ROOM * ONE * SCALE_MAX
+    largest = max(largest, SCALE_MAX * float(np.abs(bias / step).max()) / room)
     shift = math.floor(math.log2(SCALE_MAX / largest))
     if shift < 0:
         raise ValueError(

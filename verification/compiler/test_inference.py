@@ -256,6 +256,19 @@ def test_means_stay_in_the_accumulators():
         _mean(large, 1.0, CORE)
 
 
+def test_a_bias_has_room_however_little_a_tile_counts():
+    """Of many copies each is worth little, and the accumulators' steps are small."""
+    rng = np.random.default_rng(1)
+    graph = _copied(residual(rng), 64)
+    stem = replace(graph.layers[0], bias=3 * np.abs(graph.layers[0].weights).sum(axis=0))
+    graph = replace(graph, layers=(stem, *graph.layers[1:]))
+    one = quantise(graph, images_of(graph, rng, 9), CORE, IDEAL)[0]
+    held = 64 * one.tiles[-1].offset + one.bias_codes * one.bias_scale
+    exact = stem.bias * 2**one.shift / one.step + sum(tile.scale for tile in one.tiles) / 2
+    assert np.abs(held - exact).max() <= one.bias_scale.max() / 2
+    assert one.shift == 8
+
+
 def test_residual_and_bias_have_their_values():
     """The residual's codes are worth what the accumulators take them for; the bias comes once."""
     rng = np.random.default_rng(1)
