@@ -2,6 +2,7 @@
 """``phasecore networks``: results of ``map`` and ``run`` side by side, a row per network."""
 
 import argparse
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 from phasecore.scripts.commands import command_of
 from phasecore.scripts.commands.run import COMPENSATIONS
 from phasecore.scripts.report import results
+from phasecore.scripts.report.pictures import COLORS, picture
 
-__all__ = ["add_parser", "report", "run", "table"]
+__all__ = ["add_parser", "plot", "report", "run", "table"]
 
 OPTIONS = ("out", "overwrite")
 
@@ -22,6 +24,9 @@ MAPPED = (
 )  # fmt: skip
 """What a row takes from a result of ``map``."""
 
+STYLES = {"tables": "o-", "gains": "s--", "none": "x:"}
+"""Lines by what drift is compensated by."""
+
 FABRICS = ("prism", "mesh", "torus", "hypercube")
 
 
@@ -32,7 +37,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         description=(
             "Read results of `phasecore map` and `phasecore run`, and write one row per network:"
             " crossbars, cycles, accuracies by devices and time, mismatches in RTL. Writes"
-            " networks.json into --out (default: build/results)."
+            " networks.json, and networks.png if there are times, into --out (default:"
+            " build/results)."
         ),
     )
     parser.add_argument("results", type=Path, nargs="+", metavar="RESULT.json")
@@ -40,7 +46,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    path = results.destination(args, args.out or Path("build") / "results", "networks")
+    path = results.destination(args, args.out or Path("build") / "results", "networks", ".png")
     rows: dict[str, dict[str, Any]] = {}
     accuracies: list[dict[str, Any]] = []
     for source in args.results:
@@ -63,6 +69,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         accuracies=sorted(accuracies, key=lambda one: one["name"]),
     )  # fmt: skip
     results.write(path, result, args)
+    if any(one["time_s"] for one in accuracies):
+        plot(result, path.with_suffix(".png"))
     return {**result, "out": str(path)}
 
 
@@ -165,6 +173,39 @@ def _alike(result: Mapping[str, Any], like: Mapping[str, Any]) -> list[dict[str,
     return [
         one for one in result["accuracies"] if all(one[name] == like[name] for name in same)
     ]  # fmt: skip
+
+
+def plot(result: Mapping[str, Any], path: Path) -> None:
+    """Accuracy over the time after programming, a panel per network.
+
+    Raises ``ValueError`` if there are no times.
+    """
+    timed = [one for one in result["accuracies"] if one["time_s"]]
+    if not timed:
+        raise ValueError("no network has run some time after programming: nothing to draw")
+    names = list(dict.fromkeys(one["name"] for one in timed))
+    profiles = list(dict.fromkeys(one["profile"] for one in timed))
+    size = (3.4 * len(names) + 1.6, 3.6)
+    with picture(path, 1, len(names), size=size) as (figure, (panels,)):
+        for axes, name in zip(panels, names, strict=True):
+            for profile, means in itertools.product(profiles, COMPENSATIONS):
+                of = (name, profile, means)
+                points = sorted(
+                    (one["time_s"], 100 * one["accuracy"]) for one in timed
+                    if (one["name"], one["profile"], one["compensated"]) == of
+                )  # fmt: skip
+                if points:
+                    axes.plot(
+                        *zip(*points, strict=True), STYLES[means], label=f"{profile}, {means}",
+                        color=COLORS[profiles.index(profile)],
+                    )  # fmt: skip
+            exact = next(one["accuracy_float"] for one in timed if one["name"] == name)
+            axes.axhline(100 * exact, color="gray", linewidth=0.8, label="floating point")
+            axes.set_xscale("log")
+            axes.set_title(name)
+            axes.set_xlabel("seconds after programming")
+        panels[0].set_ylabel("accuracy, %")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")
 
 
 def _percent(value: float | None) -> str:

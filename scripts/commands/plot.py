@@ -14,7 +14,17 @@ __all__ = ["add_parser", "draw", "run"]
 
 OPTIONS = ("out",)
 
-DRAWING = ("simulate", "train", "map", "run", "ablate", "device-curves", "energy", "noc")
+DRAWING = (
+    "simulate",
+    "train",
+    "map",
+    "run",
+    "ablate",
+    "device-curves",
+    "energy",
+    "noc",
+    "networks",
+)
 """Commands whose results have a picture: ``plot(result, path)`` of their modules."""
 
 

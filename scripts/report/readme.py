@@ -424,12 +424,15 @@ def _networks() -> str:
     """Trained networks: places and cycles, accuracy with devices, and in RTL."""
     text = (
         "By `phasecore map` and `phasecore run`; cycles are those of the model without data, images"
-        " following one\nanother. Floating point sees the same files; devices are programmed"
-        " iteratively, drift is compensated for\nunless the last column says otherwise."
+        " following one\nanother. Layers as nodes: on a prism of so many cores a column every way"
+        " is one link; bytes of an image\non the busiest link there, and on other networks."
+        " Floating point sees the same files; devices are programmed\niteratively. Drift is"
+        " compensated for by tables for what the devices have become, by gains, or not"
+        "\n([how](../chip/inference.md#whole-data-sets))."
     )
     return "\n".join([
         "## Trained networks", "", text, "", *networks.table(_load("networks")), "",
-        "[Recorded](networks.json) with all commands.",
+        "[Recorded](networks.json) with all commands; [accuracy over time](networks.png).",
     ])  # fmt: skip
 
 

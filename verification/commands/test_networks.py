@@ -39,6 +39,7 @@ def test_results_of_a_network_are_a_row(files, capsys):
         (None, None),
     ]  # fmt: skip
     assert len(row["commands"].split("; ")) == 3
+    assert (files / "out" / "networks.png").stat().st_size > 5_000
     assert f"| halves | 2 | {row['cycles_per_image']:,.0f} | - |" in text
     assert "| halves | pcm_drift, 1 per polarity | 2 | 1 h | 9 |" in text
     assert "| halves | 2, 1 | 1 (fewer proven impossible) | 32 | 32 | 32 | 32 |" in text
