@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from phasecore.models.compiler.annealing import Ways, annealed
 from phasecore.models.compiler.graph import INPUT, Graph
-from phasecore.models.compiler.placement import Ways, annealed
 from phasecore.rtl.spec.topology import prism
 
 __all__ = ["Flow", "compared", "flows", "prism_columns"]
