@@ -155,6 +155,7 @@ class _Reader:
         self.shape = height, width, channels
         self._tensors = {given.name: _Tensor(INPUT, self.shape)}
         self.layers: list[GraphLayer] = []
+        self._named = 0
 
     def read(self, node: Any) -> None:
         """Take a node, whose inputs are known."""
@@ -215,7 +216,7 @@ class _Reader:
         self, tensor: _Tensor, kind: str, reads: LayerInput, weights: Array, parts: int = 1
     ) -> _Tensor:
         """Layer of a kind; ``reads`` and ``weights`` are of the channels as the file has them."""
-        name, lines = f"{kind}{len(self.layers) + 1}", tensor.lines
+        name, lines = self._name(kind), tensor.lines
         # Lines between the channels of several layers have no weights.
         spread = np.zeros((len(weights) // len(lines), lines[-1] + 1, weights.shape[1]))
         spread[:, lines] = weights.reshape(-1, len(lines), weights.shape[1])
@@ -226,6 +227,11 @@ class _Reader:
             bias=np.zeros(weights.shape[1]), function=Function.IDENTITY, parts=parts,
         ))  # fmt: skip
         return _Tensor(name, (*reads.positions, weights.shape[1]))
+
+    def _name(self, kind: str) -> str:
+        """Of another layer; some before may be gone."""
+        self._named += 1
+        return f"{kind}{self._named}"
 
     def _conv(self, node: Any, given: dict[str, Any]) -> _Tensor:
         tensor, weights = self._tensors[node.input[0]], self._constants[node.input[1]]
@@ -347,8 +353,8 @@ class _Reader:
         counts_padding = any(padding) and given.get("count_include_pad", 0)
         if not is_largest and not counts_padding and _covers(size, block, padding):
             return self._mean_of_frame(tensor, name)
-        apart = stride == block and not any(padding)
-        if apart and not tensor.parts and self._uses[name] == 1:
+        apart = stride == block and not any(padding) and not tensor.parts
+        if apart and self._uses[name] == 1 and not (is_largest and self._is_pooled(tensor)):
             layer = self._maker(tensor, linear=False)
             reads = replace(layer.reads, block=block)
             kind = Pool.LARGEST if is_largest else Pool.MEAN
@@ -360,6 +366,13 @@ class _Reader:
                 " nothing else reads"
             )
         return self._largest(tensor, block, stride, padding)
+
+    def _is_pooled(self, tensor: _Tensor) -> bool:
+        """The layer that makes it does so by pooling, or there is none."""
+        if tensor.layer == INPUT:
+            return True
+        layer = self.layers[self._index(tensor.layer)]
+        return layer.pool is not Pool.NONE or layer.only_pools
 
     def _largest(
         self, tensor: _Tensor, kernel: Any, stride: Any, padding: tuple[int, int, int, int]
@@ -373,7 +386,7 @@ class _Reader:
                 height=tensor.shape[0], width=tensor.shape[1], channels=channels, kernel=kernel,
                 stride=stride, padding=padding, largest=True,
             )  # fmt: skip
-            made = f"pool{len(self.layers) + 1}"
+            made = self._name("pool")
             self.layers.append(GraphLayer(
                 name=made, source=source, reads=reads, weights=np.zeros((0, channels)),
                 bias=np.zeros(channels), function=Function.IDENTITY,
@@ -383,12 +396,17 @@ class _Reader:
 
     def _without_pool(self, tensor: _Tensor, reads: LayerInput) -> tuple[_Tensor, LayerInput]:
         """What a layer of single pixels reads if it takes the largest of windows itself, where all
-        that makes its pixels are pools that nothing else reads."""
+        that makes its pixels are pools of the same windows that nothing else reads."""
         names = [name for name, _ in tensor.makers]
-        pools = [layer for layer in self.layers if layer.name in names and layer.only_pools]
-        if len(pools) < len(names) or tensor.shared:
+        if INPUT in names or tensor.shared:
             return tensor, reads
-        self.layers = [layer for layer in self.layers if layer not in pools]
+        pools = [self.layers[self._index(name)] for name in names]
+        sources = {pool.source for pool in pools}
+        windows = {replace(pool.reads, channels=1) for pool in pools}
+        alike = len(sources) == len(pools) and len(windows) == 1
+        if not alike or not all(pool.only_pools for pool in pools):
+            return tensor, reads
+        self.layers = [layer for layer in self.layers if layer.name not in names]
         found = tensor.of([(pool.source, pool.columns) for pool in pools])
         return found, replace(pools[0].reads, channels=reads.channels)
 

@@ -210,6 +210,40 @@ def test_pools_whose_windows_overlap(tmp_path, rng):
     assert np.allclose(graph.outputs(images), np.concatenate(exact))
 
 
+def test_pools_of_pools_and_of_several_sizes(tmp_path, rng):
+    """Pools of windows of two sizes side by side stay layers, whoever reads them."""
+    path = tmp_path / "a.onnx"
+    nodes = [
+        node("Conv", ["x", "w"], "a"),
+        node("MaxPool", ["a"], "b", kernel_shape=[2, 2], strides=[2, 2]),
+        node("MaxPool", ["b"], "c", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        node("MaxPool", ["c"], "d", kernel_shape=[1, 2], pads=[0, 0, 0, 1]),
+        node("MaxPool", ["c"], "e", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        node("Concat", ["d", "e"], "f", axis=1),
+        node("Conv", ["f", "w1"], "g"),
+        node("MaxPool", ["g"], "h", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        node("Conv", ["h", "w2"], "i"),
+        node("Conv", ["g", "w2"], "j"),
+        node("Concat", ["i", "j"], "k", axis=1),
+        node("MaxPool", ["k"], "l", kernel_shape=[2, 2], strides=[2, 2]),
+        node("MaxPool", ["l"], "m", kernel_shape=[2, 2], strides=[2, 2]),
+        node("Flatten", ["m"], "n"),
+        node("Gemm", ["n", "w3"], "o", transB=1),
+    ]
+    shapes = {"w": (2, 1, 1, 1), "w1": (3, 4, 1, 1), "w2": (2, 3, 1, 1), "w3": (3, 4)}
+    constants = [constant(name, rng.normal(size=shape)) for name, shape in shapes.items()]
+    graph = stored(path, nodes, constants, (1, 8, 8), "o")
+    names = [layer.name for layer in graph.layers]
+    assert len(set(names)) == len(names)
+    # The first pool is of a block, the one before i in its windows.
+    assert sum(layer.only_pools for layer in graph.layers) == 3 + 2 + 2
+    assert [layer.reads.largest for layer in graph.layers if not layer.only_pools].count(True) == 1
+    images = rng.integers(0, 128, (2, 64)).astype(np.uint8)
+    evaluator = reference.ReferenceEvaluator(onnx.load(path))
+    exact = [evaluator.run(None, {"x": image.reshape(1, 1, 8, 8) / 127})[0] for image in images]
+    assert np.allclose(graph.outputs(images), np.concatenate(exact))
+
+
 def test_outputs_and_inputs_must_be_clear(tmp_path, rng):
     """What is not of the last layer would not be inferred; who reads a view reads the tensor."""
     weights = constant("w", rng.normal(size=(2, 2, 1, 1)))
