@@ -218,7 +218,7 @@ def test_pools_of_pools_and_of_several_sizes(tmp_path, rng):
         node("MaxPool", ["a"], "b", kernel_shape=[2, 2], strides=[2, 2]),
         node("MaxPool", ["b"], "c", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
         node("MaxPool", ["c"], "d", kernel_shape=[1, 2], pads=[0, 0, 0, 1]),
-        node("MaxPool", ["c"], "e", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
+        node("MaxPool", ["b"], "e", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
         node("Concat", ["d", "e"], "f", axis=1),
         node("Conv", ["f", "w1"], "g"),
         node("MaxPool", ["g"], "h", kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
