@@ -26,10 +26,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from phasecore.models.compiler.graph import (
-    BATCH,
     INPUT,
     MEANS,
     Graph,
@@ -39,6 +37,14 @@ from phasecore.models.compiler.graph import (
     Real,
 )
 from phasecore.models.compiler.network import INDEX_LOG2, ONE
+from phasecore.models.compiler.ranges import (
+    CLIPS,
+    Samples,
+    alike_values,
+    channel_codes,
+    code_limit,
+    observed,
+)
 from phasecore.models.compiler.recipe import mean_pulse
 from phasecore.models.compiler.tile import RowTile, row_tiles
 from phasecore.models.golden.arithmetic import Int
@@ -46,21 +52,11 @@ from phasecore.models.golden.device import DeviceProfile
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import Function
 
-__all__ = ["QuantLayer", "Tile", "blank", "code_limit", "corrected", "quantise"]
+__all__ = ["QuantLayer", "Tile", "blank", "corrected", "quantise"]
 
 REACH = {False: 0.6, True: 0.9}
 """Part of the devices' conductance that weights use: beyond it pulses of PCM add little, and
 iterative programming misses upwards only what is left above."""
-
-CLIPS = tuple(float(part) for part in np.geomspace(1, 0.1, 12))
-"""Parts of the largest value among which the limit of a range is chosen: what is beyond is clipped,
-which may cost less than coarser steps for all others."""
-
-SAMPLES = 16000
-"""Positions of a layer by which ranges are chosen."""
-
-RANGE = 16
-"""A channel's codes are worth no less than a code of all channels, by this."""
 
 SCALE_MAX = 255
 BIAS_ROOM = 1.2
@@ -124,29 +120,6 @@ class QuantLayer:
     pool_scale: Int
     pool_shift: int
     code: Real
-
-
-@dataclass
-class _Samples:
-    """What the calibration images have shown of a layer: windows at some positions, shape
-    (positions, rows), all that is added there, and outputs, shape (vectors, outputs)."""
-
-    windows: NDArray[np.float32]
-    sums: Real
-    outputs: Real
-
-    def activations(self, layer: GraphLayer) -> Real:
-        """What codes must hold before the outputs, shape (values, outputs): the larger activations
-        of which a mean is taken, too."""
-        if layer.pool in MEANS:
-            return layer.activations(self.sums).reshape(-1, layer.outputs)
-        return self.outputs
-
-    def tile(self, layer: GraphLayer, tile: RowTile) -> Real:
-        """Sums of a tile, shape (positions, columns)."""
-        index = tile.index(layer)
-        found: Real = self.windows[:, index] @ layer.weights[index] * tile.share
-        return found
 
 
 @dataclass(frozen=True)
@@ -248,9 +221,9 @@ def quantise(
     graph.check()
     if not len(images):
         raise ValueError("images must be at least 1 for calibration, not 0")
-    samples, devices = _samples(graph, images), _Devices(config, profile, iterative)
+    samples, devices = observed(graph, images), _Devices(config, profile, iterative)
     codes = {INPUT: np.full(graph.shape[2], graph.code)}
-    alike = _alike(graph, samples)
+    alike = alike_values(graph, samples)
     found = []
     for layer in graph.layers:
         tiles = row_tiles(graph, layer, config)
@@ -302,73 +275,6 @@ def _empty(
     return QuantLayer(layer, tuple(tiles), 0, columns, columns, columns, code, zero, 0, code)
 
 
-def _alike(graph: Graph, samples: dict[str, _Samples]) -> dict[str, tuple[Real, Real]]:
-    """Layers whose codes must all be worth the same, with activations and outputs that show how
-    much.
-
-    Those of the output, which may be of several layers, or pooled, and those of rows of pixels.
-    """
-
-    def values(layer: GraphLayer) -> tuple[Real, Real]:
-        known = samples[layer.name]
-        return known.activations(layer).reshape(-1, 1), known.outputs.reshape(-1, 1)
-
-    found = {layer.name: values(layer) for layer in graph.layers if layer.has_rows}
-    makers = list(graph.results)
-    while makers:
-        activations, outputs = zip(*map(values, makers), strict=True)
-        whole = np.concatenate(activations), np.concatenate(outputs)
-        found |= dict.fromkeys((maker.name for maker in makers), whole)
-        makers = [graph.layer(maker.source) for maker in makers if maker.only_pools]
-    return found
-
-
-def _samples(graph: Graph, images: Images) -> dict[str, _Samples]:
-    """Samples of all layers."""
-    found: dict[str, list[_Samples]] = {layer.name: [] for layer in graph.layers}
-    rng = np.random.Generator(np.random.PCG64(0))
-    for start in range(0, len(images), BATCH):
-        for layer, windows, sums, output in graph.run(images[start : start + BATCH]):
-            rows = windows.reshape(-1, windows.shape[-1])
-            count = -(-SAMPLES * BATCH // len(images))
-            chosen = rng.permutation(len(rows))[:count]
-            found[layer.name].append(_Samples(
-                rows[chosen].astype(np.float32), sums.reshape(-1, layer.columns)[chosen],
-                rng.permutation(output.reshape(-1, layer.outputs))[:count],
-            ))  # fmt: skip
-    return {
-        name: _Samples(
-            np.concatenate([part.windows for part in parts]),
-            np.concatenate([part.sums for part in parts]),
-            np.concatenate([part.outputs for part in parts]),
-        )
-        for name, parts in found.items()
-    }
-
-
-def code_limit(
-    values: Real, rest: Real, function: Function, clips: Sequence[float] = CLIPS, *,
-    power: int = 2,
-) -> Real:  # fmt: skip
-    """By column the largest value for which codes should be, shape (columns,).
-
-    It is chosen for the least error of what ``function`` makes of ``values`` plus ``rest``, both of
-    shape (values, columns): the mean of its absolute value to a ``power``. The lower that is, the
-    less a few large values count.
-    """
-    largest = np.maximum(np.abs(values).max(axis=0), 1e-12)
-    floor = 0.0 if function is Function.RELU else -np.inf
-    exact = np.maximum(values + rest, floor)
-    best: Real = largest
-    errors = np.full(largest.shape, np.inf)
-    for part in clips:
-        limit = part * largest
-        coded = np.rint((values / limit).clip(-1, 1) * ONE) * limit / ONE
-        error = np.mean(np.abs(np.maximum(coded + rest, floor) - exact) ** power, axis=0)
-        best, errors = np.where(error < errors, limit, best), np.minimum(error, errors)
-    return best
-
-
 def _row_codes(graph: Graph, layer: GraphLayer, codes: dict[str, Real]) -> Real:
     """Real value of an input code of 1 by row of a layer's matrix, shape (rows,)."""
     largest = max(float(codes[tensor].max()) for tensor in layer.sources)
@@ -379,7 +285,7 @@ def _row_codes(graph: Graph, layer: GraphLayer, codes: dict[str, Real]) -> Real:
 
 
 def _quantised(
-    layer: GraphLayer, rows: Sequence[RowTile], known: _Samples, row_codes: Real,
+    layer: GraphLayer, rows: Sequence[RowTile], known: Samples, row_codes: Real,
     skip: Real | None, devices: _Devices, *, alike: tuple[Real, Real] | None,
 ) -> QuantLayer:  # fmt: skip
     config = devices.config
@@ -389,7 +295,7 @@ def _quantised(
     table = _STEPS.get(layer.function)
     # What is clipped before a mean is missing in it, whereas rounding averages out.
     clips = (1.0,) if layer.pool in MEANS else CLIPS
-    step = _codes(known.activations(layer), layer, clips, alike=alike and alike[0])
+    step = channel_codes(known.activations(layer), layer, clips, alike=alike and alike[0])
     step = np.full(layer.columns, table) if table else np.tile(step, layer.groups)
     bounds = []
     for part in rows:
@@ -425,7 +331,7 @@ def _quantised(
     code = np.full(layer.outputs, 1 / ONE) if table else step[: layer.outputs]
     gain = np.ones(layer.outputs)
     if layer.pool in MEANS and not table:
-        gain = code / _codes(known.outputs, layer, CLIPS, alike=alike and alike[1])
+        gain = code / channel_codes(known.outputs, layer, CLIPS, alike=alike and alike[1])
     pool_scale, pool_shift = _mean(layer, gain, config)
     if layer.pool in MEANS:
         code = code * 2.0**pool_shift / (layer.pooled * pool_scale)
@@ -436,29 +342,15 @@ def _quantised(
 
 
 def _only_pooled(
-    one: QuantLayer, known: _Samples, config: CoreConfig, *, alike: tuple[Real, Real] | None
+    one: QuantLayer, known: Samples, config: CoreConfig, *, alike: tuple[Real, Real] | None
 ) -> QuantLayer:
     """Integers of a layer without weights; ``one.code`` is that of its source."""
     if one.layer.pool is Pool.NONE:
         return one
-    exact = _codes(known.outputs, one.layer, CLIPS, alike=alike and alike[1])
+    exact = channel_codes(known.outputs, one.layer, CLIPS, alike=alike and alike[1])
     scale, shift = _mean(one.layer, one.code / exact, config)
     code = one.code * 2.0**shift / (one.layer.pooled * scale)
     return replace(one, pool_scale=scale, pool_shift=shift, code=code)
-
-
-def _codes(
-    values: Real, layer: GraphLayer, clips: Sequence[float], *, alike: Real | None
-) -> Real:  # fmt: skip
-    """Values of a code of 1 that are best for outputs ``values``, shape (values, outputs); for
-    those of ``alike`` one value."""
-    whole = (values if alike is None else alike).reshape(-1, 1)
-    common = code_limit(whole, 0 * whole, layer.function, clips) / ONE
-    if alike is not None:
-        return np.repeat(common, layer.outputs)
-    found: Real = code_limit(values, 0 * values, layer.function, clips) / ONE
-    # A channel that hardly ever was anything may be something, and its weights must have scales.
-    return np.maximum(found, common / RANGE)
 
 
 def _mean(layer: GraphLayer, gain: Real, config: CoreConfig) -> tuple[Int, int]:
@@ -513,7 +405,7 @@ def corrected(
     programmed : conductances of all copies by layer, shape (rows, columns), in codes
     gains : of the converters of a tile may grow, as little as its largest scale needs
     """
-    samples, found = _samples(graph, images), []
+    samples, found = observed(graph, images), []
     codes = {INPUT: np.full(graph.shape[2], graph.code)}
     for one, weights in zip(layers, programmed, strict=True):
         layer, known = one.layer, samples[one.layer.name]

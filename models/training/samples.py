@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phasecore.models.compiler.network import ONE
-from phasecore.models.compiler.quantise import code_limit
+from phasecore.models.compiler.ranges import code_limit
 from phasecore.models.golden.arithmetic import Int
 from phasecore.models.training.datasets import NAMES, DataError, load
 from phasecore.models.training.own_data import read_arrays, read_labels
