@@ -80,17 +80,23 @@ def _operators(
 ) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     """Operators of a layer, each behind the one before: name, values, attributes."""
     reads = layer.reads
-    matrix = layer.weights.reshape(*reads.kernel, reads.channels, layer.columns)
-    if reads.positions == (1, 1) and layer.pool is Pool.NONE:
-        if not is_row:
-            yield "Flatten", {}, {}
-        # Flattened channels come first.
-        rows = matrix.transpose(2, 0, 1, 3).reshape(-1, layer.columns)
-        yield "Gemm", {"weights": rows, "bias": layer.bias}, {}
-    else:
-        top, left, bottom, right = reads.padding
-        values = {"weights": matrix.transpose(3, 2, 0, 1), "bias": layer.bias}
-        yield "Conv", values, {"pads": [top, left, bottom, right], "strides": reads.stride}
+    kernel, window = reads.kernel, {"pads": [*reads.padding], "strides": reads.stride}
+    if reads.largest:
+        if kernel != (1, 1):
+            yield "MaxPool", {}, {"kernel_shape": kernel, **window}
+        # What is read of its output are single pixels.
+        kernel, window = (1, 1), {}
+    if not layer.only_pools:
+        matrix = layer.weights.reshape(*kernel, reads.channels, layer.columns)
+        if reads.positions == (1, 1) and layer.pool is Pool.NONE:
+            if not is_row:
+                yield "Flatten", {}, {}
+            # Flattened channels come first.
+            rows = matrix.transpose(2, 0, 1, 3).reshape(-1, layer.columns)
+            yield "Gemm", {"weights": rows, "bias": layer.bias}, {}
+        else:
+            values = {"weights": matrix.transpose(3, 2, 0, 1), "bias": layer.bias}
+            yield "Conv", values, window
     if layer.function is not Function.IDENTITY:
         yield layer.function.name.capitalize(), {}, {}
     if layer.pool is not Pool.NONE:

@@ -112,7 +112,8 @@ def _summary() -> str:
             f"**{sum(row['mismatches'] for row in whole)} mismatches** in"
             f" {sum(row['values_compared'] for row in whole) / 1e6:.1f} million values on"
             f" {' and '.join(str(row['crossbars']) for row in whole)} cores; accuracies"
-            f" {' and '.join(_beside(row) for row in whole)}"
+            f" {' and '.join(_beside(row) for row in whole)}, on PCM devices after 25 s"
+            f" {' and '.join(_on_devices(row['name']) for row in whole)}"
         ),
         "speed of the golden model, one CPU core": (
             f"{speed['images_per_second']:,.0f} training images per second,"
@@ -137,6 +138,16 @@ def _summary() -> str:
         for (what, found), source in zip(rows.items(), sources, strict=True)
     ]
     return "\n".join([*lines, "", EARLIER.format("CHANGELOG.md")])
+
+
+def _on_devices(network: str) -> str:
+    """Accuracy of a network 25 s after its devices were programmed."""
+    one = next(
+        one for one in _load("networks")["accuracies"]
+        if (one["name"], one["profile"]) == (network, "pcm_inference")
+        and (one["time_s"], one["compensated"]) == (25, "tables")
+    )  # fmt: skip
+    return f"{100 * one['accuracy']:.2f} % (float {100 * one['accuracy_float']:.2f} %)"
 
 
 def _beside(row: dict[str, Any]) -> str:

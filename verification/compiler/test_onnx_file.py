@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from phasecore.models.compiler.graph import Pool, from_network
+from phasecore.models.compiler.graph import INPUT, Graph, Pool, from_network
 from phasecore.models.compiler.networks import NETWORKS
 from phasecore.models.compiler.onnx_file import store_graph
 from phasecore.models.compiler.onnx_graph import load_graph
 from phasecore.rtl.spec.instructions import Function
-from phasecore.verification.compiler.graphs import pooled, residual
+from phasecore.verification.compiler.graphs import layer, pool, pooled, residual
 
 reference = pytest.importorskip("onnx.reference")
 
@@ -22,6 +22,19 @@ def trained(name):
     return from_network(
         network, [rng.normal(0, 0.3, (layer.rows, layer.outputs)) for layer in network.layers]
     )
+
+
+def overlapping(rng):
+    """Pools whose windows overlap, before a layer and in the windows of one."""
+    around = {"kernel": (3, 3), "padding": (1, 1, 1, 1)}
+    small = {"height": 4, "width": 4}
+    layers = (
+        layer(rng, "first", INPUT, 2, height=7, width=7, channels=1, **around, packed=True),
+        pool("pool", "first", height=7, width=7, channels=2, **around, stride=(2, 2)),
+        layer(rng, "next", "pool", 3, **small, channels=2, **around, function=Function.TANH),
+        layer(rng, "last", "next", 4, **small, channels=3, **around, largest=True, pool=Pool.FRAME),
+    )  # fmt: skip
+    return Graph(name="overlapping", dataset="none", shape=(7, 7, 1), layers=layers)
 
 
 def elsewhere(graph, path, images):
@@ -43,8 +56,9 @@ def elsewhere(graph, path, images):
         lambda: trained("mlp-64-50-10"),
         lambda: pooled(np.random.default_rng(1)),
         lambda: pooled(np.random.default_rng(1), Pool.MEAN, Function.TANH),
+        lambda: overlapping(np.random.default_rng(1)),
     ],
-    ids=["lenet-5", "five cores", "a core", "largest", "mean"],
+    ids=["lenet-5", "five cores", "a core", "largest", "mean", "overlapping"],
 )
 def test_a_file_computes_the_same(tmp_path, make):
     graph = make()
