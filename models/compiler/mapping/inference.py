@@ -417,6 +417,8 @@ class InferenceMapping(Mapping):
         return Job(programs, packets, Sent(len(images), 0))
 
     def outputs(self, results: Sequence[Result]) -> list[NDArray[np.int8]]:
+        if not results:
+            return []
         # A vector may come in several packets.
         parts = [
             np.concatenate([result.codes for result in results if result.slot == number])
