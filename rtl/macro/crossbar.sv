@@ -569,7 +569,7 @@ module phasecore_crossbar #(
 
     // Gated: simulators then evaluate what depends on `increments` in windows alone.
     reg in_window = 0;
-    always @(clk or active) if (!clk) in_window <= active;
+    always @(negedge clk) in_window <= active;
     wire window_clk = clk & in_window;
 
     always @(posedge window_clk) begin
