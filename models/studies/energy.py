@@ -278,13 +278,20 @@ def estimate(
     """Energy per training image by part, nJ.
 
     ``blocks`` are those of one core. Gates of a block cost ``int8_mac / mac_gates`` per cycle in
-    which it works; ``adc`` and ``driver`` are within ``mvm`` while a window is open.
+    which it works; ``adc`` and ``driver`` are within ``mvm`` while a window is open. On a chip the
+    network interface sends and receives; what is not counted there, local control and the window
+    unit, is idle.
     """
     counts, lanes = done.counts, core.post_lanes
     # Every window's codes are taken once at most, `lanes` lines per pass.
     passes = min(counts["mvms"] * -(-core.lines // lanes), counts["post_busy"])
     pass_bits = lanes * (2 * core.acc_bits + 2 * core.output_bits)
     vector_bits = counts["mvms"] * core.lines * core.input_bits
+    on_chip = "network" in blocks
+    moved = {"load_unit": counts["load_busy"], "read_unit": counts["read_busy"]}
+    if on_chip:
+        moved = {"network": sum(moved.values())}
+    control = [name for name in CONTROL if name in blocks or not on_chip]
     chi_bits = 2 * core.update_lanes * core.chi_bits
     busy = {
         "adc": counts["window"],
@@ -292,10 +299,10 @@ def estimate(
         "post": passes,
         "update": counts["chi_words_updated"],
         "programmer": counts["programmer_busy"],
-        "load_unit": counts["load_busy"],
-        "read_unit": counts["read_busy"],
-        **dict.fromkeys(CONTROL, counts["cycles"]),
+        **dict.fromkeys(control, counts["cycles"]),
+        **moved,
     }
+    busy |= {name: 0.0 for name in blocks if name not in busy}
     worked = {name: _gates(blocks, name) * cycles for name, cycles in busy.items()}
     array = core.rows * core.cols / 256**2
     parts = [
@@ -305,8 +312,8 @@ def estimate(
         _cost("set_pulse") * counts["set_pulses"]
         + _cost("reset_pulse") * counts["reset_pulses"]
         + worked["programmer"],
-        worked["load_unit"] + worked["read_unit"] + _network(counts, chip),
-        _sum(worked[name] for name in CONTROL) + _idle(done, busy, blocks) + _leakage(done, blocks),
+        _sum(worked[name] for name in moved) + _network(counts, chip),
+        _sum(worked[name] for name in control) + _idle(done, busy, blocks) + _leakage(done, blocks),
     ]
     return dict(zip(PARTS, parts, strict=True))
 

@@ -26,6 +26,7 @@ from phasecore.models.studies.energy import (
     estimate,
     layers,
 )
+from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.core import PRESETS, CoreConfig
 from phasecore.scripts.commands.synth import TOTAL
 from phasecore.scripts.report import results
@@ -37,13 +38,10 @@ OPTIONS = ("out", "overwrite")
 
 RUN = results.RESULTS / "mlp-784-250-10-epoch.json"
 
-NOC_FIELDS = ("objects", "routes")
-"""Fields of a configuration that change no block of the table of areas."""
-
 NOTE = """\
 Modelled, not measured: events are counted in the RTL, what each costs is a constant with a source
-or an assumption, gates are pre-layout. Not counted: network interfaces and host bridge (their gates
-are in no table of areas yet), program memory, clock generation, supplies, the host. The digital
+or an assumption, gates are pre-layout. Not counted: host bridge and gates of routers beyond what a
+byte costs there, program memory, clock generation, supplies, the host. The digital
 design is an estimate of arithmetic and weight memory alone: activations, control, clocks and
 leakage come on top of it. At this size of network nothing here says that the crossbar wins against
 it."""
@@ -86,7 +84,8 @@ A window's codes are taken once at most, which bounds the passes of the post-pro
 of a block cost int8_mac / mac_gates each per cycle in which the block works: windows for `adc` and
 `driver` (within mvm), passes for `post`, `chi_words_updated` for `update`, busy cycles for the
 programmer and the streams, all cycles of a running core for controller, registers and vector
-memory. In other cycles flip-flops cost clocked_flip_flop for the share idle_clocked.
+memory. On a chip the network interface works while it sends or receives. In other cycles
+flip-flops cost clocked_flip_flop for the share idle_clocked.
 Leakage is that of all gates and SRAM bits over the time of an image. A flit
 passes two routers at least, the mean of all pairs of nodes, or corner to corner.
 
@@ -126,7 +125,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     source = results.read(args.result)
     done = activity(source)
     core, chip = core_config(source)
-    area_file = args.area or _area_of(core)
+    area_file = args.area or _area_of(core, chip)
     area = results.read(area_file)
     network = layers(source)
     parts = estimate(done, core, chip, _blocks(area, area_file))
@@ -266,12 +265,13 @@ def _cores(result: Mapping[str, Any]) -> str:
     return f"{count} of {core['rows']} x {core['cols']}"
 
 
-def _area_of(core: CoreConfig) -> Path:
-    """Recorded area of a preset that is ``core`` but for what only a chip's cores have."""
-    changes = {name: getattr(core, name) for name in NOC_FIELDS}
-    for name, preset in PRESETS.items():
-        path = results.RESULTS / f"synth-{name}.json"
-        if preset.replace(**changes) == core and path.exists():
+def _area_of(core: CoreConfig, chip: ChipConfig | None) -> Path:
+    """Recorded area of a preset's core, or of one of a chip."""
+    kind = "synth-chip" if chip else "synth"
+    presets = {name: of.core for name, of in CHIPS.items()} if chip else PRESETS
+    for name, preset in presets.items():
+        path = results.RESULTS / f"{kind}-{name}.json"
+        if preset == core and path.exists():
             return path
     raise ValueError(
         "no area is recorded for the run's core: make one with `phasecore synth --config FILE` and"

@@ -83,6 +83,21 @@ def test_flits_on_a_mesh():
     assert network.high * 1e3 == pytest.approx(10 * 8 * 4 * 1.0)
 
 
+def test_cores_of_a_chip_have_a_network_interface():
+    """It works while vectors are loaded and read; local control is idle."""
+    names = [name for name in BLOCKS if name not in ("load_unit", "read_unit", "axil")]
+    block = BLOCKS["adc"]
+    found = parts(blocks=dict.fromkeys([*names, "network", "local"], block))
+    assert found["network"] == parts()["network"]
+    control = "control, idle clocks, leakage"
+    # Of five blocks that control there are four, each with 100 cycles of work and 100 without.
+    less = 100 * 0.03 + 0.1 * 100 * 100 * 1e-3
+    # Twelve blocks are eleven; two streams idle for 180 and 200 cycles, an interface for 180.
+    leaks = (2248 * 2 + 1000 * 0.01) * 200 * 1e-6
+    less += leaks + 0.1 * 100 * (380 - 180 - 200) * 1e-3
+    assert (parts()[control].nominal - found[control].nominal) * 1e3 == pytest.approx(less)
+
+
 def test_digital_by_hand():
     network = NETWORKS["mlp-8-6-10"].layers
     weights, behind = 9 * 6 + 7 * 10, 6 * 10
