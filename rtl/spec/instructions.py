@@ -588,10 +588,11 @@ class ObjectDescriptor:
         # The first accumulators are those of ACTIVATE and DELTA.
         first, words = config.blocks if self.sums else 0, config.memory_words
         words = config.accumulator_words if self.sums else words
+        field = "sum_words" if self.sums else "vector_words"
         if self.size < 1 or self.base < first or self.base + self.size > words:
             raise ValueError(
                 f"ring of words {self.base}..{self.base + self.size - 1} is outside"
-                f" {first}..{words - 1}"
+                f" {first}..{words - 1} ({field})"
             )
         ring = self.size * config.post_lanes
         if not self.cursor and not 1 <= self.depth * self.pitch * 8 <= ring:

@@ -330,7 +330,10 @@ def test_parts_of_the_output_have_room_together():
     wide = split_columns(Graph(name="w", dataset="none", shape=(1, 1, 4), layers=(wide,)), core)
     with pytest.raises(ValueError, match="bridge_flits must be at least 85 for the outputs of w, "):
         InferenceMapping(wide, blank(wide, core), graph_chip(core, 3), IDEAL)
-    chip = graph_chip(core, 3, bridge_flits=85)
+    chip = graph_chip(core, 3, bridge_flits=85).replace(host_objects=2)
+    with pytest.raises(ValueError, match="host_objects must be at least 3 for the outputs of w, n"):
+        InferenceMapping(wide, blank(wide, core), chip, IDEAL)
+    chip = chip.replace(host_objects=3)
     assert chip.bridge_flits == 128
     InferenceMapping(wide, blank(wide, core), chip, IDEAL)
 

@@ -257,7 +257,7 @@ class InferenceMapping(Mapping):
                 size = -(-found.size // whole) * whole
                 found = window_object(self.config, stage.reads, ahead=ahead, size=size, **given)
         except ValueError as error:
-            raise ValueError(f"layer {stage.name}: {error} (vector_words)") from error
+            raise ValueError(f"layer {stage.name}: {error}") from error
         return replace(found, **self._from([*stage.sources][source], stage.node, _object(source)))
 
     def _skip(self, stage: Stage, tensor: str, base: int) -> ObjectDescriptor:
@@ -271,7 +271,7 @@ class InferenceMapping(Mapping):
         try:
             found = window_object(self.config, reads, base=base, ahead=lag)
         except ValueError as error:
-            raise ValueError(f"residual of layer {stage.name}: {error} (vector_words)") from error
+            raise ValueError(f"residual of layer {stage.name}: {error}") from error
         return replace(found, **self._from(tensor, stage.node, GraphObject.SKIP))
 
     def _block(self, stage: Stage) -> ObjectDescriptor:
@@ -329,7 +329,12 @@ class InferenceMapping(Mapping):
         return present // flits
 
     def _host_tables(self, objects: dict[int, list[ObjectDescriptor]]) -> Tables:
-        host = self.hardware.host
+        host, count = self.hardware.host, len(self._graph.results)
+        if count > self.hardware.host_objects:
+            raise ValueError(
+                f"host_objects must be at least {count} for the outputs of {self._graph.name}, not"
+                f" {self.hardware.host_objects}"
+            )
         made = [
             ObjectDescriptor(**self._from(layer.name, host, number))
             for number, layer in enumerate(self._graph.results)
