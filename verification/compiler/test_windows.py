@@ -157,7 +157,7 @@ def test_layers_that_cannot_be(changes, message):
             LAYER, {"tile": (0, 16), "size": 8},
             "size must be at least 9 words for windows of 9 vectors of 8 bytes, not 8",
         ),
-        (LAYER, {"tile": (0, 16), "base": 60}, r"ring of words 60\.\.68 is outside 0\.\.63"),
+        (LAYER, {"tile": (0, 16), "base": 60}, r"ring of words 60\.\.68 is outside 0\.\.63 \(vector_words\)"),
         (LAYER, {"tile": (0, 16), "x": 16}, r"x must be in 0\.\.15, not 16"),
         (
             LayerInput(height=16, width=1, channels=1, kernel=(16, 1)), {"tile": (0, 16)},
@@ -186,7 +186,7 @@ def test_rings_of_a_core():
         ({"base": 24}, r"ring of object 1, words 24\.\.32, overlaps that of object 0, words 16.*"),
         ({"base": 8}, r"ring of object 1, words 8\.\.16, overlaps that of object 0, words 16.*"),
         ({"pitch": 2, "depth": 4}, r"ring of object 1, words 16\.\.24, overlaps .*"),
-        ({"base": 60}, r"object 1: ring of words 60\.\.68 is outside 0\.\.63"),
+        ({"base": 60}, r"object 1: ring of words 60\.\.68 is outside 0\.\.63 \(vector_words\)"),
         (
             {"cursor": 1, "source": 2},
             "source must be an object with the ring of its cursor 1, not 2",

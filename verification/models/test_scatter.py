@@ -183,8 +183,8 @@ PIXEL = ObjectDescriptor(
         ({"cursor": 0}, "cursor must be 1 of sums, not 0"),
         ({"packed": 1, "stride_col": 0}, "packed must be 0 of sums, not 1"),
         ({"frame_step": 8}, "frame_step must be 0 of sums, not 8"),
-        ({"base": 1}, r"ring of words 1\.\.2 is outside 2\.\.15"),
-        ({"base": 15}, r"ring of words 15\.\.16 is outside 2\.\.15"),
+        ({"base": 1}, r"ring of words 1\.\.2 is outside 2\.\.15 \(sum_words\)"),
+        ({"base": 15}, r"ring of words 15\.\.16 is outside 2\.\.15 \(sum_words\)"),
     ],
     ids=str,
 )
