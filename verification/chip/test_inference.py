@@ -31,7 +31,7 @@ CORES = 6
     [
         (tiny_residual, TINY),
         pytest.param(tiny_depthwise, TINY, marks=pytest.mark.full),
-        (tiny_joined, TINY),
+        pytest.param(tiny_joined, TINY, marks=pytest.mark.full),
         (tiny_pools, TINY),
         pytest.param(residual, graph_chip(CORE, CORES), marks=pytest.mark.full),
         pytest.param(residual, graph_chip(CORE, CORES, "prism"), marks=pytest.mark.full),

@@ -157,7 +157,10 @@ def test_layers_that_cannot_be(changes, message):
             LAYER, {"tile": (0, 16), "size": 8},
             "size must be at least 9 words for windows of 9 vectors of 8 bytes, not 8",
         ),
-        (LAYER, {"tile": (0, 16), "base": 60}, r"ring of words 60\.\.68 is outside 0\.\.63 \(vector_words\)"),
+        (
+            LAYER, {"tile": (0, 16), "base": 60},
+            r"ring of words 60\.\.68 is outside 0\.\.63 \(vector_words\)",
+        ),
         (LAYER, {"tile": (0, 16), "x": 16}, r"x must be in 0\.\.15, not 16"),
         (
             LayerInput(height=16, width=1, channels=1, kernel=(16, 1)), {"tile": (0, 16)},

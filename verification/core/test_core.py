@@ -82,11 +82,16 @@ def check_programs(core, programs, folder, *, sim, seed, times=None):
 @pytest.mark.parametrize(
     ("profile", "devices"),
     [
-        ("pcm", 1),
         ("pcm_inference", 2),
         *(
             pytest.param(profile, devices, marks=pytest.mark.full)
-            for profile, devices in (("ideal", 1), ("ideal", 2), ("pcm", 2), ("pcm_drift", 1))
+            for profile, devices in (
+                ("pcm", 1),
+                ("ideal", 1),
+                ("ideal", 2),
+                ("pcm", 2),
+                ("pcm_drift", 1),
+            )
         ),
     ],
 )

@@ -93,7 +93,7 @@ def test_direct_links(simulate, config):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("networks", [2, 1])
+@pytest.mark.parametrize("networks", [2, pytest.param(1, marks=pytest.mark.full)])
 def test_mesh(simulate, networks):
     config = NocConfig(width=3, height=2, timeout=40, networks=networks)
     simulate(

@@ -29,7 +29,9 @@ def test_credits_add_up_for_ever(tmp_path, channels):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("port", [Port.WEST, Port.SOUTH], ids=["west", "south"])
+@pytest.mark.parametrize(
+    "port", [pytest.param(Port.WEST, marks=pytest.mark.full), Port.SOUTH], ids=["west", "south"]
+)
 def test_flits_arrive_once_whole_and_where_they_should(tmp_path, port):
     prove(RouterContract(NARROW, port=port), name="router", tmp_path=tmp_path, depth=6)
 
