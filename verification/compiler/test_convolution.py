@@ -137,8 +137,8 @@ def test_networks_that_do_not_fit(layers, message):
         ({"objects": 4}, r"^conv-8x8 needs 7 objects to learn, not 4$"),
         ({"routes": 2}, r"^conv-8x8 needs 3 routes to learn, not 2$"),
         ({"slots": 8}, r"^conv-8x8 needs 13 slots to learn, not 8$"),
-        ({"vector_words": 128}, r"is outside 0\.\.127$"),
-        ({"sum_words": 4}, r"is outside 4\.\.3$"),
+        ({"vector_words": 128}, r"is outside 0\.\.127 \(vector_words\)$"),
+        ({"sum_words": 4}, r"is outside 4\.\.3 \(sum_words\)$"),
     ],
 )
 def test_cores_that_are_too_small_to_learn_still_infer(changes, message):
