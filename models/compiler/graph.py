@@ -109,10 +109,26 @@ class GraphLayer:
         """All tensors that it reads."""
         return self.sources if self.skip is None else (*self.sources, self.skip)
 
+    @classmethod
+    def pooling(
+        cls, name: str, source: str, reads: LayerInput, pool: Pool = Pool.NONE
+    ) -> "GraphLayer":  # fmt: skip
+        """A layer without weights."""
+        none = np.zeros((0, reads.channels))
+        return cls(
+            name=name, source=source, reads=reads, weights=none, bias=none.sum(axis=0),
+            function=Function.IDENTITY, pool=pool,
+        )  # fmt: skip
+
     @property
     def only_pools(self) -> bool:
         """It has no weights."""
         return not len(self.weights)
+
+    @property
+    def is_pooled(self) -> bool:
+        """Its tensor is of pooled values."""
+        return self.only_pools or self.pool is not Pool.NONE
 
     @property
     def columns(self) -> int:

@@ -207,8 +207,7 @@ class _Reader:
         """Layer that makes a tensor and does not pool; ``linear``: has no function yet."""
         self._check_one(tensor)
         layer = self.layers[self._index(tensor.layer)]
-        is_done = layer.pool is not Pool.NONE or layer.only_pools
-        if is_done or (linear and layer.function is not Function.IDENTITY):
+        if layer.is_pooled or (linear and layer.function is not Function.IDENTITY):
             raise ValueError("it must follow the products of a layer")
         return layer
 
@@ -354,7 +353,11 @@ class _Reader:
         if not is_largest and not counts_padding and _covers(size, block, padding):
             return self._mean_of_frame(tensor, name)
         apart = stride == block and not any(padding) and not tensor.parts
-        if apart and self._uses[name] == 1 and not (is_largest and self._is_pooled(tensor)):
+        # A pool of a pool is a layer of its own.
+        again = is_largest and (
+            tensor.layer == INPUT or self.layers[self._index(tensor.layer)].is_pooled
+        )
+        if apart and self._uses[name] == 1 and not again:
             layer = self._maker(tensor, linear=False)
             reads = replace(layer.reads, block=block)
             kind = Pool.LARGEST if is_largest else Pool.MEAN
@@ -366,13 +369,6 @@ class _Reader:
                 " nothing else reads"
             )
         return self._largest(tensor, block, stride, padding)
-
-    def _is_pooled(self, tensor: _Tensor) -> bool:
-        """The layer that makes it does so by pooling, or there is none."""
-        if tensor.layer == INPUT:
-            return True
-        layer = self.layers[self._index(tensor.layer)]
-        return layer.pool is not Pool.NONE or layer.only_pools
 
     def _largest(
         self, tensor: _Tensor, kernel: Any, stride: Any, padding: tuple[int, int, int, int]
@@ -386,12 +382,8 @@ class _Reader:
                 height=tensor.shape[0], width=tensor.shape[1], channels=channels, kernel=kernel,
                 stride=stride, padding=padding, largest=True,
             )  # fmt: skip
-            made = self._name("pool")
-            self.layers.append(GraphLayer(
-                name=made, source=source, reads=reads, weights=np.zeros((0, channels)),
-                bias=np.zeros(channels), function=Function.IDENTITY,
-            ))  # fmt: skip
-            makers.append((made, channels))
+            self.layers.append(GraphLayer.pooling(self._name("pool"), source, reads))
+            makers.append((self.layers[-1].name, channels))
         return tensor.of(makers, shape=(*reads.positions, tensor.shape[2]))
 
     def _without_pool(self, tensor: _Tensor, reads: LayerInput) -> tuple[_Tensor, LayerInput]:
@@ -424,11 +416,11 @@ class _Reader:
         return found if given.get("keepdims", 1) else replace(found, flat="HWC")
 
     def _mean_of_frame(self, tensor: _Tensor, used: str) -> _Tensor:
+        if tensor.shared:
+            raise ValueError(f"a part of {used} is read by other nodes, too")
         for name, channels in tensor.makers:
             one = _Tensor(name, (*tensor.shape[:2], channels))
             self._maker(one, linear=False)
-            if tensor.shared:
-                raise ValueError(f"a part of {used} is read by other nodes, too")
             self._changed(one, used, pool=Pool.FRAME)
         return replace(tensor, shape=(1, 1, tensor.shape[2]))
 

@@ -23,7 +23,7 @@ in its weights. The output's are worth the same, and those of a row of pixels in
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -73,7 +73,7 @@ _STEPS = {Function.SIGMOID: 2.0**-INDEX_LOG2, Function.TANH: 2.0**-TANH_INDEX_LO
 """Real step of an activation table's index."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tile(RowTile):
     """Integers of a tile.
 
@@ -86,11 +86,11 @@ class Tile(RowTile):
     gain : of the converters, where scales alone do not make up for what drift has taken
     """
 
-    targets: Int = field(kw_only=True)
-    weights: Int = field(kw_only=True)
-    scale: Int = field(kw_only=True)
-    offset: Int = field(kw_only=True)
-    lsb_log2: int = field(kw_only=True)
+    targets: Int
+    weights: Int
+    scale: Int
+    offset: Int
+    lsb_log2: int
     gain: float = 1.0
 
 

@@ -99,10 +99,18 @@ class Timing:
         firsts = [np.array(starts).reshape(count, -1)[:, 0] for starts in self.windows.values()]
         return float(max((first[-1] - first[1]) / (count - 2) for first in firsts))
 
+    @cached_property
+    def products(self) -> dict[int, int]:
+        """Windows of an image by node, of cores whose crossbar integrates them."""
+        count = len(self.image_ends)
+        return {
+            node: len(starts) // count
+            for node, starts in self.windows.items() if node not in self.pools
+        }  # fmt: skip
+
     def busy(self, node: int) -> float:
         """Part of the cycles in which a core's crossbar integrates, images without a gap."""
-        windows = 0 if node in self.pools else len(self.windows[node]) / len(self.image_ends)
-        return windows * self.window_cycles / self.cycles_per_image
+        return self.products.get(node, 0) * self.window_cycles / self.cycles_per_image
 
 
 @dataclass

@@ -20,7 +20,7 @@ from phasecore.models.compiler.graph import INPUT, MEANS, Graph, GraphLayer, Poo
 from phasecore.models.compiler.windows import LayerInput
 from phasecore.models.golden.arithmetic import Int
 from phasecore.rtl.spec.core import CoreConfig
-from phasecore.rtl.spec.instructions import GROUP, Function
+from phasecore.rtl.spec.instructions import GROUP
 
 __all__ = ["RowTile", "long_input", "row_tiles", "split_columns"]
 
@@ -150,12 +150,16 @@ def split_columns(graph: Graph, config: CoreConfig) -> Graph:
     found: list[GraphLayer] = []
     for layer in graph.layers:
         sources = [name for source in layer.sources for name in parts.get(source, (source,))]
-        split = replace(graph, layers=tuple(found))
         columns = _columns(layer, config)
+        count = len(sources) if layer.only_pools else len(columns)
+        names = tuple(f"{layer.name}:{at}" for at in range(count)) if count > 1 else (layer.name,)
+        parts[layer.name] = names
         if layer.only_pools:
-            columns = _pooled_columns([split.channels(name) for name in sources])
-        names = tuple(f"{layer.name}:{at}" for at in range(len(columns)))
-        parts[layer.name] = names if len(columns) > 1 else (layer.name,)
+            for name, source in zip(names, sources, strict=True):
+                channels = replace(graph, layers=tuple(found)).channels(source)
+                reads = replace(layer.reads, channels=channels)
+                found.append(GraphLayer.pooling(name, source, reads, layer.pool))
+            continue
         skips: Sequence[str | None] = [None] * len(columns)
         if layer.skip is not None:
             skips = parts.get(layer.skip, (layer.skip,))
@@ -165,12 +169,8 @@ def split_columns(graph: Graph, config: CoreConfig) -> Graph:
                 f" columns, {len(columns)}, not {len(skips)}"
             )
         for at, part in enumerate(columns):
-            # A pool is one of each source.
-            read = sources[at : at + 1] if layer.only_pools else sources
-            reads = replace(layer.reads, channels=len(part)) if layer.only_pools else layer.reads
             found.append(replace(
-                layer, name=parts[layer.name][at], source=read[0], joined=tuple(read[1:]),
-                reads=reads,
+                layer, name=names[at], source=sources[0], joined=tuple(sources[1:]),
                 weights=layer.weights[:, part.start : part.stop],
                 bias=layer.bias[part.start : part.stop],
                 skip=skips[at],
@@ -190,23 +190,13 @@ def _with_means_apart(graph: Graph, config: CoreConfig) -> Graph:
         rows, cols = layer.reads.iterations
         reads = LayerInput(height=rows, width=cols, channels=layer.columns, largest=True)
         found.append(replace(layer, name=f"{layer.name}-sums", pool=Pool.NONE))
-        found.append(GraphLayer(
-            name=layer.name, source=found[-1].name, reads=reads, pool=Pool.FRAME,
-            weights=np.zeros((0, layer.columns)), bias=np.zeros(layer.columns),
-            function=Function.IDENTITY,
-        ))  # fmt: skip
+        found.append(GraphLayer.pooling(layer.name, found[-1].name, reads, Pool.FRAME))
     return replace(graph, layers=tuple(found))
 
 
 def _pooled_lines(config: CoreConfig) -> int:
     """Most columns whose mean is taken beside them: it takes the lines behind."""
     return config.lines // 2 // GROUP * GROUP
-
-
-def _pooled_columns(channels: Sequence[int]) -> list[range]:
-    """Columns of a pool by source."""
-    ends = np.cumsum(channels).tolist()
-    return [range(end - count, end) for end, count in zip(ends, channels, strict=True)]
 
 
 def _columns(layer: GraphLayer, config: CoreConfig) -> list[range]:

@@ -34,7 +34,7 @@ if COMPILED:
 def _sources_digest() -> str:
     """Hash of the sources whose functions and constants kernels have in their code.
 
-    Those of other rooms call no others but in their own file, which numba looks at itself.
+    Kernels of other rooms call these and those of their own file, which numba looks at itself.
     """
     models = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256()

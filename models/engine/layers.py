@@ -102,29 +102,29 @@ class Layers:
         tensors: dict[str, Codes] = {INPUT: images.astype(np.int8)}
         for one, cores in self._layers.values():
             layer = one.layer
-            if layer.only_pools:
-                pixels = self._graph.windows(layer, tensors).reshape(-1, layer.columns)
-                found = self._pooled(cores[-1], one, pixels)
-                tensors[layer.name] = found.reshape(len(images), -1)
-                yield one, tensors[layer.name]
-                continue
             windows = _in_blocks(layer, self._graph.windows(layer, tensors))
-            sums = np.zeros((len(windows), layer.columns), dtype=np.int32)
-            for tile, core in zip(one.tiles, cores, strict=True):
-                if tile is not one.tiles[0]:
-                    _send(sums.reshape(-1))
-                if tile is one.tiles[-1]:
-                    sums = self._add(core, sums, one.bias_codes, one.bias_scale)
-                    if layer.skip is not None:
-                        skip = tensors[layer.skip].reshape(sums.shape)
-                        sums = self._add(core, sums, skip, one.skip_scale)
-                codes = _converted(core, tile, windows[:, tile.index(layer)])
-                sums = self._add(core, sums, codes, tile.scale, tile.offset)
-            found = self._pooled(cores[-1], one, self._activated(
-                cores[-1], sums, one.shift, layer.function
-            ))  # fmt: skip
+            codes = windows if layer.only_pools else self._products(one, cores, windows, tensors)
+            found = self._pooled(cores[-1], one, codes)
             tensors[layer.name] = found.reshape(len(images), -1)
             yield one, tensors[layer.name]
+
+    def _products(
+        self, one: QuantLayer, cores: list[Core], windows: Codes, tensors: Mapping[str, Codes]
+    ) -> Codes:
+        """Activations by window."""
+        layer = one.layer
+        sums = np.zeros((len(windows), layer.columns), dtype=np.int32)
+        for tile, core in zip(one.tiles, cores, strict=True):
+            if tile is not one.tiles[0]:
+                _send(sums.reshape(-1))
+            if tile is one.tiles[-1]:
+                sums = self._add(core, sums, one.bias_codes, one.bias_scale)
+                if layer.skip is not None:
+                    skip = tensors[layer.skip].reshape(sums.shape)
+                    sums = self._add(core, sums, skip, one.skip_scale)
+            codes = _converted(core, tile, windows[:, tile.index(layer)])
+            sums = self._add(core, sums, codes, tile.scale, tile.offset)
+        return self._activated(cores[-1], sums, one.shift, layer.function)
 
     def outputs(self, images: Images) -> Codes:
         """Output codes, shape (images, codes)."""

@@ -304,9 +304,8 @@ def estimate(
     }
     busy |= {name: 0.0 for name in blocks if name not in busy}
     worked = {name: _gates(blocks, name) * cycles for name, cycles in busy.items()}
-    array = core.rows * core.cols / 256**2
     parts = [
-        _cost("mvm") * (counts["window"] / 128 * array),
+        _products(counts["window"], core),
         worked["post"] + _cost("sram_bit") * (passes * pass_bits + vector_bits),
         worked["update"] + _cost("sram_bit") * (counts["chi_words_updated"] * chi_bits),
         _cost("set_pulse") * counts["set_pulses"]
@@ -326,11 +325,10 @@ def inferred(windows: int, passed: float, core: CoreConfig) -> dict[str, Range]:
     windows : of all crossbars
     passed : bytes times routers that they pass, of all vectors and partial sums
     """
-    array = core.rows * core.cols / 256**2 * core.window_cycles / 128
     # A word is gathered from a ring into a slot, and read by the driver.
     bits = 3 * windows * core.lines * core.input_bits
     return {
-        "crossbars and converters": _cost("mvm") * (windows * array),
+        "crossbars and converters": _products(windows * core.window_cycles, core),
         "vector memory": _cost("sram_bit") * bits,
         "network": _cost("byte_hop") * passed,
     }
@@ -360,6 +358,11 @@ def active_share(done: Activity, core: CoreConfig, network: Iterable[Layer]) -> 
     """Part of the chi words that updates visited; rows with input 0 are skipped."""
     words = sum(layer.rows * -(-layer.outputs // core.update_lanes) for layer in network)
     return min(1.0, done.counts["chi_words_updated"] / words)
+
+
+def _products(cycles: float, core: CoreConfig) -> Range:
+    """Energy of windows of so many cycles together."""
+    return _cost("mvm") * (cycles / 128 * (core.rows * core.cols / 256**2))
 
 
 def _cost(name: str) -> Range:

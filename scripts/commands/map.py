@@ -130,9 +130,7 @@ def _times(mapping: InferenceMapping, timing: Timing, alone: Timing) -> dict[str
         "cycles_per_image": round(timing.cycles_per_image, 1),
         "cycles_of_one_image": alone.image_ends[0],
         "images_per_second_at_1_ghz": round(1e9 / timing.cycles_per_image, 1),
-        "window_slots_per_image": max(
-            len(starts) for node, starts in alone.windows.items() if node not in alone.pools
-        ),
+        "window_slots_per_image": max(alone.products.values()),
         "stages": [
             {
                 "name": stage.name, "node": stage.node, "rows": len(stage.tile.rows),
@@ -166,10 +164,7 @@ def _traffic(mapping: InferenceMapping, timing: Timing) -> dict[str, Any]:
 
 def energy(mapping: InferenceMapping, timing: Timing) -> dict[str, dict[str, float]]:
     """nJ of an image by part and case, modelled."""
-    windows = sum(
-        len(starts) for node, starts in timing.windows.items() if node not in timing.pools
-    ) // len(timing.image_ends)  # fmt: skip
-    parts = inferred(windows, bytes_passed(mapping, timing), mapping.config)
+    parts = inferred(sum(timing.products.values()), bytes_passed(mapping, timing), mapping.config)
     return {name: value.rounded(1) for name, value in parts.items()}
 
 

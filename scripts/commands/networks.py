@@ -2,15 +2,14 @@
 """``phasecore networks``: results of ``map`` and ``run`` side by side, a row per network."""
 
 import argparse
-import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from phasecore.scripts.commands import command_of
-from phasecore.scripts.commands.run import COMPENSATIONS
+from phasecore.scripts.commands.run import COMPENSATIONS, plot_times
 from phasecore.scripts.report import results
-from phasecore.scripts.report.pictures import COLORS, picture
+from phasecore.scripts.report.pictures import picture
 
 __all__ = ["add_parser", "plot", "report", "run", "table"]
 
@@ -23,9 +22,6 @@ MAPPED = (
     "mapping_seconds", "mapping_megabytes",
 )  # fmt: skip
 """What a row takes from a result of ``map``."""
-
-STYLES = {"tables": "o-", "gains": "s--", "none": "x:"}
-"""Lines by what drift is compensated by."""
 
 FABRICS = ("prism", "mesh", "torus", "hypercube")
 
@@ -188,22 +184,11 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
     size = (3.4 * len(names) + 1.6, 3.6)
     with picture(path, 1, len(names), size=size) as (figure, (panels,)):
         for axes, name in zip(panels, names, strict=True):
-            for profile, means in itertools.product(profiles, COMPENSATIONS):
-                of = (name, profile, means)
-                points = sorted(
-                    (one["time_s"], 100 * one["accuracy"]) for one in timed
-                    if (one["name"], one["profile"], one["compensated"]) == of
-                )  # fmt: skip
-                if points:
-                    axes.plot(
-                        *zip(*points, strict=True), STYLES[means], label=f"{profile}, {means}",
-                        color=COLORS[profiles.index(profile)],
-                    )  # fmt: skip
-            exact = next(one["accuracy_float"] for one in timed if one["name"] == name)
-            axes.axhline(100 * exact, color="gray", linewidth=0.8, label="floating point")
-            axes.set_xscale("log")
+            own = [one for one in timed if one["name"] == name]
+            plot_times(axes, own, profiles)
+            exact = 100 * own[0]["accuracy_float"]
+            axes.axhline(exact, color="gray", linewidth=0.8, label="floating point")
             axes.set_title(name)
-            axes.set_xlabel("seconds after programming")
         panels[0].set_ylabel("accuracy, %")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")
 

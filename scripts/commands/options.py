@@ -284,10 +284,7 @@ def _copied(graph: Graph, wanted: dict[str, int]) -> tuple[GraphLayer, ...]:
             f" {', '.join(names)}"
         )
     every = wanted.get("", 1)
-    return tuple(
-        replace(layer, copies=1 if layer.only_pools else wanted.get(layer.name, every))
-        for layer in graph.layers
-    )
+    return tuple(replace(layer, copies=wanted.get(layer.name, every)) for layer in graph.layers)
 
 
 def load_data(args: argparse.Namespace, network: Network) -> Dataset:

@@ -5,9 +5,10 @@ Whole layers at once, with the bits of the programs: ``models/engine/layers.py``
 """
 
 import argparse
+import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ from phasecore.scripts.report.pictures import COLORS, layered, picture
 from phasecore.verification.cosim.host_script import write_host_script
 from phasecore.verification.cosim.inference import Inference
 
-__all__ = ["add_parser", "plot", "report", "run"]
+__all__ = ["COMPENSATIONS", "add_parser", "plot", "plot_times", "report", "run"]
 
 MEMORY = 1 << 26
 """Bytes of the windows of a layer that are there at once."""
@@ -61,8 +62,10 @@ COMPARED = 32
 TIMED = 3
 """Images that follow one another in the run without data."""
 
-COMPENSATIONS = ("tables", "gains", "none")
-"""By what drift is compensated for, best first."""
+STYLES = {"tables": "o-", "gains": "s--", "none": "x:"}
+"""Lines of what drift is compensated by, best first."""
+
+COMPENSATIONS = tuple(STYLES)
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -179,7 +182,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         images_per_second_float=round(len(samples.images) / max(float_seconds, 1e-9), 1),
         cycles_modelled=round(timing.cycles_per_image, 1), energy_nj=energy(mapping, timing),
         busy_by_core={
-            stage.name: round(timing.busy(stage.node), 4) for stage in mapping.stages
+            stage.name: round(timing.busy(stage.node), 4)
+            for stage in mapping.stages if stage.node in timing.products
         },
         **({"mismatches": sum(one["mismatches"] for one in rtl)} if rtl else {}), runs=runs,
     )  # fmt: skip
@@ -386,7 +390,9 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
     ) as (figure, (panels,)):  # fmt: skip
         axes = panels[0]
         if timed:
-            _plot_times(panels[1], result)
+            plot_times(panels[1], result["runs"], [one["profile"] for one in runs])
+            panels[1].set_ylabel("accuracy, %")
+            panels[1].legend()
         for number, one in enumerate(runs):
             levels = [np.nan if level is None else level for level in one["signal_to_noise_db"]]
             label = f"{one['profile']}, {100 * one['accuracy']:.2f} %"
@@ -401,17 +407,18 @@ def plot(result: Mapping[str, Any], path: Path) -> None:
         )
 
 
-def _plot_times(axes: Any, result: Mapping[str, Any]) -> None:
-    """Accuracy by time after programming; broken lines without the best compensation."""
-    for number, first in enumerate(_first_runs(result)):
-        for means, style in zip(COMPENSATIONS, ("o-", "o--", "o:"), strict=True):
-            points = [
-                (one["time_s"], 100 * one["accuracy"]) for one in result["runs"]
-                if one["profile"] == first["profile"] and one["compensated"] == means
-            ]  # fmt: skip
-            label = first["profile"] + _compensation(means)
-            axes.plot(*zip(*points, strict=True), style, color=COLORS[number], label=label)
+def plot_times(axes: Any, runs: Sequence[Mapping[str, Any]], profiles: Sequence[str]) -> None:
+    """Accuracy by time after programming, a colour by profile; broken lines without the best
+    compensation."""
+    for profile, means in itertools.product(profiles, COMPENSATIONS):
+        points = sorted(
+            (one["time_s"], 100 * one["accuracy"]) for one in runs
+            if (one["profile"], one["compensated"]) == (profile, means)
+        )  # fmt: skip
+        if points:
+            axes.plot(
+                *zip(*points, strict=True), STYLES[means], label=profile + _compensation(means),
+                color=COLORS[profiles.index(profile)],
+            )  # fmt: skip
     axes.set_xscale("log")
     axes.set_xlabel("seconds after programming")
-    axes.set_ylabel("accuracy, %")
-    axes.legend()

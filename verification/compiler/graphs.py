@@ -37,12 +37,7 @@ def layer(
 
 def pool(name, source, **reads):
     """A layer without weights, which takes the largest of windows."""
-    reads = LayerInput(**reads, largest=True)
-    none = np.zeros((0, reads.channels))
-    return GraphLayer(
-        name=name, source=source, reads=reads, weights=none, bias=none.sum(axis=0),
-        function=Function.IDENTITY,
-    )  # fmt: skip
+    return GraphLayer.pooling(name, source, LayerInput(**reads, largest=True))
 
 
 def residual(rng, side=6):
