@@ -53,7 +53,7 @@ class Tile(wiring.Component):
 
     def _gate(
         self, m: Module, units: CoreBlocks, network: NetworkInterface, local: LocalControl,
-        window: WindowUnit,
+        windows: WindowTable, window: WindowUnit,
     ) -> None:  # fmt: skip
         """Clocks that run while there is work, as those of the other units."""
         controller, written = units.controller, units.csr.table.en
@@ -64,10 +64,12 @@ class Tile(wiring.Component):
             m, "network", network,
             network.active | coming | asked | written | ~network.accumulators.ready,
         )  # fmt: skip
+        looked_up = controller.lookup.en
         add_gated(
             m, "local", local,
-            local.busy | controller.release.valid | network.arrived.any() | written,
+            local.busy | controller.release.valid | network.arrived.any() | written | looked_up,
         )  # fmt: skip
+        add_gated(m, "windows", windows, looked_up | written)
         add_gated(m, "window", window, window.status.busy | window.i.valid)
 
     def elaborate(self, platform: object) -> Module:
@@ -76,8 +78,8 @@ class Tile(wiring.Component):
         controller, csr, post = units.controller, units.csr, units.post
         network = NetworkInterface(self.config, self.noc)
         local, window = LocalControl(self.config), WindowUnit(self.config)
-        m.submodules.windows = windows = WindowTable(self.config)
-        self._gate(m, units, network, local, window)
+        windows = WindowTable(self.config)
+        self._gate(m, units, network, local, windows, window)
         units.share_vectors(m, (window, network), (window, network))
         units.share_tables(m, network)
         connect(m, controller.send, network.i)
@@ -97,7 +99,11 @@ class Tile(wiring.Component):
             network.table.eq(csr.table),
             local.table.eq(csr.table),
             windows.table.eq(csr.table),
-            local.object.eq(controller.gather.payload.object),
+            *(
+                getattr(unit.lookup, name).eq(getattr(controller.lookup, name))
+                for unit in (local, windows)
+                for name in ("en", "object")
+            ),
             windows.place.eq(local.place),
             local.arrived.eq(network.arrived),
             network.full.eq(local.full),

@@ -29,6 +29,7 @@ __all__ = [
     "MemoryPort",
     "MvmCommand",
     "MvmSource",
+    "ObjectLookup",
     "PostCommand",
     "Pulse",
     "RowCommand",
@@ -260,6 +261,13 @@ class GatherCommand(data.StructLayout):
         super().__init__({**fields, "sums": 1})
 
 
+class ObjectLookup(wiring.Signature):
+    """With ``en`` what is kept of ``object`` is read, and there from the next cycle on."""
+
+    def __init__(self) -> None:
+        super().__init__({"en": Out(1), "object": Out(4)})
+
+
 class WindowPlace(data.StructLayout):
     """Address, in bytes of the ring, of the first pixel that is read of an object's window, and
     coordinates of the window's pixel (0, 0)."""
@@ -336,7 +344,8 @@ class ScatterChunk(data.StructLayout):
     """Mantissas for accumulators of one word.
 
     The byte of a lane of ``mask`` is shifted left by ``shift`` and added to its accumulator. With
-    ``cut`` the shift should have been larger: lanes whose byte is not 0 are counted as saturated.
+    ``cut`` the shift is the largest and should have been larger: lanes whose byte is not 0 are
+    counted as saturated.
     """
 
     def __init__(self, config: CoreConfig):

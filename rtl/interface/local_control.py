@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Local control: when an iteration may begin, and what its end gives back."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from phasecore.rtl.core.interfaces import CreditGrant, TableWrite, WindowPlace, descriptor_word
+from phasecore.rtl.core.interfaces import (
+    CreditGrant,
+    ObjectLookup,
+    TableWrite,
+    WindowPlace,
+    descriptor_word,
+)
 from phasecore.rtl.interface.iteration_forms import BALANCE, COUNT_BITS, IterationForms
 from phasecore.rtl.interface.read_pointers import ReadPointers
 from phasecore.rtl.spec.core import CoreConfig
@@ -13,6 +19,9 @@ from phasecore.rtl.spec.instructions import OBJECT
 from phasecore.rtl.spec.messages import GRANT_MAX
 
 __all__ = ["CreditPayer", "LocalControl", "ObjectBalance"]
+
+_START = signed(13)
+"""Depth of a ring without the vectors that are in it at first."""
 
 
 class LocalControl(wiring.Component):
@@ -35,8 +44,8 @@ class LocalControl(wiring.Component):
     grants : Out(stream of CreditGrant)
     busy : Out(1)
         Something of a RELEASE is left to do.
-    object, place : In(4), Out(WindowPlace)
-        Where the window of an object is that is ready (combinational).
+    lookup, place : In(ObjectLookup), Out(WindowPlace)
+        Where the window of an object is that is ready, in the next cycle.
     refused, counted : Out(1), In(1)
         An object was released that was not ready; stays until it is counted.
     """
@@ -51,7 +60,7 @@ class LocalControl(wiring.Component):
                 "ready": Out(config.objects),
                 "release": In(stream.Signature(config.objects)),
                 "grants": Out(stream.Signature(CreditGrant())),
-                "object": In(4),
+                "lookup": In(ObjectLookup()),
                 "place": Out(WindowPlace(config)),
                 "busy": Out(1),
                 "refused": Out(1),
@@ -128,6 +137,8 @@ class LocalControl(wiring.Component):
         self._follow(m, forms)
         table = self.table
         words = [data.View(descriptor_word(OBJECT, word), table.data) for word in (0, 2)]
+        start = Signal(_START)
+        m.d.comb += start.eq(words[1].depth - words[1].arrived)
         for number in range(self.config.objects):
             m.submodules[f"object_{number}"] = balance = ObjectBalance(number, self.config.objects)
             m.d.comb += [
@@ -137,33 +148,33 @@ class LocalControl(wiring.Component):
                     for written, word in ((balance.head_written, 0), (balance.ring_written, 2))
                 ),
                 *(balance.head[name].eq(words[0][name]) for name in ObjectBalance.HEAD.members),
-                *(balance.ring[name].eq(words[1][name]) for name in ObjectBalance.RING.members),
+                balance.start.eq(start),
                 balance.arrived.eq(self.arrived),
                 balance.store.eq(store & (index == number)),
-                balance.freed.eq(forms.freed),
+                balance.next_room.eq(forms.next_room),
                 balance.lacks.eq(forms.lacks),
                 self.full[number].eq(balance.full),
                 complete[number].eq(balance.complete),
             ]
             with m.If(index == number):
-                m.d.comb += [forms.present.eq(balance.present), cursor.eq(balance.cursor)]
+                m.d.comb += [forms.room.eq(balance.room), cursor.eq(balance.cursor)]
 
     def _follow(self, m: Module, forms: IterationForms) -> None:
         """The pointers go on with the iterations."""
         m.submodules.pointers = pointers = ReadPointers(self.config)
+        connect(m, flipped(self.lookup), pointers.lookup)
         same = ("take", "pick", "index", "fresh", "over", "turn", "store")
         m.d.comb += [
             *(unit.table.eq(self.table) for unit in (forms, pointers)),
             *(getattr(pointers, name).eq(getattr(forms, name)) for name in same),
             pointers.row.eq(forms.next_row),
             pointers.col.eq(forms.next_col),
-            pointers.object.eq(self.object),
             self.place.eq(pointers.place),
         ]
 
 
 class ObjectBalance(wiring.Component):
-    """Vectors of one object that are there, and that its iteration lacks.
+    """Vectors of one object for which there is room, and those that its iteration lacks.
 
     Parameters
     ----------
@@ -174,14 +185,14 @@ class ObjectBalance(wiring.Component):
     -------
     given : In(1)
         A word of the descriptor is written, and the object begins anew.
-    head_written, head, ring_written, ring : In(1), In(HEAD), In(1), In(RING)
-        It is the word with these fields.
+    head_written, head, ring_written, start : In(1), In(HEAD), In(1), In(signed 13)
+        It is the word with these fields, or the one that says how much room there is at first.
     arrived : In(objects)
         Strobes: a vector of an object is there.
-    store, freed, lacks : In(1), In, In(BALANCE)
-        The next iteration begins: vectors that are free now, vectors that it lacks.
-    present : Out(BALANCE)
-        Vectors that are there.
+    store, next_room, lacks : In(1), In(BALANCE), In(BALANCE)
+        The next iteration begins: the room that there is then, vectors that it lacks.
+    room : Out(BALANCE)
+        Vectors for which there is room.
     cursor : Out(1)
         As in the descriptor.
     full, complete : Out(1), Out(1)
@@ -189,7 +200,6 @@ class ObjectBalance(wiring.Component):
     """
 
     HEAD = data.StructLayout({"enable": 1, "source": 4, "cursor": 1})
-    RING = data.StructLayout({"depth": 12, "arrived": 12})
 
     def __init__(self, number: int, objects: int) -> None:
         self.number = number
@@ -199,12 +209,12 @@ class ObjectBalance(wiring.Component):
                 "head_written": In(1),
                 "head": In(self.HEAD),
                 "ring_written": In(1),
-                "ring": In(self.RING),
+                "start": In(_START),
                 "arrived": In(objects),
                 "store": In(1),
-                "freed": In(COUNT_BITS),
+                "next_room": In(BALANCE),
                 "lacks": In(BALANCE),
-                "present": Out(BALANCE),
+                "room": Out(BALANCE),
                 "cursor": Out(1),
                 "full": Out(1),
                 "complete": Out(1),
@@ -213,26 +223,25 @@ class ObjectBalance(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        head, ring = Signal(self.HEAD), Signal(self.RING)
-        present, lacking, arrived = self.present, Signal(BALANCE), Signal()
+        head, start = Signal(self.HEAD), Signal(_START)
+        lacking, arrived = Signal(BALANCE), Signal()
         followed = (self.arrived & (1 << head.source)).any()
         m.d.comb += [
             arrived.eq(Mux(head.cursor, followed, self.arrived[self.number])),
             self.cursor.eq(head.cursor),
-            self.full.eq(~head.enable | (present >= Cat(ring.depth, 0).as_signed())),
+            self.full.eq(~head.enable | (self.room <= 0)),
             self.complete.eq(head.enable & (lacking <= 0)),
         ]
         m.d.sync += [
-            present.eq(present + arrived - Mux(self.store, self.freed, 0)),
+            self.room.eq(Mux(self.store, self.next_room, self.room) - arrived),
             lacking.eq(Mux(self.store, self.lacks, lacking) - arrived),
         ]
         with m.If(self.given):
-            start = Mux(self.ring_written, self.ring.arrived, ring.arrived)
-            m.d.sync += present.eq(Cat(start, 0).as_signed())
+            m.d.sync += self.room.eq(Mux(self.ring_written, self.start, start))
         with m.If(self.head_written):
             m.d.sync += head.eq(self.head)
         with m.If(self.ring_written):
-            m.d.sync += ring.eq(self.ring)
+            m.d.sync += start.eq(self.start)
         return m
 
 

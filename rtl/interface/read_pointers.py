@@ -2,12 +2,12 @@
 """Where in its ring, and in its object, the window of every object's iteration begins."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from phasecore.rtl.core.interfaces import TableWrite, WindowPlace, table_depth
-from phasecore.rtl.interface.descriptor_table import DescriptorTable
+from phasecore.rtl.core.interfaces import ObjectLookup, TableWrite, WindowPlace
+from phasecore.rtl.interface.object_memory import DescriptorMemory, ObjectMemory
 from phasecore.rtl.spec.core import CoreConfig
 
 __all__ = ["ReadPointers"]
@@ -30,8 +30,8 @@ class ReadPointers(wiring.Component):
         a frame; it begins a row.
     store, row, col : In(1), In(signed 12), In(signed 12)
         The next iteration begins, with the window at this pixel.
-    object, place : In(4), Out(WindowPlace)
-        Where the window of an object is that nobody works on (combinational).
+    lookup, place : In(ObjectLookup), Out(WindowPlace)
+        Where the window of an object is that nobody works on, from the cycle after on.
     """
 
     def __init__(self, config: CoreConfig):
@@ -50,7 +50,7 @@ class ReadPointers(wiring.Component):
                 "store": In(1),
                 "row": In(place["row"].shape),
                 "col": In(place["col"].shape),
-                "object": In(4),
+                "lookup": In(ObjectLookup()),
                 "place": Out(place),
             }
         )
@@ -58,23 +58,10 @@ class ReadPointers(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         lanes, bits = exact_log2(self.config.post_lanes), WindowPlace(self.config)["pointer"].shape
-        kept = data.StructLayout({"row": bits, "frame": bits, "place": WindowPlace(self.config)})
-        m.submodules.kept = places = memory.Memory(
-            shape=kept, depth=table_depth(self.config.objects), init=[]
-        )
-        write = places.write_port()
-        own, other = places.read_port(domain="comb"), places.read_port(domain="comb")
-        words = [self._descriptor(m, word) for word in (1, 8, 9, 10)]
-        ring, first, steps, frames = (Signal(word.shape()) for word in words)
-        present = Signal(kept)
-        with m.If(self.take):
-            m.d.sync += [
-                present.eq(own.data),
-                *(
-                    here.eq(word)
-                    for here, word in zip((ring, first, steps, frames), words, strict=True)
-                ),
-            ]
+        kept = data.StructLayout(dict.fromkeys(("pointer", "row", "frame"), bits))
+        m.submodules.kept = own = ObjectMemory(kept, self.config.objects)
+        ring, first, steps, frames = (self._descriptor(m, word) for word in (1, 8, 9, 10))
+        present = own.entry
         size, total, following = Signal(bits + 1), Signal(bits + 1), Signal(bits)
         m.d.comb += [
             size.eq(ring.size << lanes),
@@ -82,31 +69,44 @@ class ReadPointers(wiring.Component):
                 Mux(
                     self.over,
                     present.frame + frames.frame_step,
-                    Mux(
-                        self.turn, present.row + steps.row_step,
-                        present.place.pointer + steps.col_step,
-                    ),
+                    Mux(self.turn, present.row + steps.row_step, present.pointer + steps.col_step),
                 )
             ),
-            write.addr.eq(self.index),
-            write.en.eq(self.store),
-            write.data.place.pointer.eq(following),
-            write.data.place.row.eq(self.row),
-            write.data.place.col.eq(self.col),
-            write.data.row.eq(Mux(self.fresh | self.turn, following, present.row)),
-            write.data.frame.eq(Mux(self.fresh | self.over, following, present.frame)),
-            own.addr.eq(self.pick),
-            other.addr.eq(self.object),
-            self.place.eq(other.data.place),
-        ]  # fmt: skip
+            own.write.eq(self.store),
+            own.w_index.eq(self.index),
+            own.given.pointer.eq(following),
+            own.given.row.eq(Mux(self.fresh | self.turn, following, present.row)),
+            own.given.frame.eq(Mux(self.fresh | self.over, following, present.frame)),
+            own.read.eq(self.take),
+            own.index.eq(self.pick),
+        ]
         m.d.sync += following.eq(
             Mux(self.fresh, first.origin, Mux(total >= size, total - size, total))
         )
+        self._show(m, following)
         return m
 
+    def _show(self, m: Module, following: Signal) -> None:
+        """The place that is looked up; one that is stored in that cycle is still at hand."""
+        lookup, shape = self.lookup, WindowPlace(self.config)
+        m.submodules.places = places = ObjectMemory(shape, self.config.objects)
+        stored = Signal()
+        m.d.comb += [
+            places.write.eq(self.store),
+            places.w_index.eq(self.index),
+            places.given.pointer.eq(following),
+            places.given.row.eq(self.row),
+            places.given.col.eq(self.col),
+            places.read.eq(lookup.en),
+            places.index.eq(lookup.object),
+            self.place.eq(Mux(stored, places.given, places.entry)),
+        ]
+        m.d.sync += stored.eq(self.store & (self.index == lookup.object))
+
     def _descriptor(self, m: Module, word: int) -> data.View:
-        """A word of the descriptor of the object picked."""
-        table = DescriptorTable(route=False, word=word, entries=self.config.objects)
-        m.submodules[f"descriptors_{word}"] = table
-        m.d.comb += [table.table.eq(self.table), table.index[0].eq(self.pick)]
-        return table.entry[0]
+        """A word of the descriptor of the object in work."""
+        m.submodules[f"descriptors_{word}"] = words = DescriptorMemory(word, self.config.objects)
+        m.d.comb += [
+            words.table.eq(self.table), words.read.eq(self.take), words.index.eq(self.pick),
+        ]  # fmt: skip
+        return words.entry

@@ -2,21 +2,21 @@
 """Windows of objects: what GATHER, SCATTER, NORMALISE need of a descriptor beside the pointer."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from phasecore.rtl.core.interfaces import (
     GatherCommand,
+    ObjectLookup,
     SumPixel,
     TableWrite,
     WindowCommand,
     WindowPlace,
     descriptor_word,
-    table_depth,
 )
-from phasecore.rtl.interface.descriptor_table import DescriptorTable
 from phasecore.rtl.interface.object_flags import ObjectFlags
+from phasecore.rtl.interface.object_memory import DescriptorMemory, ObjectMemory
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import OBJECT
 
@@ -24,11 +24,13 @@ __all__ = ["WindowTable"]
 
 
 class WindowTable(wiring.Component):
-    """Makes commands of the window unit of those of the program (combinational).
+    """Makes commands of the window unit of those of the program.
 
     Members
     -------
     table : In(TableWrite)
+    lookup : In(ObjectLookup)
+        The object that ``i`` names in the next cycle.
     i : In(stream of GatherCommand)
         The payload counts at any time.
     place : In(WindowPlace)
@@ -50,6 +52,7 @@ class WindowTable(wiring.Component):
         super().__init__(
             {
                 "table": In(TableWrite()),
+                "lookup": In(ObjectLookup()),
                 "i": In(stream.Signature(GatherCommand())),
                 "place": In(WindowPlace(config)),
                 "window": Out(1),
@@ -114,29 +117,32 @@ class WindowTable(wiring.Component):
 
     def _descriptor(self, m: Module, word: int) -> data.View:
         """A word of the descriptor of the object named."""
-        table = DescriptorTable(route=False, word=word, entries=self.config.objects)
-        m.submodules[f"descriptors_{word}"] = table
-        m.d.comb += [table.table.eq(self.table), table.index[0].eq(self.i.payload.object)]
-        return table.entry[0]
+        m.submodules[f"descriptors_{word}"] = words = DescriptorMemory(word, self.config.objects)
+        m.d.comb += [
+            words.table.eq(self.table), words.read.eq(self.lookup.en),
+            words.index.eq(self.lookup.object),
+        ]  # fmt: skip
+        return words.entry
 
     def _cover(self, m: Module) -> None:
         """Slots of a ring, found when it is written."""
         config, table = self.config, self.table
         ring = data.View(descriptor_word(OBJECT, 1), table.data)
-        m.submodules.covered = covered = memory.Memory(
-            shape=config.slots, depth=table_depth(config.objects), init=[]
-        )
-        write, read = covered.write_port(), covered.read_port(domain="comb")
+        shape = data.ArrayLayout(1, config.slots)
+        m.submodules.covered = covered = ObjectMemory(shape, config.objects)
         end = ring.base + ring.size
         m.d.comb += [
-            write.addr.eq(table.index),
-            write.en.eq(table.en & ~table.route & (table.word == 1)),
+            covered.write.eq(
+                table.en & ~table.route & (table.index < config.objects) & (table.word == 1)
+            ),
+            covered.w_index.eq(table.index),
             *(
-                write.data[slot].eq(
+                covered.given[slot].eq(
                     (ring.base < (slot + 1) * config.blocks) & (end > slot * config.blocks)
                 )
                 for slot in range(config.slots)
             ),
-            read.addr.eq(self.i.payload.object),
-            self.sources.eq(read.data),
+            covered.read.eq(self.lookup.en),
+            covered.index.eq(self.lookup.object),
+            self.sources.eq(covered.entry),
         ]

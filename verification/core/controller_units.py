@@ -99,6 +99,7 @@ class Units:
         self.gathered = random.getrandbits(CONFIG.objects) if NETWORKED else 0
         self.rings = [random.sample(range(4), random.randint(0, 2)) for _ in range(16)]
         self.window = 1
+        self.looked_up = 0
         self.ready = []
         cocotb.start_soon(self._run())
 
@@ -234,10 +235,11 @@ class Units:
             dut.network__ready.value = self.objects
             dut.network__gathered.value = self.gathered
             dut.network__window.value = self.window
-            # The instruction is there a cycle before it is issued.
-            wish = LAYOUTS["gather"].from_bits(int(dut.gather__payload.value))
-            dut.network__sources.value = sum(1 << slot for slot in self.rings[wish["object"]])
-            pixel = PIXELS[wish["object"]]
+            # What is looked up in a cycle is there in the next.
+            if int(dut.lookup__en.value):
+                self.looked_up = int(dut.lookup__object.value)
+            dut.network__sources.value = sum(1 << slot for slot in self.rings[self.looked_up])
+            pixel = PIXELS[self.looked_up]
             dut.network__pixel.value = SumPixel(CONFIG).const(pixel).as_value().value
         for name in LAYOUTS:
             room = len(self.crossbar) < 2 if name == "mvm" else self.work[name] is None

@@ -119,7 +119,7 @@ class WindowWords(wiring.Component):
         ended, final = Signal(), Signal(range(lanes + 1))
         slot = Signal.like(unit.slot)
         self._walk(m, unit, running, largest, lane)
-        m.d.comb += Assume(~unit.scatter)
+        m.d.comb += Assume(~unit.scatter & ~unit.keep)
         with m.If(unit.take):
             rest = chunk.crosses & chunk.last
             m.d.sync += [

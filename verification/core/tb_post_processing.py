@@ -92,11 +92,11 @@ class Environment:
             return
         if self.chunk is None and random.random() < 0.4:
             codes = np.random.default_rng(random.getrandbits(32)).integers(-128, 128, LANES)
+            shift = random.choice([SCATTER_SHIFT_MAX, random.randrange(SCATTER_SHIFT_MAX)])
             self.chunk = {
                 "word": random.randrange(CONFIG.blocks, CONFIG.accumulator_words),
                 "mask": random.getrandbits(LANES), "codes": lanes_int(codes, 8),
-                "shift": random.choice([SCATTER_SHIFT_MAX, random.randrange(SCATTER_SHIFT_MAX)]),
-                "cut": random.random() < 0.2,
+                "shift": shift, "cut": shift == SCATTER_SHIFT_MAX and random.random() < 0.4,
             }  # fmt: skip
             dut.scatter__payload.value = ScatterChunk(CONFIG).const(self.chunk).as_value().value
         dut.scatter__valid.value = self.chunk is not None

@@ -80,12 +80,12 @@ class Bench:
         self.model = LocalControl(CONFIG)
         self.grants, self.got = deque(), 0
         self.refused = 0
-        self.settling = 0
+        self.looked_up = None
 
     async def start(self):
         await reset(
             self.dut, table=0, arrived=0, release__valid=0, release__payload=0, grants__ready=0,
-            counted=0, object=0,
+            counted=0, lookup__en=0, lookup__object=0,
         )  # fmt: skip
 
     async def cycle(self, *, arrived=0, table=0, release=None):
@@ -97,9 +97,11 @@ class Bench:
         dut.release__payload.value = release or 0
         dut.grants__ready.value = random.random() < self.take
         dut.counted.value = random.random() < self.take
-        dut.object.value = looked_at = random.choice(OBJECTS)
+        dut.lookup__object.value = looked_up = random.choice(OBJECTS)
+        dut.lookup__en.value = asked = random.random() < 0.9
         await RisingEdge(dut.clk)
-        self._check(looked_at)
+        self._check()
+        self.looked_up = looked_up if asked else None
         if int(dut.grants__valid.value) and int(dut.grants__ready.value):
             grant = CreditGrant().from_bits(int(dut.grants__payload.value))
             assert self.grants, f"{grant.count} credits too many of object {grant.object}"
@@ -114,14 +116,14 @@ class Bench:
                 model.arrive(index)
         return taken
 
-    def _check(self, looked_at):
+    def _check(self):
         """Full is exact at all times, ready when nothing is left to do; never ready too early."""
         dut, model = self.dut, self.model
         full, ready = int(dut.full.value), int(dut.ready.value)
-        if ready >> looked_at & 1:
+        if self.looked_up is not None and ready >> self.looked_up & 1:
             place = WindowPlace(CONFIG).from_bits(int(dut.place.value))
             seen = {name: place[name] for name, _ in WindowPlace(CONFIG)}
-            assert seen == self._place(looked_at), f"window of object {looked_at}"
+            assert seen == self._place(self.looked_up), f"window of object {self.looked_up}"
         for index in OBJECTS:
             known = model.descriptors[index] is not None
             assert ready >> index & 1 <= model.ready(index), f"object {index} ready too early"
@@ -157,6 +159,7 @@ class Bench:
     async def _write_cycle(self, table):
         dut = self.dut
         dut.table.value, dut.arrived.value, dut.release__valid.value = table, 0, 0
+        dut.lookup__en.value, self.looked_up = 0, None
         await RisingEdge(dut.clk)
         dut.table.value = 0
 

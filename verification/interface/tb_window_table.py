@@ -85,7 +85,9 @@ def expected(entry, wish, place):
 @cocotb.test(timeout_time=5, timeout_unit="ms")
 async def commands_are_those_of_the_descriptors(dut):
     """Any descriptor; the command of a legal window field by field, and who reads the rings."""
-    await reset(dut, table=0, i__valid=0, i__payload=0, place=0, o__ready=0)
+    await reset(
+        dut, table=0, lookup__en=0, lookup__object=0, i__valid=0, i__payload=0, place=0, o__ready=0
+    )
     seen = set()
     for _ in range(60):
         entries = [descriptor() for _ in OBJECTS]
@@ -109,6 +111,9 @@ async def commands_are_those_of_the_descriptors(dut):
                 "pointer": random.randrange(256), "row": random.randint(-16, 1000),
                 "col": random.randint(-16, 1000),
             }  # fmt: skip
+            dut.lookup__en.value, dut.lookup__object.value = 1, index
+            await RisingEdge(dut.clk)
+            dut.lookup__en.value, dut.lookup__object.value = 0, random.choice(OBJECTS)
             dut.i__payload.value = GatherCommand().const(wish).as_value().value
             dut.place.value = WindowPlace(CONFIG).const(place).as_value().value
             dut.i__valid.value, dut.o__ready.value = random.randrange(2), random.randrange(2)

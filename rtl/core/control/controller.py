@@ -61,7 +61,7 @@ class Controller(wiring.Component):
         What performance counters add up.
     load, read : Out(stream)
         Of AxiTransport.
-    send, release, gather, network : Out(stream), Out(stream), Out(stream), In(NetworkStatus)
+    send, release, gather, lookup, network : Out(stream) three times, Out, In(NetworkStatus)
         Of NocTransport, in their place, on a core with ``config.objects``.
     """
 
@@ -121,6 +121,9 @@ class Controller(wiring.Component):
             dispatcher.tag.eq(self.windows),
             dispatcher.arrived.eq(transport.arrived),
             dispatcher.pixel.eq(transport.pixel),
+            transport.running.eq(self.sequencer.running),
+            transport.decoding.eq(self.sequencer.segment_en),
+            transport.fetched.eq(self.sequencer.instruction),
             transport.table_read.eq(dispatcher.affine & self.units.post.busy),
             transport.loading.eq(self.units.load.busy),
             sequencer.error.eq(decoder.error),

@@ -13,9 +13,9 @@ from phasecore.rtl.core.control.decoder import POSTS, WINDOWS, fields_of, opcode
 from phasecore.rtl.core.control.dispatcher import IssuePort, offer
 from phasecore.rtl.core.control.load_unit import LoadCommand
 from phasecore.rtl.core.control.read_unit import ReadCommand
-from phasecore.rtl.core.interfaces import GatherCommand, SendCommand, SumPixel
+from phasecore.rtl.core.interfaces import GatherCommand, ObjectLookup, SendCommand, SumPixel
 from phasecore.rtl.spec.core import CoreConfig
-from phasecore.rtl.spec.instructions import INSTRUCTIONS, Opcode, Unit
+from phasecore.rtl.spec.instructions import INSTRUCTION_BITS, INSTRUCTIONS, Opcode, Unit
 
 __all__ = ["AxiTransport", "NetworkStatus", "NocTransport", "Transport"]
 
@@ -59,6 +59,8 @@ class Transport(wiring.Component):
     Members
     -------
     issue : In(IssuePort)
+    running, decoding, fetched : In(1), In(1), In(64)
+        A program runs; ``fetched`` is the instruction of ``issue`` from the next cycle on.
     table_read : In(1)
         Post-processing is reading an affine table.
     loading : In(1)
@@ -84,6 +86,9 @@ class Transport(wiring.Component):
             {
                 **outward,
                 "issue": In(IssuePort()),
+                "running": In(1),
+                "decoding": In(1),
+                "fetched": In(INSTRUCTION_BITS),
                 "table_read": In(1),
                 "loading": In(1),
                 "hazard": Out(1),
@@ -151,6 +156,8 @@ class NocTransport(Transport):
     send, release, gather : Out(stream)
         Of SendCommand, of masks of objects, and of GatherCommand (or SCATTER); its payload names
         the object of NORMALISE, too, which is a command of post-processing.
+    lookup : Out(ObjectLookup)
+        The object that ``gather`` names in the next cycle, from its decoding until it is issued.
     network : In(NetworkStatus)
     """
 
@@ -159,6 +166,7 @@ class NocTransport(Transport):
             "send": Out(stream.Signature(SendCommand(config))),
             "release": Out(stream.Signature(config.objects)),
             "gather": Out(stream.Signature(GatherCommand())),
+            "lookup": Out(ObjectLookup()),
             "network": In(NetworkStatus(config)),
         }
         own = (*NETWORKED, *SUMMED) if config.sum_words else NETWORKED
@@ -210,7 +218,12 @@ class NocTransport(Transport):
 
     def _windows(self, m: Module, opcode: Value, fields: dict[Opcode, data.View]) -> None:
         """Window of the object that an instruction names."""
-        window = self.gather.payload
+        window, following = self.gather.payload, fields_of(self.fetched)[Opcode.GATHER]
+        m.d.comb += [
+            self.lookup.en.eq(self.decoding | (self.running & opcode.matches(*WINDOWS))),
+            # The first field of all of them.
+            self.lookup.object.eq(Mux(self.decoding, following.object, window.object)),
+        ]
         for code in WINDOWS:
             with m.If(opcode == code):
                 m.d.comb += window.sums.eq(code != Opcode.GATHER)

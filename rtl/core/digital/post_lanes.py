@@ -239,7 +239,8 @@ class PostAccumulators(wiring.Component):
                 m.d.comb += total.eq(product + Mux(add, old, 0))
                 m.d.sync += result.eq(saturate(total, bits))
             m.d.comb += self.sums[lane].eq(result)
-            short = self.scattered & cut & product.any()
+            # A product of a chunk that is cut is a code times the largest power.
+            short = self.scattered & cut & product[SCATTER_SHIFT_MAX:].any()
             overflows.append((total[bits] ^ total[bits - 1]) | short)
         m.submodules.count = count = OnesCounter(lanes)
         saturated = Signal(lanes, reset_less=True)

@@ -51,12 +51,13 @@ class VectorMemory(wiring.Component):
         )
         self._arbitrate(m, self.read, memory.r_en)
         self._arbitrate(m, self.write, memory.w_en)
-        for port in reversed(list(self.read)):
+        # Without a valid one the last port's address and data stand there, and are not used.
+        for index, port in reversed(list(enumerate(self.read, 1))):
             m.d.comb += port.data.eq(memory.r_data)
-            with m.If(port.valid):
+            with m.If(port.valid | (index == len(self.read))):
                 m.d.comb += memory.r_address.eq(port.address)
-        for port in reversed(list(self.write)):
-            with m.If(port.valid):
+        for index, port in reversed(list(enumerate(self.write, 1))):
+            with m.If(port.valid | (index == len(self.write))):
                 m.d.comb += [
                     memory.w_address.eq(port.address),
                     memory.w_mask.eq(port.mask),

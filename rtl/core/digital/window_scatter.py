@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Second stage of the window unit for SCATTER: chunks go to the accumulators."""
+"""Third stage of the window unit for SCATTER: chunks go to the accumulators."""
 
 from amaranth.hdl import Module, Mux, Signal, signed
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from phasecore.rtl.core.digital.window_walk import WindowChunk
@@ -15,7 +15,7 @@ __all__ = ["WindowScatter"]
 
 
 class WindowScatter(wiring.Component):
-    """Holds a chunk until post-processing takes it, and leads to the words of the slot.
+    """Offers a chunk until post-processing takes it, and leads to the words of the slot.
 
     Members
     -------
@@ -26,8 +26,10 @@ class WindowScatter(wiring.Component):
     chunk : In(WindowChunk)
     take : In(1)
         The chunk is taken; only one that is read with ``ready``.
-    arrived, turned : In(1), In(8 * post_lanes)
-        Its word, in the next cycle.
+    arrived, keep : In(1), Out(1)
+        Its word is there, in the next cycle, and is to be kept.
+    codes : In(8 * post_lanes)
+        The word that was kept last.
     ready : Out(1)
         There will be room for a word.
     word : Out(block_bits)
@@ -50,7 +52,8 @@ class WindowScatter(wiring.Component):
                 "chunk": In(WindowChunk(config)),
                 "take": In(1),
                 "arrived": In(1),
-                "turned": In(8 * config.post_lanes),
+                "keep": Out(1),
+                "codes": In(8 * config.post_lanes),
                 "ready": Out(1),
                 "word": Out(config.block_bits),
                 "busy": Out(1),
@@ -62,12 +65,19 @@ class WindowScatter(wiring.Component):
         m = Module()
         lanes, chunk, offered = self.config.post_lanes, Signal.like(self.chunk), self.o.payload
         shift = Signal(signed(EXPONENT_BITS + 1))
+        kept = Signal(data.StructLayout({
+            name: field.shape for name, field in ScatterChunk(self.config) if name != "codes"
+        }))  # fmt: skip
         end = Signal(range(2 * lanes))
         m.d.comb += [
             shift.eq(self.exponent - self.unit),
             self.ready.eq(~(self.arrived & chunk.read) & (~self.o.valid | self.o.ready)),
             self.busy.eq(self.o.valid),
             end.eq(chunk.sum_lane + chunk.end - chunk.lane),
+            # What is shifted by less than 0 adds nothing.
+            self.keep.eq(self.arrived & chunk.read & ~shift[-1]),
+            offered.codes.eq(self.codes),
+            *(offered[name].eq(kept[name]) for name in kept.shape().members),
         ]
         with m.If(self.begin):
             m.d.sync += self.word.eq(self.block)
@@ -77,14 +87,12 @@ class WindowScatter(wiring.Component):
             m.d.sync += chunk.eq(self.chunk)
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
-        # What is shifted by less than 0 adds nothing.
-        with m.If(self.arrived & chunk.read & ~shift[-1]):
+        with m.If(self.keep):
             m.d.sync += [
                 self.o.valid.eq(1),
-                offered.word.eq(chunk.address),
-                offered.mask.eq(first_lanes(end, lanes) & ~first_lanes(chunk.sum_lane, lanes)),
-                offered.codes.eq(self.turned),
-                offered.cut.eq(shift > SCATTER_SHIFT_MAX),
-                offered.shift.eq(Mux(shift > SCATTER_SHIFT_MAX, SCATTER_SHIFT_MAX, shift)),
+                kept.word.eq(chunk.address),
+                kept.mask.eq(first_lanes(end, lanes) & ~first_lanes(chunk.sum_lane, lanes)),
+                kept.cut.eq(shift > SCATTER_SHIFT_MAX),
+                kept.shift.eq(Mux(shift > SCATTER_SHIFT_MAX, SCATTER_SHIFT_MAX, shift)),
             ]
         return m

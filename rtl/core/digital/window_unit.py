@@ -92,7 +92,8 @@ class WindowUnit(wiring.Component):
             sums.chunk.eq(chunk),
             sums.take.eq(assembler.take & command.scatter),
             sums.arrived.eq(assembler.arrived & command.scatter),
-            sums.turned.eq(assembler.turned),
+            assembler.keep.eq(sums.keep),
+            sums.codes.eq(assembler.write.data),
             self.status.busy.eq(walk.active | assembler.busy | sums.busy),
         ]
         with m.If(self.status.busy & command.scatter):

@@ -113,6 +113,7 @@ class PixelCounter(wiring.Component):
         bits = COORDINATE.width
         # Two's complement taken as unsigned: what is negative is beyond every frame.
         y, x = Signal(bits), Signal(bits)
+        first_row, first_col = Signal(bits), Signal(bits)
         top, left = Signal(bits), Signal(bits)
         row, col = Signal(4), Signal(4)
         m.d.comb += [
@@ -120,13 +121,15 @@ class PixelCounter(wiring.Component):
             self.first.eq((row == 0) & (col == 0)),
             self.last_col.eq(col == command.cols - 1),
             self.last.eq(self.last_col & (row == command.rows - 1)),
-            top.eq(command.row + command.block_row),
-            left.eq(command.col + command.block_col - command.first_col),
+            first_row.eq(offered.row + offered.block_row),
+            first_col.eq(offered.col + offered.block_col),
         ]
         with m.If(self.start):
             m.d.sync += [
-                y.eq(offered.row + offered.block_row),
-                x.eq(offered.col + offered.block_col),
+                y.eq(first_row),
+                x.eq(first_col),
+                top.eq(first_row),
+                left.eq(first_col - offered.first_col),
                 row.eq(0),
                 col.eq(offered.first_col),
             ]
@@ -149,8 +152,10 @@ class ByteAddress(wiring.Component):
         Go to the first byte that is read.
     bytes : In
         Bytes that ``step`` goes on.
-    step, next_pixel, next_row, next_block : In(1)
-        Go on in the pixel, or to the next one in its row, or to the first one of the row below, or
+    step : In(1)
+        Go on.
+    next_pixel, next_row, next_block : In(1)
+        Not in the pixel, but to the next one in its row, or to the first one of the row below, or
         to the next ``post_lanes`` bytes of the first one (of pixels that are compared).
     address : Out
     """
@@ -178,9 +183,7 @@ class ByteAddress(wiring.Component):
         m.submodules.first_pixel = first_pixel = RingSum(bits)
         m.submodules.first_byte = first_byte = RingSum(bits)
         m.submodules.row_step = row_step = RingSum(bits)
-        m.submodules.byte = byte = RingSum(bits)
-        m.submodules.pixel = pixel = RingSum(bits)
-        m.submodules.block = block = RingSum(bits)
+        m.submodules.following = following = RingSum(bits)
         lane_bits = exact_log2(self.lanes)
         at_pixel, at_block, to_next_row = Signal(bits), Signal(bits), Signal(bits)
         offset = Signal(bits)
@@ -189,7 +192,7 @@ class ByteAddress(wiring.Component):
                 ring.size.eq(offered.ring_size << lane_bits)
                 for ring in (first_pixel, first_byte, row_step)
             ],
-            [ring.size.eq(command.ring_size << lane_bits) for ring in (byte, pixel, block)],
+            following.size.eq(command.ring_size << lane_bits),
             offset.eq(offered.block_row * offered.row_pitch + offered.block_col * offered.pitch),
             first_pixel.a.eq(offered.pointer),
             first_pixel.b.eq(offset),
@@ -198,13 +201,15 @@ class ByteAddress(wiring.Component):
             # From the last pixel of a row of the window to the first one of the next.
             row_step.a.eq(offered.row_pitch),
             row_step.b.eq(row_step.size - (offered.cols - 1) * offered.pitch),
-            byte.a.eq(self.address),
-            byte.b.eq(self.bytes),
-            pixel.a.eq(at_pixel),
-            pixel.b.eq(Mux(self.next_row, to_next_row, command.pitch)),
-            block.a.eq(at_block),
-            block.b.eq(self.lanes),
         ]
+        with m.If(self.next_block):
+            m.d.comb += [following.a.eq(at_block), following.b.eq(self.lanes)]
+        with m.Elif(self.next_row):
+            m.d.comb += [following.a.eq(at_pixel), following.b.eq(to_next_row)]
+        with m.Elif(self.next_pixel):
+            m.d.comb += [following.a.eq(at_pixel), following.b.eq(command.pitch)]
+        with m.Else():
+            m.d.comb += [following.a.eq(self.address), following.b.eq(self.bytes)]
         with m.If(self.start):
             # Pixels that are compared are read from the same byte on, others from their first.
             at_start = Mux(offered.largest, first_byte.total, first_pixel.total)
@@ -214,12 +219,12 @@ class ByteAddress(wiring.Component):
                 at_pixel.eq(at_start),
                 to_next_row.eq(row_step.total),
             ]
-        with m.Elif(self.next_block):
-            m.d.sync += [to.eq(block.total) for to in (self.address, at_pixel, at_block)]
-        with m.Elif(self.next_pixel | self.next_row):
-            m.d.sync += [self.address.eq(pixel.total), at_pixel.eq(pixel.total)]
         with m.Elif(self.step):
-            m.d.sync += self.address.eq(byte.total)
+            m.d.sync += self.address.eq(following.total)
+            with m.If(self.next_block):
+                m.d.sync += at_block.eq(following.total)
+            with m.If(self.next_block | self.next_pixel | self.next_row):
+                m.d.sync += at_pixel.eq(following.total)
         return m
 
 
@@ -321,9 +326,9 @@ class WindowWalk(wiring.Component):
             at.start.eq(start),
             at.bytes.eq(count),
             at.step.eq(go),
-            at.next_pixel.eq(go & pixel_done & ~pixel.last_col),
-            at.next_row.eq(go & pixel_done & pixel.last_col),
-            at.next_block.eq(go & pixel_done & last),
+            at.next_pixel.eq(pixel_done & ~pixel.last_col),
+            at.next_row.eq(pixel_done & pixel.last_col),
+            at.next_block.eq(pixel_done & last),
         ]
 
     def _offer(
