@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One in-memory-computing core: crossbar macro, its digital periphery, controller and host side."""
 
-from amaranth.hdl import Module, Mux, Value
+from amaranth.hdl import Cat, Module, Mux, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect
 
@@ -76,9 +76,11 @@ class CoreBlocks:
         The last one of ``writers`` writes exponents, too.
         """
         readers = (self.post, self.driver, self.update, self.programmer, *readers, self.access)
-        m.submodules.vectors = vectors = VectorMemory(
+        vectors = VectorMemory(
             self.config, readers=len(readers), writers=2 + len(writers), exponent_writers=3
         )
+        ports = (*vectors.read, *vectors.write, *vectors.exponent_write)
+        add_gated(m, "vectors", vectors, Cat(port.valid for port in ports).any())
         for index, unit in enumerate(readers):
             connect(m, unit.read, vectors.read[index])
         for index, unit in enumerate((self.post, *writers, self.access)):

@@ -137,12 +137,15 @@ class CreditCounters(wiring.Component):
         self, m: Module, touched: Value, counted: Value, address: Value, change: data.View
     ) -> None:
         """What has changed since the descriptor was written."""
-        with m.If(self.change_en):
-            m.d.sync += touched.bit_select(address, 1).eq(1)
-        with m.If(self.busy):
-            m.d.sync += counted.bit_select(change.route, 1).eq(1)
-        with m.If(self.restart):
-            m.d.sync += [
-                touched.word_select(self.restarted, self.members).eq(0),
-                counted.bit_select(self.restarted, 1).eq(0),
-            ]
+        # Words of bits: a simulator has no comparison for each of them.
+        every = (1 << self.members) - 1
+        m.d.sync += [
+            touched.eq(
+                (touched | Mux(self.change_en, 1 << address, 0))
+                & ~Mux(self.restart, every << (self.restarted * self.members), 0)
+            ),
+            counted.eq(
+                (counted | Mux(self.busy, 1 << change.route, 0))
+                & ~Mux(self.restart, 1 << self.restarted, 0)
+            ),
+        ]

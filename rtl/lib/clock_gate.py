@@ -15,7 +15,7 @@ from amaranth.hdl import (
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["ClockGate", "add_gated"]
+__all__ = ["ClockGate", "add_gated", "gated_domain"]
 
 HOLD_CYCLES = 3
 """Cycles a unit's clock runs on, so that pipelines and strobes behind its last work end."""
@@ -28,6 +28,12 @@ def add_gated(m: Module, name: str, unit: Elaboratable, enable: ValueLike) -> No
     reset, and in the ``HOLD_CYCLES`` after. ``enable`` must cover every cycle in which an input or
     a state of the unit could change a register; the same bits in the same cycles as without.
     """
+    gated_domain(m, name, enable)
+    m.submodules[name] = DomainRenamer(name)(unit)
+
+
+def gated_domain(m: Module, name: str, enable: ValueLike) -> None:
+    """Add a clock domain ``name`` of ``m`` that runs as that of :func:`add_gated`."""
     m.submodules[f"{name}_gate"] = gate = ClockGate()
     m.d.comb += gate.enable.eq(enable)
     domain = ClockDomain(name, local=True)
@@ -35,7 +41,6 @@ def add_gated(m: Module, name: str, unit: Elaboratable, enable: ValueLike) -> No
     domain.clk = gate.gated
     m.domains += domain
     m.d.comb += domain.rst.eq(ResetSignal())
-    m.submodules[name] = DomainRenamer(name)(unit)
 
 
 class ClockGate(wiring.Component):

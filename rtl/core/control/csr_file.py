@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Register file made from ``rtl/spec/registers/core.py``: decoder, counters, memory windows."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, DomainRenamer, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -14,6 +14,7 @@ from phasecore.rtl.core.control.csr_parts import (
 )
 from phasecore.rtl.core.interfaces import MemoryPort, TableWrite
 from phasecore.rtl.lib.axi_lite import RegisterBus
+from phasecore.rtl.lib.clock_gate import gated_domain
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import Unit
 from phasecore.rtl.spec.registers.core import events, registers, windows
@@ -143,6 +144,8 @@ class CsrFile(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, bus = self.config, self.bus
+        # What only the bus, or a calibration, can change.
+        gated_domain(m, "bus", bus.valid | self.drift_baselined)
         control, clear = Signal(3), Signal()
         ready, error, write = Signal(), Signal(8), Signal()
         read_data = Signal(32)
@@ -159,7 +162,7 @@ class CsrFile(wiring.Component):
         answers = {
             name: Signal(name=f"reads_{name.lower()}") for name in (*windows(config), "MEMORY")
         }
-        m.d.sync += control.eq(0)
+        m.d.bus += control.eq(0)
         self._command(m, control)
         m.d.comb += [
             clear.eq(control[2]),
@@ -168,7 +171,7 @@ class CsrFile(wiring.Component):
             bus.r_data.eq(read_data),
         ]
         with m.If(self.drift_baselined):
-            m.d.sync += values["DRIFT_BASELINE"].eq(self.drift_conductance)
+            m.d.bus += values["DRIFT_BASELINE"].eq(self.drift_conductance)
         values |= self._event_counters(m, clear)
         values |= self._errors(m, clear, ready & bus.error, error)
         values |= self._shown()
@@ -178,10 +181,10 @@ class CsrFile(wiring.Component):
         for name, answer in answers.items():
             with m.If(answer):
                 m.d.comb += bus.r_data.eq(words.get(name, self.memory.r_data))
-        m.d.sync += ready.eq(0)
+        m.d.bus += ready.eq(0)
         with m.If(bus.valid & ~ready):
-            m.d.sync += [ready.eq(1), error.eq(FaultCode.NONE), read_data.eq(0)]
-            m.d.sync += [answer.eq(0) for answer in answers.values()]
+            m.d.bus += [ready.eq(1), error.eq(FaultCode.NONE), read_data.eq(0)]
+            m.d.bus += [answer.eq(0) for answer in answers.values()]
             with m.Switch(bus.address):
                 for register in registers(config):
                     with m.Case(register.offset // WORD_BYTES):
@@ -191,12 +194,12 @@ class CsrFile(wiring.Component):
                         else:
                             self._access(m, register, values[register.name], read_data, error)
                 with m.Default():
-                    m.d.sync += error.eq(FaultCode.REGISTER_UNDEFINED)
+                    m.d.bus += error.eq(FaultCode.REGISTER_UNDEFINED)
                     for name, memory in memories.items():
                         with m.If(memory.selected):
-                            m.d.sync += error.eq(FaultCode.NONE)
+                            m.d.bus += error.eq(FaultCode.NONE)
                             with m.If(~bus.write):
-                                m.d.sync += [answers[name].eq(1), ready.eq(~memory.fetch)]
+                                m.d.bus += [answers[name].eq(1), ready.eq(~memory.fetch)]
                             with m.Else():
                                 self._write(m, write, error)
         return m
@@ -206,15 +209,15 @@ class CsrFile(wiring.Component):
     ) -> None:
         """Read and write a register."""
         if register.access is not Access.STROBE:
-            m.d.sync += read_data.eq(value)
+            m.d.bus += read_data.eq(value)
         with m.If(self.bus.write):
             if register.access is Access.READ_ONLY:
-                m.d.sync += error.eq(FaultCode.REGISTER_READ_ONLY)
+                m.d.bus += error.eq(FaultCode.REGISTER_READ_ONLY)
             else:
                 with m.If(self._partial):
-                    m.d.sync += error.eq(FaultCode.REGISTER_PARTIAL)
+                    m.d.bus += error.eq(FaultCode.REGISTER_PARTIAL)
                 with m.Else():
-                    m.d.sync += value.eq(self.bus.w_data & _writable(register))
+                    m.d.bus += value.eq(self.bus.w_data & _writable(register))
 
     def _memory_data(
         self, m: Module, address: Signal, answer: Signal, ready: Signal, error: Signal
@@ -222,23 +225,23 @@ class CsrFile(wiring.Component):
         """Read and write MEMORY_DATA."""
         memory = self.memory
         with m.If(~memory.known):
-            m.d.sync += error.eq(FaultCode.REGISTER_RANGE)
+            m.d.bus += error.eq(FaultCode.REGISTER_RANGE)
         with m.Elif(self.bus.write):
             self._write(m, memory.write, error)
         with m.Else():
             m.d.comb += memory.read.eq(1)
-            m.d.sync += answer.eq(1)
+            m.d.bus += answer.eq(1)
         with m.If(memory.read | memory.write):
-            m.d.sync += ready.eq(memory.ready)
+            m.d.bus += ready.eq(memory.ready)
             with m.If(memory.ready):
-                m.d.sync += address.eq(address + WORD_BYTES)
+                m.d.bus += address.eq(address + WORD_BYTES)
 
     def _write(self, m: Module, write: Signal, error: Signal) -> None:
         """Write to a memory."""
         with m.If(self._partial):
-            m.d.sync += error.eq(FaultCode.REGISTER_PARTIAL)
+            m.d.bus += error.eq(FaultCode.REGISTER_PARTIAL)
         with m.Elif(self.sequencer.running):
-            m.d.sync += error.eq(FaultCode.REGISTER_LOCKED)
+            m.d.bus += error.eq(FaultCode.REGISTER_LOCKED)
         with m.Else():
             m.d.comb += write.eq(1)
 
@@ -318,20 +321,24 @@ class CsrFile(wiring.Component):
         """The memory windows; ``write`` writes the one that the bus address selects."""
         bus, sequencer = self.bus, self.sequencer
         memories = {}
+        if self.config.objects:
+            m.d.bus += self.table.en.eq(0)
         for name, window in windows(self.config).items():
             memory = MemoryWindow(window, address_bits=len(bus.address))
-            m.submodules[name.lower()] = memories[name] = memory
+            fetched = name in ("PROGRAM", "SEGMENT")
+            m.submodules[name.lower()] = memory if fetched else DomainRenamer("bus")(memory)
+            memories[name] = memory
             m.d.comb += [
                 memory.address.eq(bus.address),
                 memory.read.eq(bus.valid),
                 memory.write.eq(write),
                 memory.w_data.eq(bus.w_data),
             ]
-            # Descriptors have copies of their own.
+            # Descriptors have copies of their own, which are written a cycle later.
             if name in ("OBJECT", "ROUTE"):
                 word_bits = exact_log2(window.stride)
                 with m.If(write & memory.selected):
-                    m.d.comb += [
+                    m.d.bus += [
                         self.table.en.eq(1),
                         self.table.route.eq(name == "ROUTE"),
                         self.table.index.eq(bus.address[word_bits:]),
