@@ -13,8 +13,8 @@ fault = Fault(
     name="reads-in-reverse",
     why="the last client that reads wins instead of the first",
     file="rtl/core/digital/vector_memory.py",
-    old="for port in reversed(list(self.read)):",
-    new="for port in list(self.read):",
+    old="for index, port in reversed(list(enumerate(self.read, 1))):",
+    new="for index, port in enumerate(self.read, 1):",
     test="verification/core/test_vector_memory.py",
 )
 (verdict,) = sweep(CHECKOUT, [fault]).values()

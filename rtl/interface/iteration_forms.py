@@ -5,11 +5,17 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from phasecore.rtl.core.interfaces import TableWrite, WindowPlace
+from phasecore.rtl.core.interfaces import (
+    COORDINATE,
+    TableWrite,
+    WindowPlace,
+    descriptor_word,
+)
 from phasecore.rtl.interface.object_memory import DescriptorMemory, ObjectMemory
 from phasecore.rtl.spec.core import CoreConfig
+from phasecore.rtl.spec.instructions import OBJECT
 
-__all__ = ["BALANCE", "COUNT_BITS", "IterationForms"]
+__all__ = ["BALANCE", "COUNT_BITS", "IterationForms", "LinesSeen"]
 
 COUNT_BITS = 21
 """Bits of a count of vectors: a frame has at most 1023 x 1023, and a ring more may be there."""
@@ -26,6 +32,70 @@ class _Place(data.StructLayout):
 
     def __init__(self) -> None:
         super().__init__({"row": 10, "col": 10, "dead": COUNT_BITS, "size": 20})
+
+
+class LinesSeen(wiring.Component):
+    """Rows and columns of the object that an iteration, and the one after it, begin and end with.
+
+    Members
+    -------
+    row, col : In(10)
+        The iteration.
+    out, window : In(words 4 and 5 of the object's descriptor)
+    turn, first_row, first_col : In(1)
+        The next iteration is in another row; in the first one of a frame; the first of its row.
+    top, right : Out(signed 16)
+        First row of this iteration, first column of the one to the right of it; a cycle later.
+    bottom, end : Out(signed 16)
+        Last row and column of the next one; a cycle later.
+    next_top, next_left : Out(signed 12)
+        First row and column of the next one; a cycle later.
+    """
+
+    def __init__(self) -> None:
+        words = {"out": descriptor_word(OBJECT, 4), "window": descriptor_word(OBJECT, 5)}
+        super().__init__(
+            {
+                "row": In(10),
+                "col": In(10),
+                **{
+                    name: In(data.StructLayout({key: field.shape for key, field in word}))
+                    for name, word in words.items()
+                },
+                "turn": In(1),
+                "first_row": In(1),
+                "first_col": In(1),
+                "top": Out(_LINE),
+                "right": Out(_LINE),
+                "bottom": Out(_LINE),
+                "end": Out(_LINE),
+                "next_top": Out(COORDINATE),
+                "next_left": Out(COORDINATE),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        out, window = self.out, self.window
+        top, right = Signal(_LINE), Signal(_LINE)
+        next_top, next_left = Signal(_LINE), Signal(_LINE)
+        m.d.comb += [
+            top.eq(self.row * window.stride_row - out.padding_row),
+            right.eq(self.col * window.stride_col - out.padding_col + window.stride_col),
+            next_top.eq(
+                Mux(self.first_row, -out.padding_row, top + Mux(self.turn, window.stride_row, 0))
+            ),
+            next_left.eq(Mux(self.first_col, -out.padding_col, right)),
+        ]
+        m.d.sync += [
+            self.top.eq(top),
+            self.right.eq(right),
+            self.bottom.eq(next_top + window.kernel_height - 1),
+            self.end.eq(next_left + window.kernel_width - 1),
+            self.next_top.eq(next_top),
+            self.next_left.eq(next_left),
+        ]
+        return m
 
 
 class IterationForms(wiring.Component):
@@ -85,36 +155,23 @@ class IterationForms(wiring.Component):
             places.index.eq(self.pick),
         ]
         s, next_place, size = places.entry, places.given, places.entry.size
-        row, col, first_row = Signal(10), Signal(10), self.fresh | self.over
+        row, col = Signal(10), Signal(10)
+        first_row, first_col = self.fresh | self.over, self.fresh | self.turn
+        m.submodules.lines = lines = LinesSeen()
         m.d.comb += [
             self.turn.eq(s.col + 1 >= out.out_width),
             self.over.eq(self.turn & (s.row + 1 >= out.out_height) & ~self.fresh),
             row.eq(Mux(first_row, 0, s.row + self.turn)),
-            col.eq(Mux(self.fresh | self.turn, 0, s.col + 1)),
+            col.eq(Mux(first_col, 0, s.col + 1)),
+            [lines.row.eq(s.row), lines.col.eq(s.col)],
+            [lines.window.eq(window), lines.out.eq(out)],
+            lines.turn.eq(self.turn),
+            lines.first_row.eq(first_row),
+            lines.first_col.eq(first_col),
+            self.next_row.eq(lines.next_top),
+            self.next_col.eq(lines.next_left),
         ]
-        # The first lines that this iteration needs, and the last ones of the next.
-        top, right, bottom, end = (
-            Signal(_LINE, name=name) for name in ("top", "right", "bottom", "end")
-        )
-        this_top, next_top, this_right, next_left = (
-            Signal(_LINE, name=name) for name in ("this_top", "next_top", "this_right", "next_left")
-        )
-        m.d.comb += [
-            this_top.eq(s.row * window.stride_row - out.padding_row),
-            this_right.eq(s.col * window.stride_col - out.padding_col + window.stride_col),
-            next_top.eq(
-                Mux(first_row, -out.padding_row, this_top + Mux(self.turn, window.stride_row, 0))
-            ),
-            next_left.eq(Mux(self.fresh | self.turn, -out.padding_col, this_right)),
-        ]
-        m.d.sync += [
-            top.eq(this_top),
-            right.eq(this_right),
-            bottom.eq(next_top + window.kernel_height - 1),
-            end.eq(next_left + window.kernel_width - 1),
-            self.next_row.eq(next_top),
-            self.next_col.eq(next_left),
-        ]
+        top, right, bottom, end = lines.top, lines.right, lines.bottom, lines.end
         height, width = sizes.height, sizes.width
         above, below = Signal(BALANCE), Signal(BALANCE)
         # What is above the object, or below its last line, is not looked at: few bits are enough.

@@ -79,7 +79,7 @@ class LocalControl(wiring.Component):
         written, wanted, picked = Signal(objects), Signal(objects), Signal(objects)
         working, store, fresh, ending, spoiled, cursor = (Signal() for _ in range(6))
         # Whether an object is ready counts when the RELEASE is taken.
-        released, due, was_due = Signal(objects), Signal(objects), Signal(objects)
+        released, due, was_due, start = *(Signal(objects) for _ in range(3)), Signal(_START)
         accepted = release.valid & release.ready
         m.d.comb += [
             due.eq(Mux(accepted, complete, was_due)),
@@ -121,7 +121,7 @@ class LocalControl(wiring.Component):
             stale.eq((stale & ~picked) | written),
             was_due.eq(due),
         ]
-        self._objects(m, forms, index, store, complete, cursor)
+        self._objects(m, forms, index, store, complete, cursor, start)
         m.d.comb += [
             forms.take.eq(picked.any()), forms.pick.eq(pick), forms.fresh.eq(fresh),
             forms.store.eq(store), forms.index.eq(index),
@@ -131,13 +131,12 @@ class LocalControl(wiring.Component):
 
     def _objects(
         self, m: Module, forms: IterationForms, index: Signal, store: Signal, complete: Signal,
-        cursor: Signal,
+        cursor: Signal, start: Signal,
     ) -> None:  # fmt: skip
         """A balance for each object; the forms see that of the one in work, pointers go along."""
         self._follow(m, forms)
         table = self.table
         words = [data.View(descriptor_word(OBJECT, word), table.data) for word in (0, 2)]
-        start = Signal(_START)
         m.d.comb += start.eq(words[1].depth - words[1].arrived)
         for number in range(self.config.objects):
             m.submodules[f"object_{number}"] = balance = ObjectBalance(number, self.config.objects)

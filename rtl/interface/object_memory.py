@@ -28,7 +28,7 @@ class ObjectMemory(wiring.Component):
         From the cycle after ``read`` until the next; without what is written in the same cycle.
     """
 
-    def __init__(self, shape: data.Layout, objects: int):
+    def __init__(self, shape: data.StructLayout, objects: int):
         self.shape, self.objects = shape, objects
         super().__init__(
             {

@@ -63,6 +63,7 @@ class ReadPointers(wiring.Component):
         ring, first, steps, frames = (self._descriptor(m, word) for word in (1, 8, 9, 10))
         present = own.entry
         size, total, following = Signal(bits + 1), Signal(bits + 1), Signal(bits)
+        stored = Signal()
         m.d.comb += [
             size.eq(ring.size << lanes),
             total.eq(
@@ -83,14 +84,13 @@ class ReadPointers(wiring.Component):
         m.d.sync += following.eq(
             Mux(self.fresh, first.origin, Mux(total >= size, total - size, total))
         )
-        self._show(m, following)
+        self._show(m, following, stored)
         return m
 
-    def _show(self, m: Module, following: Signal) -> None:
+    def _show(self, m: Module, following: Signal, stored: Signal) -> None:
         """The place that is looked up; one that is stored in that cycle is still at hand."""
         lookup, shape = self.lookup, WindowPlace(self.config)
         m.submodules.places = places = ObjectMemory(shape, self.config.objects)
-        stored = Signal()
         m.d.comb += [
             places.write.eq(self.store),
             places.w_index.eq(self.index),

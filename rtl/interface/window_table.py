@@ -128,7 +128,7 @@ class WindowTable(wiring.Component):
         """Slots of a ring, found when it is written."""
         config, table = self.config, self.table
         ring = data.View(descriptor_word(OBJECT, 1), table.data)
-        shape = data.ArrayLayout(1, config.slots)
+        shape = data.StructLayout({"slots": config.slots})
         m.submodules.covered = covered = ObjectMemory(shape, config.objects)
         end = ring.base + ring.size
         m.d.comb += [
@@ -137,12 +137,12 @@ class WindowTable(wiring.Component):
             ),
             covered.w_index.eq(table.index),
             *(
-                covered.given[slot].eq(
+                covered.given.slots[slot].eq(
                     (ring.base < (slot + 1) * config.blocks) & (end > slot * config.blocks)
                 )
                 for slot in range(config.slots)
             ),
             covered.read.eq(self.lookup.en),
             covered.index.eq(self.lookup.object),
-            self.sources.eq(covered.entry),
+            self.sources.eq(covered.entry.slots),
         ]

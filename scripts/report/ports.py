@@ -68,6 +68,8 @@ def _argument(component: type[wiring.Component], name: str, annotation: Any) -> 
     if name == "flit":
         layout = importlib.import_module(component.__module__)
         return vars(layout)["Flit"](CHIP.noc)
+    if annotation is data.StructLayout:
+        return data.StructLayout({"row": 10, "col": 10})
     if annotation is Window:
         return windows(CHIP)["OBJECT"]
     return NUMBERS[name]

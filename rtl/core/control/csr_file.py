@@ -146,9 +146,8 @@ class CsrFile(wiring.Component):
         config, bus = self.config, self.bus
         # What only the bus, or a calibration, can change.
         gated_domain(m, "bus", bus.valid | self.drift_baselined)
-        control, clear = Signal(3), Signal()
+        control, clear, read_data = Signal(3), Signal(), Signal(32)
         ready, error, write = Signal(), Signal(8), Signal()
-        read_data = Signal(32)
         values: dict[str, Value] = {"CONTROL": control}
         for register in registers(config):
             if register.origin is Origin.CONSTANT:
@@ -159,10 +158,10 @@ class CsrFile(wiring.Component):
                 m.d.comb += self.settings[name].eq(stored)
                 values[register.name] = stored
         # Memories that answer the read in work.
-        answers = {
-            name: Signal(name=f"reads_{name.lower()}") for name in (*windows(config), "MEMORY")
-        }
-        m.d.bus += control.eq(0)
+        answers, written = (
+            {name: Signal(name=f"{what}_{name.lower()}") for name in (*windows(config), "MEMORY")}
+            for what in ("reads", "wrote")
+        )
         self._command(m, control)
         m.d.comb += [
             clear.eq(control[2]),
@@ -176,11 +175,10 @@ class CsrFile(wiring.Component):
         values |= self._errors(m, clear, ready & bus.error, error)
         values |= self._shown()
 
-        memories = self._memories(m, write)
-        words = {name: memory.r_data for name, memory in memories.items()}
+        memories = self._memories(m, write, written)
         for name, answer in answers.items():
             with m.If(answer):
-                m.d.comb += bus.r_data.eq(words.get(name, self.memory.r_data))
+                m.d.comb += bus.r_data.eq(memories.get(name, self.memory).r_data)
         m.d.bus += ready.eq(0)
         with m.If(bus.valid & ~ready):
             m.d.bus += [ready.eq(1), error.eq(FaultCode.NONE), read_data.eq(0)]
@@ -246,8 +244,9 @@ class CsrFile(wiring.Component):
             m.d.comb += write.eq(1)
 
     def _command(self, m: Module, control: Signal) -> None:
-        """To the sequencer, and what the memories are asked."""
+        """To the sequencer, for a cycle, and what the memories are asked."""
         sequencer, memory = self.sequencer, self.memory
+        m.d.bus += control.eq(0)
         m.d.comb += [
             sequencer.start.eq(control[0] | self.start),
             sequencer.abort.eq(control[1]),
@@ -317,12 +316,15 @@ class CsrFile(wiring.Component):
             "FAULT_ADDRESS": Mux(errors.first != FaultCode.NONE, errors.address, 0),
         }
 
-    def _memories(self, m: Module, write: Signal) -> dict[str, MemoryWindow]:
-        """The memory windows; ``write`` writes the one that the bus address selects."""
+    def _memories(
+        self, m: Module, write: Signal, written: dict[str, Signal]
+    ) -> dict[str, MemoryWindow]:
+        """The memory windows; ``write`` writes the one that the bus address selects.
+
+        A write is held for the next cycle, in which the window is ``written``.
+        """
         bus, sequencer = self.bus, self.sequencer
         memories = {}
-        if self.config.objects:
-            m.d.bus += self.table.en.eq(0)
         for name, window in windows(self.config).items():
             memory = MemoryWindow(window, address_bits=len(bus.address))
             fetched = name in ("PROGRAM", "SEGMENT")
@@ -334,11 +336,12 @@ class CsrFile(wiring.Component):
                 memory.write.eq(write),
                 memory.w_data.eq(bus.w_data),
             ]
-            # Descriptors have copies of their own, which are written a cycle later.
+            # Descriptors have copies of their own, which are written in the next cycle.
             if name in ("OBJECT", "ROUTE"):
                 word_bits = exact_log2(window.stride)
-                with m.If(write & memory.selected):
-                    m.d.bus += [
+                m.d.bus += written[name].eq(write & memory.selected)
+                with m.If(written[name]):
+                    m.d.comb += [
                         self.table.en.eq(1),
                         self.table.route.eq(name == "ROUTE"),
                         self.table.index.eq(bus.address[word_bits:]),
