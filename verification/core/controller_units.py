@@ -78,7 +78,7 @@ class Units:
     ``issued``: route, payload, and for CALIBRATE its drift. Objects of a networked core become
     ready at random (but for those of ``absent``) until they are released; ``ready`` has the mask of
     them at every acceptance. Only the window unit reads those of ``gathered``; ``rings`` has the
-    slots of every object's ring.
+    slots of every object's ring, and those of ``without_window`` have none.
     """
 
     def __init__(self, dut, *, longest=20, duty=0.7):
@@ -98,7 +98,7 @@ class Units:
         self.absent = 0
         self.gathered = random.getrandbits(CONFIG.objects) if NETWORKED else 0
         self.rings = [random.sample(range(4), random.randint(0, 2)) for _ in range(16)]
-        self.window = 1
+        self.without_window = set()
         self.looked_up = 0
         self.ready = []
         cocotb.start_soon(self._run())
@@ -234,10 +234,10 @@ class Units:
             self.objects &= ~self.absent
             dut.network__ready.value = self.objects
             dut.network__gathered.value = self.gathered
-            dut.network__window.value = self.window
             # What is looked up in a cycle is there in the next.
             if int(dut.lookup__en.value):
                 self.looked_up = int(dut.lookup__object.value)
+            dut.network__window.value = self.looked_up not in self.without_window
             dut.network__sources.value = sum(1 << slot for slot in self.rings[self.looked_up])
             pixel = PIXELS[self.looked_up]
             dut.network__pixel.value = SumPixel(CONFIG).const(pixel).as_value().value

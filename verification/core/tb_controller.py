@@ -433,13 +433,14 @@ async def windows_wait_for_their_object_and_their_slots(dut):
     await host.wait()
     assert [name for name, _ in units.issued] == ["post", "gather", "release"]
 
-    units.window = 0
+    units.hang, units.without_window = set(), {0}
     units.issued.clear()
     await host.set("CONTROL", 4)
-    await host.fill("PROGRAM", [gather(0, 1), encode(Opcode.HALT)])
+    await host.fill("PROGRAM", [gather(1, 1), gather(0, 1), gather(1, 2), encode(Opcode.HALT)])
     await host.run()
-    assert not units.issued
+    assert [payload["destination"] for _, payload in units.issued] == [1, 2]
     assert await host.get("FAULT_CODE") == FaultCode.OBJECT
+    assert await host.get("FAULT_ADDRESS") == 1
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms", skip=not CONFIG.sum_words)
