@@ -70,15 +70,15 @@ def load_for(
     return data
 
 
-def load_own(path: Path, inputs: int) -> Dataset:
+def load_own(path: Path, inputs: int, *, colour: bool = False) -> Dataset:
     """Data set in a file or folder, as codes for ``inputs`` inputs; see ``ACCEPTED``.
 
-    Pixels are unsigned bytes, 255 being the code 127; pictures in colour become grey, none is
-    enlarged or cut. 28 x 28 pixels make 784 inputs, or 196 by the mean of 2 x 2. Training images
-    are shuffled once, then a sixth is kept for validation, and another for the test if there are
-    no test images.
+    Pixels are unsigned bytes, 255 being the code 127; pictures become grey, or have three bytes a
+    pixel with ``colour``, none is enlarged or cut. 28 x 28 pixels make 784 inputs, or 196 by the
+    mean of 2 x 2. Training images are shuffled once, then a sixth is kept for validation, and
+    another for the test if there are no test images.
     """
-    arrays = _read(path)
+    arrays = _read(path, colour=colour)
     for key in ("x_train", "x_test"):
         if key in arrays:
             arrays[key] = _codes(arrays[key], inputs, f"{path}: {key}")
@@ -227,10 +227,11 @@ def _codes(images: NDArray[np.generic], inputs: int, what: str) -> NDArray[np.ui
     if images.dtype != np.uint8:
         raise DataError(f"{what} must be unsigned bytes (uint8, 0..255), not {images.dtype}")
     shape = images.shape[1:]
-    if images.ndim not in (2, 3) or not images.size:
+    in_colour = images.ndim == 4 and shape[-1] == 3
+    if not (images.ndim in (2, 3) or in_colour) or not images.size:
         raise DataError(
-            f"{what} must be of shape (images, height, width) or (images, pixels), not"
-            f" {images.shape}"
+            f"{what} must be of shape (images, height, width), with 3 behind it in colour, or"
+            f" (images, pixels), not {images.shape}"
         )
     if inputs == 196 and shape == (28, 28):
         return pool(images.astype(np.uint8))

@@ -194,11 +194,12 @@ def _packaged(network: str) -> Path:
 
 def _data(args: argparse.Namespace, graph: Graph) -> Dataset:
     if isinstance(args.dataset, Path):
-        data = load_own(args.dataset, graph.inputs)
+        data = load_own(args.dataset, graph.inputs, colour=graph.shape[2] == 3)
     elif args.dataset is None and graph.dataset == MODELS["resnet-8"][0]:
         raise ValueError(
-            f"--dataset FILE.npz is needed for {graph.name}: x_train, y_train, x_test, y_test of"
-            f" CIFAR-10, an image being {graph.inputs} bytes by row, column and colour"
+            f"--dataset FOLDER or FILE.npz is needed for {graph.name}: pictures of CIFAR-10 in"
+            " folders train and test by class, or x_train, y_train, x_test, y_test, an image being"
+            f" {graph.inputs} bytes by row, column and colour"
         )
     else:
         data = load(args.dataset or graph.dataset, args.data)

@@ -79,6 +79,16 @@ def test_without_a_test_set_some_training_images_are_kept(tmp_path):
     assert sorted(found) == pairs(whole(X[:, :4, :2]), Y)
 
 
+def test_pictures_in_colour_have_three_bytes_a_pixel(tmp_path):
+    colours = np.stack([X[:, :4, :2], 255 - X[:, :4, :2], X[:, 1:5, :2]], axis=-1)
+    write_pictures(tmp_path, colours, Y)
+    data = load_own(tmp_path, 24, colour=True).merged()
+    found = pairs(data.train_x, data.train_y) + pairs(data.test_x, data.test_y)
+    assert sorted(found) == pairs(whole(colours), Y)
+    with pytest.raises(DataError, match=r"has images of 4 x 2 pixels, the network needs 24"):
+        load_own(tmp_path, 24)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -88,7 +98,10 @@ def test_without_a_test_set_some_training_images_are_kept(tmp_path):
             {"x_test": X[18:, :, :27]},
             r"x_test has images of 28 x 27 pixels, the network needs 784 \(28 x 28\): they are not",
         ),
-        ({"x_train": X[:18, None]}, r"x_train must be of shape \(images, height, width\) or"),
+        (
+            {"x_train": X[:18, None]},
+            r"x_train must be of shape \(images, height, width\), with 3 behind",
+        ),
         ({"y_train": Y[:18] / 2}, "y_train must be integers, not float64"),
         ({"y_train": Y[:18].astype(int) - 1}, r"y_train must be in 0\.\.255, not -1\.\.1"),
         ({"y_train": np.eye(18, dtype=int)}, "y_train must be one class per image, not of shape"),
