@@ -41,6 +41,7 @@ __all__ = [
     "at_most",
     "choose_network",
     "core_config",
+    "fit",
     "fitted",
     "load_data",
     "positive",
@@ -253,14 +254,21 @@ def add_timeline(parser: argparse._ActionsContainer) -> None:
 def fitted(
     args: argparse.Namespace, graph: Graph, *, topology: str = "mesh", planned: bool = False,
 ) -> tuple[Graph, ChipConfig]:  # fmt: skip
-    """A graph in layers that fit ``--config``, ``--devices`` and ``--copies``, and as small a chip
-    as has a core for every tile; ``planned``: there may be no chip of that size."""
+    """A graph and a chip for ``--config``, ``--devices`` and ``--copies``."""
     name = args.config_name
     core = CHIPS[name or "default"].core if name is None or name in CHIPS else args.config
     if args.devices:
         core = core.replace(devices_per_polarity=args.devices)
     layers = _copied(graph, dict(getattr(args, "copies", ())))
-    graph = split_columns(long_input(replace(graph, layers=layers), core), core)
+    return fit(replace(graph, layers=layers), core, topology=topology, planned=planned)
+
+
+def fit(
+    graph: Graph, core: CoreConfig, *, topology: str = "mesh", planned: bool = False
+) -> tuple[Graph, ChipConfig]:
+    """A graph in layers that fit crossbars, and as small a chip as has a core for every tile;
+    ``planned``: there may be no chip of that size."""
+    graph = split_columns(long_input(graph, core), core)
     cores = np.cumsum([len(row_tiles(graph, layer, core)) for layer in graph.layers])
     most = MOST_PLANNED if planned and topology == "mesh" else MOST_CORES[topology]
     if cores[-1] > most:

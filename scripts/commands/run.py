@@ -48,7 +48,10 @@ from phasecore.scripts.report.pictures import COLORS, layered, picture
 from phasecore.verification.cosim.host_script import write_host_script
 from phasecore.verification.cosim.inference import Inference
 
-__all__ = ["COMPENSATIONS", "add_parser", "plot", "plot_times", "report", "run"]
+__all__ = [
+    "COMPENSATIONS", "accuracy", "add_parser", "all_outputs", "in_rtl", "plot", "plot_times",
+    "report", "run",
+]  # fmt: skip
 
 MEMORY = 1 << 26
 """Bytes of the windows of a layer that are there at once."""
@@ -151,7 +154,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     graph = replace(graph, code=samples.code)
     graph, chip = fitted(args, graph)
     started = time.process_time()
-    exact = _outputs(graph, samples.images / samples.code, graph.outputs, "floating point")
+    exact = all_outputs(graph, samples.images / samples.code, graph.outputs, "floating point")
     float_seconds = time.process_time() - started
     runs: list[dict[str, Any]] = []
     for profile in args.profile or (IDEAL, PCM):
@@ -176,7 +179,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
              "columns": layer.columns, "windows": layer.windows}
             for layer, count in zip(graph.layers, tiles, strict=True)
         ],
-        accuracy_float=_accuracy(exact, samples.labels),
+        accuracy_float=accuracy(exact, samples.labels),
         accuracy_model=runs[-1]["accuracy"],
         images_per_second=runs[-1]["images_per_second"],
         images_per_second_float=round(len(samples.images) / max(float_seconds, 1e-9), 1),
@@ -216,11 +219,16 @@ def _runs(
         "programming_seconds": round(time.process_time() - started, 1),
     }  # fmt: skip
     if args.host_script and path:
-        inference = _inference(programmed, samples, args, args.host_script, at_once=1, in_rtl=True)
+        count = args.host_script
+        images, labels = samples.codes(samples.images[:count]), samples.labels[:count]
+        inference = Inference(programmed, images, labels, seed=args.seed, at_once=1, in_rtl=True)
         write_host_script(path.with_suffix(HOST_SCRIPT), inference)
     if args.rtl:
         timeline = path.with_suffix(TIMELINE) if args.timeline and path else None
-        common["rtl"] = _in_rtl(programmed, samples, args, f", {profile.name}", timeline)
+        common["rtl"] = in_rtl(
+            programmed, samples, args.rtl, seed=args.seed, sim=args.sim, what=f", {profile.name}",
+            timeline=timeline,
+        )  # fmt: skip
     if not args.time:
         yield common | _run(graph, Layers(mapping, model.cores), samples, profile.name)
         return
@@ -254,22 +262,14 @@ def _compensation(means: str) -> str:
     return ", not compensated" if means == "none" else f", compensated by {means}"
 
 
-def _inference(
-    programmed: Programmed, samples: Samples, args: argparse.Namespace, count: int, *,
-    at_once: int, in_rtl: bool = False,
-) -> Inference:  # fmt: skip
-    """That of the first images; see :class:`~phasecore.verification.cosim.inference.Inference`."""
-    images, labels = samples.codes(samples.images[:count]), samples.labels[:count]
-    return Inference(programmed, images, labels, seed=args.seed, at_once=at_once, in_rtl=in_rtl)
-
-
-def _in_rtl(
-    programmed: Programmed, samples: Samples, args: argparse.Namespace, what: str,
-    timeline: Path | None,
+def in_rtl(
+    programmed: Programmed, samples: Samples, count: int, *, seed: int, sim: str, what: str,
+    timeline: Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Figures of the first images in RTL; whole layers with other outputs are mismatches, too."""
-    inference = _inference(programmed, samples, args, args.rtl, at_once=args.rtl)
-    figures = simulated(inference, args.sim, what, timeline)
+    images, labels = samples.codes(samples.images[:count]), samples.labels[:count]
+    inference = Inference(programmed, images, labels, seed=seed, at_once=count)
+    figures = simulated(inference, sim, what, timeline)
     exact = Layers(programmed.mapping, programmed.model().cores).outputs(inference.images)
     different = np.flatnonzero((exact != inference.codes).any(axis=1))
     figures["mismatches"] += len(different)
@@ -280,18 +280,18 @@ def _in_rtl(
 def _run(graph: Graph, layers: Layers, samples: Samples, what: str) -> dict[str, Any]:
     """Infer all images; accuracy, signal to noise by layer and what was clipped."""
     started, before = time.process_time(), layers.counts()
-    found = _outputs(graph, samples.codes(samples.images), layers.outputs, what)
+    found = all_outputs(graph, samples.codes(samples.images), layers.outputs, what)
     seconds = max(time.process_time() - started, 1e-3)
     counts = {name: count - before[name] for name, count in layers.counts().items()}
     return {
-        "accuracy": _accuracy(found, samples.labels),
+        "accuracy": accuracy(found, samples.labels),
         **counts,
         "signal_to_noise_db": _signal_to_noise(graph, layers, samples),
         "images_per_second": round(len(found) / seconds, 1),
     }
 
 
-def _outputs(
+def all_outputs(
     graph: Graph, images: NDArray[Any], outputs: Callable[[NDArray[Any]], NDArray[Any]], what: str
 ) -> NDArray[Any]:
     """Outputs of all images, some at a time."""
@@ -307,7 +307,8 @@ def _outputs(
     return np.concatenate(found)
 
 
-def _accuracy(outputs: NDArray[Any], labels: NDArray[np.uint8]) -> float:
+def accuracy(outputs: NDArray[Any], labels: NDArray[np.uint8]) -> float:
+    """Fraction of the images whose largest output is that of their class."""
     return float(np.mean(outputs.argmax(axis=1) == labels))
 
 

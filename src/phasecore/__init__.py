@@ -6,10 +6,11 @@
 >>> result.images, result.config == phasecore.NETWORKS["mlp-64-50-10"].config
 (200, True)
 
-Functions: :func:`train` (golden model), :func:`simulate` (RTL against the golden model),
-:func:`generate` (Verilog). Configurations: :class:`CoreConfig` with ``PRESETS``,
-:class:`ChipConfig` with ``CHIPS``. Devices: :class:`DeviceProfile` with ``PROFILES``. Networks:
-:class:`Network` of :class:`Layer`, :class:`Training`, with ``NETWORKS``. Data: :class:`Dataset`.
+Functions: :func:`train` (golden model), :func:`infer` (a trained ONNX network), :func:`simulate`
+(RTL against the golden model), :func:`generate` (Verilog). Configurations: :class:`CoreConfig`
+with ``PRESETS``, :class:`ChipConfig` with ``CHIPS``. Devices: :class:`DeviceProfile` with
+``PROFILES``. Networks: :class:`Network` of :class:`Layer`, :class:`Training`, with ``NETWORKS``.
+Data: :class:`Dataset`.
 ``help(phasecore.train)`` and so on say more.
 
 Names are imported when they are first used: ``import phasecore`` alone takes no time.
@@ -21,9 +22,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from phasecore.api import (
         GeneratedFiles,
+        InferenceResult,
         SimulationResult,
         TrainingResult,
         generate,
+        infer,
         simulate,
         train,
     )
@@ -36,13 +39,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHIPS", "NETWORKS", "PRESETS", "PROFILES", "ChipConfig", "CoreConfig", "Dataset",
-    "DeviceProfile", "GeneratedFiles", "Layer", "Network", "SimulationResult", "Training",
-    "TrainingResult", "generate", "simulate", "train",
+    "DeviceProfile", "GeneratedFiles", "InferenceResult", "Layer", "Network", "SimulationResult",
+    "Training", "TrainingResult", "generate", "infer", "simulate", "train",
 ]  # fmt: skip
 
 _PLACES = {
     "api": (
-        "GeneratedFiles", "SimulationResult", "TrainingResult", "generate", "simulate", "train",
+        "GeneratedFiles", "InferenceResult", "SimulationResult", "TrainingResult", "generate",
+        "infer", "simulate", "train",
     ),
     "models.compiler.network": ("Layer", "Network", "Training"),
     "models.golden.device": ("PROFILES", "DeviceProfile"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``import phasecore`` offers beside data: train, simulate, generate, and their results.
+"""What ``import phasecore`` offers beside data: train, infer, simulate, generate, their results.
 
 A name in the place of an object means the one of that name in ``NETWORKS``, ``PROFILES``,
 ``PRESETS`` or ``CHIPS``. ``ValueError`` names the argument that does not fit and its value.
@@ -9,9 +9,13 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from phasecore import files
 from phasecore.models.compiler.mapping import map_network
@@ -22,14 +26,18 @@ from phasecore.models.training.checkpoint import Run
 from phasecore.models.training.datasets import Dataset
 from phasecore.models.training.learner import run_size
 from phasecore.models.training.own_data import load_for
-from phasecore.rtl.spec.chip import ChipConfig
+from phasecore.rtl.spec.chip import CHIPS, ChipConfig
 from phasecore.rtl.spec.core import PRESETS, CoreConfig
 
 __all__ = [
-    "GeneratedFiles", "SimulationResult", "TrainingResult", "generate", "simulate", "train",
+    "GeneratedFiles", "InferenceResult", "SimulationResult", "TrainingResult", "generate", "infer",
+    "simulate", "train",
 ]  # fmt: skip
 
 T = TypeVar("T")
+
+CALIBRATION = 200
+"""Images that choose ranges, unless others do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +84,32 @@ class SimulationResult(_Result):
     values_compared: int
     cycles_per_image: dict[str, float]
     """Clock cycles of a training image, ``total`` and by phase or busy unit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceResult:
+    """What :func:`infer` measured."""
+
+    network: str
+    profile: str
+    seed: int
+    images: int
+    config: ChipConfig
+    """As many cores as the network needs."""
+    accuracy_model: float
+    """Fraction of the images that the golden model classifies as labelled ..."""
+    accuracy_float: float
+    """... and the network in floating point."""
+    outputs: NDArray[np.int8] = field(repr=False)
+    """Codes that the golden model gives, shape (images, outputs)."""
+    mismatches: int | None
+    """Values of the RTL that are not the golden model's; None without RTL."""
+    record: dict[str, Any] = field(repr=False)
+    """All figures, as the commands write them."""
+
+    def to_json(self) -> str:
+        """:attr:`record` as one JSON object."""
+        return json.dumps(self.record)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,8 +238,7 @@ def simulate(
     from phasecore.verification.cosim.machine import Machine
     from phasecore.verification.cosim.simulation import Progress, Simulation
 
-    if sim not in ("icarus", "verilator"):
-        raise ValueError(f"sim must be icarus or verilator, not {sim!r}")
+    _check_simulator(sim)
     chosen = network if isinstance(network, Network) else named_network(network)
     used = chosen.config if config is None else _named("config", config, chosen.presets)
     machine = Machine(map_network(chosen, used, _named("profile", profile, PROFILES)), seed)
@@ -235,6 +268,75 @@ def simulate(
     )
 
 
+def infer(
+    model: str | Path,
+    images: NDArray[Any],
+    labels: NDArray[Any],
+    *,
+    calibration: NDArray[Any] | None = None,
+    config: CoreConfig | str = "default",
+    profile: DeviceProfile | str = "ideal",
+    devices: int | None = None,
+    rtl: int = 0,
+    sim: str = "verilator",
+    seed: int = 1,
+) -> InferenceResult:
+    """Program a trained ONNX network into the devices of a chip, and infer as the hardware does.
+
+    Parameters
+    ----------
+    model : file, as ``torch.onnx.export`` writes it
+    images : values of the network's input, shape (images, channels, height, width), or (images,
+        inputs) of a network without convolutions
+    labels : class of every image, 0..255
+    calibration : values like ``images`` that choose ranges; None: the first 200 of ``images``
+    config : of each core: one, or the name of a chip, whose cores it has
+    devices : per polarity of a weight, in the place of the configuration's
+    rtl : as many of the first images in RTL, too, with every code and byte compared
+    sim : "verilator", which builds for some minutes, once, or "icarus"
+    seed : of devices and converters
+    """
+    from phasecore.models.compiler.onnx_graph import load_graph
+    from phasecore.models.engine.layers import Layers
+    from phasecore.models.training.own_data import read_labels
+    from phasecore.models.training.programmed import program
+    from phasecore.models.training.samples import Preprocessing, Samples
+    from phasecore.scripts.commands.options import fit
+    from phasecore.scripts.commands.run import accuracy, all_outputs, in_rtl
+    from phasecore.scripts.report import results
+
+    _check_simulator(sim)
+    path, found = Path(model), read_labels(np.asarray(labels), "labels")
+    if len(found) != len(images):
+        raise ValueError(f"labels must be {len(images)}, one per image, not {len(found)}")
+    if rtl:
+        _at_most("rtl", rtl, len(images))
+    graph = load_graph(path, name=path.stem, dataset="arrays", largest=1)
+    values = partial(Preprocessing(layout="CHW").values, shape=graph.shape)
+    shown = values(np.asarray(images), what="images")
+    ranges = shown[:CALIBRATION]
+    if calibration is not None:
+        ranges = values(np.asarray(calibration), what="calibration")
+    samples = Samples("arrays", ranges, shown, found)
+    cores = {name: chip.core for name, chip in CHIPS.items()}
+    core = _named("config", config, cores)
+    core = core.replace(devices_per_polarity=devices) if devices else core
+    graph, chip = fit(replace(graph, code=samples.code), core)
+    kind = _named("profile", profile, PROFILES)
+    programmed = program(graph, chip, kind, samples.codes(samples.calibration), seed)
+    layers = Layers(programmed.mapping, programmed.model().cores)
+    codes = all_outputs(graph, samples.codes(samples.images), layers.outputs, kind.name)
+    exact = all_outputs(graph, samples.images / samples.code, graph.outputs, "floating point")
+    rtl_figures = in_rtl(programmed, samples, rtl, seed=seed, sim=sim, what="") if rtl else None
+    measured: dict[str, Any] = {
+        "network": graph.name, "profile": kind.name, "seed": seed, "images": len(images),
+        "accuracy_model": accuracy(codes, found), "accuracy_float": accuracy(exact, found),
+        "mismatches": rtl_figures["mismatches"] if rtl_figures else None,
+    }  # fmt: skip
+    record = results.record(command="phasecore.infer", config=chip, **measured, rtl=rtl_figures)
+    return InferenceResult(config=chip, outputs=codes, record=record, **measured)
+
+
 def _named(argument: str, value: T | str, known: Mapping[str, T]) -> T:
     """``value``, or what has that name."""
     if not isinstance(value, str):
@@ -242,6 +344,11 @@ def _named(argument: str, value: T | str, known: Mapping[str, T]) -> T:
     if value not in known:
         raise ValueError(f"{argument} must be one of {', '.join(known)}, not {value!r}")
     return known[value]
+
+
+def _check_simulator(sim: str) -> None:
+    if sim not in ("icarus", "verilator"):
+        raise ValueError(f"sim must be icarus or verilator, not {sim!r}")
 
 
 def _at_most(argument: str, value: int, most: int) -> int:

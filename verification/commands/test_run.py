@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+import phasecore
 from phasecore.models.compiler.onnx_graph import load_graph
 from phasecore.scripts.cli import main
 from phasecore.verification.compiler.graphs import CORE
@@ -75,6 +76,69 @@ def test_a_network_from_its_file_to_a_result(files, capsys):
     assert "cycles per image, modelled 2,048 without a gap" in text
     assert "energy an image, modelled " in text
     assert "dense2                 32     2     1" in text
+
+
+def test_arrays_give_what_files_give(files, capsys):
+    stored = np.load(files / "data.npz")
+    assert main([*options(files, "--profile", "pcm_inference", "--devices", 2), "--json"]) == 0
+    theirs = json.loads(capsys.readouterr().out)
+    images = stored["x_train"][:, np.newaxis].astype(np.float32)
+    mine = phasecore.infer(
+        files / "halves.onnx", images[:30], stored["y_test"], calibration=images, config=CORE,
+        profile="pcm_inference", devices=2,
+    )  # fmt: skip
+    assert (mine.accuracy_model, mine.accuracy_float) == (
+        theirs["accuracy_model"], theirs["accuracy_float"],
+    )  # fmt: skip
+    assert mine.config.core == CORE.replace(devices_per_polarity=2)
+    assert np.mean(mine.outputs.argmax(axis=1) == stored["y_test"]) == mine.accuracy_model
+    assert json.loads(mine.to_json())["config"] == theirs["config"]
+    assert mine.mismatches is None
+
+
+def test_arrays_go_through_the_rtl(files, monkeypatch):
+    """What the simulator says of the first images is passed on, other outputs are counted."""
+    asked = []
+
+    def simulated(inference, sim, what, timeline):
+        asked.append((len(inference.images), sim))
+        inference.codes = np.zeros((2, 2), np.int8)
+        return {"mismatches": 3, "first_mismatches": []}
+
+    monkeypatch.setattr("phasecore.scripts.commands.run.simulated", simulated)
+    stored = np.load(files / "data.npz")
+    arguments = {"config": CORE, "rtl": 2, "sim": "icarus"}
+    found = phasecore.infer(files / "halves.onnx", stored["x_test"], stored["y_test"], **arguments)
+    assert asked == [(2, "icarus")]
+    assert found.outputs[:2].any(axis=1).all()
+    assert found.mismatches == 3 + 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": np.zeros(29, int)}, "labels must be 30, one per image, not 29"),
+        ({"labels": np.zeros(30)}, "labels must be integers, not float64"),
+        (
+            {"images": np.zeros((30, 5))},
+            r"images must be images of 4 x 4 x 1, not of shape \(30, 5\)",
+        ),
+        ({"calibration": np.zeros((0, 16))}, "calibration must be images of 4 x 4 x 1, not of sha"),
+        ({"rtl": 31}, r"rtl must be in 1\.\.30, not 31"),
+        ({"sim": "vcs"}, "sim must be icarus or verilator, not 'vcs'"),
+        ({"profile": "rram"}, "profile must be one of ideal, "),
+        ({"config": "huge"}, "config must be one of tiny, "),
+        ({"model": "none.onnx"}, "none.onnx"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(files, changes, message):
+    stored = np.load(files / "data.npz")
+    arguments = {
+        "model": files / "halves.onnx", "images": stored["x_test"], "labels": stored["y_test"],
+        "config": CORE, **changes,
+    }  # fmt: skip
+    with pytest.raises((ValueError, OSError), match=message):
+        phasecore.infer(**arguments)
 
 
 def test_times_after_programming(files, capsys):

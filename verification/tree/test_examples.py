@@ -22,9 +22,13 @@ PRINTED = {
     "07_drive_over_axi": r"codes \[.*\]\n(.*\n)*.*cycles of windows: 128",
     "08_planted_fault": r"wins instead of the first: caught",
     "09_network_from_onnx": r"1210 weights on 4 cores\ntest accuracy [789]\d\.\d%",
+    "11_from_pytorch": r"ideal +9\d\.\d% of 297, .*\npcm_inference +9\d\.\d%",
     "10_host_script": r"codes \[(-?\d+, ){9}-?\d+\], as in the golden model",
 }
 """What each example must print."""
+
+NEEDS = {"11_from_pytorch": "torch"}
+"""Packages that are no part of the set-up."""
 
 
 def test_every_example_is_short_and_tested() -> None:
@@ -39,6 +43,8 @@ def test_every_example_is_short_and_tested() -> None:
 
 @pytest.mark.parametrize("name", sorted(PRINTED))
 def test_example(name: str, tmp_path) -> None:
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
     environment = {**os.environ, "PYTHONPATH": str(IMPORT_PATH)}
     found = subprocess.run(
         [sys.executable, EXAMPLES / f"{name}.py"], cwd=tmp_path, env=environment,

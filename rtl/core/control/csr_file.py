@@ -176,9 +176,13 @@ class CsrFile(wiring.Component):
         values |= self._shown()
 
         memories = self._memories(m, write, written)
+        words = {
+            **{name: one.r_data for name, one in memories.items()},
+            "MEMORY": self.memory.r_data,
+        }
         for name, answer in answers.items():
             with m.If(answer):
-                m.d.comb += bus.r_data.eq(memories.get(name, self.memory).r_data)
+                m.d.comb += bus.r_data.eq(words[name])
         m.d.bus += ready.eq(0)
         with m.If(bus.valid & ~ready):
             m.d.bus += [ready.eq(1), error.eq(FaultCode.NONE), read_data.eq(0)]
@@ -195,12 +199,19 @@ class CsrFile(wiring.Component):
                     m.d.bus += error.eq(FaultCode.REGISTER_UNDEFINED)
                     for name, memory in memories.items():
                         with m.If(memory.selected):
-                            m.d.bus += error.eq(FaultCode.NONE)
-                            with m.If(~bus.write):
-                                m.d.bus += [answers[name].eq(1), ready.eq(~memory.fetch)]
-                            with m.Else():
-                                self._write(m, write, error)
+                            self._window(m, memory, answers[name], write, ready, error)
         return m
+
+    def _window(
+        self, m: Module, memory: MemoryWindow, answer: Signal, write: Signal, ready: Signal,
+        error: Signal,
+    ) -> None:  # fmt: skip
+        """Read and write the memory of a window."""
+        m.d.bus += error.eq(FaultCode.NONE)
+        with m.If(~self.bus.write):
+            m.d.bus += [answer.eq(1), ready.eq(~memory.fetch)]
+        with m.Else():
+            self._write(m, write, error)
 
     def _access(
         self, m: Module, register: Register, value: Value, read_data: Signal, error: Signal
