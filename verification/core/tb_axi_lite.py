@@ -399,6 +399,8 @@ async def the_baseline_is_measured_or_written(dut):
     for written, measured in ((5, 0), ((1 << CONFIG.drift_bits) - 1, 7)):
         await host.set("DRIFT_BASELINE", written)
         assert layout.from_bits(int(dut.settings.value)).drift_baseline == written
+        # An idle bus has no clock.
+        await ClockCycles(dut.clk, 10)
         dut.drift_conductance.value, dut.drift_baselined.value = measured, 1
         await RisingEdge(dut.clk)
         dut.drift_conductance.value, dut.drift_baselined.value = 9, 0
