@@ -4,7 +4,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from phasecore.models.golden.arithmetic import ARITHMETIC
 from phasecore.models.golden.device import DeviceProfile
 from phasecore.models.training.datasets import Dataset, order
 from phasecore.models.training.state import Arrays
+from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.rtl.spec.core import CoreConfig
 
 __all__ = ["Checkpoint", "Run", "load", "save"]
@@ -131,8 +132,9 @@ class Checkpoint:
 
     def check(self, inputs: Mapping[str, Any]) -> None:
         """Raise ``ValueError``, naming the input, unless a run of ``inputs`` can go on from it."""
-        mine, theirs = dict(_flat(self.inputs)), dict(_flat(inputs))
-        for name in {**theirs, **mine}:
+        held, theirs = dict(_flat(self.inputs)), dict(_flat(inputs))
+        mine = _later_fields() | held
+        for name in theirs | held:
             old, new = mine.get(name), theirs.get(name)
             if old != new:
                 grows = ""
@@ -210,6 +212,16 @@ def _digest(meta: str, arrays: Arrays) -> str:
         digest.update(f"\0{name} {array.dtype.str} {array.shape}\0".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
+
+
+def _later_fields() -> dict[str, Any]:
+    """Inputs that a checkpoint of before they were there does not have: their defaults."""
+    return {
+        f"{place}.{one.name}": one.default
+        for place, kind in (("config", CoreConfig), ("network.chip", ChipConfig))
+        for one in fields(kind)
+        if one.default is not MISSING
+    }
 
 
 def _flat(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -107,6 +107,16 @@ def test_checkpoint_of_another_run(changes, message, digits, checkpoint):
         checkpoints.load(checkpoint).check(inputs)
 
 
+def test_checkpoint_of_before_a_field(digits, checkpoint):
+    """A field that came later has its default, and no other value."""
+    stored, inputs = checkpoints.load(checkpoint), described().inputs(digits)
+    del stored.inputs["config"]["sum_words"]
+    stored.check(inputs)
+    inputs["config"]["sum_words"] = 8
+    with pytest.raises(ValueError, match=r"is of a run with config\.sum_words 0, not 8$"):
+        stored.check(inputs)
+
+
 def test_checkpoint_of_other_data(digits, checkpoint):
     """Its name, its content, its split, its recipe: all are the run's."""
     stored = checkpoints.load(checkpoint)
