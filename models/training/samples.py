@@ -17,9 +17,12 @@ from phasecore.models.training.datasets import NAMES, DataError, load
 from phasecore.models.training.own_data import read_arrays, read_labels
 from phasecore.rtl.spec.instructions import Function
 
-__all__ = ["Preprocessing", "Samples", "read_samples"]
+__all__ = ["CALIBRATION", "Preprocessing", "Samples", "read_samples"]
 
 Real = NDArray[np.float64]
+
+CALIBRATION = 200
+"""Images that choose ranges, unless others do."""
 
 LAYOUTS = ("HWC", "CHW")
 

@@ -11,7 +11,7 @@ from phasecore.rtl.core.interfaces import (
     WindowPlace,
     descriptor_word,
 )
-from phasecore.rtl.interface.object_memory import DescriptorMemory, ObjectMemory
+from phasecore.rtl.interface.object_memory import ObjectMemory, add_descriptors
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import OBJECT
 
@@ -146,14 +146,14 @@ class IterationForms(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        ring, sizes, out, window = (self._descriptor(m, word) for word in (2, 3, 4, 5))
+        ring, sizes, out, window = add_descriptors(
+            m, (2, 3, 4, 5), self.config.objects, table=self.table, read=self.take, index=self.pick
+        )
         m.submodules.places = places = ObjectMemory(_Place(), self.config.objects)
         m.d.comb += [
-            places.write.eq(self.store),
-            places.w_index.eq(self.index),
-            places.read.eq(self.take),
-            places.index.eq(self.pick),
-        ]
+            places.write.eq(self.store), places.w_index.eq(self.index),
+            places.read.eq(self.take), places.index.eq(self.pick),
+        ]  # fmt: skip
         s, next_place, size = places.entry, places.given, places.entry.size
         row, col = Signal(10), Signal(10)
         first_row, first_col = self.fresh | self.over, self.fresh | self.turn
@@ -204,11 +204,3 @@ class IterationForms(wiring.Component):
             next_place.size.eq(Mux(self.fresh, above, size)),
         ]
         return m
-
-    def _descriptor(self, m: Module, word: int) -> data.View:
-        """A word of the descriptor of the object in work."""
-        m.submodules[f"descriptors_{word}"] = words = DescriptorMemory(word, self.config.objects)
-        m.d.comb += [
-            words.table.eq(self.table), words.read.eq(self.take), words.index.eq(self.pick),
-        ]  # fmt: skip
-        return words.entry

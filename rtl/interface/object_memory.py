@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is kept of every object in an SRAM: words of its descriptor, and the rest of its state."""
 
-from amaranth.hdl import Module
+from collections.abc import Iterable
+
+from amaranth.hdl import Module, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,7 +11,7 @@ from phasecore.rtl.core.interfaces import TableWrite, descriptor_word, table_dep
 from phasecore.rtl.lib.sram import Sram
 from phasecore.rtl.spec.instructions import OBJECT
 
-__all__ = ["DescriptorMemory", "ObjectMemory"]
+__all__ = ["DescriptorMemory", "ObjectMemory", "add_descriptors"]
 
 
 class ObjectMemory(wiring.Component):
@@ -94,3 +96,15 @@ class DescriptorMemory(wiring.Component):
             self.entry.eq(store.entry),
         ]
         return m
+
+
+def add_descriptors(
+    m: Module, words: Iterable[int], objects: int, *, table: Value, read: Value, index: Value
+) -> list[data.View]:
+    """Entries of these words of the descriptors, each in a memory that is a submodule of ``m``."""
+    entries = []
+    for word in words:
+        m.submodules[f"descriptors_{word}"] = memory = DescriptorMemory(word, objects)
+        m.d.comb += [memory.table.eq(table), memory.read.eq(read), memory.index.eq(index)]
+        entries.append(memory.entry)
+    return entries

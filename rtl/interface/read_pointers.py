@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from phasecore.rtl.core.interfaces import ObjectLookup, TableWrite, WindowPlace
-from phasecore.rtl.interface.object_memory import DescriptorMemory, ObjectMemory
+from phasecore.rtl.interface.object_memory import ObjectMemory, add_descriptors
 from phasecore.rtl.spec.core import CoreConfig
 
 __all__ = ["ReadPointers"]
@@ -60,7 +60,9 @@ class ReadPointers(wiring.Component):
         lanes, bits = exact_log2(self.config.post_lanes), WindowPlace(self.config)["pointer"].shape
         kept = data.StructLayout(dict.fromkeys(("pointer", "row", "frame"), bits))
         m.submodules.kept = own = ObjectMemory(kept, self.config.objects)
-        ring, first, steps, frames = (self._descriptor(m, word) for word in (1, 8, 9, 10))
+        ring, first, steps, frames = add_descriptors(
+            m, (1, 8, 9, 10), self.config.objects, table=self.table, read=self.take, index=self.pick
+        )
         present = own.entry
         size, total, following = Signal(bits + 1), Signal(bits + 1), Signal(bits)
         stored = Signal()
@@ -102,11 +104,3 @@ class ReadPointers(wiring.Component):
             self.place.eq(Mux(stored, places.given, places.entry)),
         ]
         m.d.sync += stored.eq(self.store & (self.index == lookup.object))
-
-    def _descriptor(self, m: Module, word: int) -> data.View:
-        """A word of the descriptor of the object in work."""
-        m.submodules[f"descriptors_{word}"] = words = DescriptorMemory(word, self.config.objects)
-        m.d.comb += [
-            words.table.eq(self.table), words.read.eq(self.take), words.index.eq(self.pick),
-        ]  # fmt: skip
-        return words.entry

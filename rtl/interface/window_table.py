@@ -16,7 +16,7 @@ from phasecore.rtl.core.interfaces import (
     descriptor_word,
 )
 from phasecore.rtl.interface.object_flags import ObjectFlags
-from phasecore.rtl.interface.object_memory import DescriptorMemory, ObjectMemory
+from phasecore.rtl.interface.object_memory import ObjectMemory, add_descriptors
 from phasecore.rtl.spec.core import CoreConfig
 from phasecore.rtl.spec.instructions import OBJECT
 
@@ -67,9 +67,10 @@ class WindowTable(wiring.Component):
         m = Module()
         config, wish, command = self.config, self.i.payload, self.o.payload
         m.submodules.flags = flags = ObjectFlags(config)
-        head, ring, frame, window, tile, pitches, last = (
-            self._descriptor(m, word) for word in (0, 1, 3, 6, 7, 8, 10)
-        )
+        head, ring, frame, window, tile, pitches, last = add_descriptors(
+            m, (0, 1, 3, 6, 7, 8, 10), config.objects, table=self.table, read=self.lookup.en,
+            index=self.lookup.object,
+        )  # fmt: skip
         # Lines from the first one of the window on, of which none is beyond the slot.
         left = Signal(range(config.lines + 1))
         whole = tile.skip + tile.count <= window.segment
@@ -114,15 +115,6 @@ class WindowTable(wiring.Component):
         ]  # fmt: skip
         self._cover(m)
         return m
-
-    def _descriptor(self, m: Module, word: int) -> data.View:
-        """A word of the descriptor of the object named."""
-        m.submodules[f"descriptors_{word}"] = words = DescriptorMemory(word, self.config.objects)
-        m.d.comb += [
-            words.table.eq(self.table), words.read.eq(self.lookup.en),
-            words.index.eq(self.lookup.object),
-        ]  # fmt: skip
-        return words.entry
 
     def _cover(self, m: Module) -> None:
         """Slots of a ring, found when it is written."""

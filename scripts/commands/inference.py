@@ -19,6 +19,7 @@ from phasecore.models.training import checkpoint as checkpoints
 from phasecore.models.training.datasets import Dataset, load
 from phasecore.models.training.own_data import load_own
 from phasecore.models.training.programmed import program, trained_graph
+from phasecore.models.training.samples import CALIBRATION
 from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.scripts import interrupts
 from phasecore.scripts.commands.options import (
@@ -38,9 +39,6 @@ MODELS = {"mnist-conv": ("mnist", 1.0), "resnet-8": ("cifar10", 255.0)}
 
 PACKAGED = {"mnist-conv": ("qonnx", "data/onnx/mnist-conv/model.onnx")}
 """Package that has a network's file, and where."""
-
-CALIBRATION = 200
-"""Training images that choose the ranges."""
 
 TEST_IMAGES = 100
 

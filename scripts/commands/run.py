@@ -27,7 +27,12 @@ from phasecore.models.golden.device import IDEAL, PCM, DeviceProfile
 from phasecore.models.training.datasets import NAMES
 from phasecore.models.training.model import Model
 from phasecore.models.training.programmed import Programmed, program
-from phasecore.models.training.samples import Preprocessing, Samples, read_samples
+from phasecore.models.training.samples import (
+    CALIBRATION,
+    Preprocessing,
+    Samples,
+    read_samples,
+)
 from phasecore.progress import counted, working
 from phasecore.rtl.spec.chip import ChipConfig
 from phasecore.scripts.commands.inference import simulated
@@ -100,8 +105,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--images", type=positive, metavar="N", help="images that are inferred (default: all)"
     )
     parser.add_argument(
-        "--calibration", type=positive, default=200, metavar="N",
-        help="images that choose ranges, from the training part if there is one (default: 200)",
+        "--calibration", type=positive, default=CALIBRATION, metavar="N",
+        help="images that choose ranges, from the training part if there is one (default:"
+        " %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--time", type=positive, nargs="+", metavar="SECONDS",

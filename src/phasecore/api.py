@@ -36,9 +36,6 @@ __all__ = [
 
 T = TypeVar("T")
 
-CALIBRATION = 200
-"""Images that choose ranges, unless others do."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Result:
@@ -300,7 +297,7 @@ def infer(
     from phasecore.models.engine.layers import Layers
     from phasecore.models.training.own_data import read_labels
     from phasecore.models.training.programmed import program
-    from phasecore.models.training.samples import Preprocessing, Samples
+    from phasecore.models.training.samples import CALIBRATION, Preprocessing, Samples
     from phasecore.scripts.commands.options import fit
     from phasecore.scripts.commands.run import accuracy, all_outputs, in_rtl
     from phasecore.scripts.report import results
@@ -320,7 +317,8 @@ def infer(
     samples = Samples("arrays", ranges, shown, found)
     cores = {name: chip.core for name, chip in CHIPS.items()}
     core = _named("config", config, cores)
-    core = core.replace(devices_per_polarity=devices) if devices else core
+    if devices is not None:
+        core = core.replace(devices_per_polarity=devices)
     graph, chip = fit(replace(graph, code=samples.code), core)
     kind = _named("profile", profile, PROFILES)
     programmed = program(graph, chip, kind, samples.codes(samples.calibration), seed)

@@ -147,7 +147,7 @@ class CsrFile(wiring.Component):
         # What only the bus, or a calibration, can change.
         gated_domain(m, "bus", bus.valid | self.drift_baselined)
         control, clear, read_data = Signal(3), Signal(), Signal(32)
-        ready, error, write = Signal(), Signal(8), Signal()
+        ready, error, write, written = Signal(), Signal(8), Signal(), Signal()
         values: dict[str, Value] = {"CONTROL": control}
         for register in registers(config):
             if register.origin is Origin.CONSTANT:
@@ -158,10 +158,9 @@ class CsrFile(wiring.Component):
                 m.d.comb += self.settings[name].eq(stored)
                 values[register.name] = stored
         # Memories that answer the read in work.
-        answers, written = (
-            {name: Signal(name=f"{what}_{name.lower()}") for name in (*windows(config), "MEMORY")}
-            for what in ("reads", "wrote")
-        )
+        answers = {
+            name: Signal(name=f"reads_{name.lower()}") for name in (*windows(config), "MEMORY")
+        }
         self._command(m, control)
         m.d.comb += [
             clear.eq(control[2]),
@@ -176,13 +175,10 @@ class CsrFile(wiring.Component):
         values |= self._shown()
 
         memories = self._memories(m, write, written)
-        words = {
-            **{name: one.r_data for name, one in memories.items()},
-            "MEMORY": self.memory.r_data,
-        }
+        words = {name: memory.r_data for name, memory in memories.items()}
         for name, answer in answers.items():
             with m.If(answer):
-                m.d.comb += bus.r_data.eq(words[name])
+                m.d.comb += bus.r_data.eq(words.get(name, self.memory.r_data))
         m.d.bus += ready.eq(0)
         with m.If(bus.valid & ~ready):
             m.d.bus += [ready.eq(1), error.eq(FaultCode.NONE), read_data.eq(0)]
@@ -327,14 +323,13 @@ class CsrFile(wiring.Component):
             "FAULT_ADDRESS": Mux(errors.first != FaultCode.NONE, errors.address, 0),
         }
 
-    def _memories(
-        self, m: Module, write: Signal, written: dict[str, Signal]
-    ) -> dict[str, MemoryWindow]:
+    def _memories(self, m: Module, write: Signal, written: Signal) -> dict[str, MemoryWindow]:
         """The memory windows; ``write`` writes the one that the bus address selects.
 
-        A write is held for the next cycle, in which the window is ``written``.
+        The bus holds its request for the cycle in which it is ``written``.
         """
         bus, sequencer = self.bus, self.sequencer
+        m.d.bus += written.eq(write)
         memories = {}
         for name, window in windows(self.config).items():
             memory = MemoryWindow(window, address_bits=len(bus.address))
@@ -350,8 +345,7 @@ class CsrFile(wiring.Component):
             # Descriptors have copies of their own, which are written in the next cycle.
             if name in ("OBJECT", "ROUTE"):
                 word_bits = exact_log2(window.stride)
-                m.d.bus += written[name].eq(write & memory.selected)
-                with m.If(written[name]):
+                with m.If(written & memory.selected):
                     m.d.comb += [
                         self.table.en.eq(1),
                         self.table.route.eq(name == "ROUTE"),
